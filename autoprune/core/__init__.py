@@ -1,0 +1,1 @@
+"""Frozen records that every floor shares. Knows the standard library only: no torch, numpy, optuna or ray."""

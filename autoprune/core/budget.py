@@ -1,0 +1,200 @@
+"""What the product must satisfy: limits and objectives. Knows the grammar of limits; measures nothing.
+
+A limit is `METRIC[.STATISTIC] RELATION NUMBER[UNIT]`, for example `latency=5ms`, `latency.p99<=8ms`, `latency=50%`
+(of the dense model), `params=1M`, `throughput>=200/s`, `accuracy>=0.97`, `accuracy>=-1%` (at most a point below dense).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from autoprune.core import quantity
+from autoprune.core.metric import COSTS, STATISTICS
+from autoprune.errors import UsageError
+
+Relation = Literal["<=", ">="]
+#: How a limit's value is meant: in SI units, as a share of the dense value, or as a distance below it.
+Basis = Literal["absolute", "share", "below"]
+
+_FORM: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\.([A-Za-z0-9_]+))?\s*(<=|>=|=)\s*(\S+)", re.ASCII)
+_EXAMPLES: Final = "write for example latency=5ms, latency=50%, params=1M or accuracy>=-1%"
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """An upper limit: `value` in SI units, or with `of_dense=True` a share in (0, 1] of the dense model's value."""
+
+    value: float
+    of_dense: bool = False
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A lower limit: `value` in SI units, or with `of_dense=True` a distance (zero or negative) from the dense value."""
+
+    value: float
+    of_dense: bool = False
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One checked limit. `key` is what a measurement must be called to be held against it."""
+
+    metric: str
+    relation: Relation
+    value: float
+    basis: Basis = "absolute"
+    statistic: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def key(self) -> str:
+        return f"{self.metric}.{self.statistic}" if self.statistic else self.metric
+
+    @property
+    def unit(self) -> str:
+        return COSTS[self.metric].unit if self.metric in COSTS else "1"
+
+    def bound(self, dense: float) -> float:
+        """The limit in SI units, given the dense model's value of the same key."""
+        if self.basis == "share":
+            return self.value * dense
+        return dense + self.value if self.basis == "below" else self.value
+
+    def excess(self, low: float, high: float, dense: float) -> float:
+        """How far the worse end of the interval [low, high] breaks the limit, as a share of the bound; <= 0 is met."""
+        bound = self.bound(dense)
+        gap = high - bound if self.relation == "<=" else bound - low
+        return gap / max(abs(bound), 1e-12)
+
+    def __str__(self) -> str:
+        if self.basis == "share":
+            return f"{self.key}<={self.value * 100:g}%"
+        if self.basis == "below":
+            return f"{self.key}>={self.value * 100:g}%"
+        return f"{self.key}{self.relation}{quantity.show(self.value, self.unit).replace(' ', '')}"
+
+    def meaning(self) -> str:
+        """The limit in words, echoed to the user before any work is done."""
+        name = f"{self.statistic or 'median'} {self.metric}" if self.unit == "s" else self.key
+        if self.basis == "share":
+            return f"{name} at most {self.value * 100:g} % of the dense model's"
+        if self.basis == "below":
+            return f"{name} at most {-self.value * 100:g} points below the dense model's"
+        side = "at most" if self.relation == "<=" else "at least"
+        return f"{name} {side} {quantity.show(self.value, self.unit)}"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits that a result must meet, and the metrics to trade off (empty: the task's quality and every limited cost)."""
+
+    limits: tuple[Limit, ...]
+    objectives: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        keys = [limit.key for limit in self.limits]
+        for key in keys:
+            if keys.count(key) > 1:
+                both = " and ".join(str(limit) for limit in self.limits if limit.key == key)
+                raise UsageError(expected=f"one limit on {key}", received=both, cure="keep the one that you mean")
+        if len(set(self.objectives)) != len(self.objectives):
+            raise UsageError(expected="each objective once", received=", ".join(self.objectives), cure="drop the repeated one")
+
+    @classmethod
+    def parse(cls, *limits: str, objectives: Iterable[str] = ()) -> Budget:
+        """Read limits as they are written on the command line.
+
+        Raises:
+            UsageError: a limit is malformed, impossible, of the wrong direction, or given twice.
+        """
+        return cls(tuple(parse_limit(text) for text in limits), tuple(objectives))
+
+    @classmethod
+    def of(cls, *, objectives: Iterable[str] = (), **limits: AtMost | AtLeast) -> Budget:
+        """The same from objects: `Budget.of(latency=AtMost(0.005), accuracy=AtLeast(-0.01, of_dense=True))`.
+
+        A statistic follows two underscores: `latency__p99=AtMost(0.008)`.
+        """
+        return cls(tuple(_from_object(key, limit) for key, limit in limits.items()), tuple(objectives))
+
+    def chosen(self, quality: str) -> tuple[str, ...]:
+        """The objectives, with the defaults filled in; `quality` is the task's first metric."""
+        limited = tuple(dict.fromkeys(limit.metric for limit in self.limits if limit.metric in COSTS))
+        return self.objectives or (quality, *(limited or ("latency",)))
+
+    def excesses(self, intervals: Mapping[str, tuple[float, float]], dense: Mapping[str, float]) -> dict[str, float]:
+        """`Limit.excess` by key, from intervals (low, high) and dense values by key."""
+        return {limit.key: limit.excess(*intervals[limit.key], dense[limit.key]) for limit in self.limits}
+
+
+def parse_limit(text: str) -> Limit:
+    """One limit from its written form; see the module's first lines.
+
+    Raises:
+        UsageError: with a suggestion where one is near.
+    """
+    match = _FORM.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(expected="METRIC=VALUE", received=repr(text), cure=_EXAMPLES)
+    metric, statistic, sign, amount = match.group(1), match.group(2) or "", match.group(3), match.group(4)
+    number, suffix = quantity.split(amount)
+    cost = COSTS.get(metric)
+    if cost is None and (sign == "=" or suffix not in ("", "%")):
+        raise _unknown_metric(metric, text)
+    if sign == "=":
+        sign = "<=" if cost is not None and cost.lower_is_better else ">="
+    relation: Relation = "<=" if sign == "<=" else ">="
+    if suffix == "%":
+        basis: Basis = "share" if cost is not None else "below"
+        return Limit(metric, relation, number / 100, basis, statistic)
+    factor = quantity.scale(suffix, cost.unit, text) if cost is not None else 1.0
+    return Limit(metric, relation, number * factor, "absolute", statistic)
+
+
+def _from_object(key: str, limit: AtMost | AtLeast) -> Limit:
+    metric, _, statistic = key.partition("__")
+    if not isinstance(limit, AtMost | AtLeast):
+        raise UsageError(expected=f"AtMost or AtLeast for {key}", received=type(limit).__name__, cure="write for example AtMost(0.005)")
+    relation: Relation = "<=" if isinstance(limit, AtMost) else ">="
+    relative: Basis = "share" if metric in COSTS else "below"
+    return Limit(metric, relation, limit.value, relative if limit.of_dense else "absolute", statistic)
+
+
+def _check(limit: Limit) -> None:
+    cost = COSTS.get(limit.metric)
+    text = f"{limit.key}{limit.relation}{limit.value:g}"
+    if isinstance(limit.value, bool) or not isinstance(limit.value, int | float) or not math.isfinite(limit.value):
+        raise UsageError(expected="a finite number", received=repr(limit.value), cure=_EXAMPLES)
+    if limit.statistic and (limit.metric != "latency" or limit.statistic not in STATISTICS):
+        raise UsageError(expected=f"latency with one of the statistics {', '.join(STATISTICS)}", received=limit.key, cure="write for example latency.p99<=8ms")
+    if cost is None:
+        if limit.basis == "below" and (limit.relation != ">=" or not -1 < limit.value <= 0):
+            raise UsageError(expected="a quality relative to dense between -100% and 0%", received=text, cure=f"write for example {limit.metric}>=-1% or {limit.metric}>=0.97")
+        return
+    if (limit.relation == "<=") != cost.lower_is_better:
+        side = "<=" if cost.lower_is_better else ">="
+        raise UsageError(expected=f"{limit.metric}{side}VALUE", received=text, cure="turn the relation round")
+    if limit.basis == "share" and not cost.lower_is_better:
+        raise UsageError(expected=f"an absolute {limit.metric}", received=text, cure="write for example throughput>=200/s")
+    if limit.value <= 0:
+        raise UsageError(expected=f"a positive {limit.metric}", received=text, cure=_EXAMPLES)
+    if limit.basis == "share" and limit.value > 1:
+        raise UsageError(expected="at most 100% of the dense model's value", received=text, cure="give a share between 0% and 100%")
+
+
+def _unknown_metric(metric: str, text: str) -> UsageError:
+    close = difflib.get_close_matches(metric, COSTS, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return UsageError(
+        expected="a known cost, or a quality of the task with <= or >= and a plain number",
+        received=repr(text),
+        cure=f"{hint}known costs: {', '.join(COSTS)}; qualities are written like accuracy>=0.97",
+    )

@@ -1,0 +1,28 @@
+"""Time as it is injected. Knows monotonic clocks; wall-clock time of day is never used to measure."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Monotonic seconds of the wall and of this process's processor time."""
+
+    def wall(self) -> float:
+        """Seconds that passed since an arbitrary moment; never goes backwards."""
+        ...
+
+    def cpu(self) -> float:
+        """Seconds of processor time that this process used, over all its threads."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def wall(self) -> float:
+        return time.perf_counter()
+
+    def cpu(self) -> float:
+        return time.process_time()

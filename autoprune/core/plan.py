@@ -1,0 +1,44 @@
+"""How much of each prunable group is kept. Knows counts; not weights, indices or models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoprune.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Slices kept by group, sorted by name; hashable, and the only thing that goes out to a worker."""
+
+    keep: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, kept: Mapping[str, int]) -> Plan:
+        """Raises UsageError where a count is not a whole number of at least 1."""
+        for name, count in kept.items():
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise UsageError(expected=f"a whole number of at least 1 for '{name}'", received=repr(count), cure="keep at least one slice of every group")
+        return cls(tuple(sorted(kept.items())))
+
+    @property
+    def kept(self) -> dict[str, int]:
+        return dict(self.keep)
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        return json.dumps(self.kept, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Plan:
+        """From the decoded JSON object {group: count}."""
+        if not isinstance(data, dict):
+            raise UsageError(expected="an object of counts by group", received=type(data).__name__, cure="pass a plan that autoprune wrote")
+        return cls.of(data)

@@ -1,0 +1,66 @@
+"""One candidate and what became of it. Knows records only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from autoprune.core.measurement import Measurement
+from autoprune.core.plan import Plan
+
+
+class TrialState(StrEnum):
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of wall time that a candidate took: cutting it, healing and scoring it, and measuring it."""
+
+    cut: float = 0.0
+    evaluate: float = 0.0
+    measure: float = 0.0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan that a sampler asks to be evaluated."""
+
+    number: int
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished candidate: its measurements by key, how far it breaks each limit (<= 0: met), or why it failed."""
+
+    number: int
+    plan: Plan
+    state: TrialState
+    measurements: Mapping[str, Measurement] = field(default_factory=lambda: MappingProxyType({}))
+    excesses: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    timing: Timing = Timing()
+    error: str = ""
+
+    @property
+    def feasible(self) -> bool:
+        """Complete, and every limit is met by the worse end of its interval."""
+        return self.state is TrialState.COMPLETE and all(excess <= 0 for excess in self.excesses.values())
+
+    def value(self, key: str) -> float:
+        return self.measurements[key].value
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "trial": self.number,
+            "state": str(self.state),
+            "feasible": self.feasible,
+            "plan": self.plan.kept,
+            "metrics": {key: measured.to_json() for key, measured in self.measurements.items()},
+            "seconds": {"cut": self.timing.cut, "evaluate": self.timing.evaluate, "measure": self.timing.measure},
+            "error": self.error or None,
+        }

@@ -1,0 +1,73 @@
+"""The error tree. Knows exit codes and the one-line form; knows nothing about where errors arise.
+
+Every error says what was expected, what was received and what to do about it, in one line.
+"""
+
+from __future__ import annotations
+
+
+class AutopruneError(Exception):
+    """Base of all errors a user may see; `exit_code` is what the command line exits with."""
+
+    exit_code = 1
+
+    def __init__(self, *, expected: str, received: str, cure: str) -> None:
+        self.expected, self.received, self.cure = expected, received, cure
+        super().__init__(one_line(f"expected {expected}; received {received}; {cure}"))
+
+
+class UsageError(AutopruneError):
+    """An argument, option, plan or specification file that cannot be understood or obeyed."""
+
+    exit_code = 2
+
+
+class BudgetInfeasibleError(AutopruneError):
+    """No candidate meets the budget; the message names the best possible value."""
+
+    exit_code = 3
+
+
+class TaskError(AutopruneError):
+    """The user's model, data or metric cannot be used."""
+
+    exit_code = 4
+
+
+class SurgeryError(TaskError):
+    """A model that cannot be traced or cut, or in which nothing may be cut."""
+
+
+class DeviceError(AutopruneError):
+    """A device or profiler that is missing, unreachable, or failed while measuring."""
+
+    exit_code = 5
+
+
+class StorageError(AutopruneError):
+    """A run directory or file that cannot be read, written or trusted."""
+
+    exit_code = 6
+
+
+class StoppedEarlyError(AutopruneError):
+    """The search was asked to stop (SIGTERM); what was found so far is kept as a partial front."""
+
+    exit_code = 7
+
+
+class InterruptedSearchError(StoppedEarlyError):
+    """The search was interrupted from the keyboard; what was found so far is kept as a partial front."""
+
+    exit_code = 130
+
+
+def one_line(text: str, limit: int = 600) -> str:
+    """Fold white space, so that messages of foreign exceptions stay on one line of at most `limit` characters."""
+    folded = " ".join(text.split())
+    return folded if len(folded) <= limit else folded[: limit - 3] + "..."
+
+
+def describe(error: BaseException) -> str:
+    """A foreign exception as one short phrase: its type and its message."""
+    return one_line(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, 300)

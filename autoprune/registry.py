@@ -1,0 +1,71 @@
+"""Names to plug-ins. Knows folders, file names and entry points; imports a plug-in only when it is asked for.
+
+A built-in plug-in is one file: `autoprune/samplers/nsga2.py` is what `--sampler nsga2` runs. Third parties
+declare an entry point in the group `autoprune.<kind>` that resolves to a module of the same shape.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from autoprune.errors import UsageError, describe
+
+#: kind -> the package whose file names are the plug-ins' names
+KINDS: Final[dict[str, str]] = {
+    "criteria": "autoprune.criteria",
+    "executors": "autoprune.executors",
+    "profilers": "autoprune.profilers",
+    "samplers": "autoprune.samplers",
+    "tasks": "autoprune.tasks.builtin",
+}
+_SINGULAR: Final[dict[str, str]] = {"criteria": "criterion"}
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Every known name of a kind, sorted; nothing is imported."""
+    return tuple(sorted(_builtin(kind) | set(_third_party(kind))))
+
+
+def load(kind: str, name: str) -> ModuleType:
+    """Import the plug-in `name`.
+
+    Raises:
+        UsageError: there is no such name (close ones are suggested), or a third party's plug-in does not import.
+    """
+    if name in _builtin(kind):
+        return importlib.import_module(f"{KINDS[kind]}.{name}")
+    entry = _third_party(kind).get(name)
+    if entry is None:
+        raise unknown(_SINGULAR.get(kind, kind.rstrip("s")), name, names(kind))
+    try:
+        module: ModuleType = entry.load()
+    except ImportError as error:
+        raise UsageError(
+            expected=f"an importable plug-in behind '{name}'",
+            received=describe(error),
+            cure=f"repair or uninstall the package that declares {entry.value}",
+        ) from error
+    return module
+
+
+def unknown(noun: str, name: str, known: tuple[str, ...]) -> UsageError:
+    """The error for a name nobody registered, with the nearest known one."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return UsageError(
+        expected=f"a known {noun}", received=f"'{name}'", cure=f"{hint}known: {', '.join(known) or 'none'}"
+    )
+
+
+def _builtin(kind: str) -> set[str]:
+    folder = Path(__file__).parent.joinpath(*KINDS[kind].split(".")[1:])
+    return {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
+
+
+def _third_party(kind: str) -> dict[str, metadata.EntryPoint]:
+    return {entry.name: entry for entry in metadata.entry_points(group=f"autoprune.{kind}")}

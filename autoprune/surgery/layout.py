@@ -1,0 +1,104 @@
+"""What a dimension of a parameter is made of, as frozen data. Knows groups by name; nothing of how they were traced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Indices that always stay."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The slices of a group."""
+
+    group: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Product:
+    """A row-major product."""
+
+    factors: tuple[Layout, ...]
+
+
+@dataclass(frozen=True)
+class Concat:
+    """A concatenation."""
+
+    terms: tuple[Layout, ...]
+
+
+Layout = Fixed | Part | Product | Concat
+
+
+def parts(layout: Layout) -> Iterator[Part]:
+    """Every group that the dimension contains, left to right."""
+    if isinstance(layout, Part):
+        yield layout
+    elif isinstance(layout, Product | Concat):
+        for child in layout.factors if isinstance(layout, Product) else layout.terms:
+            yield from parts(child)
+
+
+def size(layout: Layout) -> int:
+    """The full size of the dimension."""
+    if isinstance(layout, Fixed | Part):
+        return layout.size
+    sizes = [size(child) for child in (layout.factors if isinstance(layout, Product) else layout.terms)]
+    total = 1 if isinstance(layout, Product) else 0
+    for each in sizes:
+        total = total * each if isinstance(layout, Product) else total + each
+    return total
+
+
+def positions(layout: Layout, slices: Mapping[str, Tensor]) -> Tensor:
+    """Which positions of the dimension to take, in order (int64, 1-D).
+
+    slices: by group, the indices to take in order; a group that is absent is taken whole.
+    """
+    if isinstance(layout, Fixed):
+        return torch.arange(layout.size)
+    if isinstance(layout, Part):
+        chosen = slices.get(layout.group)
+        return torch.arange(layout.size) if chosen is None else chosen
+    if isinstance(layout, Concat):
+        taken, offset = [], 0
+        for term in layout.terms:
+            taken.append(positions(term, slices) + offset)
+            offset += size(term)
+        return torch.cat(taken)
+    found = torch.zeros(1, dtype=torch.int64)
+    for factor in layout.factors:
+        found = (found[:, None] * size(factor) + positions(factor, slices)[None, :]).flatten()
+    return found
+
+
+def slice_of_position(layout: Layout, group: str) -> Iterator[Tensor]:
+    """For each place where `group` stands in the dimension: the group's index at every position, -1 where none."""
+    if isinstance(layout, Part) and layout.group == group:
+        yield torch.arange(layout.size)
+    elif isinstance(layout, Concat):
+        total, offset = size(layout), 0
+        for term in layout.terms:
+            for index in slice_of_position(term, group):
+                whole = torch.full((total,), -1)
+                whole[offset : offset + len(index)] = index
+                yield whole
+            offset += size(term)
+    elif isinstance(layout, Product):
+        sizes = [size(factor) for factor in layout.factors]
+        for place, factor in enumerate(layout.factors):
+            for index in slice_of_position(factor, group):
+                shape = [1] * len(sizes)
+                shape[place] = -1
+                yield index.view(shape).expand(sizes).flatten()

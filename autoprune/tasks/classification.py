@@ -1,0 +1,138 @@
+"""Classifiers: accuracy and cross-entropy, on arrays or loaders. Knows how to split, batch and score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import Metric
+from autoprune.errors import TaskError
+from autoprune.tasks.task import SPLITS, Task, forward
+
+METRICS: Final = (
+    Metric("accuracy", "1", lower_is_better=False, high=1.0),
+    Metric("loss", "1", lower_is_better=True),
+)
+#: Shares of one data set that is given whole.
+SHARES: Final = {"train": 0.4, "calibration": 0.1, "search": 0.2, "validation": 0.15, "test": 0.15}
+_Z: Final = 1.96
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Two tensors of equal length, `size` at a time; shuffled anew on each pass where a generator is given."""
+
+    inputs: Tensor
+    targets: Tensor
+    size: int
+    shuffle: torch.Generator | None = None
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.inputs) / self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        count = len(self.inputs)
+        order = torch.arange(count) if self.shuffle is None else torch.randperm(count, generator=self.shuffle)
+        for chosen in order.split(self.size):
+            yield self.inputs[chosen], self.targets[chosen]
+
+
+def Classification(  # noqa: N802 - read as the kind of task it makes
+    model: nn.Module,
+    *,
+    data: tuple[Any, Any] | None = None,
+    splits: Mapping[str, Any] | None = None,
+    example_inputs: tuple[Any, ...] | None = None,
+    batch_size: int = 64,
+    name: str = "classification",
+    seed: int = 0,
+) -> Task:
+    """A task from a classifier that maps inputs (N, ...) to logits (N, classes).
+
+    Give either `data`, arrays (inputs, labels) that are shuffled by `seed` and split in the proportions of `SHARES`,
+    or `splits`, by name arrays (inputs, labels) or iterables of such batches. `example_inputs` (default: the first
+    calibration sample alone) fixes the batch whose latency counts.
+
+    Raises:
+        TaskError: too little data for disjoint splits, unequal lengths, or neither or both of data and splits.
+    """
+    if (data is None) == (splits is None):
+        raise TaskError(expected="either data or splits", received="both" if data else "neither", cure="pass data=(inputs, labels) or splits={...}")
+    given = splits if splits is not None else divide(*arrays("data", data), seed)
+    batches = {key: _batches(key, part, batch_size, seed) for key, part in given.items()}
+    if example_inputs is None:
+        if "calibration" not in batches:
+            raise TaskError(expected=f"the splits {', '.join(SPLITS)}", received=", ".join(batches) or "none", cure="add splits['calibration']")
+        first = next(iter(batches["calibration"]), None)
+        if first is None:
+            raise TaskError(expected="at least one batch in splits['calibration']", received="an empty split", cure="give it data")
+        example_inputs = (first[0][:1],)
+    return Task(name, model, example_inputs, batches, evaluate, METRICS, forward, loss)
+
+
+def evaluate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Measurement]:
+    """Accuracy with its Wilson interval, and mean cross-entropy with a normal one."""
+    correct, losses = 0, []
+    for inputs, targets in batches:
+        logits = model(inputs)
+        correct += int((logits.argmax(-1) == targets).sum())
+        losses.append(functional.cross_entropy(logits, targets, reduction="none").double())
+    each = torch.cat(losses)
+    count = len(each)
+    low, high = wilson(correct, count)
+    mean = float(each.mean())
+    half = _Z * float(each.std()) / math.sqrt(count) if count > 1 else 0.0
+    return {
+        "accuracy": Measurement("accuracy", correct / count, "1", low, high, count),
+        "loss": Measurement("loss", mean, "1", mean - half, mean + half, count),
+    }
+
+
+def loss(model: nn.Module, batch: Any) -> Tensor:
+    """Mean cross-entropy of a batch (inputs, labels)."""
+    return functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson 1927)."""
+    share = hits / count
+    centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
+    half = _Z / (1 + _Z**2 / count) * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+
+
+def divide(inputs: Tensor, targets: Tensor, seed: int, shares: Mapping[str, float] = SHARES) -> dict[str, tuple[Tensor, Tensor]]:
+    """Disjoint random parts in the given shares; the last one takes the remainder."""
+    count = len(inputs)
+    sizes = [math.floor(share * count) for share in shares.values()]
+    sizes[-1] = count - sum(sizes[:-1])
+    if min(sizes) < 1:
+        raise TaskError(expected=f"at least {math.ceil(1 / min(shares.values()))} samples to split", received=f"{count}", cure="pass more data, or your own splits")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return {name: (inputs[part], targets[part]) for name, part in zip(shares, order.split(sizes), strict=True)}
+
+
+def arrays(name: str, data: Any) -> tuple[Tensor, Tensor]:
+    """A pair of arrays of equal, positive length as tensors: floating-point inputs as float32, labels as int64."""
+    try:
+        inputs, targets = (torch.as_tensor(part) for part in data)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TaskError(expected=f"{name} as (inputs, labels)", received=type(data).__name__, cure="pass two arrays of equal length") from error
+    if inputs.dim() < 1 or len(inputs) != len(targets) or len(inputs) == 0:
+        raise TaskError(expected=f"inputs and labels of equal, positive length in {name}", received=f"shapes {list(inputs.shape)} and {list(targets.shape)}", cure="pass at least one sample with its label")
+    return inputs.float() if inputs.is_floating_point() else inputs, targets.long()
+
+
+def _batches(name: str, part: Any, size: int, seed: int) -> Any:
+    pair = isinstance(part, Sequence) and len(part) == 2 and all(hasattr(array, "shape") for array in part)
+    if not pair:
+        return part
+    inputs, targets = arrays(f"splits['{name}']", part)
+    return Batches(inputs, targets, size, torch.Generator().manual_seed(seed) if name == "train" else None)

@@ -1,0 +1,119 @@
+"""The contract of a task: model, data, metric. Knows what a user must provide and checks what comes back."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import Metric
+from autoprune.errors import AutopruneError, TaskError, describe
+
+#: Disjoint parts of the data: statistics for repair; scores of candidates; the choice between finalists; the last word.
+SPLITS: Final = ("calibration", "search", "validation", "test")
+
+Scores = float | Mapping[str, float | Measurement]
+
+
+def forward(model: nn.Module, batch: Any) -> Any:
+    """Run a batch: a mapping as keywords without `labels`, of a tuple the first entry, anything else as it is."""
+    if isinstance(batch, Mapping):
+        return model(**{key: value for key, value in batch.items() if key != "labels"})
+    return model(batch[0] if isinstance(batch, tuple | list) else batch)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What autoprune needs to know of a model.
+
+    model: trained, any device; example_inputs: the positional arguments of one forward pass at the batch size whose
+    latency counts; splits: by name, an iterable of batches for each of `SPLITS`, and "train" to fine-tune on;
+    evaluate(model, split's batches): the score, or scores by name; metrics: what they mean, the first one is the
+    quality that is searched for; forward(model, batch): outputs, for repair and distillation;
+    loss(model, batch): a scalar to fine-tune on, None where the model must not be trained;
+    spec: how another process finds this task (`file.py:callable`), filled in by `locate`.
+
+    Raises:
+        TaskError: something is missing or empty.
+    """
+
+    name: str
+    model: nn.Module
+    example_inputs: tuple[Any, ...]
+    splits: Mapping[str, Iterable[Any]]
+    evaluate: Callable[[nn.Module, Any], Scores]
+    metrics: tuple[Metric, ...] = (Metric("accuracy", "1", lower_is_better=False, high=1.0),)
+    forward: Callable[[nn.Module, Any], Any] = forward
+    loss: Callable[[nn.Module, Any], Tensor] | None = None
+    spec: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise TaskError(expected="a torch.nn.Module as the task's model", received=type(self.model).__name__, cure="pass the trained model")
+        if not isinstance(self.example_inputs, tuple) or not self.example_inputs:
+            raise TaskError(expected="example_inputs as a tuple of forward's arguments", received=type(self.example_inputs).__name__, cure="write (x,)")
+        if not callable(self.evaluate) or not self.metrics:
+            raise TaskError(expected="a callable evaluate and at least one metric", received=repr(self.evaluate), cure="pass evaluate(model, split)")
+        for name in SPLITS:
+            self.split(name)
+
+    @property
+    def quality(self) -> Metric:
+        return self.metrics[0]
+
+    def split(self, name: str) -> Iterable[Any]:
+        """The batches of a split; "train" falls back on "calibration".
+
+        Raises:
+            TaskError: it is missing, cannot be iterated twice, or has no batch.
+        """
+        data = self.splits.get(name, self.splits.get("calibration") if name == "train" else None)
+        if data is None:
+            raise TaskError(expected=f"the splits {', '.join(SPLITS)}", received=f"no '{name}' among {', '.join(self.splits) or 'none'}", cure=f"add splits['{name}']")
+        if not isinstance(data, Iterable) or iter(data) is data:
+            raise TaskError(expected=f"splits['{name}'] to give its batches as often as it is asked", received=type(data).__name__, cure="pass a list or a DataLoader")
+        try:
+            next(iter(data))
+        except StopIteration:
+            raise TaskError(expected=f"at least one batch in splits['{name}']", received="an empty split", cure="give it data") from None
+        return data
+
+    def score(self, model: nn.Module, split: str) -> dict[str, Measurement]:
+        """Evaluate in eval mode without gradients, and check what came back.
+
+        Raises:
+            TaskError: the function raised, or returned something other than finite numbers in range; it is named.
+        """
+        try:
+            with torch.no_grad():
+                result = self.evaluate(model.eval(), self.split(split))
+        except AutopruneError:
+            raise
+        except Exception as error:
+            raise TaskError(expected=f"{self._evaluator} to return a score", received=describe(error), cure="run it on the model alone to find the cause") from error
+        named = result if isinstance(result, Mapping) else {self.quality.name: result}
+        return {metric.name: self._checked(metric, named, split) for metric in self.metrics}
+
+    @property
+    def _evaluator(self) -> str:
+        name = getattr(self.evaluate, "__qualname__", type(self.evaluate).__name__)
+        file = inspect.getsourcefile(self.evaluate) if inspect.isroutine(self.evaluate) else None
+        return f"{name} (in {file})" if file else name
+
+    def _checked(self, metric: Metric, scores: Mapping[Any, Any], split: str) -> Measurement:
+        score = scores.get(metric.name)
+        value = score.value if isinstance(score, Measurement) else score
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            received = f"no '{metric.name}'" if metric.name not in scores else type(value).__name__
+            raise TaskError(expected=f"{self._evaluator} to return a float, or a dict of floats with '{metric.name}'", received=received, cure="return float(score)")
+        if not math.isfinite(value) or not metric.low <= value <= metric.high:
+            raise TaskError(expected=f"a {metric.name} between {metric.low:g} and {metric.high:g} from {self._evaluator}", received=repr(value), cure="check the metric, or declare its range in Task.metrics")
+        if isinstance(score, Measurement):
+            return replace(score, split=split)
+        return replace(Measurement.exact(metric.name, float(value), metric.unit), split=split)
