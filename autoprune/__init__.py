@@ -1,0 +1,64 @@
+"""autoprune: automated pruning of PyTorch models under budgets that are measured on the device.
+
+Knows the public names and where they live; nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoprune.api.load import load
+    from autoprune.api.profile import profile
+    from autoprune.api.prune import prune
+    from autoprune.api.result import Point, Result
+    from autoprune.api.search import search
+    from autoprune.core.budget import AtLeast, AtMost, Budget, Limit
+    from autoprune.core.measurement import Measurement
+    from autoprune.core.metric import Metric
+    from autoprune.core.plan import Plan
+    from autoprune.core.space import Group, SearchSpace
+    from autoprune.errors import AutopruneError
+    from autoprune.surgery import trace
+    from autoprune.tasks.classification import Classification
+    from autoprune.tasks.task import Task
+
+_HOMES = {
+    "AtLeast": "core.budget",
+    "AtMost": "core.budget",
+    "AutopruneError": "errors",
+    "Budget": "core.budget",
+    "Classification": "tasks.classification",
+    "Group": "core.space",
+    "Limit": "core.budget",
+    "Measurement": "core.measurement",
+    "Metric": "core.metric",
+    "Plan": "core.plan",
+    "Point": "api.result",
+    "Result": "api.result",
+    "SearchSpace": "core.space",
+    "Task": "tasks.task",
+    "load": "api.load",
+    "profile": "api.profile",
+    "prune": "api.prune",
+    "search": "api.search",
+    "trace": "surgery",
+}
+
+__all__ = [
+    "AtLeast", "AtMost", "AutopruneError", "Budget", "Classification", "Group", "Limit", "Measurement", "Metric", "Plan",
+    "Point", "Result", "SearchSpace", "Task", "load", "profile", "prune", "search", "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'autoprune' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"autoprune.{_HOMES[name]}"), name)
+    globals()[name] = value  # a submodule of the same name would otherwise shadow it once imported
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -62,6 +62,10 @@ class InterruptedSearchError(StoppedEarlyError):
     exit_code = 130
 
 
+class Terminated(BaseException):
+    """Raised where the process was asked to end (SIGTERM), as KeyboardInterrupt is for Ctrl-C."""
+
+
 def one_line(text: str, limit: int = 600) -> str:
     """Fold white space, so that messages of foreign exceptions stay on one line of at most `limit` characters."""
     folded = " ".join(text.split())

@@ -52,6 +52,7 @@ def views(group: Group, traced: Traced, tensors: Mapping[str, Tensor]) -> Iterat
     """What a group touches, one view for each place where it stands in a dimension."""
     for member in group.members:
         if member.tensor in tensors:
-            rows = tensors[member.tensor].movedim(member.dim, 0).flatten(1).double()
+            moved = tensors[member.tensor].movedim(member.dim, 0).double()
+            rows = moved.reshape(len(moved), -1)
             for slices in slice_of_position(traced.layouts[member.tensor][member.dim], group.name):
                 yield View(member.tensor, rows, slices, group.size)

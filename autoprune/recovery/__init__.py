@@ -1,0 +1,1 @@
+"""Healing a model after the cut: statistics, then fine-tuning. Knows tasks; not plans or searches."""

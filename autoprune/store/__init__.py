@@ -1,0 +1,1 @@
+"""Runs on disk. Knows files, locks and the journal; no torch, no models."""

@@ -31,13 +31,18 @@ def trace(model: nn.Module, example_inputs: tuple[Any, ...]) -> Traced:
     Raises:
         SurgeryError: the model does not run on the example inputs.
     """
+    return verified(model, example_inputs, find(model, example_inputs))
+
+
+def find(model: nn.Module, example_inputs: tuple[Any, ...]) -> Traced:
+    """`trace` without the proofs, for a plan whose groups were verified before."""
     tracer = Tracer(dict(named_tensors(model)), table(), POINTWISE)
     with evaluating(model):
         try:
             run(model, example_inputs, tracer)
         except Exception as error:
             raise _does_not_run(model, example_inputs, error) from error
-        return verified(model, example_inputs, collect(tracer))
+    return collect(tracer)
 
 
 def verified(model: nn.Module, example_inputs: tuple[Any, ...], traced: Traced) -> Traced:

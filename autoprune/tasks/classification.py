@@ -23,6 +23,7 @@ METRICS: Final = (
 #: Shares of one data set that is given whole.
 SHARES: Final = {"train": 0.4, "calibration": 0.1, "search": 0.2, "validation": 0.15, "test": 0.15}
 _Z: Final = 1.96
+_TEMPERATURE: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
         if first is None:
             raise TaskError(expected="at least one batch in splits['calibration']", received="an empty split", cure="give it data")
         example_inputs = (first[0][:1],)
-    return Task(name, model, example_inputs, batches, evaluate, METRICS, forward, loss)
+    return Task(name, model, example_inputs, batches, evaluate, METRICS, forward, loss, distance)
 
 
 def evaluate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Measurement]:
@@ -95,9 +96,16 @@ def evaluate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Measurement]
     }
 
 
-def loss(model: nn.Module, batch: Any) -> Tensor:
-    """Mean cross-entropy of a batch (inputs, labels)."""
-    return functional.cross_entropy(model(batch[0]), batch[1])
+def loss(logits: Tensor, batch: Any) -> Tensor:
+    """Mean cross-entropy of logits against a batch (inputs, labels)."""
+    return functional.cross_entropy(logits, batch[1])
+
+
+def distance(logits: Tensor, taught: Tensor) -> Tensor:
+    """Kullback-Leibler divergence from softened teacher to student, scaled by T^2 (Hinton et al. 2015)."""
+    soft = functional.log_softmax(taught / _TEMPERATURE, -1)
+    own = functional.log_softmax(logits / _TEMPERATURE, -1)
+    return functional.kl_div(own, soft, reduction="batchmean", log_target=True) * _TEMPERATURE**2
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:

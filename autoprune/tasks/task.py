@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
@@ -36,7 +37,8 @@ class Task:
     latency counts; splits: by name, an iterable of batches for each of `SPLITS`, and "train" to fine-tune on;
     evaluate(model, split's batches): the score, or scores by name; metrics: what they mean, the first one is the
     quality that is searched for; forward(model, batch): outputs, for repair and distillation;
-    loss(model, batch): a scalar to fine-tune on, None where the model must not be trained;
+    loss(outputs, batch): a scalar to fine-tune on, None where the model must not be trained;
+    distance(outputs, dense model's outputs): a scalar to distil with, None to go without;
     spec: how another process finds this task (`file.py:callable`), filled in by `locate`.
 
     Raises:
@@ -50,7 +52,8 @@ class Task:
     evaluate: Callable[[nn.Module, Any], Scores]
     metrics: tuple[Metric, ...] = (Metric("accuracy", "1", lower_is_better=False, high=1.0),)
     forward: Callable[[nn.Module, Any], Any] = forward
-    loss: Callable[[nn.Module, Any], Tensor] | None = None
+    loss: Callable[[Any, Any], Tensor] | None = None
+    distance: Callable[[Any, Any], Tensor] | None = None
     spec: str = ""
 
     def __post_init__(self) -> None:
@@ -117,3 +120,23 @@ class Task:
         if isinstance(score, Measurement):
             return replace(score, split=split)
         return replace(Measurement.exact(metric.name, float(value), metric.unit), split=split)
+
+
+def rebatch(inputs: tuple[Any, ...], size: int) -> tuple[Any, ...]:
+    """The inputs at another batch size: samples are repeated or dropped along the first dimension. 0 leaves them be."""
+    if size == 0:
+        return inputs
+    current = batch_size(inputs)
+
+    def resized(value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.dim() == 0 or len(value) != current:
+            return value
+        return value[torch.arange(size) % current].clone()
+
+    resized_inputs: tuple[Any, ...] = tree_map(resized, inputs)
+    return resized_inputs
+
+
+def batch_size(inputs: tuple[Any, ...]) -> int:
+    """The first dimension of the first tensor among the inputs; 1 where there is none."""
+    return next((len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim()), 1)

@@ -1,0 +1,116 @@
+"""Everything that is known before the first candidate: task, groups, space, checked budget. Knows no trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autoprune import registry
+from autoprune.core.budget import Budget
+from autoprune.core.measurement import Capabilities
+from autoprune.core.metric import COSTS, COUNTED, Metric
+from autoprune.core.reporter import Reporter
+from autoprune.core.space import Family, Group, SearchSpace, closed_by
+from autoprune.errors import DeviceError, UsageError
+from autoprune.families import choose
+from autoprune.surgery import Traced, trace
+from autoprune.tasks.locate import locate
+from autoprune.tasks.task import Task
+
+#: Devices that need no connection; further ones belong to agents.
+DEVICES = ("local",)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task whose model was traced and opened by a family."""
+
+    task: Task
+    traced: Traced
+    family: Family
+    space: SearchSpace
+
+
+def make_task(task: Task | str | Callable[[], Task], reporter: Reporter) -> Task:
+    """A task from itself, from its name, or from an importable function that makes it."""
+    if isinstance(task, Task):
+        return task
+    if isinstance(task, str):
+        return locate(task, reporter)
+    made = task()
+    if not isinstance(made, Task):
+        raise UsageError(expected="a Task, its name, or a function that makes one", received=type(made).__name__, cure="pass autoprune.Task(...)")
+    name, module = getattr(task, "__qualname__", ""), getattr(task, "__module__", "__main__")
+    return replace(made, spec=f"{module}:{name}") if name.isidentifier() and module != "__main__" else made
+
+
+def prepare(task: Task, space: str | None) -> Prepared:
+    """Trace the task's model and open it.
+
+    Raises:
+        SurgeryError: it does not run, or nothing in it may be cut. UsageError: no such search space.
+    """
+    family = choose(space, (type(module).__name__ for module in task.model.modules()))
+    traced = trace(task.model, task.example_inputs)
+    return Prepared(task, traced, family, SearchSpace.build(traced.groups, family))
+
+
+def inspected(task: Task, space: str | None) -> tuple[Family, tuple[Group, ...]]:
+    """All groups as the family sees them: with its step, and with its reason where it keeps one whole."""
+    family = choose(space, (type(module).__name__ for module in task.model.modules()))
+    groups = trace(task.model, task.example_inputs).groups
+    return family, tuple(
+        replace(g, step=max(g.step, family.step), floor=min(max(g.floor, family.floor), g.size), frozen_reason=g.frozen_reason or closed_by(g, family))
+        for g in groups
+    )
+
+
+def check_device(device: str) -> None:
+    """Raise DeviceError for a device nobody knows."""
+    if device not in DEVICES:
+        raise DeviceError(expected="a known device", received=f"'{device}'", cure=f"known: {', '.join(DEVICES)}")
+
+
+def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profiler: str) -> tuple[Metric, ...]:
+    """The metrics to trade off, first the quality; every limit and objective is checked against what can be known.
+
+    Raises:
+        UsageError: a metric nobody provides, or a limit on a quality in the wrong direction.
+    """
+    own = {metric.name: metric for metric in task.metrics}
+    measurable = {name: COSTS[name] for name in (*COUNTED, *capabilities.metrics)}
+    known: dict[str, Metric] = {**measurable, **own}
+    for limit in budget.limits:
+        _known(limit.metric, known, profiler, task)
+        quality = own.get(limit.metric)
+        if quality is not None:
+            _check_direction(str(limit), limit.relation, limit.basis, quality)
+    return tuple(_known(name, known, profiler, task) for name in budget.chosen(task.quality.name))
+
+
+def _known(name: str, known: dict[str, Metric], profiler: str, task: Task) -> Metric:
+    if name in known:
+        return known[name]
+    if name in COSTS:
+        raise UsageError(expected=f"a metric that the profiler '{profiler}' measures", received=f"'{name}'", cure=f"known: {', '.join(known)}")
+    raise registry.unknown(f"metric of the task '{task.name}'", name, tuple(known))
+
+
+def _check_direction(text: str, relation: str, basis: str, quality: Metric) -> None:
+    right = "<=" if quality.lower_is_better else ">="
+    if relation != right:
+        raise UsageError(expected=f"{quality.name}{right}VALUE", received=text, cure="turn the relation round")
+    if basis == "below" and quality.high != 1.0:
+        raise UsageError(expected=f"an absolute {quality.name}", received=text, cure="points below dense are for qualities between 0 and 1")
+
+
+def describe_space(prepared: Prepared) -> dict[str, Any]:
+    """What would be searched, for --dry-run and run.yaml."""
+    pairs: Sequence[tuple[Group, tuple[int, ...]]] = list(zip(prepared.space.groups, prepared.space.levels, strict=True))
+    return {
+        "family": prepared.family.name,
+        "digest": prepared.space.digest,
+        "plans": prepared.space.plans,
+        "levels": {group.name: list(counts) for group, counts in pairs},
+    }

@@ -1,0 +1,44 @@
+"""`autoprune.profile`: what one model costs on this device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from autoprune import registry
+from autoprune.core.clock import Clock, SystemClock
+from autoprune.core.measurement import Measurement, RunSpec
+from autoprune.measure.counts import counts
+from autoprune.measure.lock import device_lock
+from autoprune.measure.session import Session
+from autoprune.surgery.modes import evaluating
+from autoprune.tasks.task import batch_size, rebatch
+
+
+def profile(
+    model: nn.Module,
+    example_inputs: tuple[Any, ...],
+    *,
+    profiler: str = "torch",
+    threads: int = 1,
+    batch: int = 0,
+    clock: Clock | None = None,
+) -> dict[str, Measurement]:
+    """Latency with its statistics, throughput, parameters, operations and size of a model, by key.
+
+    batch: 0 takes the inputs as they are.
+
+    Raises:
+        UsageError: an unknown profiler. DeviceError: it cannot run the model.
+    """
+    spec = RunSpec(threads, batch)
+    inputs = rebatch(example_inputs, batch)
+    runner = registry.load("profilers", profiler).create(spec, clock or SystemClock())
+    lock = device_lock(runner.fingerprint(), runner.capabilities().exclusive)
+    session = Session(runner, spec, lock, inputs, batch_size(inputs), seed=0)
+    with evaluating(model):
+        measured = session.open(model)
+        session.close()
+        counted = counts(model, inputs)
+    return {**{key: found for key, found in measured.items() if key != "latency.relative"}, **counted}

@@ -1,0 +1,287 @@
+"""`autoprune.search`: the whole way of the data, once. Knows the order of the stages and how a search may end."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors.torch
+from optuna.samplers import BaseSampler
+from optuna.storages import JournalStorage
+
+from autoprune import registry
+from autoprune.api.prepare import Prepared, check_device, describe_space, make_task, objectives_of, prepare
+from autoprune.api.result import Point, Result
+from autoprune.core import quantity
+from autoprune.core.budget import Budget
+from autoprune.core.clock import Clock, SystemClock
+from autoprune.core.effort import Effort
+from autoprune.core.front import Front
+from autoprune.core.measurement import RunSpec
+from autoprune.core.metric import COSTS
+from autoprune.core.reporter import Reporter, Silent
+from autoprune.core.trial import Trial
+from autoprune.criteria import rank
+from autoprune.errors import Terminated, UsageError
+from autoprune.measure.counts import counts
+from autoprune.measure.lock import device_lock
+from autoprune.measure.session import Session
+from autoprune.report.document import document
+from autoprune.report.plot import front_picture
+from autoprune.search.candidate import Evaluator, excesses
+from autoprune.search.coordinator import Coordinator
+from autoprune.search.finalise import Finalised, finalise, finalists, save
+from autoprune.store.run import RunDirectory, next_free
+from autoprune.tasks.task import Task, batch_size, rebatch
+
+_RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Names of plug-ins and how they run; everything but task, budget and effort."""
+
+    sampler: str | BaseSampler = "nsga2"
+    criterion: str = "l2"
+    space: str | None = None
+    profiler: str = "torch"
+    device: str = "local"
+    threads: int = 1
+    batch: int = 0
+    executor: str = "inline"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("threads", 1), ("batch", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(expected=f"{name} of at least {least}", received=repr(getattr(self, name)), cure=f"give {name} a larger value")
+        check_device(self.device)
+        for kind, name in (("samplers", self.sampler), ("criteria", self.criterion), ("profilers", self.profiler), ("executors", self.executor)):
+            if isinstance(name, str):
+                registry.load(kind, name)
+
+
+def search(
+    task: Task | str | Callable[[], Task] = "digits",
+    budget: Budget | str | Sequence[str] = (),
+    *,
+    trials: int = Effort.trials,
+    timeout: float | None = None,
+    epochs: int = Effort.epochs,
+    finalists: int = Effort.finalists,
+    sampler: str | BaseSampler = "nsga2",
+    criterion: str = "l2",
+    space: str | None = None,
+    profiler: str = "torch",
+    device: str = "local",
+    threads: int = 1,
+    batch: int = 0,
+    executor: str = "inline",
+    run: str | PathLike[str] | None = None,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> Result:
+    """Search the pruned models of a task that no other candidate beats, and finish the best few under the budget.
+
+    task: a Task, a name such as "digits" or "my_task.py:task", or an importable function that makes one;
+    budget: `Budget`, or limits such as "latency=5ms"; trials, timeout (seconds): what the search for candidates may
+    spend; epochs: fine-tuning of each of the at most `finalists` finished models; batch: whose latency counts, 0 for
+    the task's own; run: a new directory, by default the next free one under `runs/`.
+
+    Ctrl-C ends the search with a partial front: KeyboardInterrupt is raised again once it is written.
+
+    Raises:
+        UsageError, BudgetInfeasibleError, TaskError, DeviceError, StorageError: see `autoprune.errors`.
+    """
+    reporter = reporter or Silent()
+    limits = budget if isinstance(budget, Budget) else Budget.parse(*([budget] if isinstance(budget, str) else budget))
+    settings = Settings(sampler, criterion, space, profiler, device, threads, batch, executor, seed)
+    effort = Effort(trials, timeout, epochs, finalists)
+    clock = SystemClock()
+    path = Path(run) if run is not None else next_free(Path("runs"), _name_of(task))
+    directory = RunDirectory(path, clock)
+    try:
+        made = make_task(task, reporter)
+        engine = _Engine(directory, prepare(made, space), limits, settings, effort, clock, reporter)
+    except BaseException:
+        directory.discard()
+        raise
+    try:
+        return engine.run()
+    finally:
+        directory.close()
+
+
+class _Engine:
+    """One search in its run directory."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        prepared: Prepared,
+        budget: Budget,
+        settings: Settings,
+        effort: Effort,
+        clock: Clock,
+        reporter: Reporter,
+    ) -> None:
+        self.directory, self.prepared, self.budget = directory, prepared, budget
+        self.settings, self.effort, self.clock, self.reporter = settings, effort, clock, reporter
+        self.start = clock.wall()
+        spec = RunSpec(settings.threads, settings.batch)
+        self.profiler = registry.load("profilers", settings.profiler).create(spec, clock)
+        capabilities = self.profiler.capabilities()
+        self.objectives = objectives_of(budget, prepared.task, capabilities, settings.profiler)
+        self.inputs = rebatch(prepared.task.example_inputs, settings.batch)
+        self.batch = batch_size(self.inputs)
+        lock = device_lock(self.profiler.fingerprint(), capabilities.exclusive)
+        self.session = Session(self.profiler, spec, lock, self.inputs, self.batch, settings.seed)
+
+    def run(self) -> Result:
+        self._echo()
+        task = self.prepared.task
+        evaluator = self._evaluator()
+        coordinator = self._coordinator()
+        stopped: BaseException | None = None
+        began = self.clock.wall()
+        try:
+            self._drive(coordinator, evaluator)
+        except (KeyboardInterrupt, Terminated) as signal:
+            stopped = signal
+            self.reporter.warn("stopping; the front so far is being written (once more to stop at once)")
+        wall = self.clock.wall() - began
+        overhead = _overhead(coordinator.trials, wall)
+        self.directory.log("searched", trials=len(coordinator.trials), seconds=round(wall, 3), overhead=round(overhead, 4))
+        coordinator.close()
+        final = None
+        if stopped is None:
+            chosen = finalists(coordinator.trials, self.objectives, self.effort.finalists)
+            try:
+                final = finalise(chosen, replace(evaluator, budget=self.budget), self.objectives, self.effort, self.directory.model, self.settings.seed, self.reporter)
+            except (KeyboardInterrupt, Terminated) as signal:
+                stopped = signal
+        if final is None:
+            final = self._partial(coordinator.trials, evaluator)
+        self.session.close()
+        result = self._written(final, coordinator.trials, overhead, partial=stopped is not None, name=task.name)
+        if stopped is not None:
+            raise stopped
+        return result
+
+    def _echo(self) -> None:
+        """What was understood, before any work is done, and the recipe."""
+        for limit in self.budget.limits:
+            self.reporter.note(f"budget: {limit.meaning()}")
+        space = describe_space(self.prepared)
+        self.reporter.note(f"search space: {len(space['levels'])} groups, {space['plans']:.3g} plans ({space['family']}); run directory: {self.directory.path}")
+        settings = asdict(replace(self.settings, sampler=_sampler_name(self.settings.sampler)))
+        self.directory.write_recipe(
+            {
+                "task": self.prepared.task.spec or self.prepared.task.name,
+                "budget": [str(limit) for limit in self.budget.limits],
+                "objectives": [metric.name for metric in self.objectives],
+                "effort": asdict(self.effort),
+                **settings,
+                "search_space": space,
+                "device_fingerprint": self.profiler.fingerprint(),
+                "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _RECORDED}},
+            }
+        )
+
+    def _evaluator(self) -> Evaluator:
+        task = self.prepared.task
+        dense = {**task.score(task.model, "search"), **self.session.open(task.model), **counts(task.model, self.inputs)}
+        score = registry.load("criteria", self.settings.criterion).score
+        ranking = rank(score, task.model, self.prepared.traced)
+        self.directory.write("ranking.safetensors", safetensors.torch.save(ranking))
+        costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.metric in COSTS))
+        if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
+            self.reporter.note("the dense model already meets the budget; looking for the best front below it")
+        return Evaluator(task, self.prepared.traced, ranking, self.session, self.inputs, costs, dense, self.clock)
+
+    def _coordinator(self) -> Coordinator:
+        chosen = self.settings.sampler
+        sampler = chosen if isinstance(chosen, BaseSampler) else registry.load("samplers", chosen).create(self.prepared.space, self.settings.seed)
+        storage = JournalStorage(self.directory.journal)
+        return Coordinator(self.prepared.space, self.budget, self.objectives, sampler, storage, self.effort, self.clock)
+
+    def _drive(self, coordinator: Coordinator, evaluator: Evaluator) -> None:
+        drive = registry.load("executors", self.settings.executor).drive
+        with self.reporter.track("searching", self.effort.trials) as advance:
+            for trial in drive(coordinator.proposals(), evaluator):
+                self.directory.record(trial)
+                if trial.error:
+                    self.reporter.warn(f"trial {trial.number} failed: {trial.error}")
+                coordinator.tell(trial)
+                advance(self._news(coordinator.trials))
+
+    def _news(self, trials: Sequence[Trial]) -> str:
+        front = Front.of(trials, self.objectives)
+        if front.best is None:
+            return "nothing within the budget so far"
+        shown = ", ".join(f"{m.name} {quantity.show(front.best.value(m.name), m.unit)}" for m in self.objectives)
+        return f"front {len(front.trials)}, best {shown}"
+
+    def _partial(self, trials: Sequence[Trial], evaluator: Evaluator) -> Finalised:
+        """The front as it is, scored on the search split, its models repaired but not fine-tuned."""
+        front = Front.of(trials, self.objectives)
+        for trial in front.trials:
+            save(trial, evaluator.cut(trial.plan), evaluator, self.directory.model(trial.number))
+        return Finalised(front, evaluator.dense, {})
+
+    def _written(self, final: Finalised, trials: Sequence[Trial], overhead: float, *, partial: bool, name: str) -> Result:
+        content = document(
+            run=str(self.directory.path),
+            task=name,
+            seed=self.settings.seed,
+            seconds=self.clock.wall() - self.start,
+            profiler={
+                "name": self.profiler.name,
+                "device": self.profiler.fingerprint(),
+                "threads": self.settings.threads,
+                "batch": self.batch,
+            },
+            budget=self.budget,
+            objectives=[metric.name for metric in self.objectives],
+            trials=trials,
+            dense=final.dense,
+            front=final.front,
+            test=final.test,
+            partial=partial,
+        )
+        self.directory.write_front(content)
+        self.directory.write("front.png", front_picture(name, trials, final.dense, final.front, self.budget))
+        self.directory.log("finished", best=content["best"], partial=partial)
+        points = {t.number: self._point(t) for t in final.front.trials}
+        best = final.front.best
+        return Result(self.directory.path, tuple(points.values()), None if best is None else points[best.number], content, overhead)
+
+    def _point(self, trial: Trial) -> Point:
+        folder = self.directory.model(trial.number)
+        return Point(trial.number, trial.feasible, trial.plan, trial.measurements, folder, self.prepared.task)
+
+
+def _overhead(trials: Sequence[Trial], wall: float) -> float:
+    """The share of wall time that was neither evaluation nor measurement."""
+    busy = sum(trial.timing.evaluate + trial.timing.measure for trial in trials)
+    return max(1 - busy / wall, 0.0) if wall > 0 else 0.0
+
+
+def _sampler_name(sampler: str | BaseSampler) -> str:
+    return sampler if isinstance(sampler, str) else type(sampler).__name__
+
+
+def _name_of(task: Task | str | Callable[[], Task]) -> str:
+    """A folder's name for a task that may not be loaded yet."""
+    if isinstance(task, Task):
+        name = task.name
+    elif isinstance(task, str):
+        name = Path(task.rpartition(":")[0] or task).stem
+    else:
+        name = getattr(task, "__name__", "task")
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name) or "task"

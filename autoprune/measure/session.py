@@ -1,0 +1,134 @@
+"""Measuring candidates against the dense reference. Knows when to go on, when to stop and when to doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from autoprune.core.budget import Budget
+from autoprune.core.measurement import Block, Measurement, RunSpec
+from autoprune.measure import estimator
+from autoprune.measure.estimator import Interval, Pair
+from autoprune.measure.lock import DeviceLock
+from autoprune.profilers import Profiler
+
+_BLOCK_S: Final = 0.03
+_BLOCK_RUNS: Final = 2
+_FEWEST: Final = 6
+_MOST: Final = 30
+_BASELINE: Final = 40
+#: Consecutive blocks of the reference whose median counts as one look at the device.
+_WINDOW: Final = 6
+_NEAR, _FAR = 0.02, 0.05
+_DRIFT: Final = 0.25
+
+
+@dataclass
+class Session:
+    """One device, one reference model, one run: every candidate is paired with the reference.
+
+    windows: the reference's latency, in seconds, each time somebody looked.
+    """
+
+    profiler: Profiler
+    spec: RunSpec
+    lock: DeviceLock
+    inputs: tuple[Any, ...]
+    batch: int
+    seed: int
+    windows: list[float] = field(default_factory=list)
+
+    def open(self, reference: Any) -> dict[str, Measurement]:
+        """Take the reference and measure it alone; its measurements by key."""
+        self._rng = np.random.default_rng(self.seed)
+        with self.lock:
+            self._reference = self.profiler.prepare(reference, self.inputs)
+            self._baseline = [self._block(self._reference) for _ in range(_BASELINE)]
+        self._look(self._baseline)
+        return self.reference()
+
+    def reference(self) -> dict[str, Measurement]:
+        """The reference's measurements by key, from every look at it so far."""
+        return self._measurements(Interval(1.0, 1.0, 1.0), self._baseline, "")
+
+    def measure(self, candidate: Any, budget: Budget, bounds: dict[str, float]) -> dict[str, Measurement]:
+        """Measurements of a candidate by key: latency and its statistics, its share of dense, throughput.
+
+        bounds: the budget's limits in SI units by key; near one of them the ratio is pinned down more narrowly.
+        """
+        with self.lock:
+            handle = self.profiler.prepare(candidate, self.inputs)
+            try:
+                pairs, note = self._pairs(handle, bounds.get("latency"))
+            finally:
+                self.profiler.release(handle)
+        self._look([pair.reference for pair in pairs])
+        return self._measurements(estimator.ratio([pairs], self._rng), [pair.candidate for pair in pairs], note)
+
+    def join(self, rounds: Sequence[Sequence[Pair]]) -> dict[str, Measurement]:
+        """Measurements from pairs that other processes took, one sequence a process."""
+        for pairs in rounds:
+            self._look([pair.reference for pair in pairs])
+        note = "" if len(rounds) > 1 else "one process only"
+        blocks = [pair.candidate for pairs in rounds for pair in pairs]
+        return self._measurements(estimator.ratio(rounds, self._rng), blocks, note)
+
+    def close(self) -> None:
+        self.profiler.release(self._reference)
+        self.profiler.close()
+
+    def _pairs(self, handle: Any, bound: float | None) -> tuple[list[Pair], str]:
+        pairs: list[Pair] = []
+        while len(pairs) < _MOST:
+            if self._rng.integers(2):
+                reference = self._block(self._reference)
+                pairs.append(Pair(self._block(handle), reference))
+            else:
+                candidate = self._block(handle)
+                pairs.append(Pair(candidate, self._block(self._reference)))
+            if len(pairs) >= _FEWEST:
+                found = estimator.ratio([pairs], self._rng)
+                value = estimator.scaled(found, estimator.spread(self.windows)).value
+                wanted = _NEAR if bound is not None and abs(value / bound - 1) < 3 * _FAR else _FAR
+                if found.half_width <= wanted:
+                    return pairs, ""
+        return pairs, f"still wider than {wanted:.0%} after {_MOST} blocks"
+
+    def _block(self, handle: Any) -> Block:
+        return self.profiler.run_block(handle, _BLOCK_S, _BLOCK_RUNS)
+
+    def _look(self, blocks: Sequence[Block]) -> None:
+        medians = [estimator.median(block) for block in blocks]
+        for start in range(0, len(medians) - _WINDOW + 1, _WINDOW):
+            self.windows.append(float(np.median(medians[start : start + _WINDOW])))
+
+    def _measurements(self, ratio: Interval, blocks: Sequence[Block], note: str) -> dict[str, Measurement]:
+        reference = estimator.spread(self.windows)
+        latency = estimator.scaled(ratio, reference)
+        contended = self.spec.threads == 1 and np.mean([estimator.contended(block) for block in blocks]) > 0.5
+        doubts = [note] if note else []
+        if contended:
+            doubts.append("other work had the processor most of the time")
+        if reference.half_width > _DRIFT:
+            doubts.append(f"the reference wandered by {reference.half_width:.0%}")
+        trust = {
+            "n": sum(len(block.wall_s) for block in blocks),
+            "valid": not contended and reference.half_width <= _DRIFT,
+            "converged": not note,
+            "device": self.profiler.fingerprint(),
+            "profiler": self.profiler.name,
+            "note": "; ".join(doubts),
+        }
+
+        def made(key: str, unit: str, found: Interval) -> Measurement:
+            return Measurement(key, found.value, unit, found.low, found.high, **trust)
+
+        measured = {"latency": made("latency", "s", latency), "latency.relative": made("latency.relative", "1", ratio)}
+        for key, share in (("mean", None), ("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
+            measured[f"latency.{key}"] = made(f"latency.{key}", "s", estimator.quantile(blocks, share, self._rng))
+        rate = Interval(self.batch / latency.value, self.batch / latency.high, self.batch / latency.low)
+        measured["throughput"] = made("throughput", "1/s", rate)
+        return measured

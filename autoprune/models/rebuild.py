@@ -1,0 +1,40 @@
+"""From a folder back to a model: the task's constructor, the stored slices, the stored weights. No pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from autoprune.core.reporter import Reporter
+from autoprune.errors import StorageError
+from autoprune.models.folder import read
+from autoprune.models.weights import load_into
+from autoprune.surgery import apply
+from autoprune.surgery.verify import find
+from autoprune.tasks.locate import locate
+from autoprune.tasks.task import Task
+
+
+def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
+    """The pruned model of a folder, in eval mode.
+
+    task: what it was made from; None to find it by the name in plan.json.
+
+    Raises:
+        StorageError: the folder is damaged, or was made from another model than the task's.
+    """
+    record, weights = read(folder)
+    if task is None:
+        if not record.task:
+            raise StorageError(expected=f"the name of a task in {folder}", received="none, as it was searched from Python", cure="pass task= to autoprune.load")
+        task = locate(record.task, reporter)
+    traced = find(task.model, task.example_inputs)
+    sizes = {group.name: group.size for group in traced.groups}
+    for name, indices in record.slices.items():
+        if name not in sizes or any(not 0 <= index < sizes[name] for index in indices) or list(indices) != sorted(set(indices)) or not indices:
+            raise StorageError(expected=f"slices of the groups of {type(task.model).__name__} in {folder}", received=f"'{name}'", cure="load it with the task that it was made from")
+    model = apply(task.model, traced, {name: torch.tensor(indices) for name, indices in record.slices.items()})
+    load_into(model, weights, str(folder))
+    return model.eval()

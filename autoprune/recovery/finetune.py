@@ -1,0 +1,49 @@
+"""Short training of a pruned model with the dense one as its teacher. Knows the recipe; not which models deserve it."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Final
+
+import torch
+from torch import nn
+
+from autoprune.core.reporter import Advance
+from autoprune.surgery.modes import evaluating
+from autoprune.tasks.task import Task
+
+RATE: Final = 2e-3
+_CLIP: Final = 1.0
+
+
+def finetune(model: nn.Module, task: Task, epochs: int, seed: int, advance: Advance) -> None:
+    """Train in place on the train split, leaving eval mode; nothing happens where the task has no loss.
+
+    The task's own loss plus, where the task says how outputs are compared, the distance to the dense model's outputs
+    (Hinton et al. 2015); AdamW under one cosine, gradients clipped to norm 1. `advance` is called after each epoch.
+    """
+    if task.loss is None or epochs == 0:
+        return
+    batches = task.split("train")
+    steps = epochs * (len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches))
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(weights, RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    with evaluating(task.model), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.train()
+        for _ in range(epochs):
+            for batch in batches:
+                optimizer.zero_grad()
+                outputs = task.forward(model, batch)
+                loss = task.loss(outputs, batch)
+                if task.distance is not None:
+                    with torch.no_grad():
+                        taught = task.forward(task.model, batch)
+                    loss = loss + task.distance(outputs, taught)
+                loss.backward()
+                nn.utils.clip_grad_norm_(weights, _CLIP)
+                optimizer.step()
+                schedule.step()
+            advance(f"loss {loss.item():.3f}")
+    model.eval()

@@ -1,0 +1,66 @@
+"""front.json, schema 1: the contract that other programs read. Knows its fields; values are SI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from autoprune.core.budget import Budget
+from autoprune.core.front import Front
+from autoprune.core.measurement import Measurement
+from autoprune.core.trial import Trial, TrialState
+
+SCHEMA: Final = 1
+
+
+def document(
+    *,
+    run: str,
+    task: str,
+    seed: int,
+    seconds: float,
+    profiler: Mapping[str, Any],
+    budget: Budget,
+    objectives: Sequence[str],
+    trials: Sequence[Trial],
+    dense: Mapping[str, Measurement],
+    front: Front,
+    test: Mapping[str, Mapping[str, Measurement]],
+    partial: bool,
+) -> dict[str, Any]:
+    """The object that front.json holds; `best` is null where nothing met the budget."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    best = front.best
+    return {
+        "schema": SCHEMA,
+        "run": run,
+        "task": task,
+        "seed": seed,
+        "seconds": round(seconds, 3),
+        "profiler": dict(profiler),
+        "budget": [str(limit) for limit in budget.limits],
+        "objectives": list(objectives),
+        "partial": partial,
+        "trials": {
+            "complete": len(complete),
+            "infeasible": sum(not trial.feasible for trial in complete),
+            "failed": len(trials) - len(complete),
+        },
+        "dense": {"metrics": metrics(dense)},
+        "front": [
+            {
+                "trial": trial.number,
+                "feasible": trial.feasible,
+                "metrics": metrics(trial.measurements),
+                "plan": f"models/{trial.number}/plan.json",
+                "model": f"models/{trial.number}/model.safetensors",
+            }
+            for trial in front.trials
+        ],
+        "best": None if best is None else best.number,
+        "test": {name: metrics(scores) for name, scores in test.items()},
+    }
+
+
+def metrics(measured: Mapping[str, Measurement]) -> dict[str, Any]:
+    return {key: found.to_json() for key, found in measured.items()}

@@ -1,0 +1,103 @@
+"""From a plan to a trial: cut, repair, evaluate, measure. Knows the order of things and how a candidate may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from torch import Tensor, nn
+
+from autoprune.core.budget import Budget
+from autoprune.core.clock import Clock
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import COSTS
+from autoprune.core.plan import Plan
+from autoprune.core.trial import Proposal, Timing, Trial, TrialState
+from autoprune.errors import describe
+from autoprune.measure.counts import counts
+from autoprune.measure.session import Session
+from autoprune.recovery.batchnorm import recalibrate
+from autoprune.surgery import Traced, apply, kept_slices
+from autoprune.tasks.task import Task
+
+#: How often an evaluation that raises is tried in all.
+ATTEMPTS: Final = 2
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates plans of one task against one dense model.
+
+    ranking: scores of slices by group; inputs: what latency and operations are counted for; dense: the dense model's
+    measurements by key, on the search split.
+    """
+
+    task: Task
+    traced: Traced
+    ranking: Mapping[str, Tensor]
+    session: Session
+    inputs: tuple[Any, ...]
+    budget: Budget
+    dense: Mapping[str, Measurement]
+    clock: Clock
+
+    def __call__(self, proposal: Proposal) -> Trial:
+        """Never raises for what a candidate does: a failure is a trial with its reason."""
+        if not kept_slices(self.traced, self.ranking, proposal.plan):
+            return Trial(proposal.number, proposal.plan, TrialState.COMPLETE, self.dense, excesses(self.budget, self.dense, self.dense))
+        for _ in range(ATTEMPTS):
+            try:
+                return self._evaluated(proposal)
+            except Exception as error:
+                failure = describe(error.__cause__ or error) if not str(error) else str(error)
+        return Trial(proposal.number, proposal.plan, TrialState.FAILED, error=failure)
+
+    def cut(self, plan: Plan) -> nn.Module:
+        """The plan's model with repaired statistics, in eval mode."""
+        model = apply(self.task.model, self.traced, kept_slices(self.traced, self.ranking, plan))
+        recalibrate(model, self.task)
+        return model.eval()
+
+    def _evaluated(self, proposal: Proposal) -> Trial:
+        start = self.clock.wall()
+        model = apply(self.task.model, self.traced, kept_slices(self.traced, self.ranking, proposal.plan)).eval()
+        counted = counts(model, self.inputs)
+        cut = self.clock.wall()
+        recalibrate(model, self.task)
+        scored = self.task.score(model, "search")
+        evaluated = self.clock.wall()
+        timed = self.session.measure(model, self.budget, bounds(self.budget, self.dense))
+        measured = {**scored, **timed, **counted}
+        timing = Timing(cut - start, evaluated - cut, self.clock.wall() - evaluated)
+        return Trial(
+            proposal.number, proposal.plan, TrialState.COMPLETE, measured, excesses(self.budget, measured, self.dense), timing
+        )
+
+
+def bounds(budget: Budget, dense: Mapping[str, Measurement]) -> dict[str, float]:
+    """The limits in SI units, by key."""
+    return {limit.key: limit.bound(dense[limit.key].value) for limit in budget.limits}
+
+
+def excesses(
+    budget: Budget, measured: Mapping[str, Measurement], dense: Mapping[str, Measurement]
+) -> dict[str, float]:
+    """How far each limit is broken, by key; <= 0 is met.
+
+    A measured cost is held against its limit by the worse end of its interval. A share of the dense model's latency is
+    compared as the paired ratio, which knows better than two latencies. A quality counts by its value: dense and pruned
+    are scored on the same samples, so their intervals do not add.
+    """
+    intervals: dict[str, tuple[float, float]] = {}
+    for limit in budget.limits:
+        found = measured[limit.key]
+        relative = measured.get(f"{limit.key}.relative")
+        if limit.metric not in COSTS:
+            intervals[limit.key] = (found.value, found.value)
+        elif limit.basis == "share" and relative is not None:
+            whole = dense[limit.key].value
+            intervals[limit.key] = (relative.low * whole, relative.high * whole)
+        else:
+            intervals[limit.key] = (found.low, found.high)
+    return budget.excesses(intervals, {limit.key: dense[limit.key].value for limit in budget.limits})

@@ -1,0 +1,47 @@
+"""Files that are whole or absent. Knows temporary names, renames and how storage fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from autoprune.errors import StorageError, describe
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, sync it and rename it; parents are made.
+
+    Raises:
+        StorageError: the file system refuses; an older file of that name is then intact.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def append(path: Path, line: str) -> None:
+    """Append one line and sync it."""
+    with storing(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn what the file system says into a StorageError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(expected=f"to write {path}", received=describe(error), cure="free space, or choose a writable --run directory") from error
