@@ -47,8 +47,25 @@ _HOMES = {
 }
 
 __all__ = [
-    "AtLeast", "AtMost", "AutopruneError", "Budget", "Classification", "Group", "Limit", "Measurement", "Metric", "Plan",
-    "Point", "Result", "SearchSpace", "Task", "load", "profile", "prune", "search", "trace",
+    "AtLeast",
+    "AtMost",
+    "AutopruneError",
+    "Budget",
+    "Classification",
+    "Group",
+    "Limit",
+    "Measurement",
+    "Metric",
+    "Plan",
+    "Point",
+    "Result",
+    "SearchSpace",
+    "Task",
+    "load",
+    "profile",
+    "prune",
+    "search",
+    "trace",
 ]
 
 

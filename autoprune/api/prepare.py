@@ -40,7 +40,11 @@ def make_task(task: Task | str | Callable[[], Task], reporter: Reporter) -> Task
         return locate(task, reporter)
     made = task()
     if not isinstance(made, Task):
-        raise UsageError(expected="a Task, its name, or a function that makes one", received=type(made).__name__, cure="pass autoprune.Task(...)")
+        raise UsageError(
+            expected="a Task, its name, or a function that makes one",
+            received=type(made).__name__,
+            cure="pass autoprune.Task(...)",
+        )
     name, module = getattr(task, "__qualname__", ""), getattr(task, "__module__", "__main__")
     return replace(made, spec=f"{module}:{name}") if name.isidentifier() and module != "__main__" else made
 
@@ -61,7 +65,12 @@ def inspected(task: Task, space: str | None) -> tuple[Family, tuple[Group, ...]]
     family = choose(space, (type(module).__name__ for module in task.model.modules()))
     groups = trace(task.model, task.example_inputs).groups
     return family, tuple(
-        replace(g, step=max(g.step, family.step), floor=min(max(g.floor, family.floor), g.size), frozen_reason=g.frozen_reason or closed_by(g, family))
+        replace(
+            g,
+            step=max(g.step, family.step),
+            floor=min(max(g.floor, family.floor), g.size),
+            frozen_reason=g.frozen_reason or closed_by(g, family),
+        )
         for g in groups
     )
 
@@ -93,7 +102,11 @@ def _known(name: str, known: dict[str, Metric], profiler: str, task: Task) -> Me
     if name in known:
         return known[name]
     if name in COSTS:
-        raise UsageError(expected=f"a metric that the profiler '{profiler}' measures", received=f"'{name}'", cure=f"known: {', '.join(known)}")
+        raise UsageError(
+            expected=f"a metric that the profiler '{profiler}' measures",
+            received=f"'{name}'",
+            cure=f"known: {', '.join(known)}",
+        )
     raise registry.unknown(f"metric of the task '{task.name}'", name, tuple(known))
 
 
@@ -102,12 +115,18 @@ def _check_direction(text: str, relation: str, basis: str, quality: Metric) -> N
     if relation != right:
         raise UsageError(expected=f"{quality.name}{right}VALUE", received=text, cure="turn the relation round")
     if basis == "below" and quality.high != 1.0:
-        raise UsageError(expected=f"an absolute {quality.name}", received=text, cure="points below dense are for qualities between 0 and 1")
+        raise UsageError(
+            expected=f"an absolute {quality.name}",
+            received=text,
+            cure="points below dense are for qualities between 0 and 1",
+        )
 
 
 def describe_space(prepared: Prepared) -> dict[str, Any]:
     """What would be searched, for --dry-run and run.yaml."""
-    pairs: Sequence[tuple[Group, tuple[int, ...]]] = list(zip(prepared.space.groups, prepared.space.levels, strict=True))
+    pairs: Sequence[tuple[Group, tuple[int, ...]]] = list(
+        zip(prepared.space.groups, prepared.space.levels, strict=True)
+    )
     return {
         "family": prepared.family.name,
         "digest": prepared.space.digest,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -9,10 +10,16 @@ from torch import nn
 from autoprune import registry
 from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
+from autoprune.core.reporter import Reporter
+from autoprune.errors import StorageError
 from autoprune.measure.counts import counts
 from autoprune.measure.lock import device_lock
 from autoprune.measure.session import Session
+from autoprune.models import folder as folders
+from autoprune.models.rebuild import rebuild
+from autoprune.store.run import read_front
 from autoprune.surgery.modes import evaluating
+from autoprune.tasks.locate import locate
 from autoprune.tasks.task import batch_size, rebatch
 
 
@@ -42,3 +49,26 @@ def profile(
         session.close()
         counted = counts(model, inputs)
     return {**{key: found for key, found in measured.items() if key != "latency.relative"}, **counted}
+
+
+def find_model(subject: str | Path, reporter: Reporter) -> tuple[nn.Module, tuple[Any, ...]]:
+    """A model with its example inputs: of a task by its name, of a run (its best), or of one model's folder.
+
+    Raises:
+        StorageError: the folder holds neither, or the run has no best model.
+    """
+    if isinstance(subject, str):
+        task = locate(subject, reporter)
+        return task.model, task.example_inputs
+    folder = subject
+    if not (subject / folders.PLAN).is_file():
+        best = read_front(subject)["best"]
+        if best is None:
+            raise StorageError(
+                expected=f"a run with a best model in {subject}",
+                received="none met its budget",
+                cure="give the folder of one of its models",
+            )
+        folder = subject / "models" / str(best)
+    task = locate(folders.read(folder)[0].task, reporter)
+    return rebuild(folder, task, reporter), task.example_inputs

@@ -42,5 +42,9 @@ def _plan(plan: Plan | Mapping[str, int] | float, traced: Traced) -> Plan:
     if isinstance(plan, Mapping):
         return Plan.of(plan)
     if isinstance(plan, bool) or not isinstance(plan, int | float) or not 0 < plan <= 1:
-        raise UsageError(expected="a Plan, counts by group, or a keep ratio above 0 and at most 1", received=repr(plan), cure="pass for example 0.5")
+        raise UsageError(
+            expected="a Plan, counts by group, or a keep ratio above 0 and at most 1",
+            received=repr(plan),
+            cure="pass for example 0.5",
+        )
     return Plan.of({g.name: max(round(plan * g.size), g.floor) for g in traced.groups if not g.frozen_reason})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from os import PathLike
 from pathlib import Path
@@ -27,7 +27,7 @@ from autoprune.core.metric import COSTS
 from autoprune.core.reporter import Reporter, Silent
 from autoprune.core.trial import Trial
 from autoprune.criteria import rank
-from autoprune.errors import Terminated, UsageError
+from autoprune.errors import InterruptedSearchError, StoppedEarlyError, Terminated, UsageError
 from autoprune.measure.counts import counts
 from autoprune.measure.lock import device_lock
 from autoprune.measure.session import Session
@@ -39,6 +39,7 @@ from autoprune.search.finalise import Finalised, finalise, finalists, save
 from autoprune.store.run import RunDirectory, next_free
 from autoprune.tasks.task import Task, batch_size, rebatch
 
+_PLURALS: Final = {"sampler": "samplers", "criterion": "criteria", "profiler": "profilers", "executor": "executors"}
 _RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
 
 
@@ -58,12 +59,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in (("threads", 1), ("batch", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(expected=f"{name} of at least {least}", received=repr(getattr(self, name)), cure=f"give {name} a larger value")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                cure = f"pass a whole number to {name}"
+                raise UsageError(expected=f"{name} of at least {least}", received=repr(value), cure=cure)
         check_device(self.device)
-        for kind, name in (("samplers", self.sampler), ("criteria", self.criterion), ("profilers", self.profiler), ("executors", self.executor)):
+        for kind in ("sampler", "criterion", "profiler", "executor"):
+            name = getattr(self, kind)
             if isinstance(name, str):
-                registry.load(kind, name)
+                registry.load(_PLURALS[kind], name)
 
 
 def search(
@@ -93,7 +97,7 @@ def search(
     spend; epochs: fine-tuning of each of the at most `finalists` finished models; batch: whose latency counts, 0 for
     the task's own; run: a new directory, by default the next free one under `runs/`.
 
-    Ctrl-C ends the search with a partial front: KeyboardInterrupt is raised again once it is written.
+    Ctrl-C ends the search with a partial front, and InterruptedSearchError once that is written.
 
     Raises:
         UsageError, BudgetInfeasibleError, TaskError, DeviceError, StorageError: see `autoprune.errors`.
@@ -115,6 +119,36 @@ def search(
         return engine.run()
     finally:
         directory.close()
+
+
+def preview(task: str, budget: Budget, effort: Effort, *, reporter: Reporter, **names: Any) -> dict[str, Any]:
+    """What `search` would do, without evaluating a candidate or writing a file; raises what it would raise."""
+    settings = Settings(**names)
+    prepared = prepare(make_task(task, reporter), settings.space)
+    capabilities = (
+        registry.load("profilers", settings.profiler)
+        .create(RunSpec(settings.threads, settings.batch), SystemClock())
+        .capabilities()
+    )
+    objectives = objectives_of(budget, prepared.task, capabilities, settings.profiler)
+    return _recipe(prepared, budget, [metric.name for metric in objectives], effort, settings) | {
+        "meaning": [limit.meaning() for limit in budget.limits]
+    }
+
+
+def _recipe(
+    prepared: Prepared, budget: Budget, objectives: list[str], effort: Effort, settings: Settings
+) -> dict[str, Any]:
+    """All that decides a search, ready for JSON and YAML."""
+    return {
+        "task": prepared.task.spec or prepared.task.name,
+        "budget": [str(limit) for limit in budget.limits],
+        "objectives": objectives,
+        "effort": asdict(effort),
+        **{item.name: getattr(settings, item.name) for item in fields(settings)},
+        "sampler": settings.sampler if isinstance(settings.sampler, str) else type(settings.sampler).__name__,
+        "search_space": describe_space(prepared),
+    }
 
 
 class _Engine:
@@ -156,21 +190,38 @@ class _Engine:
             self.reporter.warn("stopping; the front so far is being written (once more to stop at once)")
         wall = self.clock.wall() - began
         overhead = _overhead(coordinator.trials, wall)
-        self.directory.log("searched", trials=len(coordinator.trials), seconds=round(wall, 3), overhead=round(overhead, 4))
+        self.directory.log(
+            "searched", trials=len(coordinator.trials), seconds=round(wall, 3), overhead=round(overhead, 4)
+        )
         coordinator.close()
+        evaluator = replace(evaluator, dense={**evaluator.dense, **self.session.reference()})
+        trials = tuple(evaluator.restated(trial) for trial in coordinator.trials)
         final = None
         if stopped is None:
-            chosen = finalists(coordinator.trials, self.objectives, self.effort.finalists)
+            chosen = finalists(trials, self.objectives, self.effort.finalists)
             try:
-                final = finalise(chosen, replace(evaluator, budget=self.budget), self.objectives, self.effort, self.directory.model, self.settings.seed, self.reporter)
+                final = finalise(
+                    chosen,
+                    replace(evaluator, budget=self.budget),
+                    self.objectives,
+                    self.effort,
+                    self.directory.model,
+                    self.settings.seed,
+                    self.reporter,
+                )
             except (KeyboardInterrupt, Terminated) as signal:
                 stopped = signal
         if final is None:
-            final = self._partial(coordinator.trials, evaluator)
+            final = self._partial(trials, evaluator)
         self.session.close()
-        result = self._written(final, coordinator.trials, overhead, partial=stopped is not None, name=task.name)
+        result = self._written(final, trials, overhead, partial=stopped is not None, name=task.name)
         if stopped is not None:
-            raise stopped
+            kind = InterruptedSearchError if isinstance(stopped, KeyboardInterrupt) else StoppedEarlyError
+            raise kind(
+                expected="to search to the end",
+                received=f"a signal to stop after {len(trials)} candidates",
+                cure=f"the front so far, {len(result.front)} models, is in {self.directory.path}",
+            ) from stopped
         return result
 
     def _echo(self) -> None:
@@ -178,20 +229,15 @@ class _Engine:
         for limit in self.budget.limits:
             self.reporter.note(f"budget: {limit.meaning()}")
         space = describe_space(self.prepared)
-        self.reporter.note(f"search space: {len(space['levels'])} groups, {space['plans']:.3g} plans ({space['family']}); run directory: {self.directory.path}")
-        settings = asdict(replace(self.settings, sampler=_sampler_name(self.settings.sampler)))
-        self.directory.write_recipe(
-            {
-                "task": self.prepared.task.spec or self.prepared.task.name,
-                "budget": [str(limit) for limit in self.budget.limits],
-                "objectives": [metric.name for metric in self.objectives],
-                "effort": asdict(self.effort),
-                **settings,
-                "search_space": space,
-                "device_fingerprint": self.profiler.fingerprint(),
-                "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _RECORDED}},
-            }
+        self.reporter.note(
+            f"search space: {len(space['levels'])} groups, {space['plans']:.3g} plans ({space['family']}); "
+            f"run directory: {self.directory.path}"
         )
+        recipe = _recipe(
+            self.prepared, self.budget, [metric.name for metric in self.objectives], self.effort, self.settings
+        )
+        versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in _RECORDED}}
+        self.directory.write_recipe({**recipe, "device_fingerprint": self.profiler.fingerprint(), "versions": versions})
 
     def _evaluator(self) -> Evaluator:
         task = self.prepared.task
@@ -206,7 +252,11 @@ class _Engine:
 
     def _coordinator(self) -> Coordinator:
         chosen = self.settings.sampler
-        sampler = chosen if isinstance(chosen, BaseSampler) else registry.load("samplers", chosen).create(self.prepared.space, self.settings.seed)
+        sampler = (
+            chosen
+            if isinstance(chosen, BaseSampler)
+            else registry.load("samplers", chosen).create(self.prepared.space, self.settings.seed)
+        )
         storage = JournalStorage(self.directory.journal)
         return Coordinator(self.prepared.space, self.budget, self.objectives, sampler, storage, self.effort, self.clock)
 
@@ -234,7 +284,9 @@ class _Engine:
             save(trial, evaluator.cut(trial.plan), evaluator, self.directory.model(trial.number))
         return Finalised(front, evaluator.dense, {})
 
-    def _written(self, final: Finalised, trials: Sequence[Trial], overhead: float, *, partial: bool, name: str) -> Result:
+    def _written(
+        self, final: Finalised, trials: Sequence[Trial], overhead: float, *, partial: bool, name: str
+    ) -> Result:
         content = document(
             run=str(self.directory.path),
             task=name,
@@ -259,7 +311,13 @@ class _Engine:
         self.directory.log("finished", best=content["best"], partial=partial)
         points = {t.number: self._point(t) for t in final.front.trials}
         best = final.front.best
-        return Result(self.directory.path, tuple(points.values()), None if best is None else points[best.number], content, overhead)
+        return Result(
+            self.directory.path,
+            tuple(points.values()),
+            None if best is None else points[best.number],
+            content,
+            overhead,
+        )
 
     def _point(self, trial: Trial) -> Point:
         folder = self.directory.model(trial.number)
@@ -270,10 +328,6 @@ def _overhead(trials: Sequence[Trial], wall: float) -> float:
     """The share of wall time that was neither evaluation nor measurement."""
     busy = sum(trial.timing.evaluate + trial.timing.measure for trial in trials)
     return max(1 - busy / wall, 0.0) if wall > 0 else 0.0
-
-
-def _sampler_name(sampler: str | BaseSampler) -> str:
-    return sampler if isinstance(sampler, str) else type(sampler).__name__
 
 
 def _name_of(task: Task | str | Callable[[], Task]) -> str:

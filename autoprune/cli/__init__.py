@@ -1,0 +1,99 @@
+"""The command line. Knows options, streams and exit codes; each file beside this one is one command.
+
+Data goes to stdout, messages and progress to stderr. Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import typer
+from typer.exceptions import TyperException
+
+from autoprune.cli import front, inspect, plugins, profile, search
+from autoprune.errors import (
+    AutopruneError,
+    InterruptedSearchError,
+    StoppedEarlyError,
+    Terminated,
+    UsageError,
+    describe,
+    one_line,
+)
+
+
+def make_app() -> typer.Typer:
+    app = typer.Typer(
+        name="autoprune",
+        help="Automated pruning of PyTorch models under budgets that are measured on the device.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    for command in (search.search, front.front, inspect.inspect, profile.profile, plugins.plugins):
+        app.command()(command)
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("autoprune"))
+        raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_version
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks; without it every error is one line."),
+) -> None:
+    del version, debug  # read from the command line by `main`, so that errors in parsing obey it too
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    given = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = make_app()(given, standalone_mode=False)
+    except BaseException as error:  # the one place where every error becomes its line and its exit code
+        if "--debug" in given:
+            traceback.print_exc()
+        return _explain(error)
+    return code if isinstance(code, int) else 0
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _explain(error: BaseException) -> int:
+    """Say what happened in one line on stderr; the exit code."""
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    text, code = _line(error)
+    typer.echo(f"autoprune: {text}", err=True)
+    return code
+
+
+def _line(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, AutopruneError):
+        return str(error), error.exit_code
+    if isinstance(error, TyperException):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "autoprune"
+        message = one_line(getattr(error, "format_message", error.__str__)()).rstrip(".")
+        return f"{message}; see `{command} --help`", UsageError.exit_code
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return "interrupted", InterruptedSearchError.exit_code
+    if isinstance(error, Terminated):
+        return "stopped early", StoppedEarlyError.exit_code
+    return f"unexpected {describe(error)}; run again with `autoprune --debug` and report it", AutopruneError.exit_code

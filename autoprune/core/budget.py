@@ -35,7 +35,7 @@ class AtMost:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """A lower limit: `value` in SI units, or with `of_dense=True` a distance (zero or negative) from the dense value."""
+    """A lower limit: `value` in SI units, or with `of_dense=True` a distance (<= 0) from the dense value."""
 
     value: float
     of_dense: bool = False
@@ -94,7 +94,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits that a result must meet, and the metrics to trade off (empty: the task's quality and every limited cost)."""
+    """Limits that a result must meet, and metrics to trade off (empty: the task's quality and all limited costs)."""
 
     limits: tuple[Limit, ...]
     objectives: tuple[str, ...] = field(default=())
@@ -106,7 +106,9 @@ class Budget:
                 both = " and ".join(str(limit) for limit in self.limits if limit.key == key)
                 raise UsageError(expected=f"one limit on {key}", received=both, cure="keep the one that you mean")
         if len(set(self.objectives)) != len(self.objectives):
-            raise UsageError(expected="each objective once", received=", ".join(self.objectives), cure="drop the repeated one")
+            raise UsageError(
+                expected="each objective once", received=", ".join(self.objectives), cure="drop the repeated one"
+            )
 
     @classmethod
     def parse(cls, *limits: str, objectives: Iterable[str] = ()) -> Budget:
@@ -162,7 +164,11 @@ def parse_limit(text: str) -> Limit:
 def _from_object(key: str, limit: AtMost | AtLeast) -> Limit:
     metric, _, statistic = key.partition("__")
     if not isinstance(limit, AtMost | AtLeast):
-        raise UsageError(expected=f"AtMost or AtLeast for {key}", received=type(limit).__name__, cure="write for example AtMost(0.005)")
+        raise UsageError(
+            expected=f"AtMost or AtLeast for {key}",
+            received=type(limit).__name__,
+            cure="write for example AtMost(0.005)",
+        )
     relation: Relation = "<=" if isinstance(limit, AtMost) else ">="
     relative: Basis = "share" if metric in COSTS else "below"
     return Limit(metric, relation, limit.value, relative if limit.of_dense else "absolute", statistic)
@@ -174,20 +180,32 @@ def _check(limit: Limit) -> None:
     if isinstance(limit.value, bool) or not isinstance(limit.value, int | float) or not math.isfinite(limit.value):
         raise UsageError(expected="a finite number", received=repr(limit.value), cure=_EXAMPLES)
     if limit.statistic and (limit.metric != "latency" or limit.statistic not in STATISTICS):
-        raise UsageError(expected=f"latency with one of the statistics {', '.join(STATISTICS)}", received=limit.key, cure="write for example latency.p99<=8ms")
+        raise UsageError(
+            expected=f"latency with one of the statistics {', '.join(STATISTICS)}",
+            received=limit.key,
+            cure="write for example latency.p99<=8ms",
+        )
     if cost is None:
         if limit.basis == "below" and (limit.relation != ">=" or not -1 < limit.value <= 0):
-            raise UsageError(expected="a quality relative to dense between -100% and 0%", received=text, cure=f"write for example {limit.metric}>=-1% or {limit.metric}>=0.97")
+            raise UsageError(
+                expected="a quality relative to dense between -100% and 0%",
+                received=text,
+                cure=f"write for example {limit.metric}>=-1% or {limit.metric}>=0.97",
+            )
         return
     if (limit.relation == "<=") != cost.lower_is_better:
         side = "<=" if cost.lower_is_better else ">="
         raise UsageError(expected=f"{limit.metric}{side}VALUE", received=text, cure="turn the relation round")
     if limit.basis == "share" and not cost.lower_is_better:
-        raise UsageError(expected=f"an absolute {limit.metric}", received=text, cure="write for example throughput>=200/s")
+        raise UsageError(
+            expected=f"an absolute {limit.metric}", received=text, cure="write for example throughput>=200/s"
+        )
     if limit.value <= 0:
         raise UsageError(expected=f"a positive {limit.metric}", received=text, cure=_EXAMPLES)
     if limit.basis == "share" and limit.value > 1:
-        raise UsageError(expected="at most 100% of the dense model's value", received=text, cure="give a share between 0% and 100%")
+        raise UsageError(
+            expected="at most 100% of the dense model's value", received=text, cure="give a share between 0% and 100%"
+        )
 
 
 def _unknown_metric(metric: str, text: str) -> UsageError:

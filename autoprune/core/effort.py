@@ -14,12 +14,20 @@ class Effort:
 
     trials: int = 64
     seconds: float | None = None
-    epochs: int = 6
+    epochs: int = 8
     finalists: int = 8
 
     def __post_init__(self) -> None:
-        for name, value, least in (("trials", self.trials, 1), ("epochs", self.epochs, 0), ("finalists", self.finalists, 1)):
+        for name, value, least in (
+            ("trials", self.trials, 1),
+            ("epochs", self.epochs, 0),
+            ("finalists", self.finalists, 1),
+        ):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise UsageError(expected=f"{name} of at least {least}", received=repr(value), cure=f"pass a whole number to {name}")
+                raise UsageError(
+                    expected=f"{name} of at least {least}", received=repr(value), cure=f"pass a whole number to {name}"
+                )
         if self.seconds is not None and not 0 < self.seconds < float("inf"):
-            raise UsageError(expected="a positive, finite time limit", received=repr(self.seconds), cure="write it as 90s, 10m or 2h")
+            raise UsageError(
+                expected="a positive, finite time limit", received=repr(self.seconds), cure="write it as 90s, 10m or 2h"
+            )

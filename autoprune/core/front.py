@@ -41,7 +41,9 @@ def vector(objectives: Sequence[Metric]) -> Callable[[Trial], tuple[float, ...]]
 
 def dominates(left: Sequence[float], right: Sequence[float]) -> bool:
     """Whether `left` is nowhere worse and somewhere better; both are minimised."""
-    return all(a <= b for a, b in zip(left, right, strict=True)) and any(a < b for a, b in zip(left, right, strict=True))
+    return all(a <= b for a, b in zip(left, right, strict=True)) and any(
+        a < b for a, b in zip(left, right, strict=True)
+    )
 
 
 def layers(trials: Iterable[Trial], objectives: Sequence[Metric]) -> list[list[Trial]]:

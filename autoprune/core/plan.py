@@ -22,7 +22,11 @@ class Plan:
         """Raises UsageError where a count is not a whole number of at least 1."""
         for name, count in kept.items():
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise UsageError(expected=f"a whole number of at least 1 for '{name}'", received=repr(count), cure="keep at least one slice of every group")
+                raise UsageError(
+                    expected=f"a whole number of at least 1 for '{name}'",
+                    received=repr(count),
+                    cure="keep at least one slice of every group",
+                )
         return cls(tuple(sorted(kept.items())))
 
     @property
@@ -40,5 +44,9 @@ class Plan:
     def from_json(cls, data: Any) -> Plan:
         """From the decoded JSON object {group: count}."""
         if not isinstance(data, dict):
-            raise UsageError(expected="an object of counts by group", received=type(data).__name__, cure="pass a plan that autoprune wrote")
+            raise UsageError(
+                expected="an object of counts by group",
+                received=type(data).__name__,
+                cure="pass a plan that autoprune wrote",
+            )
         return cls.of(data)

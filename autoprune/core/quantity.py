@@ -15,7 +15,14 @@ from autoprune.errors import UsageError
 _COUNTS: Final = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 _BYTES: Final = {
-    "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
+    "B": 1.0,
+    "kB": 1e3,
+    "KB": 1e3,
+    "MB": 1e6,
+    "GB": 1e9,
+    "KiB": 2.0**10,
+    "MiB": 2.0**20,
+    "GiB": 2.0**30,
 }
 _JOULES: Final = {"nJ": 1e-9, "uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0}
 
@@ -40,7 +47,11 @@ def split(text: str) -> tuple[float, str]:
     match = _NUMBER.fullmatch(text)
     number = float(match.group(1)) if match else math.nan
     if match is None or not math.isfinite(number):
-        raise UsageError(expected="a finite decimal number and a unit", received=repr(text), cure="write for example 5ms, 60% or 1.5M")
+        raise UsageError(
+            expected="a finite decimal number and a unit",
+            received=repr(text),
+            cure="write for example 5ms, 60% or 1.5M",
+        )
     return number, match.group(2)
 
 
@@ -51,7 +62,9 @@ def scale(suffix: str, unit: str, text: str) -> float:
         close = difflib.get_close_matches(suffix, known, n=1, cutoff=0.5)
         hint = f"did you mean '{close[0]}'? " if close else ""
         listed = ", ".join(name for name in known if name)
-        raise UsageError(expected=f"one of the units {listed}", received=repr(text), cure=f"{hint}give the number one of these units")
+        raise UsageError(
+            expected=f"one of the units {listed}", received=repr(text), cure=f"{hint}give the number one of these units"
+        )
     return known[suffix]
 
 
@@ -59,12 +72,20 @@ def duration(text: str) -> float:
     """Seconds of a time limit such as `90s`, `10m` or `2h`."""
     number, suffix = split(text)
     if suffix not in _DURATION or number <= 0:
-        raise UsageError(expected="a positive time such as 90s, 10m or 2h", received=repr(text), cure="use one of the units s, m, h")
+        raise UsageError(
+            expected="a positive time such as 90s, 10m or 2h", received=repr(text), cure="use one of the units s, m, h"
+        )
     return number * _DURATION[suffix]
+
+
+def show_interval(value: float, low: float, high: float, unit: str) -> str:
+    """`4.8 ms [4.5 ms, 5.1 ms]`; the value alone where it is exact."""
+    return show(value, unit) if low == high else f"{show(value, unit)} [{show(low, unit)}, {show(high, unit)}]"
 
 
 def show(value: float, unit: str) -> str:
     """A value in SI, written for people: 0.005 s -> `5 ms`."""
+    steps: tuple[tuple[str, float], ...]
     if unit == "s":
         steps = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
     elif unit == "B":

@@ -89,13 +89,15 @@ class SearchSpace:
                 opened.append(group)
                 levels.append(counts)
             else:
-                reasons.append(reason or f"its {group.size} slices leave no level between {family.floor} and {group.size}")
+                reasons.append(
+                    reason or f"its {group.size} slices leave no level between {family.floor} and {group.size}"
+                )
         if not opened:
             why = max(reasons, key=reasons.count) if reasons else "the model has no prunable parameters"
             raise SurgeryError(
                 expected="at least one group to cut",
                 received=f"nothing to prune ({why})",
-                cure=f"open more kinds, or a smaller step or floor, than the search space '{family.name}' does; `autoprune inspect` lists every group",
+                cure=f"open more than the search space '{family.name}' does; `autoprune inspect` lists every group",
             )
         described = [[group.name, group.size, list(counts)] for group, counts in zip(opened, levels, strict=True)]
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
@@ -124,13 +126,9 @@ class SearchSpace:
         return self.uniform(0.0)
 
     def uniform(self, ratio: float) -> Plan:
-        """Every group at the level nearest to `ratio` of its size, never below its lowest level."""
-        return Plan.of(
-            {
-                g.name: min(counts, key=lambda count, size=g.size: (abs(count - ratio * size), count))
-                for g, counts in zip(self.groups, self.levels, strict=True)
-            }
-        )
+        """Every group at the level nearest to `ratio` of its size; of two that are as near, the lower."""
+        pairs = zip(self.groups, self.levels, strict=True)
+        return Plan.of({group.name: _nearest(counts, ratio * group.size) for group, counts in pairs})
 
 
 def closed_by(group: Group, family: Family) -> str:
@@ -153,13 +151,25 @@ def check_plan(plan: Plan, groups: Iterable[Group]) -> None:
     for name, count in plan.kept.items():
         group = known.get(name)
         if group is None:
-            raise UsageError(expected="groups of this model", received=f"'{name}'", cure="list them with `autoprune inspect`")
+            raise UsageError(
+                expected="groups of this model", received=f"'{name}'", cure="list them with `autoprune inspect`"
+            )
         if group.frozen_reason and count != group.size:
-            raise UsageError(expected=f"all {group.size} slices of '{name}'", received=str(count), cure=f"leave it out: {group.frozen_reason}")
+            raise UsageError(
+                expected=f"all {group.size} slices of '{name}'",
+                received=str(count),
+                cure=f"leave it out: {group.frozen_reason}",
+            )
         if not group.floor <= count <= group.size:
             raise UsageError(
-                expected=f"between {group.floor} and {group.size} slices of '{name}'", received=str(count), cure="keep at least the floor"
+                expected=f"between {group.floor} and {group.size} slices of '{name}'",
+                received=str(count),
+                cure="keep at least the floor",
             )
+
+
+def _nearest(counts: tuple[int, ...], target: float) -> int:
+    return min(counts, key=lambda count: (abs(count - target), count))
 
 
 def _levels(group: Group, family: Family) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -13,6 +14,40 @@ from autoprune.families.document import read
 from autoprune.registry import unknown
 
 _DEFAULT: Final = "default"
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _kinds(value: Any) -> bool:
+    return _texts(value) and set(value) <= set(get_args(Kind))
+
+
+def _patterns(value: Any) -> bool:
+    try:
+        return _texts(value) and all(re.compile(each) for each in value)
+    except re.error:
+        return False
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _ratios(value: Any) -> bool:
+    numbers = isinstance(value, list) and all(isinstance(each, int | float) for each in value)
+    return numbers and bool(value) and all(0 < each <= 1 for each in value)
+
+
+_CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "match": (_texts, "a list of module class names"),
+    "kinds": (_kinds, f"a list out of {', '.join(get_args(Kind))}"),
+    "frozen": (_patterns, "a list of regular expressions"),
+    "step": (_count, "a whole number of at least 1"),
+    "floor": (_count, "a whole number of at least 1"),
+    "ladder": (_ratios, "a list of keep ratios above 0 and at most 1"),
+}
 
 
 def folder() -> Path:
@@ -46,24 +81,14 @@ def choose(wanted: str | None, classes: Iterable[str]) -> Family:
 def load(path: Path) -> Family:
     """One family from its file; unknown and missing keys are refused."""
     text = read(path)
-    texts: Callable[[Any], bool] = lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value)  # noqa: E731
-    count: Callable[[Any], bool] = lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1  # noqa: E731
-    ratios: Callable[[Any], bool] = lambda value: (  # noqa: E731
-        isinstance(value, list) and bool(value) and all(isinstance(each, int | float) and 0 < each <= 1 for each in value)
-    )
-    kinds = get_args(Kind)
-    checks: dict[str, tuple[Callable[[Any], bool], str]] = {
-        "match": (texts, "a list of module class names"),
-        "kinds": (lambda value: texts(value) and set(value) <= set(kinds), f"a list out of {', '.join(kinds)}"),
-        "frozen": (texts, "a list of regular expressions"),
-        "step": (count, "a whole number of at least 1"),
-        "floor": (count, "a whole number of at least 1"),
-        "ladder": (ratios, "keep ratios above 0 and at most 1"),
-    }
-    if not isinstance(text, dict) or set(text) != set(checks):
+    if not isinstance(text, dict) or set(text) != set(_CHECKS):
         received = ", ".join(map(str, text)) if isinstance(text, dict) else type(text).__name__
-        raise UsageError(expected=f"exactly the keys {', '.join(checks)} in {path}", received=received, cure="start from a file of search_spaces/")
-    for key, (legal, form) in checks.items():
+        raise UsageError(
+            expected=f"exactly the keys {', '.join(_CHECKS)} in {path}",
+            received=received,
+            cure="start from a file of search_spaces/",
+        )
+    for key, (legal, form) in _CHECKS.items():
         if not legal(text[key]):
             raise UsageError(expected=f"{key} in {path} as {form}", received=repr(text[key]), cure="correct the file")
     lists = {key: tuple(text[key]) for key in ("match", "kinds", "frozen", "ladder")}

@@ -41,7 +41,9 @@ def read(path: Path) -> Any:
     except OSError as error:
         raise UsageError(expected=f"a readable file {path}", received=describe(error), cure="check the path") from error
     if len(content) > LARGEST:
-        raise UsageError(expected=f"at most {LARGEST} bytes in {path}", received="more", cure="keep to what the file is for")
+        raise UsageError(
+            expected=f"at most {LARGEST} bytes in {path}", received="more", cure="keep to what the file is for"
+        )
     try:
         return yaml.load(content.decode(), Loader=_Plain)  # noqa: S506 - a subclass of SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

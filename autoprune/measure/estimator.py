@@ -70,10 +70,10 @@ def ratio(rounds: Sequence[Sequence[Pair]], rng: np.random.Generator) -> Interva
     return Interval(float(np.exp(centre)), float(np.exp(min(low, centre))), float(np.exp(max(high, centre))))
 
 
-def spread(reference: Sequence[float]) -> Interval:
-    """Where the reference's latency lies: the median and the central 95 % of what was seen."""
+def spread(reference: Sequence[float], typical: float) -> Interval:
+    """Where the reference's latency lies: the typical one, and the central 95 % of what was seen."""
     low, high = np.percentile(reference, (_TAIL, 100 - _TAIL))
-    return Interval(float(np.median(reference)), float(low), float(high))
+    return Interval(typical, min(float(low), typical), max(float(high), typical))
 
 
 def scaled(ratio: Interval, reference: Interval) -> Interval:

@@ -60,14 +60,26 @@ def _measured(folders: Sequence[Path], task: str, profiler: str, spec: RunSpec, 
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise DeviceError(expected=f"a measurement within {_LONGEST_S:.0f} s", received="none", cure="measure a smaller model or batch") from error
+        raise DeviceError(
+            expected=f"a measurement within {_LONGEST_S:.0f} s",
+            received="none",
+            cure="measure a smaller model or batch",
+        ) from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DeviceError(expected="a measurement from a fresh process", received=f"exit code {done.returncode}: {one_line(last, 300)}", cure="run `python -m autoprune.measure.worker` by hand to see why")
+        raise DeviceError(
+            expected="a measurement from a fresh process",
+            received=f"exit code {done.returncode}: {one_line(last, 300)}",
+            cure="run `python -m autoprune.measure.worker` by hand to see why",
+        )
     try:
         return [[_block(raw) for raw in json.loads(line)] for line in done.stdout.splitlines() if line.startswith("[")]
     except (ValueError, KeyError, TypeError) as error:
-        raise DeviceError(expected="blocks of timings from a fresh process", received=describe(error), cure="make the task print to stderr only") from error
+        raise DeviceError(
+            expected="blocks of timings from a fresh process",
+            received=describe(error),
+            cure="make the task print to stderr only",
+        ) from error
 
 
 def _block(raw: dict[str, list[float]]) -> Block:

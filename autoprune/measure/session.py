@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 
-from autoprune.core.budget import Budget
 from autoprune.core.measurement import Block, Measurement, RunSpec
+from autoprune.core.metric import COSTS
 from autoprune.measure import estimator
 from autoprune.measure.estimator import Interval, Pair
 from autoprune.measure.lock import DeviceLock
@@ -18,7 +18,7 @@ from autoprune.profilers import Profiler
 _BLOCK_S: Final = 0.03
 _BLOCK_RUNS: Final = 2
 _FEWEST: Final = 6
-_MOST: Final = 30
+_MOST: Final = 20
 _BASELINE: Final = 40
 #: Consecutive blocks of the reference whose median counts as one look at the device.
 _WINDOW: Final = 6
@@ -30,7 +30,8 @@ _DRIFT: Final = 0.25
 class Session:
     """One device, one reference model, one run: every candidate is paired with the reference.
 
-    windows: the reference's latency, in seconds, each time somebody looked.
+    windows: the reference's latency, in seconds, each time somebody looked; typical: the one that ratios are
+    multiplied with. It is settled by `reference`, not by each look, so that candidates keep the order of their ratios.
     """
 
     profiler: Profiler
@@ -40,6 +41,7 @@ class Session:
     batch: int
     seed: int
     windows: list[float] = field(default_factory=list)
+    typical: float = 0.0
 
     def open(self, reference: Any) -> dict[str, Measurement]:
         """Take the reference and measure it alone; its measurements by key."""
@@ -51,10 +53,11 @@ class Session:
         return self.reference()
 
     def reference(self) -> dict[str, Measurement]:
-        """The reference's measurements by key, from every look at it so far."""
+        """The reference's measurements by key, from every look so far; its latency is the typical one from here."""
+        self.typical = float(np.median(self.windows))
         return self._measurements(Interval(1.0, 1.0, 1.0), self._baseline, "")
 
-    def measure(self, candidate: Any, budget: Budget, bounds: dict[str, float]) -> dict[str, Measurement]:
+    def measure(self, candidate: Any, bounds: Mapping[str, float]) -> dict[str, Measurement]:
         """Measurements of a candidate by key: latency and its statistics, its share of dense, throughput.
 
         bounds: the budget's limits in SI units by key; near one of them the ratio is pinned down more narrowly.
@@ -76,6 +79,23 @@ class Session:
         blocks = [pair.candidate for pairs in rounds for pair in pairs]
         return self._measurements(estimator.ratio(rounds, self._rng), blocks, note)
 
+    def restated(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
+        """Earlier measurements of a candidate as they read with what is known of the reference by now."""
+        relative = measured["latency.relative"]
+        ratio = Interval(relative.value, relative.low, relative.high)
+        latency = estimator.scaled(ratio, estimator.spread(self.windows, self.typical))
+        return {
+            **measured,
+            **{
+                key: replace(measured[key], value=found.value, low=found.low, high=found.high)
+                for key, found in self._derived(latency)
+            },
+        }
+
+    def _derived(self, latency: Interval) -> tuple[tuple[str, Interval], ...]:
+        rate = Interval(self.batch / latency.value, self.batch / latency.high, self.batch / latency.low)
+        return ("latency", latency), ("throughput", rate)
+
     def close(self) -> None:
         self.profiler.release(self._reference)
         self.profiler.close()
@@ -91,8 +111,8 @@ class Session:
                 pairs.append(Pair(candidate, self._block(self._reference)))
             if len(pairs) >= _FEWEST:
                 found = estimator.ratio([pairs], self._rng)
-                value = estimator.scaled(found, estimator.spread(self.windows)).value
-                wanted = _NEAR if bound is not None and abs(value / bound - 1) < 3 * _FAR else _FAR
+                near = bound is not None and abs(found.value * self.typical / bound - 1) < 3 * _FAR
+                wanted = _NEAR if near else _FAR
                 if found.half_width <= wanted:
                     return pairs, ""
         return pairs, f"still wider than {wanted:.0%} after {_MOST} blocks"
@@ -106,7 +126,7 @@ class Session:
             self.windows.append(float(np.median(medians[start : start + _WINDOW])))
 
     def _measurements(self, ratio: Interval, blocks: Sequence[Block], note: str) -> dict[str, Measurement]:
-        reference = estimator.spread(self.windows)
+        reference = estimator.spread(self.windows, self.typical)
         latency = estimator.scaled(ratio, reference)
         contended = self.spec.threads == 1 and np.mean([estimator.contended(block) for block in blocks]) > 0.5
         doubts = [note] if note else []
@@ -114,7 +134,7 @@ class Session:
             doubts.append("other work had the processor most of the time")
         if reference.half_width > _DRIFT:
             doubts.append(f"the reference wandered by {reference.half_width:.0%}")
-        trust = {
+        trust: dict[str, Any] = {
             "n": sum(len(block.wall_s) for block in blocks),
             "valid": not contended and reference.half_width <= _DRIFT,
             "converged": not note,
@@ -126,9 +146,9 @@ class Session:
         def made(key: str, unit: str, found: Interval) -> Measurement:
             return Measurement(key, found.value, unit, found.low, found.high, **trust)
 
-        measured = {"latency": made("latency", "s", latency), "latency.relative": made("latency.relative", "1", ratio)}
+        measured = {"latency.relative": made("latency.relative", "1", ratio)}
+        for name, found in self._derived(latency):
+            measured[name] = made(name, COSTS[name].unit, found)
         for key, share in (("mean", None), ("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
             measured[f"latency.{key}"] = made(f"latency.{key}", "s", estimator.quantile(blocks, share, self._rng))
-        rate = Interval(self.batch / latency.value, self.batch / latency.high, self.batch / latency.low)
-        measured["throughput"] = made("throughput", "1/s", rate)
         return measured

@@ -10,10 +10,11 @@ the model will meet where it is deployed.
 from __future__ import annotations
 
 import json
-import random
 import sys
 from dataclasses import asdict
 from pathlib import Path
+
+import numpy as np
 
 from autoprune import registry
 from autoprune.core.clock import SystemClock
@@ -39,11 +40,11 @@ def main() -> int:
         inputs = rebatch(task.example_inputs, spec.batch)
         with device_lock(profiler.fingerprint(), profiler.capabilities().exclusive):
             handles = [profiler.prepare(model, inputs) for model in models]
-            order = random.Random(request["seed"])
+            order = np.random.default_rng(request["seed"])
             for _ in range(request["rounds"]):
                 blocks = {
                     place: profiler.run_block(handles[place], BLOCK_S, BLOCK_RUNS)
-                    for place in order.sample(range(len(handles)), len(handles))
+                    for place in order.permutation(len(handles)).tolist()
                 }
                 print(json.dumps([asdict(blocks[place]) for place in range(len(handles))]), flush=True)
     except AutopruneError as error:

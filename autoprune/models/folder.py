@@ -57,15 +57,31 @@ def read(folder: Path) -> tuple[PrunedModel, bytes]:
         data = json.loads((folder / PLAN).read_bytes())
         weights = (folder / WEIGHTS).read_bytes()
     except (OSError, ValueError) as error:
-        raise StorageError(expected=f"{PLAN} and {WEIGHTS} in {folder}", received=describe(error), cure="give the folder of one model, such as runs/demo/models/17") from error
+        raise StorageError(
+            expected=f"{PLAN} and {WEIGHTS} in {folder}",
+            received=describe(error),
+            cure="give the folder of one model, such as runs/demo/models/17",
+        ) from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise StorageError(expected=f"schema {SCHEMA} in {folder / PLAN}", received=repr(found), cure="use the version of autoprune that wrote it")
+        raise StorageError(
+            expected=f"schema {SCHEMA} in {folder / PLAN}",
+            received=repr(found),
+            cure="use the version of autoprune that wrote it",
+        )
     try:
         slices = {str(name): tuple(map(int, indices)) for name, indices in data["slices"].items()}
-        record = PrunedModel(int(data["trial"]), str(data["task"]), Plan.from_json(data["plan"]), slices, str(data["weights"]))
+        record = PrunedModel(
+            int(data["trial"]), str(data["task"]), Plan.from_json(data["plan"]), slices, str(data["weights"])
+        )
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-        raise StorageError(expected=f"a plan in {folder / PLAN}", received=describe(error), cure="restore the file") from error
+        raise StorageError(
+            expected=f"a plan in {folder / PLAN}", received=describe(error), cure="restore the file"
+        ) from error
     if record.weights != f"sha256:{hashlib.sha256(weights).hexdigest()}":
-        raise StorageError(expected=f"{WEIGHTS} with the hash that {PLAN} names", received="another one", cure="restore both files, the model was written only in part or changed")
+        raise StorageError(
+            expected=f"{WEIGHTS} with the hash that {PLAN} names",
+            received="another one",
+            cure="restore both files, the model was written only in part or changed",
+        )
     return record, weights

@@ -28,13 +28,26 @@ def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
     record, weights = read(folder)
     if task is None:
         if not record.task:
-            raise StorageError(expected=f"the name of a task in {folder}", received="none, as it was searched from Python", cure="pass task= to autoprune.load")
+            raise StorageError(
+                expected=f"the name of a task in {folder}",
+                received="none, as it was searched from Python",
+                cure="pass task= to autoprune.load",
+            )
         task = locate(record.task, reporter)
     traced = find(task.model, task.example_inputs)
     sizes = {group.name: group.size for group in traced.groups}
     for name, indices in record.slices.items():
-        if name not in sizes or any(not 0 <= index < sizes[name] for index in indices) or list(indices) != sorted(set(indices)) or not indices:
-            raise StorageError(expected=f"slices of the groups of {type(task.model).__name__} in {folder}", received=f"'{name}'", cure="load it with the task that it was made from")
+        if (
+            name not in sizes
+            or any(not 0 <= index < sizes[name] for index in indices)
+            or list(indices) != sorted(set(indices))
+            or not indices
+        ):
+            raise StorageError(
+                expected=f"slices of the groups of {type(task.model).__name__} in {folder}",
+                received=f"'{name}'",
+                cure="load it with the task that it was made from",
+            )
     model = apply(task.model, traced, {name: torch.tensor(indices) for name, indices in record.slices.items()})
     load_into(model, weights, str(folder))
     return model.eval()

@@ -14,8 +14,16 @@ from autoprune.surgery.apply import named_tensors
 
 #: How safetensors writes data types, for the size of its header.
 _DTYPES: Final = {
-    "torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16", "torch.float64": "F64",
-    "torch.int64": "I64", "torch.int32": "I32", "torch.int16": "I16", "torch.int8": "I8", "torch.uint8": "U8", "torch.bool": "BOOL",
+    "torch.float32": "F32",
+    "torch.float16": "F16",
+    "torch.bfloat16": "BF16",
+    "torch.float64": "F64",
+    "torch.int64": "I64",
+    "torch.int32": "I32",
+    "torch.int16": "I16",
+    "torch.int8": "I8",
+    "torch.uint8": "U8",
+    "torch.bool": "BOOL",
 }
 
 
@@ -49,10 +57,20 @@ def load_into(model: nn.Module, content: bytes, source: str) -> None:
     try:
         stored = safetensors.torch.load(content)
     except (SafetensorError, ValueError) as error:
-        raise StorageError(expected=f"a whole safetensors file in {source}", received=describe(error), cure="restore the file") from error
+        raise StorageError(
+            expected=f"a whole safetensors file in {source}", received=describe(error), cure="restore the file"
+        ) from error
     target = dict(named_tensors(model))
-    wrong = [name for name in target.keys() | stored.keys() if name not in target or name not in stored or stored[name].shape != target[name].shape]
+    wrong = [
+        name
+        for name in target.keys() | stored.keys()
+        if name not in target or name not in stored or stored[name].shape != target[name].shape
+    ]
     if wrong:
-        raise StorageError(expected=f"the model's tensors in {source}", received=f"{len(wrong)} that differ, such as '{min(wrong)}'", cure="load it with the task that it was made from")
+        raise StorageError(
+            expected=f"the model's tensors in {source}",
+            received=f"{len(wrong)} that differ, such as '{min(wrong)}'",
+            cure="load it with the task that it was made from",
+        )
     for name, tensor in target.items():
         tensor.data.copy_(stored[name])

@@ -47,7 +47,11 @@ class TorchProfiler:
         try:
             self.run_block(handle, _WARMUP_S, _WARMUP_RUNS)
         except Exception as error:
-            raise DeviceError(expected="the model to run in eager PyTorch", received=describe(error), cure="run it on its example inputs alone") from error
+            raise DeviceError(
+                expected="the model to run in eager PyTorch",
+                received=describe(error),
+                cure="run it on its example inputs alone",
+            ) from error
         return handle
 
     def run_block(self, handle: _Handle, min_s: float, min_runs: int) -> Block:

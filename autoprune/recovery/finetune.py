@@ -12,7 +12,7 @@ from autoprune.core.reporter import Advance
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 
-RATE: Final = 2e-3
+RATE: Final = 5e-3
 _CLIP: Final = 1.0
 
 

@@ -32,23 +32,48 @@ def front_picture(
         return measured[metric.name].value * (factor if metric is cost else 1.0)
 
     complete = [trial.measurements for trial in trials if trial.state is TrialState.COMPLETE]
-    axes.scatter([at(m, cost) for m in complete], [at(m, quality) for m in complete], s=18, c="0.65", label="trials, before fine-tuning")
+    axes.scatter(
+        [at(m, cost) for m in complete],
+        [at(m, quality) for m in complete],
+        s=18,
+        c="0.65",
+        label="trials, before fine-tuning",
+    )
     points = [trial.measurements for trial in front.trials]
     low = [at(m, cost) - m[cost.name].low * factor for m in points]
     high = [m[cost.name].high * factor - at(m, cost) for m in points]
     axes.errorbar(
-        [at(m, cost) for m in points], [at(m, quality) for m in points], xerr=[low, high],
-        color="C0", marker="o", markersize=6, linewidth=1.5, elinewidth=0.8, capsize=2, drawstyle="steps-post", label="front, finished",
+        [at(m, cost) for m in points],
+        [at(m, quality) for m in points],
+        xerr=[low, high],
+        color="C0",
+        marker="o",
+        markersize=6,
+        linewidth=1.5,
+        elinewidth=0.8,
+        capsize=2,
+        drawstyle="steps-post",
+        label="front, finished",
     )
     if front.best is not None:
         best = front.best.measurements
-        axes.scatter([at(best, cost)], [at(best, quality)], s=170, marker="*", c="C3", zorder=4, label="best within the budget")
+        axes.scatter(
+            [at(best, cost)], [at(best, quality)], s=170, marker="*", c="C3", zorder=4, label="best within the budget"
+        )
     axes.scatter([at(dense, cost)], [at(dense, quality)], s=60, marker="s", c="black", zorder=3, label="dense")
     for limit in budget.limits:
         if limit.metric == cost.name:
-            axes.axvline(limit.bound(dense[limit.key].value) * factor, color="C3", linestyle="--", linewidth=1, label=f"budget {limit}")
+            axes.axvline(
+                limit.bound(dense[limit.key].value) * factor,
+                color="C3",
+                linestyle="--",
+                linewidth=1,
+                label=f"budget {limit}",
+            )
         elif limit.metric == quality.name:
-            axes.axhline(limit.bound(dense[limit.key].value), color="C3", linestyle=":", linewidth=1, label=f"budget {limit}")
+            axes.axhline(
+                limit.bound(dense[limit.key].value), color="C3", linestyle=":", linewidth=1, label=f"budget {limit}"
+            )
     axes.set_xlabel(f"{cost.name} [{unit}]" if unit else cost.name)
     axes.set_ylabel(quality.name)
     axes.set_xlim(left=0)

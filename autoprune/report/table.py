@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from autoprune.core import quantity
+from autoprune.core.budget import Budget
 
 _COLUMNS = ("latency", "latency.relative", "params", "flops", "size")
 
@@ -15,19 +16,54 @@ def front_table(front: Mapping[str, Any]) -> str:
     dense = front["dense"]["metrics"]
     qualities = [key for key, found in dense.items() if "split" in found]
     keys = [key for key in (*qualities, *_COLUMNS) if key in dense]
-    rows = [["", "trial", *("of dense" if key == "latency.relative" else key for key in keys)], ["", "dense", *_cells(dense, keys)]]
+    rows = [
+        ["", "trial", *("of dense" if key == "latency.relative" else key for key in keys)],
+        ["", "dense", *_cells(dense, keys)],
+    ]
     for point in front["front"]:
         mark = "*" if point["trial"] == front["best"] else " " if point["feasible"] else "!"
         rows.append([mark, str(point["trial"]), *_cells(point["metrics"], keys)])
-    return aligned(rows)
+    return aligned(rows, right=range(2, len(rows[0])))
 
 
-def aligned(rows: Sequence[Sequence[str]], left: int = 2) -> str:
-    """Columns padded to equal width, the first `left` of them to the left; no trailing white space."""
+def summary(front: Mapping[str, Any], overhead: float) -> str:
+    """What a search comes to, in a few lines."""
+    counted, best, test = front["trials"], front["best"], front["test"]
+    lines = [
+        f"{counted['complete'] + counted['failed']} candidates "
+        f"({counted['infeasible']} beyond the budget, {counted['failed']} failed) in {front['seconds']:.0f} s; "
+        f"per-candidate overhead {overhead:.1%} of the search's wall time"
+    ]
+    if best is not None and "best" in test:
+        quality = next(iter(test["best"]))
+        own, dense = test["best"][quality]["value"], test["dense"][quality]["value"]
+        lines.append(f"best: trial {best}, {quality} on the test split {own:.4f} (dense {dense:.4f})")
+        lines.append(f'load it: autoprune.load("{front["run"]}/models/{best}")')
+    lines.append(f"everything is in {front['run']}: front.json, front.png, measurements.jsonl, models/")
+    return "\n".join(lines)
+
+
+def closest(front: Mapping[str, Any], budget: Budget) -> str:
+    """For each limit, the best value of the front and its interval."""
+    said = []
+    for limit in budget.limits:
+        found = [point["metrics"][limit.key] for point in front["front"] if limit.key in point["metrics"]]
+        if found:
+            best = (min if limit.relation == "<=" else max)(found, key=lambda metric: metric["value"])
+            shown = quantity.show_interval(best["value"], best["low"], best["high"], limit.unit)
+            said.append(f"best possible {limit.key} {shown}")
+    return "; ".join(said) or "no candidate was complete"
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Columns padded to equal width, those in `right` to the right; no trailing white space."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = []
     for row in rows:
-        cells = [text.ljust(width) if place < left else text.rjust(width) for place, (text, width) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            text.rjust(width) if place in right else text.ljust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
@@ -40,7 +76,7 @@ def _cell(key: str, found: Mapping[str, Any]) -> str:
     if key == "latency.relative":
         return f"{found['value']:.0%}"
     if key == "latency":
-        text = f"{quantity.show(found['value'], 's')} [{quantity.show(found['low'], 's')}, {quantity.show(found['high'], 's')}]"
+        text = quantity.show_interval(found["value"], found["low"], found["high"], "s")
         return text if found.get("valid", True) else f"{text} ?"
     if "split" in found:
         return f"{found['value']:.4f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from torch import Tensor, nn
@@ -45,13 +45,26 @@ class Evaluator:
     def __call__(self, proposal: Proposal) -> Trial:
         """Never raises for what a candidate does: a failure is a trial with its reason."""
         if not kept_slices(self.traced, self.ranking, proposal.plan):
-            return Trial(proposal.number, proposal.plan, TrialState.COMPLETE, self.dense, excesses(self.budget, self.dense, self.dense))
+            return Trial(
+                proposal.number,
+                proposal.plan,
+                TrialState.COMPLETE,
+                self.dense,
+                excesses(self.budget, self.dense, self.dense),
+            )
         for _ in range(ATTEMPTS):
             try:
                 return self._evaluated(proposal)
             except Exception as error:
                 failure = describe(error.__cause__ or error) if not str(error) else str(error)
         return Trial(proposal.number, proposal.plan, TrialState.FAILED, error=failure)
+
+    def restated(self, trial: Trial) -> Trial:
+        """The trial as its latency reads with what is known of the device by now."""
+        if "latency.relative" not in trial.measurements:
+            return trial
+        measured = self.session.restated(trial.measurements)
+        return replace(trial, measurements=measured, excesses=excesses(self.budget, measured, self.dense))
 
     def cut(self, plan: Plan) -> nn.Module:
         """The plan's model with repaired statistics, in eval mode."""
@@ -67,11 +80,16 @@ class Evaluator:
         recalibrate(model, self.task)
         scored = self.task.score(model, "search")
         evaluated = self.clock.wall()
-        timed = self.session.measure(model, self.budget, bounds(self.budget, self.dense))
+        timed = self.session.measure(model, bounds(self.budget, self.dense))
         measured = {**scored, **timed, **counted}
         timing = Timing(cut - start, evaluated - cut, self.clock.wall() - evaluated)
         return Trial(
-            proposal.number, proposal.plan, TrialState.COMPLETE, measured, excesses(self.budget, measured, self.dense), timing
+            proposal.number,
+            proposal.plan,
+            TrialState.COMPLETE,
+            measured,
+            excesses(self.budget, measured, self.dense),
+            timing,
         )
 
 
@@ -80,9 +98,7 @@ def bounds(budget: Budget, dense: Mapping[str, Measurement]) -> dict[str, float]
     return {limit.key: limit.bound(dense[limit.key].value) for limit in budget.limits}
 
 
-def excesses(
-    budget: Budget, measured: Mapping[str, Measurement], dense: Mapping[str, Measurement]
-) -> dict[str, float]:
+def excesses(budget: Budget, measured: Mapping[str, Measurement], dense: Mapping[str, Measurement]) -> dict[str, float]:
     """How far each limit is broken, by key; <= 0 is met.
 
     A measured cost is held against its limit by the worse end of its interval. A share of the dense model's latency is

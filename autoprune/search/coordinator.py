@@ -95,7 +95,11 @@ class Coordinator:
         tried = [known for plan, known in self._known.items() if plan != self._space.dense()]
         if len(tried) >= min(_HOPELESS, self._effort.trials - 1) and all(t.state is TrialState.FAILED for t in tried):
             cause, count = Counter(known.error for known in tried).most_common(1)[0]
-            raise TaskError(expected="at least one candidate that can be evaluated", received=f"{len(tried)} failures, {count} of them: {cause}", cure="run the task's evaluate on a pruned model to find the cause")
+            raise TaskError(
+                expected="at least one candidate that can be evaluated",
+                received=f"{len(tried)} failures, {count} of them: {cause}",
+                cure="run the task's evaluate on a pruned model to find the cause",
+            )
 
     def close(self) -> None:
         """Mark what was asked and never answered as failed, so that the study says so."""
@@ -115,7 +119,7 @@ class Coordinator:
 
 
 def check_possible(smallest: Trial, budget: Budget, dense: Trial) -> None:
-    """Raise BudgetInfeasibleError where even the better end of the smallest candidate's interval breaks a cost limit."""
+    """Raise BudgetInfeasibleError where even the better end of the smallest candidate breaks the limit of a cost."""
     for limit in budget.limits:
         if limit.metric not in COSTS:
             continue
@@ -124,7 +128,7 @@ def check_possible(smallest: Trial, budget: Budget, dense: Trial) -> None:
         if best > 0:
             raise BudgetInfeasibleError(
                 expected=limit.meaning(),
-                received=f"best possible {quantity.show(found.value, limit.unit)} (95 % interval {quantity.show(found.low, limit.unit)} to {quantity.show(found.high, limit.unit)}), of the smallest candidate",
+                received=f"best possible {quantity.show_interval(found.value, found.low, found.high, limit.unit)}",
                 cure="raise the budget, or open more of the model with --space",
             )
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from torch import nn
 
-from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, layers
 from autoprune.core.measurement import Measurement
@@ -84,7 +83,9 @@ def finalise(
 def save(trial: Trial, model: nn.Module, evaluator: Evaluator, folder: Path) -> None:
     """Write the folder of one model."""
     slices = kept_slices(evaluator.traced, evaluator.ranking, trial.plan)
-    record = PrunedModel(trial.number, evaluator.task.spec, trial.plan, {name: tuple(kept.tolist()) for name, kept in slices.items()})
+    record = PrunedModel(
+        trial.number, evaluator.task.spec, trial.plan, {name: tuple(kept.tolist()) for name, kept in slices.items()}
+    )
     write(folder, record, to_bytes(model), card(trial, evaluator.task.name, folder))
 
 
@@ -108,8 +109,10 @@ def _measured_again(
 ) -> dict[int, dict[str, Measurement]]:
     session, task = evaluator.session, evaluator.task
     if not task.spec:
-        reporter.warn("the task has no name that another process could find it by: models are measured again in this process")
-        return {trial.number: session.measure(models[trial.number], evaluator.budget, {}) for trial in chosen}
+        reporter.warn(
+            "the task has no name that another process could find it by: models are measured again in this process"
+        )
+        return {trial.number: session.measure(models[trial.number], {}) for trial in chosen}
     with reporter.track("measuring in fresh processes", fresh.PROCESSES) as advance:
         folders = [folder_of(trial.number) for trial in chosen]
         rounds = fresh.pairs_of(folders, task.spec, session.profiler.name, session.spec, seed, advance)

@@ -44,4 +44,8 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(expected=f"to write {path}", received=describe(error), cure="free space, or choose a writable --run directory") from error
+        raise StorageError(
+            expected=f"to write {path}",
+            received=describe(error),
+            cure="free space, or choose a writable --run directory",
+        ) from error

@@ -48,7 +48,7 @@ class Journal(BaseJournalBackend):
             try:
                 written = self._file.write(lines)
                 if written != len(lines):
-                    raise OSError(f"only {written} of {len(lines)} bytes were written")
+                    self._file.write(lines[written:])  # a full disk says so only when asked again
                 os.fsync(self._file.fileno())
             except OSError:
                 self._file.truncate(start)
@@ -64,5 +64,9 @@ class Journal(BaseJournalBackend):
         except ValueError:
             log = None
         if not isinstance(log, dict):
-            raise StorageError(expected=f"a JSON object in line {number} of {self._path}", received=repr(line[:40]), cure="restore the file from a copy; lines before it are intact")
+            raise StorageError(
+                expected=f"a JSON object in line {number} of {self._path}",
+                received=repr(line[:40]),
+                cure="restore the file from a copy; lines before it are intact",
+            )
         return log

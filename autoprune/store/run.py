@@ -39,7 +39,11 @@ class RunDirectory:
             present = sorted(each.name for each in path.iterdir() if each.name != "LOCK")
         if present:
             self._lock.close()
-            raise StorageError(expected=f"a new or empty run directory {path}", received=f"{', '.join(present[:4])} in it", cure="choose another --run; runs are never overwritten")
+            raise StorageError(
+                expected=f"a new or empty run directory {path}",
+                received=f"{', '.join(present[:4])} in it",
+                cure="choose another --run; runs are never overwritten",
+            )
         self.journal = Journal(path / "study.journal")
 
     def model(self, trial: int) -> Path:
@@ -92,10 +96,16 @@ def read_front(run: Path) -> dict[str, Any]:
     try:
         front = json.loads((run / FRONT).read_bytes())
     except (OSError, ValueError) as error:
-        raise StorageError(expected=f"{FRONT} in {run}", received=describe(error), cure="give the directory of a finished run") from error
+        raise StorageError(
+            expected=f"{FRONT} in {run}", received=describe(error), cure="give the directory of a finished run"
+        ) from error
     if not isinstance(front, dict) or front.get("schema") != 1:
         received = front.get("schema") if isinstance(front, dict) else type(front).__name__
-        raise StorageError(expected=f"schema 1 in {run / FRONT}", received=repr(received), cure="use the version of autoprune that wrote it")
+        raise StorageError(
+            expected=f"schema 1 in {run / FRONT}",
+            received=repr(received),
+            cure="use the version of autoprune that wrote it",
+        )
     return front
 
 
@@ -108,7 +118,11 @@ def _locked(path: Path) -> IO[str]:
         file.seek(0)
         holder = file.read().strip() or "another process"
         file.close()
-        raise StorageError(expected=f"{path.parent} for this search alone", received=f"it is held by {holder}", cure="wait for that search, or choose another --run") from None
+        raise StorageError(
+            expected=f"{path.parent} for this search alone",
+            received=f"it is held by {holder}",
+            cure="wait for that search, or choose another --run",
+        ) from None
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()

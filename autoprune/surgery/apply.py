@@ -58,8 +58,8 @@ def apply(model: nn.Module, traced: Traced, slices: Mapping[str, Tensor]) -> nn.
         if data is not tensor and data.data_ptr() == tensor.data_ptr():
             data = data.clone()
         memo[id(tensor)] = nn.Parameter(data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else data
-    cut = copy.deepcopy(model, memo)  # type: ignore[arg-type]
+    cut = copy.deepcopy(model, memo)
     for path, module in cut.named_modules():
-        layout = traced.conv_groups.get(f"{path}.weight" if path else "weight")
-        mend(module, None if layout is None else len(positions(layout, slices)))
+        groups = traced.conv_groups.get(f"{path}.weight" if path else "weight")
+        mend(module, None if groups is None else len(positions(groups, slices)))
     return cut

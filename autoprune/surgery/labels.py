@@ -54,11 +54,9 @@ ONE = Prod(())
 def resolve(label: Label) -> Label:
     """The label with all refinements put in, nested products and sums flattened, and factors of size 1 dropped."""
     if isinstance(label, Atom):
-        while isinstance(label, Atom) and label.target is not None:
-            label = label.target
-        if isinstance(label, Atom):
-            return ONE if label.size == 1 else label
-        return resolve(label)
+        if label.target is not None:
+            return resolve(label.target)
+        return ONE if label.size == 1 else label
     if isinstance(label, Prod):
         factors: list[Label] = []
         for factor in map(resolve, label.factors):
@@ -109,7 +107,8 @@ def split(label: Label, inner: int) -> tuple[Label, Label]:
 
 
 def _split_prod(label: Prod, inner: int) -> tuple[Label, Label]:
-    head, taken, size = list(label.factors), [], 1
+    head, size = list(label.factors), 1
+    taken: list[Label] = []
     while size < inner:
         factor = head.pop()
         need = inner // size if inner % size == 0 else 0
@@ -162,8 +161,8 @@ def cut(label: Label, at: int) -> tuple[Label, Label]:
     done: list[Label] = []
     for place, term in enumerate(label.terms):
         if at < term.size:
-            left, right = cut(term, at)
-            return Sum((*done, left)), Sum((right, *label.terms[place + 1 :]))
+            head, tail = cut(term, at)
+            return Sum((*done, head)), Sum((tail, *label.terms[place + 1 :]))
         done.append(term)
         at -= term.size
         if at == 0:
@@ -219,7 +218,8 @@ def _bind(atom: Atom, other: Label) -> None:
 def _unify_prods(left: Prod, right: Prod) -> None:
     if not left.factors:
         return
-    last, other = left.factors[-1], right.factors[-1]
+    last: Label = left.factors[-1]
+    other: Label = right.factors[-1]
     if last.size < other.size:
         left, right, last, other = right, left, other, last
     if last.size % other.size:

@@ -64,7 +64,9 @@ class Tracer(TorchDispatchMode):
     def of(self, tensor: Tensor) -> tuple[Label, ...]:
         """One label a dimension; a tensor that came from nowhere is frozen."""
         if tensor not in self.labels:
-            self.labels[tensor] = self.fixed(tensor.shape, "a tensor that is neither parameter, buffer nor traced result")
+            self.labels[tensor] = self.fixed(
+                tensor.shape, "a tensor that is neither parameter, buffer nor traced result"
+            )
         if tensor in self.names:
             self.used.add(self.names[tensor])
         found: tuple[Label, ...] = self.labels[tensor]
@@ -84,7 +86,9 @@ class Tracer(TorchDispatchMode):
             for label in self.of(tensor):
                 freeze(label, reason)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         out = func(*args, **(kwargs or {}))
         name = str(func.overloadpacket)
         call = Call(self, name, args, kwargs or {}, out)

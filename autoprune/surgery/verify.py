@@ -114,7 +114,9 @@ def _tensors(out: Any) -> list[Tensor]:
 
 
 def _does_not_run(model: nn.Module, inputs: tuple[Any, ...], error: Exception) -> SurgeryError:
-    shapes = ", ".join(str(list(leaf.shape)) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)) or "no tensors"
+    shapes = (
+        ", ".join(str(list(leaf.shape)) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)) or "no tensors"
+    )
     return SurgeryError(
         expected=f"{type(model).__name__} to run on its example inputs",
         received=f"{describe(error)} for inputs of shape {shapes}",

@@ -65,15 +65,25 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
         TaskError: too little data for disjoint splits, unequal lengths, or neither or both of data and splits.
     """
     if (data is None) == (splits is None):
-        raise TaskError(expected="either data or splits", received="both" if data else "neither", cure="pass data=(inputs, labels) or splits={...}")
+        raise TaskError(
+            expected="either data or splits",
+            received="both" if data else "neither",
+            cure="pass data=(inputs, labels) or splits={...}",
+        )
     given = splits if splits is not None else divide(*arrays("data", data), seed)
     batches = {key: _batches(key, part, batch_size, seed) for key, part in given.items()}
     if example_inputs is None:
         if "calibration" not in batches:
-            raise TaskError(expected=f"the splits {', '.join(SPLITS)}", received=", ".join(batches) or "none", cure="add splits['calibration']")
+            raise TaskError(
+                expected=f"the splits {', '.join(SPLITS)}",
+                received=", ".join(batches) or "none",
+                cure="add splits['calibration']",
+            )
         first = next(iter(batches["calibration"]), None)
         if first is None:
-            raise TaskError(expected="at least one batch in splits['calibration']", received="an empty split", cure="give it data")
+            raise TaskError(
+                expected="at least one batch in splits['calibration']", received="an empty split", cure="give it data"
+            )
         example_inputs = (first[0][:1],)
     return Task(name, model, example_inputs, batches, evaluate, METRICS, forward, loss, distance)
 
@@ -116,13 +126,19 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
 
 
-def divide(inputs: Tensor, targets: Tensor, seed: int, shares: Mapping[str, float] = SHARES) -> dict[str, tuple[Tensor, Tensor]]:
+def divide(
+    inputs: Tensor, targets: Tensor, seed: int, shares: Mapping[str, float] = SHARES
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Disjoint random parts in the given shares; the last one takes the remainder."""
     count = len(inputs)
     sizes = [math.floor(share * count) for share in shares.values()]
     sizes[-1] = count - sum(sizes[:-1])
     if min(sizes) < 1:
-        raise TaskError(expected=f"at least {math.ceil(1 / min(shares.values()))} samples to split", received=f"{count}", cure="pass more data, or your own splits")
+        raise TaskError(
+            expected=f"at least {math.ceil(1 / min(shares.values()))} samples to split",
+            received=f"{count}",
+            cure="pass more data, or your own splits",
+        )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return {name: (inputs[part], targets[part]) for name, part in zip(shares, order.split(sizes), strict=True)}
 
@@ -132,9 +148,15 @@ def arrays(name: str, data: Any) -> tuple[Tensor, Tensor]:
     try:
         inputs, targets = (torch.as_tensor(part) for part in data)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TaskError(expected=f"{name} as (inputs, labels)", received=type(data).__name__, cure="pass two arrays of equal length") from error
+        raise TaskError(
+            expected=f"{name} as (inputs, labels)", received=type(data).__name__, cure="pass two arrays of equal length"
+        ) from error
     if inputs.dim() < 1 or len(inputs) != len(targets) or len(inputs) == 0:
-        raise TaskError(expected=f"inputs and labels of equal, positive length in {name}", received=f"shapes {list(inputs.shape)} and {list(targets.shape)}", cure="pass at least one sample with its label")
+        raise TaskError(
+            expected=f"inputs and labels of equal, positive length in {name}",
+            received=f"shapes {list(inputs.shape)} and {list(targets.shape)}",
+            cure="pass at least one sample with its label",
+        )
     return inputs.float() if inputs.is_floating_point() else inputs, targets.long()
 
 

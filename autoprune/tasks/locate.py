@@ -26,7 +26,8 @@ def locate(spec: str, reporter: Reporter) -> Task:
     """
     place, colon, attribute = spec.rpartition(":")
     if not colon:
-        return replace(registry.load("tasks", spec).task(reporter), spec=spec)
+        made: Task = registry.load("tasks", spec).task(reporter)
+        return replace(made, spec=spec)
     if place.endswith(".py"):
         file = Path(place).expanduser().resolve()
         return _called(_from_file(file), attribute, f"{file}:{attribute}")
@@ -36,22 +37,38 @@ def locate(spec: str, reporter: Reporter) -> Task:
 def _called(module: ModuleType, attribute: str, spec: str) -> Task:
     make: Callable[[], Any] | None = getattr(module, attribute, None)
     if not callable(make):
-        known = ", ".join(name for name, value in vars(module).items() if callable(value) and value.__module__ == module.__name__)
-        raise UsageError(expected=f"a callable '{attribute}' in {module.__name__}", received="none of that name" if make is None else type(make).__name__, cure=f"name one of: {known or 'none found'}")
+        known = ", ".join(
+            name for name, value in vars(module).items() if callable(value) and value.__module__ == module.__name__
+        )
+        raise UsageError(
+            expected=f"a callable '{attribute}' in {module.__name__}",
+            received="none of that name" if make is None else type(make).__name__,
+            cure=f"name one of: {known or 'none found'}",
+        )
     try:
         made = make()
     except AutopruneError:
         raise
     except Exception as error:
-        raise TaskError(expected=f"{spec} to return an autoprune.Task", received=describe(error), cure="call it alone to find the cause") from error
+        raise TaskError(
+            expected=f"{spec} to return an autoprune.Task",
+            received=describe(error),
+            cure="call it alone to find the cause",
+        ) from error
     if not isinstance(made, Task):
-        raise TaskError(expected=f"{spec} to return an autoprune.Task", received=type(made).__name__, cure="return autoprune.Task(...) or autoprune.Classification(...)")
+        raise TaskError(
+            expected=f"{spec} to return an autoprune.Task",
+            received=type(made).__name__,
+            cure="return autoprune.Task(...) or autoprune.Classification(...)",
+        )
     return replace(made, spec=spec)
 
 
 def _from_file(file: Path) -> ModuleType:
     if not file.is_file():
-        raise UsageError(expected="a Python file", received=f"{file}, which does not exist", cure="check the path before the colon")
+        raise UsageError(
+            expected="a Python file", received=f"{file}, which does not exist", cure="check the path before the colon"
+        )
     name = f"autoprune_task_{file.stem}"
     found = importlib.util.spec_from_file_location(name, file)
     if found is None or found.loader is None:
@@ -62,7 +79,9 @@ def _from_file(file: Path) -> ModuleType:
     try:
         found.loader.exec_module(module)
     except Exception as error:
-        raise TaskError(expected=f"{file} to import", received=describe(error), cure="run it with python to find the cause") from error
+        raise TaskError(
+            expected=f"{file} to import", received=describe(error), cure="run it with python to find the cause"
+        ) from error
     finally:
         sys.path.remove(str(file.parent))
     return module
@@ -74,6 +93,12 @@ def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise UsageError(expected=f"an importable module '{name}'", received=describe(error), cure="give file.py:callable or package.module:callable") from error
+        raise UsageError(
+            expected=f"an importable module '{name}'",
+            received=describe(error),
+            cure="give file.py:callable or package.module:callable",
+        ) from error
     except Exception as error:
-        raise TaskError(expected=f"{name} to import", received=describe(error), cure="import it alone to find the cause") from error
+        raise TaskError(
+            expected=f"{name} to import", received=describe(error), cure="import it alone to find the cause"
+        ) from error

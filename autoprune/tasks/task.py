@@ -58,11 +58,23 @@ class Task:
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
-            raise TaskError(expected="a torch.nn.Module as the task's model", received=type(self.model).__name__, cure="pass the trained model")
+            raise TaskError(
+                expected="a torch.nn.Module as the task's model",
+                received=type(self.model).__name__,
+                cure="pass the trained model",
+            )
         if not isinstance(self.example_inputs, tuple) or not self.example_inputs:
-            raise TaskError(expected="example_inputs as a tuple of forward's arguments", received=type(self.example_inputs).__name__, cure="write (x,)")
+            raise TaskError(
+                expected="example_inputs as a tuple of forward's arguments",
+                received=type(self.example_inputs).__name__,
+                cure="write (x,)",
+            )
         if not callable(self.evaluate) or not self.metrics:
-            raise TaskError(expected="a callable evaluate and at least one metric", received=repr(self.evaluate), cure="pass evaluate(model, split)")
+            raise TaskError(
+                expected="a callable evaluate and at least one metric",
+                received=repr(self.evaluate),
+                cure="pass evaluate(model, split)",
+            )
         for name in SPLITS:
             self.split(name)
 
@@ -78,13 +90,23 @@ class Task:
         """
         data = self.splits.get(name, self.splits.get("calibration") if name == "train" else None)
         if data is None:
-            raise TaskError(expected=f"the splits {', '.join(SPLITS)}", received=f"no '{name}' among {', '.join(self.splits) or 'none'}", cure=f"add splits['{name}']")
+            raise TaskError(
+                expected=f"the splits {', '.join(SPLITS)}",
+                received=f"no '{name}' among {', '.join(self.splits) or 'none'}",
+                cure=f"add splits['{name}']",
+            )
         if not isinstance(data, Iterable) or iter(data) is data:
-            raise TaskError(expected=f"splits['{name}'] to give its batches as often as it is asked", received=type(data).__name__, cure="pass a list or a DataLoader")
+            raise TaskError(
+                expected=f"splits['{name}'] to give its batches as often as it is asked",
+                received=type(data).__name__,
+                cure="pass a list or a DataLoader",
+            )
         try:
             next(iter(data))
         except StopIteration:
-            raise TaskError(expected=f"at least one batch in splits['{name}']", received="an empty split", cure="give it data") from None
+            raise TaskError(
+                expected=f"at least one batch in splits['{name}']", received="an empty split", cure="give it data"
+            ) from None
         return data
 
     def score(self, model: nn.Module, split: str) -> dict[str, Measurement]:
@@ -99,7 +121,11 @@ class Task:
         except AutopruneError:
             raise
         except Exception as error:
-            raise TaskError(expected=f"{self._evaluator} to return a score", received=describe(error), cure="run it on the model alone to find the cause") from error
+            raise TaskError(
+                expected=f"{self._evaluator} to return a score",
+                received=describe(error),
+                cure="run it on the model alone to find the cause",
+            ) from error
         named = result if isinstance(result, Mapping) else {self.quality.name: result}
         return {metric.name: self._checked(metric, named, split) for metric in self.metrics}
 
@@ -114,9 +140,17 @@ class Task:
         value = score.value if isinstance(score, Measurement) else score
         if isinstance(value, bool) or not isinstance(value, int | float):
             received = f"no '{metric.name}'" if metric.name not in scores else type(value).__name__
-            raise TaskError(expected=f"{self._evaluator} to return a float, or a dict of floats with '{metric.name}'", received=received, cure="return float(score)")
+            raise TaskError(
+                expected=f"{self._evaluator} to return a float, or a dict of floats with '{metric.name}'",
+                received=received,
+                cure="return float(score)",
+            )
         if not math.isfinite(value) or not metric.low <= value <= metric.high:
-            raise TaskError(expected=f"a {metric.name} between {metric.low:g} and {metric.high:g} from {self._evaluator}", received=repr(value), cure="check the metric, or declare its range in Task.metrics")
+            raise TaskError(
+                expected=f"a {metric.name} between {metric.low:g} and {metric.high:g} from {self._evaluator}",
+                received=repr(value),
+                cure="check the metric, or declare its range in Task.metrics",
+            )
         if isinstance(score, Measurement):
             return replace(score, split=split)
         return replace(Measurement.exact(metric.name, float(value), metric.unit), split=split)

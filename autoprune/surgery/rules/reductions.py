@@ -23,7 +23,9 @@ def reduce(call: Call) -> None:
     for tensor in tree_leaves(call.out):
         if isinstance(tensor, Tensor):
             keepdim = tensor.dim() == len(labels)
-            call.trace.set(tensor, [ONE if place in dims else label for place, label in enumerate(labels)] if keepdim else kept)
+            call.trace.set(
+                tensor, [ONE if place in dims else label for place, label in enumerate(labels)] if keepdim else kept
+            )
 
 
 def along(call: Call) -> None:
@@ -41,7 +43,18 @@ def at_index(call: Call) -> None:
 
 RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(
-        ("aten.mean", "aten.sum", "aten.amax", "aten.amin", "aten.var", "aten.std", "aten.prod", "aten.logsumexp", "aten.all", "aten.any"),
+        (
+            "aten.mean",
+            "aten.sum",
+            "aten.amax",
+            "aten.amin",
+            "aten.var",
+            "aten.std",
+            "aten.prod",
+            "aten.logsumexp",
+            "aten.all",
+            "aten.any",
+        ),
         reduce,
     ),
     "aten.linalg_vector_norm": lambda call: reduce(call._replace(args=(call.args[0], *call.args[2:]))),

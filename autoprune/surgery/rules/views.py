@@ -36,7 +36,11 @@ def squeeze(call: Call) -> None:
     labels = call.trace.of(call.args[0])
     dim = call.arg(1, "dim")
     rank = len(labels)
-    chosen = range(rank) if dim is None else [each % max(rank, 1) for each in (dim if isinstance(dim, list | tuple) else [dim])]
+    chosen = (
+        range(rank)
+        if dim is None
+        else [each % max(rank, 1) for each in (dim if isinstance(dim, list | tuple) else [dim])]
+    )
     gone = {place for place in chosen if labels[place].size == 1}
     call.trace.set(call.out, [label for place, label in enumerate(labels) if place not in gone])
 

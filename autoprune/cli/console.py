@@ -1,0 +1,70 @@
+"""A reporter for people at a terminal, and for logs. Knows stderr: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from autoprune.core.clock import Clock
+from autoprune.core.reporter import Advance
+
+#: Without a terminal, progress is a line at most this often.
+_EVERY_S: Final = 10.0
+
+
+class ConsoleReporter:
+    """News on stderr. `quiet` leaves warnings only."""
+
+    def __init__(self, quiet: bool, clock: Clock) -> None:
+        self._quiet, self._clock = quiet, clock
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def track(self, label: str, total: int) -> Iterator[Advance]:
+        if self._quiet:
+            yield lambda text: None
+        elif sys.stderr.isatty():
+            with self._bar(label, total) as advance:
+                yield advance
+        else:
+            with self._lines(label, total) as advance:
+                yield advance
+
+    @contextmanager
+    def _bar(self, label: str, total: int) -> Iterator[Advance]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[news]}"),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            bar = progress.add_task(label, total=total, news="")
+            yield lambda text: progress.update(bar, advance=1, news=text)
+
+    @contextmanager
+    def _lines(self, label: str, total: int) -> Iterator[Advance]:
+        done, start = 0, self._clock.wall()
+        last = start
+
+        def advance(text: str) -> None:
+            nonlocal done, last
+            done += 1
+            now = self._clock.wall()
+            if now - last >= _EVERY_S or done == total:
+                last = now
+                self.note(f"{label}: {done}/{total}, {now - start:.0f} s{', ' if text else ''}{text}")
+
+        yield advance

@@ -1,0 +1,14 @@
+"""`autoprune plugins`: every name that an option takes."""
+
+from __future__ import annotations
+
+import typer
+
+
+def plugins() -> None:
+    """List criteria, executors, profilers, samplers, search spaces and built-in tasks."""
+    from autoprune import families, registry
+
+    for kind in registry.KINDS:
+        typer.echo(f"{kind}: {', '.join(registry.names(kind))}")
+    typer.echo(f"search spaces: {', '.join(families.names())}")

@@ -1,0 +1,157 @@
+"""`autoprune search`: options in, a run directory and a table out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoprune.core.effort import Effort
+
+if TYPE_CHECKING:
+    from autoprune.api.result import Result
+
+
+def _configured(context: typer.Context, file: Path | None) -> Path | None:
+    """Options from a YAML file become defaults; what stands on the command line goes before them."""
+    from autoprune.errors import UsageError
+    from autoprune.families.document import read
+
+    if file is not None:
+        options = read(file)
+        known = {parameter.name: parameter for parameter in context.command.params}
+        keys = (
+            {str(key).replace("-", "_"): value for key, value in options.items()} if isinstance(options, dict) else {}
+        )
+        wrong = sorted(set(keys) - set(known) | {"config"} & set(keys))
+        if wrong or not keys:
+            raise UsageError(
+                expected=f"options of `autoprune search` in {file}",
+                received=", ".join(wrong) or "none",
+                cure=f"known: {', '.join(name for name in known if name and name != 'config')}",
+            )
+        context.default_map = {**(context.default_map or {}), **keys}
+    return file
+
+
+def search(
+    task: Annotated[str, typer.Argument(help="digits, file.py:callable or package.module:callable.")] = "digits",
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(help="A limit such as latency=5ms, latency=50%, params=1M or accuracy>=-1%. May be repeated."),
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A metric to trade off; default: the task's quality and every limited cost. May be repeated."
+        ),
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="Who proposes plans: nsga2, random, uniform.")] = "nsga2",
+    criterion: Annotated[str, typer.Option(help="Which slices go first: l1, l2.")] = "l2",
+    space: Annotated[
+        str | None, typer.Option(help="A search space by name, or a YAML file; default: by the model's modules.")
+    ] = None,
+    profiler: Annotated[str, typer.Option(help="What measures latency.")] = "torch",
+    device: Annotated[str, typer.Option(help="Where it is measured.")] = "local",
+    batch: Annotated[int, typer.Option(help="Batch size whose latency counts; 0: the task's own.")] = 0,
+    threads: Annotated[int, typer.Option(help="Processor threads while measuring.")] = 1,
+    trials: Annotated[int, typer.Option(help="Candidates to evaluate.")] = Effort.trials,
+    timeout: Annotated[
+        str | None,
+        typer.Option(help="When to stop looking for candidates, such as 10m; finishing the best comes after."),
+    ] = None,
+    finetune_epochs: Annotated[int, typer.Option(help="Fine-tuning of each finished model.")] = Effort.epochs,
+    finalists: Annotated[
+        int, typer.Option(help="How many models of the front are finished at most.")
+    ] = Effort.finalists,
+    executor: Annotated[str, typer.Option(help="Where candidates are evaluated: inline.")] = "inline",
+    run: Annotated[
+        Path | None, typer.Option(help="A new run directory; default: the next free one under runs/.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file with these options.", is_eager=True, callback=_configured)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print front.json instead of a table.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only warnings.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be searched, and stop.")] = False,
+) -> int:
+    """Search the pruned models that no other candidate beats, within a budget that is measured."""
+    from autoprune.cli.console import ConsoleReporter
+    from autoprune.core import quantity
+    from autoprune.core.budget import Budget
+    from autoprune.core.clock import SystemClock
+
+    del config
+    limits = Budget.parse(*(budget or ()), objectives=objective or ())
+    seconds = None if timeout is None else quantity.duration(timeout)
+    reporter = ConsoleReporter(quiet, SystemClock())
+    names: dict[str, Any] = {
+        "sampler": sampler,
+        "criterion": criterion,
+        "space": space,
+        "profiler": profiler,
+        "device": device,
+        "threads": threads,
+        "batch": batch,
+        "executor": executor,
+        "seed": seed,
+    }
+    from autoprune.api.search import preview
+    from autoprune.api.search import search as run_search
+
+    if dry_run:
+        found = preview(task, limits, Effort(trials, seconds, finetune_epochs, finalists), reporter=reporter, **names)
+        typer.echo(json.dumps(found, indent=1) if as_json else _listed(found))
+        return 0
+    result = run_search(
+        task,
+        limits,
+        trials=trials,
+        timeout=seconds,
+        epochs=finetune_epochs,
+        finalists=finalists,
+        run=run,
+        reporter=reporter,
+        **names,
+    )
+    _print(result, as_json)
+    return _verdict(result, limits)
+
+
+def _print(result: Result, as_json: bool) -> None:
+    from autoprune.report.table import front_table, summary
+
+    if as_json:
+        typer.echo(json.dumps(result.document, indent=1))
+        return
+    typer.echo(front_table(result.document))
+    typer.echo(summary(result.document, result.overhead))
+
+
+def _verdict(result: Result, budget: Any) -> int:
+    """0, or 3 with the best possible where nothing met the budget."""
+    from autoprune.errors import BudgetInfeasibleError
+    from autoprune.report.table import closest
+
+    if result.best is None:
+        raise BudgetInfeasibleError(
+            expected=" and ".join(limit.meaning() for limit in budget.limits),
+            received=f"nothing within it; {closest(result.document, budget)}",
+            cure="raise the budget, or give the search more --trials",
+        )
+    return 0
+
+
+def _listed(found: dict[str, Any]) -> str:
+    """Nested values, one a line."""
+    lines: list[str] = []
+    for key, value in found.items():
+        if isinstance(value, dict):
+            lines.append(f"{key}:")
+            lines.extend(f"  {name}: {each}" for name, each in value.items())
+        else:
+            lines.append(f"{key}: {value}")
+    return "\n".join(lines)
