@@ -35,7 +35,7 @@ from autoprune.report.document import document
 from autoprune.report.plot import front_picture
 from autoprune.search.candidate import Evaluator, excesses
 from autoprune.search.coordinator import Coordinator
-from autoprune.search.finalise import Finalised, finalise, finalists, save
+from autoprune.search.finalise import Finalised, Finisher, save
 from autoprune.store.run import RunDirectory, next_free
 from autoprune.tasks.task import Task, batch_size, rebatch
 
@@ -198,17 +198,17 @@ class _Engine:
         trials = tuple(evaluator.restated(trial) for trial in coordinator.trials)
         final = None
         if stopped is None:
-            chosen = finalists(trials, self.objectives, self.effort.finalists)
+            finisher = Finisher(
+                replace(evaluator, budget=self.budget),
+                self.objectives,
+                self.effort,
+                self.settings.seed,
+                self.directory.model,
+                self.directory.record,
+                self.reporter,
+            )
             try:
-                final = finalise(
-                    chosen,
-                    replace(evaluator, budget=self.budget),
-                    self.objectives,
-                    self.effort,
-                    self.directory.model,
-                    self.settings.seed,
-                    self.reporter,
-                )
+                final = finisher.finish(trials)
             except (KeyboardInterrupt, Terminated) as signal:
                 stopped = signal
         if final is None:
@@ -264,7 +264,7 @@ class _Engine:
         drive = registry.load("executors", self.settings.executor).drive
         with self.reporter.track("searching", self.effort.trials) as advance:
             for trial in drive(coordinator.proposals(), evaluator):
-                self.directory.record(trial)
+                self.directory.record(trial, "search")
                 if trial.error:
                     self.reporter.warn(f"trial {trial.number} failed: {trial.error}")
                 coordinator.tell(trial)
@@ -273,7 +273,7 @@ class _Engine:
     def _news(self, trials: Sequence[Trial]) -> str:
         front = Front.of(trials, self.objectives)
         if front.best is None:
-            return "nothing within the budget so far"
+            return f"front {len(front.trials)}, nothing within the budget so far"
         shown = ", ".join(f"{m.name} {quantity.show(front.best.value(m.name), m.unit)}" for m in self.objectives)
         return f"front {len(front.trials)}, best {shown}"
 

@@ -14,8 +14,8 @@ class Effort:
 
     trials: int = 64
     seconds: float | None = None
-    epochs: int = 8
-    finalists: int = 8
+    epochs: int = 6
+    finalists: int = 9
 
     def __post_init__(self) -> None:
         for name, value, least in (

@@ -11,23 +11,26 @@ from autoprune.core.trial import Trial, TrialState
 
 @dataclass(frozen=True)
 class Front:
-    """Mutually non-dominated trials by ascending cost: of those that meet the budget, or of all if none does."""
+    """Trials by ascending cost that no other trial dominates, whether they meet the budget or not.
+
+    best: the feasible one that is best in the first objective, among equals in the second; None where nothing meets
+    the budget. It is on the front even where an infeasible trial beats it, which can be only if a limited metric is no
+    objective.
+    """
 
     trials: tuple[Trial, ...]
     objectives: tuple[Metric, ...]
+    best: Trial | None
 
     @classmethod
     def of(cls, trials: Iterable[Trial], objectives: Sequence[Metric]) -> Front:
         complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-        feasible = [trial for trial in complete if trial.feasible]
-        first = next(iter(layers(feasible or complete, objectives)), [])
+        found = next(iter(layers(complete, objectives)), [])
+        best = min((trial for trial in complete if trial.feasible), key=vector(objectives), default=None)
+        if best is not None and best not in found:
+            found = [*found, best]
         cost = next((metric for metric in objectives if metric.lower_is_better), objectives[0])
-        return cls(tuple(sorted(first, key=lambda trial: trial.value(cost.name))), tuple(objectives))
-
-    @property
-    def best(self) -> Trial | None:
-        """The feasible trial that is best in the first objective; among equals, in the second. None: budget not met."""
-        return min((trial for trial in self.trials if trial.feasible), key=vector(self.objectives), default=None)
+        return cls(tuple(sorted(found, key=lambda trial: trial.value(cost.name))), tuple(objectives), best)
 
 
 def vector(objectives: Sequence[Metric]) -> Callable[[Trial], tuple[float, ...]]:

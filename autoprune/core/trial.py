@@ -54,8 +54,10 @@ class Trial:
     def value(self, key: str) -> float:
         return self.measurements[key].value
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, stage: str) -> dict[str, Any]:
+        """`stage` says which measurements these are: of the "search", or of the "final" model."""
         return {
+            "stage": stage,
             "trial": self.number,
             "state": str(self.state),
             "feasible": self.feasible,

@@ -9,6 +9,7 @@ it says where the next measurement will fall, not only how well this one was tak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -77,8 +78,14 @@ def spread(reference: Sequence[float], typical: float) -> Interval:
 
 
 def scaled(ratio: Interval, reference: Interval) -> Interval:
-    """A latency in seconds from its ratio and the reference's seconds; the intervals multiply."""
-    return Interval(ratio.value * reference.value, ratio.low * reference.low, ratio.high * reference.high)
+    """A latency in seconds from its ratio and the reference's seconds.
+
+    The two are independent, so the distances to the ends of their intervals add in quadrature, on a log scale.
+    """
+    value = ratio.value * reference.value
+    below = math.hypot(math.log(ratio.value / ratio.low), math.log(reference.value / reference.low))
+    above = math.hypot(math.log(ratio.high / ratio.value), math.log(reference.high / reference.value))
+    return Interval(value, value * math.exp(-below), value * math.exp(above))
 
 
 def quantile(blocks: Sequence[Block], share: float | None, rng: np.random.Generator) -> Interval:

@@ -22,7 +22,7 @@ from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Silent
 from autoprune.errors import AutopruneError
 from autoprune.measure.lock import device_lock
-from autoprune.models.rebuild import rebuild
+from autoprune.models.rebuild import rebuild_all
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import rebatch
 
@@ -35,7 +35,7 @@ def main() -> int:
     spec = RunSpec(**request["spec"])
     try:
         task = locate(request["task"], Silent())
-        models = [task.model, *(rebuild(Path(folder), task, Silent()) for folder in request["folders"])]
+        models = [task.model, *rebuild_all([Path(folder) for folder in request["folders"]], task)]
         profiler = registry.load("profilers", request["profiler"]).create(spec, SystemClock())
         inputs = rebatch(task.example_inputs, spec.batch)
         with device_lock(profiler.fingerprint(), profiler.capabilities().exclusive):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,9 +10,9 @@ from torch import nn
 
 from autoprune.core.reporter import Reporter
 from autoprune.errors import StorageError
-from autoprune.models.folder import read
+from autoprune.models.folder import PrunedModel, read
 from autoprune.models.weights import load_into
-from autoprune.surgery import apply
+from autoprune.surgery import Traced, apply
 from autoprune.surgery.verify import find
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
@@ -34,7 +35,17 @@ def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
                 cure="pass task= to autoprune.load",
             )
         task = locate(record.task, reporter)
+    return assemble(record, weights, task, find(task.model, task.example_inputs), folder)
+
+
+def rebuild_all(folders: Sequence[Path], task: Task) -> list[nn.Module]:
+    """`rebuild` of several folders of one task, which is traced once."""
     traced = find(task.model, task.example_inputs)
+    return [assemble(*read(folder), task, traced, folder) for folder in folders]
+
+
+def assemble(record: PrunedModel, weights: bytes, task: Task, traced: Traced, folder: Path) -> nn.Module:
+    """The model of a folder that was read, from a task that was traced; errors as in `rebuild`."""
     sizes = {group.name: group.size for group in traced.groups}
     for name, indices in record.slices.items():
         if (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sized
 from typing import Final
 
@@ -16,20 +17,30 @@ RATE: Final = 5e-3
 _CLIP: Final = 1.0
 
 
-def finetune(model: nn.Module, task: Task, epochs: int, seed: int, advance: Advance) -> None:
+def teacher_of(task: Task) -> nn.Module | None:
+    """A copy of the dense model arranged to run fast; None where the task does not say how outputs are compared."""
+    if task.loss is None or task.distance is None:
+        return None
+    teacher = copy.deepcopy(task.model).eval()
+    _arrange(teacher, torch.channels_last)
+    return teacher
+
+
+def finetune(model: nn.Module, task: Task, teacher: nn.Module | None, epochs: int, seed: int, advance: Advance) -> None:
     """Train in place on the train split, leaving eval mode; nothing happens where the task has no loss.
 
-    The task's own loss plus, where the task says how outputs are compared, the distance to the dense model's outputs
-    (Hinton et al. 2015); AdamW under one cosine, gradients clipped to norm 1. `advance` is called after each epoch.
+    The task's own loss, plus the distance to the teacher's outputs where there is one (Hinton et al. 2015); AdamW
+    under one cosine, gradients clipped to norm 1. `advance` is called after each epoch.
     """
     if task.loss is None or epochs == 0:
         return
     batches = task.split("train")
     steps = epochs * (len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches))
+    _arrange(model, torch.channels_last)
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    with evaluating(task.model), torch.random.fork_rng(devices=[]):
+    with evaluating(model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.train()
         for _ in range(epochs):
@@ -37,13 +48,21 @@ def finetune(model: nn.Module, task: Task, epochs: int, seed: int, advance: Adva
                 optimizer.zero_grad()
                 outputs = task.forward(model, batch)
                 loss = task.loss(outputs, batch)
-                if task.distance is not None:
+                if teacher is not None and task.distance is not None:
                     with torch.no_grad():
-                        taught = task.forward(task.model, batch)
+                        taught = task.forward(teacher, batch)
                     loss = loss + task.distance(outputs, taught)
                 loss.backward()
                 nn.utils.clip_grad_norm_(weights, _CLIP)
                 optimizer.step()
                 schedule.step()
             advance(f"loss {loss.item():.3f}")
+    _arrange(model, torch.contiguous_format)
     model.eval()
+
+
+def _arrange(model: nn.Module, layout: torch.memory_format) -> None:
+    """Channels-last convolutions run and train up to twice as fast on processors; values do not change."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)

@@ -44,7 +44,7 @@ class Evaluator:
 
     def __call__(self, proposal: Proposal) -> Trial:
         """Never raises for what a candidate does: a failure is a trial with its reason."""
-        if not kept_slices(self.traced, self.ranking, proposal.plan):
+        if not self.slices(proposal.plan):
             return Trial(
                 proposal.number,
                 proposal.plan,
@@ -66,15 +66,19 @@ class Evaluator:
         measured = self.session.restated(trial.measurements)
         return replace(trial, measurements=measured, excesses=excesses(self.budget, measured, self.dense))
 
+    def slices(self, plan: Plan) -> dict[str, Tensor]:
+        """What the plan keeps, by group that it cuts; empty for the dense plan."""
+        return kept_slices(self.traced, self.ranking, plan)
+
     def cut(self, plan: Plan) -> nn.Module:
         """The plan's model with repaired statistics, in eval mode."""
-        model = apply(self.task.model, self.traced, kept_slices(self.traced, self.ranking, plan))
+        model = apply(self.task.model, self.traced, self.slices(plan))
         recalibrate(model, self.task)
         return model.eval()
 
     def _evaluated(self, proposal: Proposal) -> Trial:
         start = self.clock.wall()
-        model = apply(self.task.model, self.traced, kept_slices(self.traced, self.ranking, proposal.plan)).eval()
+        model = apply(self.task.model, self.traced, self.slices(proposal.plan)).eval()
         counted = counts(model, self.inputs)
         cut = self.clock.wall()
         recalibrate(model, self.task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from torch import nn
 
@@ -15,20 +16,21 @@ from autoprune.core.metric import Metric
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
 from autoprune.measure import fresh
-from autoprune.measure.counts import counts
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
-from autoprune.recovery.finetune import finetune
+from autoprune.recovery.finetune import finetune, teacher_of
 from autoprune.search.candidate import Evaluator, excesses
-from autoprune.surgery import kept_slices
+
+#: So many times more candidates than are finished get one epoch each.
+CONTENDERS: Final = 3
 
 
 @dataclass(frozen=True)
 class Finalised:
     """The end of a search.
 
-    front: finished trials, scored on the validation split; dense: the same of the dense model; test: scores on the
-    test split, of "dense" and of "best" where there is a best.
+    front: finished trials that no other finished one beats, scored on the validation split; dense: the same of the
+    dense model; test: scores on the test split, of "dense" and of "best" where there is a best.
     """
 
     front: Front
@@ -36,53 +38,110 @@ class Finalised:
     test: Mapping[str, Mapping[str, Measurement]]
 
 
-def finalists(trials: Iterable[Trial], objectives: Sequence[Metric], count: int) -> list[Trial]:
-    """The front's trials, spread evenly over its length; a short front is filled up from the layers behind it."""
-    complete = Front.of(trials, objectives)
-    front = list(complete.trials)
+def evenly(trials: Sequence[Trial], objectives: Sequence[Metric], count: int) -> list[Trial]:
+    """At most `count` trials: their front, evenly over its length, a short one filled up from the layers behind it."""
+    front = list(Front.of(trials, objectives).trials)
     if len(front) > count:
         steps = {round(place * (len(front) - 1) / max(count - 1, 1)) for place in range(count)}
         return [front[place] for place in sorted(steps)]
-    feasible = [trial for trial in trials if trial.feasible]
-    for layer in layers([trial for trial in feasible if trial not in front], objectives):
+    taken = {trial.number for trial in front}
+    for layer in layers([trial for trial in trials if trial.number not in taken], objectives):
         front.extend(layer)
     return front[:count]
 
 
-def finalise(
-    chosen: Sequence[Trial],
-    evaluator: Evaluator,
-    objectives: Sequence[Metric],
-    effort: Effort,
-    folder_of: Callable[[int], Path],
-    seed: int,
-    reporter: Reporter,
-) -> Finalised:
-    """Fine-tune each chosen trial, save it, measure all of them again in fresh processes, and validate them."""
-    task = evaluator.task
-    models: dict[int, nn.Module] = {}
-    with reporter.track("fine-tuning", max(effort.epochs, 1) * len(chosen)) as advance:
+@dataclass(frozen=True)
+class Finisher:
+    """Takes the trials of a search to its end.
+
+    evaluator: with the whole budget, qualities too; folder_of: where the model of a trial goes; record(trial, stage):
+    called with each trial of the stages "contender" and "final".
+    """
+
+    evaluator: Evaluator
+    objectives: Sequence[Metric]
+    effort: Effort
+    seed: int
+    folder_of: Callable[[int], Path]
+    record: Callable[[Trial, str], None]
+    reporter: Reporter
+
+    def finish(self, trials: Iterable[Trial]) -> Finalised:
+        """Choose contenders, fine-tune the best of them, save, measure again in fresh processes, validate, report."""
+        task = self.evaluator.task
+        teacher = teacher_of(task) if self.effort.epochs else None
+        chosen = self._chosen(list(trials), teacher)
+        models: dict[int, nn.Module] = {}
+        with self.reporter.track("fine-tuning", max(self.effort.epochs, 1) * len(chosen)) as advance:
+            for trial in chosen:
+                model = models[trial.number] = self.evaluator.cut(trial.plan)
+                finetune(model, task, teacher, self.effort.epochs, self.seed, advance)
+                save(trial, model, self.evaluator, self.folder_of(trial.number))
+        timed = self._measured_again(chosen, models)
+        dense = {**self.evaluator.dense, **self.evaluator.session.reference(), **task.score(task.model, "validation")}
+        finished = []
         for trial in chosen:
-            model = models[trial.number] = evaluator.cut(trial.plan)
-            finetune(model, task, effort.epochs, seed, advance)
-            save(trial, model, evaluator, folder_of(trial.number))
-    timed = _measured_again(chosen, models, evaluator, folder_of, seed, reporter)
-    dense = {**evaluator.dense, **evaluator.session.reference(), **task.score(task.model, "validation")}
-    finished = []
-    for trial in chosen:
-        model = models[trial.number]
-        measured = {**task.score(model, "validation"), **timed[trial.number], **counts(model, evaluator.inputs)}
-        finished.append(replace(trial, measurements=measured, excesses=excesses(evaluator.budget, measured, dense)))
-    front = Front.of(finished, objectives)
-    test = {"dense": task.score(task.model, "test")}
-    if front.best is not None:
-        test["best"] = task.score(models[front.best.number], "test")
-    return Finalised(front, dense, test)
+            model = models[trial.number]
+            measured = {**trial.measurements, **task.score(model, "validation"), **timed[trial.number]}
+            broken = excesses(self.evaluator.budget, measured, dense)
+            finished.append(replace(trial, measurements=measured, excesses=broken))
+            self.record(finished[-1], "final")
+        front = Front.of(finished, self.objectives)
+        test = {"dense": task.score(task.model, "test")}
+        if front.best is not None:
+            test["best"] = task.score(models[front.best.number], "test")
+        return Finalised(front, dense, test)
+
+    def _chosen(self, trials: Sequence[Trial], teacher: nn.Module | None) -> list[Trial]:
+        """The finalists: from within the budget, and a third from the front beyond it; where nothing is within, all.
+
+        Those beyond show what a larger budget would buy. The dense model is a trial too, but no result beyond a budget.
+        """
+        within = [trial for trial in trials if trial.feasible]
+        front = Front.of(trials, self.objectives).trials
+        outside = [trial for trial in front if not trial.feasible and self.evaluator.slices(trial.plan)]
+        count = self.effort.finalists
+        beyond = evenly(outside, self.objectives, count // 3 if within else count)
+        return [*self._contest(within, count - len(beyond), teacher), *beyond]
+
+    def _contest(self, trials: Sequence[Trial], count: int, teacher: nn.Module | None) -> list[Trial]:
+        """The best `count` of more contenders, each scored again after one epoch of fine-tuning.
+
+        Far from the dense model, what a candidate scores before any training says little about what it will score
+        after it; one epoch tells most.
+        """
+        task = self.evaluator.task
+        contenders = evenly(trials, self.objectives, CONTENDERS * count)
+        if task.loss is None or self.effort.epochs <= 1 or len(contenders) <= count:
+            return contenders[:count]
+        tuned = []
+        with self.reporter.track("contenders", len(contenders)) as advance:
+            for trial in contenders:
+                model = self.evaluator.cut(trial.plan)
+                finetune(model, task, teacher, 1, self.seed, advance)
+                tuned.append(replace(trial, measurements={**trial.measurements, **task.score(model, "search")}))
+                self.record(tuned[-1], "contender")
+        return evenly(tuned, self.objectives, count)
+
+    def _measured_again(
+        self, chosen: Sequence[Trial], models: Mapping[int, nn.Module]
+    ) -> dict[int, dict[str, Measurement]]:
+        session, task = self.evaluator.session, self.evaluator.task
+        if not task.spec:
+            self.reporter.warn(
+                "no other process could find this task by name (it was made in a notebook or a script): "
+                "its models are measured again in this process"
+            )
+            return {trial.number: session.measure(models[trial.number], {}) for trial in chosen}
+        with self.reporter.track("measuring in fresh processes", fresh.PROCESSES) as advance:
+            folders = [self.folder_of(trial.number) for trial in chosen]
+            rounds = fresh.pairs_of(folders, task.spec, session.profiler.name, session.spec, self.seed, advance)
+        return {trial.number: session.join(pairs) for trial, pairs in zip(chosen, rounds, strict=True)}
 
 
 def save(trial: Trial, model: nn.Module, evaluator: Evaluator, folder: Path) -> None:
     """Write the folder of one model."""
-    slices = kept_slices(evaluator.traced, evaluator.ranking, trial.plan)
+    slices = evaluator.slices(trial.plan)
     record = PrunedModel(
         trial.number, evaluator.task.spec, trial.plan, {name: tuple(kept.tolist()) for name, kept in slices.items()}
     )
@@ -97,23 +156,3 @@ def card(trial: Trial, task: str, folder: Path) -> str:
         f'```python\nimport autoprune\n\nmodel = autoprune.load("{folder}")\n```\n\n'
         f"Slices kept of each group (`plan.json` has their indices, `model.safetensors` the weights):\n\n{rows}\n"
     )
-
-
-def _measured_again(
-    chosen: Sequence[Trial],
-    models: Mapping[int, nn.Module],
-    evaluator: Evaluator,
-    folder_of: Callable[[int], Path],
-    seed: int,
-    reporter: Reporter,
-) -> dict[int, dict[str, Measurement]]:
-    session, task = evaluator.session, evaluator.task
-    if not task.spec:
-        reporter.warn(
-            "the task has no name that another process could find it by: models are measured again in this process"
-        )
-        return {trial.number: session.measure(models[trial.number], {}) for trial in chosen}
-    with reporter.track("measuring in fresh processes", fresh.PROCESSES) as advance:
-        folders = [folder_of(trial.number) for trial in chosen]
-        rounds = fresh.pairs_of(folders, task.spec, session.profiler.name, session.spec, seed, advance)
-    return {trial.number: session.join(pairs) for trial, pairs in zip(chosen, rounds, strict=True)}

@@ -59,9 +59,9 @@ class RunDirectory:
     def write_front(self, front: Mapping[str, Any]) -> None:
         self.write(FRONT, (json.dumps(front, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
-    def record(self, trial: Trial) -> None:
-        """Keep a finished trial, failures too."""
-        append(self.path / "measurements.jsonl", json.dumps(trial.to_json(), allow_nan=False))
+    def record(self, trial: Trial, stage: str) -> None:
+        """Keep a trial of the "search" or "final" stage, failures too."""
+        append(self.path / "measurements.jsonl", json.dumps(trial.to_json(stage), allow_nan=False))
 
     def log(self, event: str, **details: Any) -> None:
         """One line on what happened, with the seconds since the run began."""

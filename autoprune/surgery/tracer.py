@@ -61,6 +61,11 @@ class Tracer(TorchDispatchMode):
             self.labels[tensor] = self.seeds[name]
             self.names[tensor] = name
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Spare each process the seconds that wrapping this mode for torch.compile takes to import."""
+        return False
+
     def of(self, tensor: Tensor) -> tuple[Label, ...]:
         """One label a dimension; a tensor that came from nowhere is frozen."""
         if tensor not in self.labels:
