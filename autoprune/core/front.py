@@ -26,9 +26,11 @@ class Front:
     def of(cls, trials: Iterable[Trial], objectives: Sequence[Metric]) -> Front:
         complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
         found = next(iter(layers(complete, objectives)), [])
-        best = min((trial for trial in complete if trial.feasible), key=vector(objectives), default=None)
-        if best is not None and best not in found:
-            found = [*found, best]
+        score = vector(objectives)
+        best = min((trial for trial in complete if trial.feasible), key=score, default=None)
+        if best is not None:
+            equal = next((trial for trial in found if score(trial) == score(best)), None)
+            found, best = (found, equal) if equal is not None else ([*found, best], best)
         cost = next((metric for metric in objectives if metric.lower_is_better), objectives[0])
         return cls(tuple(sorted(found, key=lambda trial: trial.value(cost.name))), tuple(objectives), best)
 
@@ -52,10 +54,10 @@ def dominates(left: Sequence[float], right: Sequence[float]) -> bool:
 def layers(trials: Iterable[Trial], objectives: Sequence[Metric]) -> list[list[Trial]]:
     """Non-dominated sorting of complete trials: the front, then the front of what remains, and so on.
 
-    Of trials with equal values only the first counts.
+    Of trials with equal values only one counts, a feasible one if there is one.
     """
     score = vector(objectives)
-    unique = {score(trial): trial for trial in reversed(list(trials))}
+    unique = {score(trial): trial for trial in sorted(trials, key=lambda trial: trial.feasible)}
     left = dict(sorted(unique.items()))
     found: list[list[Trial]] = []
     while left:

@@ -39,7 +39,8 @@ def to_bytes(model: nn.Module) -> bytes:
 def file_size(model: nn.Module) -> int:
     """The length of `to_bytes`, without making it: 8 bytes, a JSON header padded to 8, and the data."""
     header, offset = {}, 0
-    for name, tensor in tensors(model).items():
+    ordered = sorted(tensors(model).items(), key=lambda item: (-item[1].element_size(), item[0]))
+    for name, tensor in ordered:
         length = tensor.numel() * tensor.element_size()
         code = _DTYPES.get(str(tensor.dtype), str(tensor.dtype))
         header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [offset, offset + length]}

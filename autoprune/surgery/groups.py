@@ -10,18 +10,19 @@ from torch import Tensor
 from autoprune.core.space import Group, Kind, Member
 from autoprune.surgery.labels import Atom, Label, Prod, atoms, resolve
 from autoprune.surgery.layout import Concat, Fixed, Layout, Part, Product
-from autoprune.surgery.rules.contraction import KERNEL
+from autoprune.surgery.rules.contraction import KERNEL, SPATIAL
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import Tracer
 
 
 def collect(tracer: Tracer) -> Traced:
-    """Every atom that a parameter contains is a group, frozen ones with their reason; kernel windows are not shown."""
+    """Every atom that a parameter contains is a group, frozen ones with their reason; kernel windows and
+    positions in an image are not shown."""
     members: dict[Atom, list[Member]] = {}
     for name, labels in tracer.seeds.items():
         for dim, label in enumerate(labels):
             for atom in dict.fromkeys(atoms(label)):
-                if atom.reason != KERNEL:
+                if atom.reason not in (KERNEL, SPATIAL):
                     members.setdefault(atom, []).append(Member(name, dim))
     names = _names(members, tracer.tensors)
     sizes = {name: tensor.numel() for name, tensor in tracer.tensors.items()}
@@ -48,7 +49,10 @@ def collect(tracer: Tracer) -> Traced:
 
 
 def _names(members: Mapping[Atom, list[Member]], tensors: Mapping[str, Tensor]) -> dict[Atom, str]:
-    """A group is called after the module that produces it; a number is added where that is not unique."""
+    """A group is called after the module that produces it, one without a producer after its first member.
+
+    A number is added where that is not unique.
+    """
     plain = {atom: _producer(touched, tensors) for atom, touched in members.items()}
     taken = Counter(plain.values())
     seen: Counter[str] = Counter()
@@ -61,8 +65,9 @@ def _names(members: Mapping[Atom, list[Member]], tensors: Mapping[str, Tensor]) 
 
 def _producer(touched: list[Member], tensors: Mapping[str, Tensor]) -> str:
     weights = [member for member in touched if member.dim == 0 and tensors[member.tensor].dim() > 1]
-    tensor = (weights or touched)[0].tensor
-    return tensor.rpartition(".")[0] or tensor
+    if not weights:
+        return str(touched[0])
+    return weights[0].tensor.rpartition(".")[0] or weights[0].tensor
 
 
 def _kind(touched: list[Member], tensors: Mapping[str, Tensor]) -> Kind:

@@ -65,7 +65,8 @@ def resolve(label: Label) -> Label:
     terms: list[Label] = []
     for term in map(resolve, label.terms):
         terms.extend(term.terms if isinstance(term, Sum) else (term,))
-    return terms[0] if len(terms) == 1 else Sum(tuple(term for term in terms if term.size))
+    terms = [term for term in terms if term.size]
+    return terms[0] if len(terms) == 1 else Sum(tuple(terms))
 
 
 def atoms(label: Label) -> Iterator[Atom]:
@@ -185,7 +186,7 @@ def _cut_prod(label: Prod, at: int) -> tuple[Label, Label]:
 def unify(left: Label, right: Label) -> None:
     """Make two labels of the same size the same; where their structures do not nest, both are frozen."""
     left, right = resolve(left), resolve(right)
-    if left is right:
+    if left is right or left.size == right.size == 0:
         return
     if left.size != right.size:
         _freeze_both(left, right, f"sizes {left.size} and {right.size} are paired")

@@ -1,7 +1,8 @@
-"""Trust in groups. Knows two proofs, run once for each model: permute everything, and cut everything.
+"""Trust in groups. Knows three proofs, run once for each model: reorder everything, halve it, and cut it unevenly.
 
-Permutation: reordering the slices of a group alike in all its members must not change the output. Cut: the model must
-still run with half of each group. A group that fails alone is frozen with that reason; nothing fails the trace.
+Reordering the slices of a group alike in all its members must not change the output; the model must still run with
+half of each group, and with another share of each. A group that fails alone is frozen with that reason; nothing fails
+the trace.
 """
 
 from __future__ import annotations
@@ -54,9 +55,12 @@ def verified(model: nn.Module, example_inputs: tuple[Any, ...], traced: Traced) 
             return _differs(apply(model, traced, _permutations(traced, names)), example_inputs, expected)
 
         def halved(names: Iterable[str]) -> str:
-            return _breaks(apply(model, traced, _halves(traced, names)), example_inputs)
+            return _breaks(apply(model, traced, _halves(traced, names)), example_inputs, "half of its slices")
 
-        for proof in (permuted, halved):
+        def uneven(names: Iterable[str]) -> str:
+            return _breaks(apply(model, traced, _parts(traced, names)), example_inputs, "a part of its slices")
+
+        for proof in (permuted, halved, uneven):
             traced = traced.frozen(_culprits(traced, proof))
     return traced
 
@@ -89,6 +93,13 @@ def _halves(traced: Traced, names: Iterable[str]) -> dict[str, Tensor]:
     return {g.name: torch.arange((g.size + 1) // 2) for g in traced.groups if g.name in chosen}
 
 
+def _parts(traced: Traced, names: Iterable[str]) -> dict[str, Tensor]:
+    chosen = set(names)
+    generator = torch.Generator().manual_seed(1)
+    counts = {g.name: int(torch.randint(1, g.size + 1, (), generator=generator)) for g in traced.groups}
+    return {name: torch.arange(count) for name, count in counts.items() if name in chosen}
+
+
 def _differs(model: nn.Module, inputs: tuple[Any, ...], expected: list[Tensor]) -> str:
     try:
         got = [leaf.double() for leaf in _tensors(model(*inputs))]
@@ -101,11 +112,11 @@ def _differs(model: nn.Module, inputs: tuple[Any, ...], expected: list[Tensor]) 
     return ""
 
 
-def _breaks(model: nn.Module, inputs: tuple[Any, ...]) -> str:
+def _breaks(model: nn.Module, inputs: tuple[Any, ...], left: str) -> str:
     try:
         model(*inputs)
     except Exception as error:
-        return f"the model does not run with half of its slices ({describe(error)})"
+        return f"the model does not run with {left} ({describe(error)})"
     return ""
 
 

@@ -33,12 +33,22 @@ def stack(call: Call) -> None:
 
 
 def pieces(call: Call) -> None:
-    """aten.split and aten.split_with_sizes(x, sizes, dim): consecutive pieces."""
+    """aten.split and aten.split_with_sizes(x, sizes, dim): consecutive pieces.
+
+    Where to split is a number by now. Equal pieces are tied, so that their number still divides what is left; unequal
+    ones stay as they are.
+    """
     labels = call.trace.of(call.args[0])
     dim = call.arg(2, "dim", 0) % len(labels)
-    rest = labels[dim]
+    sizes = {tensor.shape[dim] for tensor in call.out}
+    if len(sizes) > 1:
+        freeze(labels[dim], "split into unequal pieces")
+    rest, first = labels[dim], None
     for tensor in call.out:
         piece, rest = cut(rest, tensor.shape[dim])
+        first = first or piece
+        if len(sizes) == 1:
+            unify(first, piece)
         call.trace.set(tensor, (*labels[:dim], piece, *labels[dim + 1 :]))
 
 
@@ -59,13 +69,18 @@ def select(call: Call) -> None:
 
 
 def take(call: Call) -> None:
-    """aten.slice(x, dim, start, end, step): a strided one takes one column of a product."""
+    """aten.slice(x, dim, start, end, step): a strided one takes one column of a product.
+
+    A part that is taken by fixed numbers keeps its place, so the dimension stays.
+    """
     labels = call.trace.of(call.args[0])
     dim = call.arg(1, "dim", 0) % len(labels)
     size = labels[dim].size
     start, end, step = slice(call.arg(2, "start"), call.arg(3, "end"), call.arg(4, "step", 1)).indices(size)
     piece: Label
     if step == 1:
+        if end - start < size:
+            freeze(labels[dim], "a part of it is sliced")
         piece, _ = cut(cut(labels[dim], start)[1], max(end - start, 0))
     elif start < step and end == size and size % step == 0:
         piece, column = split(labels[dim], step)

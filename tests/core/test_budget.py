@@ -1,0 +1,126 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoprune import AtLeast, AtMost, Budget
+from autoprune.core.budget import parse_limit
+from autoprune.core.quantity import UNITS
+from autoprune.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "statistic", "relation", "value", "basis"),
+    [
+        ("latency=5ms", "latency", "", "<=", 0.005, "absolute"),
+        ("latency.p99<=8ms", "latency", "p99", "<=", 0.008, "absolute"),
+        ("latency=50%", "latency", "", "<=", 0.5, "share"),
+        ("params=1M", "params", "", "<=", 1e6, "absolute"),
+        ("flops=2G", "flops", "", "<=", 2e9, "absolute"),
+        ("size=4MiB", "size", "", "<=", 4 * 2**20, "absolute"),
+        ("memory=512MB", "memory", "", "<=", 512e6, "absolute"),
+        ("energy=3mJ", "energy", "", "<=", 0.003, "absolute"),
+        ("throughput>=200/s", "throughput", "", ">=", 200, "absolute"),
+        ("accuracy>=0.97", "accuracy", "", ">=", 0.97, "absolute"),
+        ("accuracy>=-1%", "accuracy", "", ">=", -0.01, "below"),
+        ("latency <= 0.01us", "latency", "", "<=", 1e-8, "absolute"),
+    ],
+)
+def test_every_form_is_read(text, metric, statistic, relation, value, basis):
+    limit = parse_limit(text)
+    assert (limit.metric, limit.statistic, limit.relation, limit.basis) == (metric, statistic, relation, basis)
+    assert math.isclose(limit.value, value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "latency=5mss", "latency=5m", "latency=5ms;", "latency=nan ms", "latency=nanms", "latency=1e400ms", "latency=inf",
+        "latency=0ms", "latency=-5ms", "latency=0%", "latency=101%", "latency=5", "latency=5 ms 3", "latency==5ms",
+        "latency=5MS", "params=300m", "size=4M", "accuracy=0.9", "accuracy>=97%", "accuracy>=-100%", "accuracy>=1%",
+        "accuracy<=-1%", "throughput<=10/s", "throughput>=50%", "latency>=5ms", "latency.p50.p99=5ms", "latency.p42=5ms",
+        "params.p99=3", "latencyy=5ms", "", "=", "5ms", "latency", "latency=", "latency=５ms", "latency=5ms\nparams=1",
+        "latency=0x5ms", "latency=1_000ms", "latency=--5ms", "latency=5e", "energy=5W",
+    ],
+)  # fmt: skip
+def test_malformed_limits_are_refused_in_one_line(text):
+    with pytest.raises(UsageError) as refused:
+        Budget.parse(text)
+    assert "\n" not in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def test_a_near_unit_or_metric_is_suggested():
+    with pytest.raises(UsageError, match="did you mean 'ms'"):
+        parse_limit("latency=5mss")
+    with pytest.raises(UsageError, match="did you mean 'latency'"):
+        parse_limit("latencyy=5ms")
+
+
+NUMBER = r"[+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+ALLOWED = {
+    "latency": [unit for unit in UNITS["s"]],
+    "params": list(UNITS["1"]),
+    "size": list(UNITS["B"]),
+    "energy": list(UNITS["J"]),
+}
+
+
+@given(st.text(max_size=24))
+def test_no_random_text_after_a_metric_is_accepted_unless_it_has_the_form(amount):
+    """An oracle of its own: whatever is accepted is a number and exactly one of the metric's units or `%`."""
+    import re
+
+    for metric, units in ALLOWED.items():
+        try:
+            limit = parse_limit(f"{metric}={amount}")
+        except UsageError:
+            continue
+        form = "|".join(sorted(map(re.escape, [*units, "%"]), key=len, reverse=True))
+        assert re.fullmatch(rf"(?:<=|=)?\s*{NUMBER}(?:{form})", f"={amount}".strip().removeprefix("="), re.ASCII), amount
+        assert 0 < limit.value < math.inf
+
+
+@given(st.sampled_from("latency params size energy".split()), st.text(min_size=1, max_size=6), st.integers(1, 999))
+def test_nothing_may_follow_a_well_formed_limit(metric, tail, number):
+    unit = {"latency": "ms", "params": "M", "size": "MiB", "energy": "mJ"}[metric]
+    if tail.strip():
+        with pytest.raises(UsageError):
+            parse_limit(f"{metric}={number}{unit}{tail}x")
+
+
+@given(st.floats(1e-9, 1e3))
+def test_writing_and_reading_a_limit_keeps_its_meaning(seconds):
+    written = str(Budget.of(latency=AtMost(seconds)).limits[0])
+    assert math.isclose(parse_limit(written).value, seconds, rel_tol=1e-3)
+
+
+def test_objects_and_text_mean_the_same():
+    objects = Budget.of(latency=AtMost(0.005), latency__p99=AtMost(0.008), accuracy=AtLeast(-0.01, of_dense=True))
+    assert objects == Budget.parse("latency<=5ms", "latency.p99<=8ms", "accuracy>=-1%")
+    assert Budget.of(latency=AtMost(0.5, of_dense=True)) == Budget.parse("latency=50%")
+
+
+@pytest.mark.parametrize("limits", [("latency=5ms", "latency=5ms"), ("latency=5ms", "latency<=50%"), ("params=1M", "params=2M")])
+def test_two_limits_on_one_thing_are_refused(limits):
+    with pytest.raises(UsageError, match="one limit on"):
+        Budget.parse(*limits)
+
+
+def test_bounds_and_excesses_against_dense():
+    share, quality = Budget.parse("latency=50%", "accuracy>=-1%").limits
+    assert share.bound(0.02) == pytest.approx(0.01)
+    assert quality.bound(0.98) == pytest.approx(0.97)
+    assert share.excess(0.008, 0.0099, 0.02) < 0 < share.excess(0.008, 0.011, 0.02)
+    assert quality.excess(0.975, 0.99, 0.98) < 0 < quality.excess(0.965, 0.99, 0.98)
+
+
+def test_meanings_are_words_with_units():
+    meanings = [limit.meaning() for limit in Budget.parse("latency=5ms", "params=1M", "accuracy>=-1%", "latency.p99=60%").limits]
+    assert meanings == [
+        "median latency at most 5 ms",
+        "params at most 1M",
+        "accuracy at most 1 points below the dense model's",
+        "p99 latency at most 60 % of the dense model's",
+    ]

@@ -1,0 +1,59 @@
+import moocore
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoprune.core.front import Front, layers
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import Metric
+from autoprune.core.plan import Plan
+from autoprune.core.trial import Trial, TrialState
+
+QUALITY, COST = Metric("accuracy", "1", lower_is_better=False), Metric("latency", "s", lower_is_better=True)
+POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6), st.booleans()), max_size=25)
+
+
+def made(points):
+    return [
+        Trial(
+            number,
+            Plan.of({"g": number + 1}),
+            TrialState.COMPLETE,
+            {"accuracy": Measurement.exact("accuracy", q, "1"), "latency": Measurement.exact("latency", c, "s")},
+            {"latency": -1.0 if feasible else 1.0},
+        )
+        for number, (q, c, feasible) in enumerate(points)
+    ]
+
+
+@given(POINTS)
+def test_the_front_is_what_an_independent_library_says(points):
+    front = Front.of(made(points), (QUALITY, COST))
+    got = sorted((-t.value("accuracy"), t.value("latency")) for t in front.trials)
+    if not points:
+        assert got == []
+        return
+    values = np.unique(np.array([(-q, c) for q, c, _ in points], dtype=float), axis=0)
+    expected = sorted(map(tuple, values[moocore.is_nondominated(values)]))
+    assert [point for point in got if point in expected] == expected
+
+
+@given(POINTS)
+def test_best_is_the_feasible_point_of_highest_quality_and_then_lowest_cost(points):
+    best = Front.of(made(points), (QUALITY, COST)).best
+    feasible = [(q, -c) for q, c, ok in points if ok]
+    assert (best is None) == (not feasible)
+    if best is not None:
+        assert (best.value("accuracy"), -best.value("latency")) == max(feasible)
+
+
+@given(POINTS)
+def test_layers_take_every_distinct_point_once_in_order_of_dominance(points):
+    found = layers(made(points), (QUALITY, COST))
+    flat = [(-t.value("accuracy"), t.value("latency")) for layer in found for t in layer]
+    assert sorted(flat) == sorted({(-float(q), float(c)) for q, c, _ in points})
+
+
+def test_failed_trials_never_enter_a_front():
+    failed = Trial(0, Plan.of({"g": 1}), TrialState.FAILED, error="nan")
+    assert Front.of([failed, *made([(1, 1, True)])], (QUALITY, COST)).trials == tuple(made([(1, 1, True)]))

@@ -1,0 +1,73 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoprune.core.plan import Plan
+from autoprune.core.space import Family, Group, SearchSpace, check_plan
+from autoprune.errors import SurgeryError, UsageError
+
+FAMILY = Family("test", (), ("channel",), (), 8, 8, (1.0, 0.75, 0.5, 0.25, 0.1))
+
+
+@given(st.integers(1, 300), st.integers(1, 32), st.integers(1, 32), st.lists(st.floats(0.01, 1), min_size=1, max_size=9))
+def test_levels_are_legal_for_any_size_step_floor_and_ladder(size, step, floor, ladder):
+    family = Family("any", (), ("channel",), (), step, floor, tuple(ladder))
+    try:
+        space = SearchSpace.build([Group("g", "channel", size, ())], family)
+    except SurgeryError:
+        return
+    (counts,) = space.levels
+    assert counts[-1] == size
+    assert list(counts) == sorted(set(counts))
+    assert all(count % step == 0 and count >= min(floor, size) for count in counts[:-1])
+
+
+def test_levels_of_a_known_group():
+    assert SearchSpace.build([Group("g", "channel", 64, ())], FAMILY).levels == ((8, 16, 32, 48, 64),)
+
+
+def test_plans_and_level_indices_are_inverse():
+    space = SearchSpace.build([Group("a", "channel", 32, ()), Group("b", "channel", 64, ())], FAMILY)
+    for a in range(len(space.levels[0])):
+        for b in range(len(space.levels[1])):
+            assert space.indices(space.plan({"a": a, "b": b})) == {"a": a, "b": b}
+    assert space.plan({"a": 0, "b": 0}) == space.smallest()
+    assert space.dense().kept == {"a": 32, "b": 64}
+    assert space.uniform(0.5).kept == {"a": 16, "b": 32}
+    assert space.plans == len(space.levels[0]) * len(space.levels[1])
+
+
+def test_frozen_groups_closed_kinds_and_patterns_stay_out():
+    groups = [
+        Group("input", "channel", 64, (), frozen_reason="model input"),
+        Group("head", "neuron", 64, ()),
+        Group("stem", "channel", 64, ()),
+        Group("body", "channel", 64, ()),
+    ]
+    family = Family("test", (), ("channel",), ("^stem$",), 8, 8, (1.0, 0.5))
+    assert [group.name for group in SearchSpace.build(groups, family).groups] == ["body"]
+
+
+def test_nothing_to_prune_names_the_reason():
+    with pytest.raises(SurgeryError, match=r"nothing to prune \(model output\)"):
+        SearchSpace.build([Group("head", "neuron", 10, (), frozen_reason="model output")], FAMILY)
+
+
+@pytest.mark.parametrize("kept", [{"g": 0}, {"g": -1}, {"g": 2.5}, {"g": True}])
+def test_impossible_counts_are_refused(kept):
+    with pytest.raises(UsageError):
+        Plan.of(kept)
+
+
+@pytest.mark.parametrize("kept", [{"g": 1}, {"g": 65}, {"other": 4}, {"fixed": 4}])
+def test_plans_that_do_not_fit_the_groups_are_refused(kept):
+    groups = [Group("g", "channel", 64, (), floor=2), Group("fixed", "channel", 8, (), frozen_reason="model input")]
+    with pytest.raises(UsageError):
+        check_plan(Plan.of(kept), groups)
+
+
+def test_plans_are_equal_hash_alike_and_survive_json():
+    plan = Plan.of({"b": 2, "a": 1})
+    assert plan == Plan.of({"a": 1, "b": 2})
+    assert hash(plan) == hash(Plan.of({"a": 1, "b": 2}))
+    assert Plan.from_json(plan.kept) == plan

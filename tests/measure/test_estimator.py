@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from autoprune.core.measurement import Block
+from autoprune.measure import estimator
+from autoprune.measure.estimator import Interval, Pair
+
+
+def pair(candidate, reference):
+    return Pair(Block((candidate,) * 3, (candidate,) * 3), Block((reference,) * 3, (reference,) * 3))
+
+
+def test_a_ratio_survives_a_machine_that_slows_down_threefold():
+    rng = np.random.default_rng(0)
+    slow = np.linspace(1, 3, 30)
+    pairs = [pair(0.004 * s * np.exp(rng.normal(0, 0.01)), 0.01 * s) for s in slow]
+    found = estimator.ratio([pairs], rng)
+    assert found.value == pytest.approx(0.4, rel=0.01)
+    assert found.low <= 0.4 <= found.high
+    assert found.half_width < 0.02
+
+
+def test_intervals_of_a_ratio_hold_the_truth_about_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(120):
+        found = estimator.ratio([[pair(np.exp(rng.normal(0, 0.1)), 1.0) for _ in range(20)]], rng)
+        held += found.low <= 1.0 <= found.high
+    assert held / 120 > 0.88
+
+
+def test_what_differs_between_processes_widens_the_interval():
+    rng = np.random.default_rng(0)
+    offsets = (0.9, 1.0, 1.1)
+    rounds = [[pair(0.5 * offset, 1.0) for _ in range(20)] for offset in offsets]
+    apart, pooled = estimator.ratio(rounds, rng), estimator.ratio([[p for r in rounds for p in r]], rng)
+    assert apart.low == pytest.approx(0.45, rel=0.01)
+    assert apart.high == pytest.approx(0.55, rel=0.01)
+    assert apart.half_width >= pooled.half_width
+
+
+def test_independent_errors_add_in_quadrature():
+    found = estimator.scaled(Interval(0.5, 0.5 / 1.3, 0.5 * 1.3), Interval(0.01, 0.01 / 1.4, 0.01 * 1.4))
+    assert found.value == pytest.approx(0.005)
+    assert found.high == pytest.approx(0.005 * np.exp(np.hypot(np.log(1.3), np.log(1.4))))
+    assert found.low == pytest.approx(0.005 / np.exp(np.hypot(np.log(1.3), np.log(1.4))))
+
+
+def test_quantiles_agree_with_numpy_and_lie_in_their_interval():
+    rng = np.random.default_rng(0)
+    blocks = [Block(tuple(rng.gamma(9, 1e-3, 20)), (1e-3,) * 20) for _ in range(12)]
+    runs = np.concatenate([block.wall_s for block in blocks])
+    for share in (0.5, 0.9, 0.99):
+        found = estimator.quantile(blocks, share, rng)
+        assert found.value == pytest.approx(np.quantile(runs, share))
+        assert found.low <= found.value <= found.high
+    assert estimator.quantile(blocks, None, rng).value == pytest.approx(runs.mean())
+
+
+def test_contention_is_more_wall_than_processor_time():
+    assert estimator.contended(Block((0.012,), (0.01,)))
+    assert not estimator.contended(Block((0.0105,), (0.01,)))

@@ -1,0 +1,44 @@
+import pytest
+import torch
+from torch import nn
+
+from autoprune import registry
+from autoprune.core.measurement import RunSpec
+from autoprune.profilers.torch import create
+from autoprune.testing.fakes import FakeClock
+from autoprune.testing.profiler import ProfilerConformance
+
+
+@pytest.mark.parametrize("name", registry.names("profilers"), scope="class")
+class TestEveryProfiler(ProfilerConformance):
+    @pytest.fixture(autouse=True)
+    def _named(self, name):
+        self.name = name
+
+
+class Sleeper(nn.Module):
+    """Takes a known time by a clock that only it moves."""
+
+    def __init__(self, clock, seconds):
+        super().__init__()
+        self.clock, self.seconds, self.threads = clock, seconds, set()
+
+    def forward(self, x):
+        self.threads.add(torch.get_num_threads())
+        self.clock.advance(self.seconds)
+        return x
+
+
+def test_known_durations_are_returned_exactly():
+    clock = FakeClock()
+    profiler = create(RunSpec(), clock)
+    block = profiler.run_block(profiler.prepare(Sleeper(clock, 0.25), (torch.zeros(1),)), 1.0, 2)
+    assert block.wall_s == (0.25,) * 4
+
+
+def test_threads_are_fixed_while_measuring_and_given_back():
+    before, clock = torch.get_num_threads(), FakeClock()
+    model = Sleeper(clock, 0.1)
+    create(RunSpec(threads=1), clock).prepare(model, (torch.zeros(1),))
+    assert model.threads == {1}
+    assert torch.get_num_threads() == before

@@ -1,0 +1,46 @@
+import copy
+import dataclasses
+
+import torch
+
+from autoprune.recovery.finetune import finetune, teacher_of
+
+
+def test_training_lowers_the_loss_and_leaves_teacher_and_mode_alone(small_task):
+    before = small_task.score(small_task.model, "test")["loss"].value
+    dense = {name: tensor.clone() for name, tensor in small_task.model.state_dict().items()}
+    model, epochs = copy.deepcopy(small_task.model), []
+    finetune(model, small_task, None, 30, 0, epochs.append)
+    assert small_task.score(model, "test")["loss"].value < before / 2
+    assert len(epochs) == 30
+    assert not model.training
+    assert all(torch.equal(dense[name], tensor) for name, tensor in small_task.model.state_dict().items())
+
+
+def test_a_student_comes_closer_to_its_teacher(small_task):
+    finetune(small_task.model, small_task, None, 30, 0, lambda text: None)
+    student = copy.deepcopy(small_task.model)
+    with torch.no_grad():
+        student.head.weight.zero_()
+    finetune(student, small_task, teacher_of(small_task), 30, 0, lambda text: None)
+    x = next(iter(small_task.split("test")))[0]
+    with torch.no_grad():
+        assert (student(x).argmax(1) == small_task.model(x).argmax(1)).float().mean() > 0.9
+
+
+def test_a_task_without_a_loss_is_left_untrained(small_task):
+    task = dataclasses.replace(small_task, loss=None)
+    before = task.model.head.weight.clone()
+    finetune(task.model, task, teacher_of(task), 3, 0, lambda text: None)
+    assert torch.equal(before, task.model.head.weight)
+
+
+def test_one_seed_gives_one_result_whatever_happened_before(small_task):
+    results = []
+    for _ in range(2):
+        model = copy.deepcopy(small_task.model)
+        task = dataclasses.replace(small_task, splits={**small_task.splits, "train": list(small_task.split("calibration"))})
+        finetune(model, task, None, 2, 0, lambda text: None)
+        results.append(model.head.weight.detach())
+        torch.rand(7)
+    assert torch.equal(*results)

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from autoprune import registry
+from autoprune.samplers.uniform import van_der_corput
+from autoprune.testing.sampler import BudgetAwareConformance, SamplerConformance, small_space
+
+BUDGET_AWARE = ("nsga2",)
+
+
+@pytest.mark.parametrize("name", registry.names("samplers"), scope="class")
+class TestEverySampler(SamplerConformance):
+    @pytest.fixture(autouse=True)
+    def _named(self, name):
+        self.name = name
+
+
+@pytest.mark.parametrize("name", BUDGET_AWARE, scope="class")
+class TestBudgetAware(BudgetAwareConformance):
+    @pytest.fixture(autouse=True)
+    def _named(self, name):
+        self.name = name
+
+
+def test_random_differs_from_seed_to_seed():
+    suite = SamplerConformance()
+    suite.name = "random"
+    assert suite.asked(20, seed=1) != suite.asked(20, seed=2)
+
+
+def test_uniform_proposes_uniform_plans_over_the_whole_range():
+    suite = SamplerConformance()
+    suite.name = "uniform"
+    found = suite.asked(16, seed=0)
+    assert all(len(set(params.values())) == 1 for params in found)
+    assert {params["g0"] for params in found} >= {0, 2, 4, 6}
+    assert small_space().levels[0] == (8, 16, 24, 32, 40, 48, 56, 64)
+
+
+def test_van_der_corput_fills_the_unit_interval_evenly():
+    assert [van_der_corput(k) for k in range(1, 8)] == [0.5, 0.25, 0.75, 0.125, 0.625, 0.375, 0.875]
+    assert np.max(np.diff(sorted(van_der_corput(k) for k in range(1, 64)))) <= 1 / 32

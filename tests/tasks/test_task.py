@@ -1,0 +1,87 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import autoprune
+from autoprune.core.metric import Metric
+from autoprune.errors import TaskError
+from autoprune.tasks.classification import divide, wilson
+from autoprune.tasks.task import SPLITS, rebatch
+
+ARRAYS = (np.zeros((60, 4), dtype=np.float32), np.arange(60) % 3)
+
+
+def test_one_data_set_is_split_into_disjoint_parts():
+    parts = divide(torch.arange(100), torch.zeros(100), 0)
+    seen = torch.cat([inputs for inputs, _ in parts.values()])
+    assert sorted(seen.tolist()) == list(range(100))
+    assert set(parts) == {"train", *SPLITS}
+
+
+@pytest.mark.parametrize("returned", [None, "0.9", torch.tensor(0.9), [0.9], True, {}, {"other": 0.5}, {"accuracy": None}])
+def test_what_is_not_a_number_is_refused_and_the_function_named(small_task, returned):
+    def my_metric(model, split):
+        return returned
+
+    with pytest.raises(TaskError, match="my_metric.*test_task.py"):
+        dataclasses.replace(small_task, evaluate=my_metric).score(small_task.model, "search")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.01, -0.1])
+def test_scores_out_of_range_are_refused(small_task, value):
+    with pytest.raises(TaskError, match="between 0 and 1"):
+        dataclasses.replace(small_task, evaluate=lambda model, split: value).score(small_task.model, "search")
+
+
+def test_a_float_and_a_dict_are_both_scores(small_task):
+    metrics = (Metric("accuracy", "1", lower_is_better=False, high=1.0), Metric("error", "1", lower_is_better=True))
+    task = dataclasses.replace(small_task, evaluate=lambda model, split: {"accuracy": 0.5, "error": 2}, metrics=metrics)
+    assert {key: found.value for key, found in task.score(task.model, "test").items()} == {"accuracy": 0.5, "error": 2}
+    alone = dataclasses.replace(small_task, evaluate=lambda model, split: 0.25, metrics=metrics[:1])
+    assert alone.score(alone.model, "test")["accuracy"].split == "test"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"data": (np.zeros((0, 4)), np.zeros(0))}, {"data": (np.zeros((1, 4)), np.zeros(1))}, {"data": (np.zeros((9, 4)), np.zeros(8))},
+        {"data": 3}, {}, {"data": ARRAYS, "splits": {}}, {"splits": {"calibration": ARRAYS}}, {"splits": {"search": ARRAYS}},
+        {"splits": dict.fromkeys(SPLITS, [])}, {"splits": {**dict.fromkeys(SPLITS, ARRAYS), "test": iter([ARRAYS])}},
+    ],
+)  # fmt: skip
+def test_empty_unequal_missing_and_one_shot_data_is_refused(options):
+    with pytest.raises(TaskError, match="expected"):
+        autoprune.Classification(nn.Linear(4, 3), **options)
+
+
+def test_loaders_are_taken_as_they_are():
+    data = torch.utils.data.TensorDataset(torch.zeros(8, 4), torch.zeros(8, dtype=torch.int64))
+    loader = torch.utils.data.DataLoader(data, 4)
+    task = autoprune.Classification(nn.Linear(4, 3), splits=dict.fromkeys(SPLITS, loader))
+    assert task.score(task.model, "test")["accuracy"].n == 8
+    assert task.example_inputs[0].shape == (1, 4)
+
+
+def test_something_else_than_a_module_is_refused():
+    with pytest.raises(TaskError, match="Module"):
+        autoprune.Task("t", "model", (1,), {}, len)
+
+
+def test_intervals_of_proportions_hold_the_truth():
+    rng = np.random.default_rng(0)
+    held = [low <= 0.97 <= high for low, high in (wilson(int(hits), 300) for hits in rng.binomial(300, 0.97, 500))]
+    assert np.mean(held) > 0.92
+    assert wilson(300, 300)[1] == 1.0
+
+
+def test_inputs_are_brought_to_another_batch_size():
+    inputs = (torch.arange(6).view(3, 2), {"mask": torch.ones(3), "scale": 2.0}, torch.tensor(1))
+    larger = rebatch(inputs, 7)
+    assert larger[0].shape == (7, 2)
+    assert larger[1]["mask"].shape == (7,)
+    assert torch.equal(larger[0][3], inputs[0][0])
+    assert rebatch(inputs, 0) is inputs

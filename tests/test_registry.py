@@ -1,0 +1,34 @@
+import sys
+from importlib import metadata
+
+import pytest
+
+from autoprune import registry
+from autoprune.errors import UsageError
+
+
+def test_listing_names_imports_nothing():
+    before = set(sys.modules)
+    assert registry.names("samplers") == ("nsga2", "random", "uniform")
+    assert set(sys.modules) == before
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_every_built_in_name_loads(kind):
+    for name in registry.names(kind):
+        assert registry.load(kind, name).__name__.endswith(name)
+
+
+def test_a_typo_is_answered_with_the_nearest_name_and_all_known_ones():
+    with pytest.raises(UsageError, match="a known sampler; received 'nsga'; did you mean 'nsga2'. known: nsga2, random, uniform"):
+        registry.load("samplers", "nsga")
+
+
+def test_third_parties_register_by_entry_point(monkeypatch):
+    entry = metadata.EntryPoint("mine", "autoprune.samplers.random", "autoprune.samplers")
+    broken = metadata.EntryPoint("broken", "no_such_package.sampler", "autoprune.samplers")
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [entry, broken] if group == "autoprune.samplers" else [])
+    assert "mine" in registry.names("samplers")
+    assert registry.load("samplers", "mine").__name__ == "autoprune.samplers.random"
+    with pytest.raises(UsageError, match=r"no_such_package"):
+        registry.load("samplers", "broken")
