@@ -37,12 +37,13 @@ class SmallNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16)
-        self.conv2, self.bn2 = nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.conv2, self.bn2 = nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32)
+        self.conv3 = nn.Conv2d(32, 16, 1)
         self.head = nn.Linear(16, 3)
 
     def forward(self, x):
         x = torch.relu(self.bn1(self.conv1(x)))
-        x = torch.relu(self.bn2(self.conv2(x)) + x)
+        x = torch.relu(self.conv3(torch.relu(self.bn2(self.conv2(x)))) + x)
         return self.head(x.mean((2, 3)))
 
 
@@ -60,4 +61,6 @@ def stripes(count=200, seed=0):
 def small_task():
     torch.manual_seed(0)
     images, labels = stripes()
-    return autoprune.Classification(SmallNet().eval(), data=(images, labels), example_inputs=(images[:4],), name="stripes")
+    return autoprune.Classification(
+        SmallNet().eval(), data=(images, labels), example_inputs=(images[:4],), name="stripes"
+    )

@@ -20,14 +20,18 @@ def test_every_built_in_name_loads(kind):
 
 
 def test_a_typo_is_answered_with_the_nearest_name_and_all_known_ones():
-    with pytest.raises(UsageError, match="a known sampler; received 'nsga'; did you mean 'nsga2'. known: nsga2, random, uniform"):
+    with pytest.raises(
+        UsageError, match="a known sampler; received 'nsga'; did you mean 'nsga2'. known: nsga2, random, uniform"
+    ):
         registry.load("samplers", "nsga")
 
 
 def test_third_parties_register_by_entry_point(monkeypatch):
     entry = metadata.EntryPoint("mine", "autoprune.samplers.random", "autoprune.samplers")
     broken = metadata.EntryPoint("broken", "no_such_package.sampler", "autoprune.samplers")
-    monkeypatch.setattr(metadata, "entry_points", lambda group: [entry, broken] if group == "autoprune.samplers" else [])
+    monkeypatch.setattr(
+        metadata, "entry_points", lambda group: [entry, broken] if group == "autoprune.samplers" else []
+    )
     assert "mine" in registry.names("samplers")
     assert registry.load("samplers", "mine").__name__ == "autoprune.samplers.random"
     with pytest.raises(UsageError, match=r"no_such_package"):

@@ -25,7 +25,9 @@ print(sorted(heavy))
     ],
 )
 def test_nothing_heavy_is_imported(action):
-    done = subprocess.run([sys.executable, "-c", CODE.format(action=action)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(action=action)], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]"
 
 

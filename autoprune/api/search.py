@@ -37,6 +37,7 @@ from autoprune.search.candidate import Evaluator, excesses
 from autoprune.search.coordinator import Coordinator
 from autoprune.search.finalise import Finalised, Finisher, save
 from autoprune.store.run import RunDirectory, next_free
+from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task, batch_size, rebatch
 
 _PLURALS: Final = {"sampler": "samplers", "criterion": "criteria", "profiler": "profilers", "executor": "executors"}
@@ -116,7 +117,8 @@ def search(
         directory.discard()
         raise
     try:
-        return engine.run()
+        with evaluating(made.model):
+            return engine.run()
     finally:
         directory.close()
 
@@ -185,6 +187,7 @@ class _Engine:
         began = self.clock.wall()
         try:
             self._drive(coordinator, evaluator)
+            coordinator.check_hope()
         except (KeyboardInterrupt, Terminated) as signal:
             stopped = signal
             self.reporter.warn("stopping; the front so far is being written (once more to stop at once)")

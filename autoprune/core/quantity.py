@@ -70,8 +70,9 @@ def scale(suffix: str, unit: str, text: str) -> float:
 
 def duration(text: str) -> float:
     """Seconds of a time limit such as `90s`, `10m` or `2h`."""
-    number, suffix = split(text)
-    if suffix not in _DURATION or number <= 0:
+    match = _NUMBER.fullmatch(text)
+    number, suffix = (float(match.group(1)), match.group(2)) if match else (0.0, "")
+    if suffix not in _DURATION or not 0 < number < math.inf:
         raise UsageError(
             expected="a positive time such as 90s, 10m or 2h", received=repr(text), cure="use one of the units s, m, h"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,15 +14,12 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS
 from autoprune.core.plan import Plan
 from autoprune.core.trial import Proposal, Timing, Trial, TrialState
-from autoprune.errors import describe
+from autoprune.errors import AutopruneError, describe
 from autoprune.measure.counts import counts
 from autoprune.measure.session import Session
 from autoprune.recovery.batchnorm import recalibrate
 from autoprune.surgery import Traced, apply, kept_slices
 from autoprune.tasks.task import Task
-
-#: How often an evaluation that raises is tried in all.
-ATTEMPTS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,11 @@ class Evaluator:
                 self.dense,
                 excesses(self.budget, self.dense, self.dense),
             )
-        for _ in range(ATTEMPTS):
-            try:
-                return self._evaluated(proposal)
-            except Exception as error:
-                failure = describe(error.__cause__ or error) if not str(error) else str(error)
-        return Trial(proposal.number, proposal.plan, TrialState.FAILED, error=failure)
+        try:
+            return self._evaluated(proposal)
+        except Exception as error:
+            failure = str(error) if isinstance(error, AutopruneError) else describe(error)
+            return Trial(proposal.number, proposal.plan, TrialState.FAILED, error=failure)
 
     def restated(self, trial: Trial) -> Trial:
         """The trial as its latency reads with what is known of the device by now."""

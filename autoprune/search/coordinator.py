@@ -92,14 +92,23 @@ class Coordinator:
         self._known[trial.plan] = trial
         if trial.plan == self._space.smallest() and trial.state is TrialState.COMPLETE:
             check_possible(trial, self._budget, self._known[self._space.dense()])
-        tried = [known for plan, known in self._known.items() if plan != self._space.dense()]
-        if len(tried) >= min(_HOPELESS, self._effort.trials - 1) and all(t.state is TrialState.FAILED for t in tried):
-            cause, count = Counter(known.error for known in tried).most_common(1)[0]
+        if len(self._tried) >= _HOPELESS:
+            self.check_hope()
+
+    def check_hope(self) -> None:
+        """Raise TaskError where every candidate that was tried has failed; the commonest cause is named."""
+        tried = self._tried
+        if tried and all(trial.state is TrialState.FAILED for trial in tried):
+            cause, count = Counter(trial.error for trial in tried).most_common(1)[0]
             raise TaskError(
                 expected="at least one candidate that can be evaluated",
                 received=f"{len(tried)} failures, {count} of them: {cause}",
                 cure="run the task's evaluate on a pruned model to find the cause",
             )
+
+    @property
+    def _tried(self) -> list[Trial]:
+        return [trial for plan, trial in self._known.items() if plan != self._space.dense()]
 
     def close(self) -> None:
         """Mark what was asked and never answered as failed, so that the study says so."""

@@ -15,9 +15,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
 from autoprune.errors import AutopruneError, TaskError, describe
+from autoprune.surgery.modes import evaluating
 
 #: Disjoint parts of the data: statistics for repair; scores of candidates; the choice between finalists; the last word.
 SPLITS: Final = ("calibration", "search", "validation", "test")
+
+#: How often an evaluation that raises is tried in all.
+ATTEMPTS: Final = 2
 
 Scores = float | Mapping[str, float | Measurement]
 
@@ -110,22 +114,26 @@ class Task:
         return data
 
     def score(self, model: nn.Module, split: str) -> dict[str, Measurement]:
-        """Evaluate in eval mode without gradients, and check what came back.
+        """Evaluate in eval mode without gradients, and check what came back; an evaluation that raises is tried again.
 
         Raises:
-            TaskError: the function raised, or returned something other than finite numbers in range; it is named.
+            TaskError: the function raised twice, or returned other than finite numbers in range; it is named.
         """
-        try:
-            with torch.no_grad():
-                result = self.evaluate(model.eval(), self.split(split))
-        except AutopruneError:
-            raise
-        except Exception as error:
-            raise TaskError(
-                expected=f"{self._evaluator} to return a score",
-                received=describe(error),
-                cure="run it on the model alone to find the cause",
-            ) from error
+        data = self.split(split)
+        for attempt in range(ATTEMPTS):
+            try:
+                with torch.no_grad(), evaluating(model):
+                    result = self.evaluate(model, data)
+                break
+            except AutopruneError:
+                raise
+            except Exception as error:
+                if attempt == ATTEMPTS - 1:
+                    raise TaskError(
+                        expected=f"{self._evaluator} to return a score",
+                        received=describe(error),
+                        cure="run it on the model alone to find the cause",
+                    ) from error
         named = result if isinstance(result, Mapping) else {self.quality.name: result}
         return {metric.name: self._checked(metric, named, split) for metric in self.metrics}
 

@@ -39,7 +39,13 @@ class FakeProfiler:
     name = "fake"
 
     def __init__(
-        self, seconds: Callable[[Any], float], *, noise: float = 0.0, wave: float = 0.0, steal: float = 1.0, seed: int = 0
+        self,
+        seconds: Callable[[Any], float],
+        *,
+        noise: float = 0.0,
+        wave: float = 0.0,
+        steal: float = 1.0,
+        seed: int = 0,
     ) -> None:
         self._seconds, self._noise, self._wave, self._steal = seconds, noise, wave, steal
         self._rng = np.random.default_rng(seed)
@@ -70,8 +76,6 @@ class FakeProfiler:
         pass
 
 
-
-
 class RecordingReporter:
     """Keeps what it is told."""
 
@@ -88,7 +92,7 @@ class RecordingReporter:
 
     @contextmanager
     def track(self, label: str, total: int) -> Iterator[Advance]:
-        def advance(text: str) -> None:
+        def advance(_text: str) -> None:
             self.steps[label] = self.steps.get(label, 0) + 1
 
         yield advance

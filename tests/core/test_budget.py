@@ -78,11 +78,13 @@ def test_no_random_text_after_a_metric_is_accepted_unless_it_has_the_form(amount
         except UsageError:
             continue
         form = "|".join(sorted(map(re.escape, [*units, "%"]), key=len, reverse=True))
-        assert re.fullmatch(rf"(?:<=|=)?\s*{NUMBER}(?:{form})", f"={amount}".strip().removeprefix("="), re.ASCII), amount
+        assert re.fullmatch(rf"(?:<=|=)?\s*{NUMBER}(?:{form})", f"={amount}".strip().removeprefix("="), re.ASCII), (
+            amount
+        )
         assert 0 < limit.value < math.inf
 
 
-@given(st.sampled_from("latency params size energy".split()), st.text(min_size=1, max_size=6), st.integers(1, 999))
+@given(st.sampled_from(["latency", "params", "size", "energy"]), st.text(min_size=1, max_size=6), st.integers(1, 999))
 def test_nothing_may_follow_a_well_formed_limit(metric, tail, number):
     unit = {"latency": "ms", "params": "M", "size": "MiB", "energy": "mJ"}[metric]
     if tail.strip():
@@ -102,7 +104,9 @@ def test_objects_and_text_mean_the_same():
     assert Budget.of(latency=AtMost(0.5, of_dense=True)) == Budget.parse("latency=50%")
 
 
-@pytest.mark.parametrize("limits", [("latency=5ms", "latency=5ms"), ("latency=5ms", "latency<=50%"), ("params=1M", "params=2M")])
+@pytest.mark.parametrize(
+    "limits", [("latency=5ms", "latency=5ms"), ("latency=5ms", "latency<=50%"), ("params=1M", "params=2M")]
+)
 def test_two_limits_on_one_thing_are_refused(limits):
     with pytest.raises(UsageError, match="one limit on"):
         Budget.parse(*limits)
@@ -117,7 +121,9 @@ def test_bounds_and_excesses_against_dense():
 
 
 def test_meanings_are_words_with_units():
-    meanings = [limit.meaning() for limit in Budget.parse("latency=5ms", "params=1M", "accuracy>=-1%", "latency.p99=60%").limits]
+    meanings = [
+        limit.meaning() for limit in Budget.parse("latency=5ms", "params=1M", "accuracy>=-1%", "latency.p99=60%").limits
+    ]
     assert meanings == [
         "median latency at most 5 ms",
         "params at most 1M",

@@ -19,7 +19,14 @@ def test_bad_durations_are_refused(text):
 
 @pytest.mark.parametrize(
     ("value", "unit", "shown"),
-    [(0.005, "s", "5 ms"), (1e-8, "s", "10 ns"), (2**20, "B", "1 MiB"), (1.5e6, "1", "1.5M"), (0.97, "1", "0.97"), (200, "1/s", "200/s")],
+    [
+        (0.005, "s", "5 ms"),
+        (1e-8, "s", "10 ns"),
+        (2**20, "B", "1 MiB"),
+        (1.5e6, "1", "1.5M"),
+        (0.97, "1", "0.97"),
+        (200, "1/s", "200/s"),
+    ],
 )
 def test_values_are_shown_in_a_unit_that_fits(value, unit, shown):
     assert quantity.show(value, unit) == shown

@@ -9,7 +9,9 @@ from autoprune.errors import SurgeryError, UsageError
 FAMILY = Family("test", (), ("channel",), (), 8, 8, (1.0, 0.75, 0.5, 0.25, 0.1))
 
 
-@given(st.integers(1, 300), st.integers(1, 32), st.integers(1, 32), st.lists(st.floats(0.01, 1), min_size=1, max_size=9))
+@given(
+    st.integers(1, 300), st.integers(1, 32), st.integers(1, 32), st.lists(st.floats(0.01, 1), min_size=1, max_size=9)
+)
 def test_levels_are_legal_for_any_size_step_floor_and_ladder(size, step, floor, ladder):
     family = Family("any", (), ("channel",), (), step, floor, tuple(ladder))
     try:

@@ -39,7 +39,9 @@ def test_one_seed_gives_one_result_whatever_happened_before(small_task):
     results = []
     for _ in range(2):
         model = copy.deepcopy(small_task.model)
-        task = dataclasses.replace(small_task, splits={**small_task.splits, "train": list(small_task.split("calibration"))})
+        task = dataclasses.replace(
+            small_task, splits={**small_task.splits, "train": list(small_task.split("calibration"))}
+        )
         finetune(model, task, None, 2, 0, lambda text: None)
         results.append(model.head.weight.detach())
         torch.rand(7)

@@ -12,7 +12,11 @@ tp = pytest.importorskip("torch_pruning")
 
 def cases():
     torch.manual_seed(0)
-    yield ResNet((8, 16, 24), 2).eval(), (torch.randn(1, 1, 32, 32),), ["stem.0", "stages.0.0.conv1", "stages.1.0.conv2"]
+    yield (
+        ResNet((8, 16, 24), 2).eval(),
+        (torch.randn(1, 1, 32, 32),),
+        ["stem.0", "stages.0.0.conv1", "stages.1.0.conv2"],
+    )
     yield *made("Depthwise"), ["point"]
     yield *made("SqueezeExcite"), ["stem", "down"]
 

@@ -48,7 +48,11 @@ def test_a_label_has_as_many_positions_as_its_size(label):
     assert label.size == resolve(label).size == len(positions(label))
 
 
-@given(SIZES.flatmap(lambda size: st.tuples(labels(size), st.sampled_from([d for d in range(1, size + 1) if size % d == 0]))))
+@given(
+    SIZES.flatmap(
+        lambda size: st.tuples(labels(size), st.sampled_from([d for d in range(1, size + 1) if size % d == 0]))
+    )
+)
 def test_split_keeps_the_positions_and_gives_the_sizes(case):
     label, inner = case
     outer, rest = split(label, inner)

@@ -42,7 +42,11 @@ def test_cut_models_run_for_random_counts(name, seed):
     traced = trace(model, inputs)
     generator = torch.Generator().manual_seed(seed)
     keep = {
-        g.name: torch.randperm(g.size, generator=generator)[: int(torch.randint(1, g.size + 1, (), generator=generator))].sort().values
+        g.name: torch.randperm(g.size, generator=generator)[
+            : int(torch.randint(1, g.size + 1, (), generator=generator))
+        ]
+        .sort()
+        .values
         for g in open_groups(traced).values()
     }
     assert apply(model, traced, keep)(*inputs).shape == model(*inputs).shape
@@ -65,7 +69,9 @@ def test_zeroed_slices_give_what_cut_slices_give(name):
             for member in group.members:
                 for index in slice_of_position(traced.layouts[member.tensor][member.dim], group.name):
                     tensors[member.tensor].index_fill_(member.dim, torch.where(index == group.size - 1)[0], 0.0)
-            torch.testing.assert_close(apply(dead, traced, {group.name: keep})(*inputs), dead(*inputs), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                apply(dead, traced, {group.name: keep})(*inputs), dead(*inputs), rtol=1e-4, atol=1e-5
+            )
 
 
 def test_every_channel_of_plain_networks_is_offered():

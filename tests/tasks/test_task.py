@@ -22,7 +22,9 @@ def test_one_data_set_is_split_into_disjoint_parts():
     assert set(parts) == {"train", *SPLITS}
 
 
-@pytest.mark.parametrize("returned", [None, "0.9", torch.tensor(0.9), [0.9], True, {}, {"other": 0.5}, {"accuracy": None}])
+@pytest.mark.parametrize(
+    "returned", [None, "0.9", torch.tensor(0.9), [0.9], True, {}, {"other": 0.5}, {"accuracy": None}]
+)
 def test_what_is_not_a_number_is_refused_and_the_function_named(small_task, returned):
     def my_metric(model, split):
         return returned

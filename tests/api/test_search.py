@@ -1,0 +1,177 @@
+"""The Python API, in this process."""
+
+import dataclasses
+
+import pytest
+import torch
+
+import autoprune
+from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
+from autoprune.testing.fakes import RecordingReporter
+
+QUICK = {"trials": 8, "epochs": 1, "finalists": 3}
+
+
+def test_a_search_returns_loadable_models_within_the_budget(small_task):
+    result = autoprune.search(small_task, budget=["params=50%", "flops=80%"], run="r", **QUICK)
+    dense = sum(parameter.numel() for parameter in small_task.model.parameters())
+    assert result.best is not None
+    model = result.best.load()
+    assert sum(parameter.numel() for parameter in model.parameters()) <= dense / 2
+    assert model(small_task.example_inputs[0]).shape == (4, 3)
+    assert result.best in result.front
+    assert result.document["objectives"] == ["accuracy", "params", "flops"]
+    assert 0 <= result.overhead < 1
+
+
+def test_the_users_model_is_left_as_it_was(small_task):
+    before = {name: tensor.clone() for name, tensor in small_task.model.state_dict().items()}
+    small_task.model.train()
+    autoprune.search(small_task, budget="params=60%", run="r", **QUICK)
+    after = small_task.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert small_task.model.training
+
+
+@pytest.mark.parametrize("sampler", ["random", "uniform", "nsga2"])
+def test_every_sampler_searches_and_one_seed_gives_one_set_of_plans(small_task, sampler):
+    runs = [
+        autoprune.search(
+            small_task, budget="params=70%", sampler=sampler, run=f"r{k}", trials=7, epochs=0, finalists=2, seed=5
+        )
+        for k in range(2)
+    ]
+    assert [point.plan for point in runs[0].front] == [point.plan for point in runs[1].front]
+
+
+def test_an_optuna_sampler_can_be_passed(small_task):
+    import optuna
+
+    result = autoprune.search(
+        small_task, budget="params=70%", sampler=optuna.samplers.TPESampler(seed=0), run="r", **QUICK
+    )
+    assert result.best is not None
+
+
+def test_an_impossible_budget_names_the_best_possible(small_task):
+    with pytest.raises(BudgetInfeasibleError, match=r"best possible [0-9.]+ us|best possible [0-9.]+ ms"):
+        autoprune.search(small_task, budget="latency=0.01us", run="r", **QUICK)
+
+
+def test_a_budget_that_dense_meets_is_said(small_task):
+    reporter = RecordingReporter()
+    autoprune.search(small_task, budget="params=1G", run="r", reporter=reporter, **QUICK)
+    assert any("already meets the budget" in note for note in reporter.notes)
+
+
+def test_scores_that_are_not_numbers_fail_their_trial_and_the_search_goes_on(small_task, tmp_path):
+    def sometimes(model, split):
+        return float("nan") if model.conv2.out_channels == 16 else 0.5
+
+    task = dataclasses.replace(small_task, evaluate=sometimes, metrics=small_task.metrics[:1])
+    reporter = RecordingReporter()
+    result = autoprune.search(
+        task, budget="params=90%", sampler="random", run="r", reporter=reporter, trials=8, epochs=0
+    )
+    assert result.document["trials"]["failed"] == 2
+    assert result.document["trials"]["complete"] == 6
+    assert len(reporter.warnings) == 2 + 1
+    assert all(point["metrics"]["accuracy"]["value"] == 0.5 for point in result.document["front"])
+
+
+def test_an_evaluator_that_fails_once_is_tried_again(small_task):
+    calls = []
+
+    def flaky(model, split):
+        calls.append(1)
+        if len(calls) in (2, 5):
+            raise RuntimeError("the data server was away")
+        return 0.5
+
+    task = dataclasses.replace(small_task, evaluate=flaky, metrics=small_task.metrics[:1])
+    result = autoprune.search(task, budget="params=90%", run="r", **QUICK)
+    assert result.document["trials"]["failed"] == 0
+
+
+def test_nothing_but_failures_ends_early_with_the_commonest_cause(small_task):
+    dense = sum(parameter.numel() for parameter in small_task.model.parameters())
+
+    def fails(model, split):
+        if sum(parameter.numel() for parameter in model.parameters()) != dense:
+            raise ZeroDivisionError("no pruned model pleases me")
+        return 0.9
+
+    task = dataclasses.replace(small_task, evaluate=fails, metrics=small_task.metrics[:1])
+    with pytest.raises(TaskError, match="no pruned model pleases me"):
+        autoprune.search(task, budget="params=90%", run="r", trials=60)
+
+
+def test_an_interrupt_leaves_a_partial_front_with_models(small_task, tmp_path):
+    count = []
+
+    def interrupting(model, split):
+        count.append(1)
+        if len(count) == 6:
+            raise KeyboardInterrupt
+        return 0.5
+
+    task = dataclasses.replace(small_task, evaluate=interrupting, metrics=small_task.metrics[:1])
+    with pytest.raises(InterruptedSearchError, match="the front so far"):
+        autoprune.search(task, budget="params=90%", run="r", trials=20)
+    from autoprune.store.run import read_front
+
+    front = read_front(tmp_path / "r")
+    assert front["partial"]
+    assert all((tmp_path / "r" / point["model"]).exists() for point in front["front"])
+    assert autoprune.load(tmp_path / "r" / "models" / str(front["best"]), task)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"budget": "latency=5mss"}, UsageError), ({"budget": "acuracy>=0.9"}, UsageError), ({"budget": "energy=3mJ"}, UsageError),
+        ({"budget": "loss>=0.1"}, UsageError), ({"sampler": "nsga"}, UsageError), ({"criterion": "l3"}, UsageError),
+        ({"profiler": "onxrt"}, UsageError), ({"space": "nothing"}, UsageError), ({"trials": 0}, UsageError), ({"trials": 2.5}, UsageError),
+        ({"timeout": -1}, UsageError), ({"threads": 0}, UsageError), ({"seed": -1}, UsageError), ({"executor": "slurm"}, UsageError),
+    ],
+)  # fmt: skip
+def test_bad_options_are_refused_before_any_work_and_leave_no_directory(small_task, tmp_path, options, error):
+    with pytest.raises(error):
+        autoprune.search(small_task, **{"budget": "params=50%", **options})
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_nothing_to_prune_is_said(small_task, tmp_path):
+    space = tmp_path / "closed.yaml"
+    space.write_text("match: []\nkinds: [channel]\nfrozen: ['.*']\nstep: 8\nfloor: 8\nladder: [0.5]\n")
+    with pytest.raises(SurgeryError, match="nothing to prune"):
+        autoprune.search(small_task, budget="params=50%", space=str(space), run="r")
+
+
+def test_points_below_dense_are_held_on_the_finished_models(small_task):
+    result = autoprune.search(small_task, budget=["params=90%", "accuracy>=-50%"], run="r", **QUICK)
+    dense = result.document["dense"]["metrics"]["accuracy"]["value"]
+    assert result.best is not None
+    assert result.best.measurements["accuracy"].value >= dense - 0.5
+
+
+def test_a_time_limit_ends_the_search_for_candidates(small_task):
+    result = autoprune.search(small_task, budget="params=90%", run="r", trials=10_000, timeout=3, epochs=0, finalists=2)
+    assert 2 <= result.document["trials"]["complete"] < 200
+
+
+def test_prune_takes_a_ratio_counts_or_a_plan(small_task):
+    for plan in (0.5, {"conv1": 8}, autoprune.Plan.of({"conv1": 8})):
+        cut = autoprune.prune(small_task.model, small_task.example_inputs, plan)
+        assert cut.conv1.out_channels == 8
+    with pytest.raises(UsageError):
+        autoprune.prune(small_task.model, small_task.example_inputs, {"conv1": 0})
+    with pytest.raises(UsageError):
+        autoprune.prune(small_task.model, small_task.example_inputs, 0.0)
+
+
+def test_profile_gives_latency_with_its_interval_and_exact_counts(small_task):
+    found = autoprune.profile(small_task.model, small_task.example_inputs, batch=2)
+    assert 0 < found["latency"].low <= found["latency"].value <= found["latency"].high
+    assert found["params"].value == sum(parameter.numel() for parameter in small_task.model.parameters())
+    assert found["flops"].value == 2 * 2 * (64 * 9 * 16 + 64 * 9 * 16 * 32 + 64 * 32 * 16 + 16 * 3)

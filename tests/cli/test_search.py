@@ -1,0 +1,163 @@
+"""The main job through the real command line, on the worked example."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+
+def autoprune(*arguments, cwd, timeout=280):
+    return subprocess.run(
+        [sys.executable, "-m", "autoprune", *map(str, arguments)],
+        capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("a user's földer")
+    shutil.copy(ROOT / "examples" / "my_task.py", folder)
+    done = autoprune(
+        "search", "my_task.py:task", "--budget", "latency=90%", "--trials", 10, "--finetune-epochs", 2, "--finalists", 3,
+        "--run", "runs/demo", "--json", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_stdout_is_front_json_and_nothing_else(searched):
+    folder, done = searched
+    assert json.loads(done.stdout) == json.loads((folder / "runs/demo/front.json").read_text())
+
+
+def test_front_json_keeps_its_contract(searched):
+    folder, _ = searched
+    front = json.loads((folder / "runs/demo/front.json").read_text())
+    assert front["schema"] == 1
+    assert front["budget"] == ["latency<=90%"]
+    assert front["task"] == "my-task"
+    assert not front["partial"]
+    assert set(front["profiler"]) == {"name", "device", "threads", "batch"}
+    assert front["profiler"]["batch"] == 8
+    assert front["trials"]["complete"] + front["trials"]["failed"] == 10
+    best = next(point for point in front["front"] if point["trial"] == front["best"])
+    assert best["feasible"]
+    assert best["metrics"]["latency.relative"]["high"] <= 0.9
+    for point in front["front"]:
+        metrics = point["metrics"]
+        assert {"accuracy", "loss", "latency", "params", "flops", "size"} <= set(metrics)
+        assert metrics["accuracy"]["split"] == "validation"
+        assert 0 < metrics["latency"]["low"] <= metrics["latency"]["value"] <= metrics["latency"]["high"] < 1
+        assert (folder / "runs/demo" / point["model"]).stat().st_size == metrics["size"]["value"]
+    assert front["test"]["best"]["accuracy"]["split"] == "test"
+
+
+def test_no_point_of_the_front_beats_another(searched):
+    folder, _ = searched
+    points = [
+        (-point["metrics"]["accuracy"]["value"], point["metrics"]["latency"]["value"])
+        for point in json.loads((folder / "runs/demo/front.json").read_text())["front"]
+    ]
+    assert not any(a != b and a[0] <= b[0] and a[1] <= b[1] for a in points for b in points)
+
+
+def test_the_saved_model_is_smaller_and_gives_its_score_in_a_fresh_process(searched):
+    folder, _ = searched
+    front = json.loads((folder / "runs/demo/front.json").read_text())
+    code = """
+import json, sys, autoprune
+from autoprune.core.reporter import Silent
+from autoprune.tasks.locate import locate
+task = locate("my_task.py:task", Silent())
+model = autoprune.load(sys.argv[1])
+print(json.dumps([task.score(model, "validation")["accuracy"].value, sum(p.numel() for p in model.parameters()),
+                  sum(p.numel() for p in task.model.parameters())]))
+"""
+    folder_of_best = f"runs/demo/models/{front['best']}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder_of_best], cwd=folder, capture_output=True, text=True, check=True
+    )
+    accuracy, pruned, dense = json.loads(done.stdout)
+    metrics = next(point["metrics"] for point in front["front"] if point["trial"] == front["best"])
+    assert accuracy == pytest.approx(metrics["accuracy"]["value"])
+    assert pruned == metrics["params"]["value"] < dense
+
+
+def test_the_run_directory_holds_what_is_promised(searched):
+    folder, _ = searched
+    run = folder / "runs/demo"
+    recipe = yaml.safe_load((run / "run.yaml").read_text())
+    assert recipe["seed"] == 0
+    assert recipe["versions"]["torch"]
+    assert recipe["search_space"]["plans"] > 1
+    trials = [json.loads(line) for line in (run / "measurements.jsonl").read_text().splitlines()]
+    assert [trial["stage"] for trial in trials].count("search") == 10
+    assert {trial["stage"] for trial in trials} >= {"search", "final"}
+    assert (run / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((run / "log.jsonl").read_text().splitlines()[-1])["event"] == "finished"
+    assert {"study.journal", "ranking.safetensors", "LOCK"} <= {path.name for path in run.iterdir()}
+    assert not list(run.rglob("*.partial"))
+    plan = json.loads(
+        (run / "models" / str(json.loads((run / "front.json").read_text())["best"]) / "plan.json").read_text()
+    )
+    assert all(len(plan["slices"][name]) == plan["plan"][name] for name in plan["slices"])
+
+
+def test_front_prints_the_table_again(searched):
+    folder, _ = searched
+    done = autoprune("front", "runs/demo", cwd=folder)
+    assert done.returncode == 0
+    assert "dense" in done.stdout
+    assert "*" in done.stdout
+
+
+def test_profile_measures_the_best_model_of_a_run(searched):
+    folder, _ = searched
+    done = autoprune("profile", "runs/demo", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["latency"]["unit"] == "s"
+    assert found["params"]["value"] > 0
+
+
+def test_a_run_is_never_overwritten(searched):
+    folder, _ = searched
+    done = autoprune("search", "my_task.py:task", "--run", "runs/demo", cwd=folder)
+    assert done.returncode == 6
+    assert "front.json" in done.stderr
+    assert "choose another --run" in done.stderr
+
+
+def test_inspect_lists_groups_with_reasons(searched):
+    folder, _ = searched
+    done = autoprune("inspect", "my_task.py:task", cwd=folder)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:4] == ["group", "kind", "size", "step"]
+    assert next(line for line in lines if line.startswith("features.3 ")).split()[1:4] == ["channel", "64", "8"]
+    assert "model output" in next(line for line in lines if line.startswith("classifier.2"))
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(searched):
+    folder, _ = searched
+    before = sorted(folder.rglob("*"))
+    config = folder / "c.yaml"
+    config.write_text("trials: 5\nbudget: [params=20k]\nsampler: random\n")
+    done = autoprune(
+        "search", "my_task.py:task", "--config", config, "--sampler", "uniform", "--dry-run", "--json", cwd=folder
+    )
+    config.unlink()
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["budget"] == ["params<=20k"]
+    assert found["effort"]["trials"] == 5
+    assert found["sampler"] == "uniform"
+    assert found["meaning"] == ["params at most 20k"]
+    assert sorted(path for path in folder.rglob("*") if "__pycache__" not in str(path)) == [
+        p for p in before if "__pycache__" not in str(p)
+    ]

@@ -1,0 +1,82 @@
+"""Tasks with faults, for the command line: `tasks.py:name`."""
+
+import numpy as np
+import torch
+from torch import nn
+
+import autoprune
+
+X = np.random.default_rng(0).normal(size=(120, 1, 6, 6)).astype("float32")
+Y = np.arange(120) % 3
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 24, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 3)
+    ).eval()
+
+
+def good():
+    return autoprune.Classification(net(), data=(X, Y), example_inputs=(torch.from_numpy(X[:4]),), name="good")
+
+
+def with_metric(evaluate):
+    made = good()
+    return autoprune.Task("faulty", made.model, made.example_inputs, made.splits, evaluate)
+
+
+def returns_none():
+    return with_metric(lambda model, split: None)
+
+
+def returns_text():
+    return with_metric(lambda model, split: "0.9")
+
+
+def returns_tensor():
+    return with_metric(lambda model, split: torch.tensor(0.9))
+
+
+def returns_nan():
+    return with_metric(lambda model, split: float("nan"))
+
+
+def returns_above_range():
+    return with_metric(lambda model, split: 97.0)
+
+
+def fails_when_pruned():
+    def evaluate(model, split):
+        if sum(p.numel() for p in model.parameters()) < 3931:
+            raise RuntimeError("pruned models\nbreak my metric")
+        return 0.9
+
+    return with_metric(evaluate)
+
+
+def empty():
+    return autoprune.Classification(net(), data=(X[:0], Y[:0]))
+
+
+def one_sample():
+    return autoprune.Classification(net(), data=(X[:1], Y[:1]))
+
+
+def wrong_shape():
+    return autoprune.Classification(net(), data=(X, Y), example_inputs=(torch.zeros(1, 3, 6, 6),))
+
+
+def nothing_to_prune():
+    return autoprune.Classification(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), data=(X, Y))
+
+
+def slow():
+    """Each evaluation takes a moment, so that a signal arrives in the middle."""
+    import time
+
+    def evaluate(model, split):
+        time.sleep(0.3)
+        return 0.5
+
+    return with_metric(evaluate)

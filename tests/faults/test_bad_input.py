@@ -1,0 +1,127 @@
+"""What users get wrong, through the real command line: one line on stderr that cures, and the documented exit code."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    shutil.copy(Path(__file__).with_name("tasks.py"), tmp_path)
+
+
+def check_refused(result, code, *words):
+    status, stdout, stderr = result
+    last = stderr.strip().splitlines()[-1]
+    assert status == code, stderr
+    assert stdout == ""
+    assert last.startswith("autoprune: ")
+    assert "Traceback" not in stderr
+    for word in words:
+        assert word in last
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (["latency=5mss"], ["did you mean 'ms'"]),
+        (["latency=5m"], ["ns, us"]),
+        (["latency=5ms;"], ["latency=5ms;"]),
+        (["latency=nan ms"], ["nan"]),
+        (["latency=1e400ms"], ["finite"]),
+        (["latency=0ms"], ["positive"]),
+        (["latency=-5ms"], ["positive"]),
+        (["latency=0%"], ["positive"]),
+        (["latency=120%"], ["100%"]),
+        (["latency=5ms", "latency=6ms"], ["one limit on latency"]),
+        (["latency=5ms", "latency=50%"], ["one limit on latency"]),
+        (["latency>=5ms"], ["turn the relation round"]),
+        (["latencyy=5ms"], ["did you mean 'latency'", "throughput"]),
+    ],
+)
+def test_malformed_impossible_and_contradictory_budgets(command, limits, words):
+    arguments = [part for limit in limits for part in ("--budget", limit)]
+    check_refused(command("search", *arguments), 2, *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--sampler", "nsga3000"], 2, ["known: nsga2, random, uniform"]),
+        (["--profiler", "onxrt"], 2, ["known: torch"]),
+        (["--device", "pi"], 5, ["known: local"]),
+        (["--executor", "slurm"], 2, ["known: inline"]),
+        (["--trials", "0"], 2, ["trials"]),
+        (["--timeout", "ten"], 2, ["10m"]),
+        (["--tirals", "3"], 2, ["--trials"]),
+        (["--budget", "energy=3mJ"], 2, ["'torch' measures", "latency, throughput"]),
+        (["--budget", "acuracy>=0.9"], 2, ["did you mean 'accuracy'"]),
+        (["--objective", "nothing"], 2, ["known: params"]),
+        (["--space", "convent"], 2, ["did you mean 'convnet'"]),
+        (["--run", "/proc/autoprune"], 6, ["/proc/autoprune", "writable"]),
+        (["--config", "missing.yaml"], 2, ["missing.yaml"]),
+    ],
+)
+def test_unknown_names_and_unusable_places(command, tasks, arguments, code, words):
+    check_refused(command("search", "tasks.py:good", *arguments, "--quiet"), code, *words)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("returns_none", ["<lambda>", "tasks.py", "NoneType"]),
+        ("returns_text", ["str"]),
+        ("returns_tensor", ["Tensor", "float(score)"]),
+        ("returns_nan", ["between 0 and 1", "nan"]),
+        ("returns_above_range", ["97.0"]),
+        ("fails_when_pruned", ["pruned models break my metric", "failures"]),
+        ("empty", ["positive length"]),
+        ("one_sample", ["1"]),
+        ("wrong_shape", ["[1, 3, 6, 6]", "3 channels"]),
+        ("nothing_to_prune", ["nothing to prune", "model input"]),
+    ],
+)
+def test_unusable_tasks(command, tasks, task, words):
+    check_refused(command("search", f"tasks.py:{task}", "--budget", "params=90%", "--quiet"), 4, *words)
+
+
+def test_an_impossible_budget_names_the_best_possible(command, tasks):
+    check_refused(
+        command("search", "tasks.py:good", "--budget", "params=3", "--quiet"), 3, "best possible", "params at most 3"
+    )
+
+
+def test_a_quality_that_no_finished_model_reaches_names_the_best_possible(command, tasks):
+    arguments = ["--budget", "accuracy>=1.0", "--trials", 4, "--finetune-epochs", 0, "--finalists", 2, "--quiet"]
+    status, _, stderr = command("search", "tasks.py:good", *arguments)
+    assert status == 3
+    assert "best possible accuracy" in stderr.splitlines()[-1]
+
+
+def test_hostile_yaml_is_not_executed(command, tasks, tmp_path):
+    (tmp_path / "c.yaml").write_text("!!python/object/apply:os.system ['touch ran']\n")
+    check_refused(command("search", "tasks.py:good", "--config", "c.yaml"), 2, "c.yaml")
+    (tmp_path / "b.yaml").write_text("a: &a [x, x]\nb: [*a, *a]\n")
+    check_refused(command("search", "tasks.py:good", "--config", "b.yaml"), 2, "aliases")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_unicode_spaces_and_long_paths_work(command, tasks, tmp_path):
+    run = tmp_path / "läufe mit leerzeichen" / ("n" * 200) / "日本"
+    arguments = [
+        "--budget",
+        "params=90%",
+        "--trials",
+        3,
+        "--finetune-epochs",
+        0,
+        "--finalists",
+        1,
+        "--quiet",
+        "--run",
+        run,
+    ]
+    status, _, stderr = command("search", "tasks.py:good", *arguments)
+    assert status == 0, stderr
+    assert (run / "front.json").exists()

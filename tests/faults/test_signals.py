@@ -1,0 +1,60 @@
+"""Real signals to a real search: what was found is kept, nothing is left running."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def searching(tmp_path):
+    """A search in its own process, well under way."""
+    shutil.copy(Path(__file__).with_name("tasks.py"), tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autoprune", "search", "tasks.py:slow", "--budget", "params=90%", "--trials", "500", "--run", "r", "--quiet"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    records = tmp_path / "r" / "measurements.jsonl"
+    for _ in range(600):
+        if records.exists() and records.read_text().count("\n") >= 4:
+            break
+        time.sleep(0.1)
+    yield process, tmp_path / "r"
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 7)])
+def test_one_signal_ends_in_a_partial_front(searching, number, code):
+    process, run = searching
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert "Traceback" not in stderr
+    assert "the front so far" in stderr.splitlines()[-1]
+    front = json.loads((run / "front.json").read_text())
+    assert front["partial"]
+    assert front["trials"]["complete"] >= 3
+    assert all((run / point["model"]).exists() for point in front["front"])
+
+
+def test_a_kill_loses_no_recorded_trial_and_frees_the_run(searching):
+    process, run = searching
+    recorded = (run / "measurements.jsonl").read_text().count("\n")
+    process.kill()
+    process.wait()
+    import optuna
+    from optuna.storages import JournalStorage
+
+    from autoprune.store.journal import Journal
+
+    study = optuna.load_study(study_name="autoprune", storage=JournalStorage(Journal(run / "study.journal")))
+    complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    assert len(complete) >= recorded - 1
+    assert all(json.loads(line) for line in (run / "measurements.jsonl").read_text().splitlines())

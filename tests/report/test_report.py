@@ -1,0 +1,63 @@
+from autoprune.core.budget import Budget
+from autoprune.core.front import Front
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import COSTS, Metric
+from autoprune.core.plan import Plan
+from autoprune.core.trial import Trial, TrialState
+from autoprune.report.document import document
+from autoprune.report.plot import front_picture
+from autoprune.report.table import closest, front_table, summary
+
+QUALITY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
+
+
+def measured(accuracy, seconds):
+    return {
+        "accuracy": Measurement("accuracy", accuracy, "1", accuracy - 0.01, accuracy + 0.01, 300, split="validation"),
+        "latency": Measurement("latency", seconds, "s", seconds * 0.9, seconds * 1.1, 40),
+        "latency.relative": Measurement("latency.relative", seconds / 0.01, "1", 0.1, 0.9),
+    }
+
+
+BUDGET = Budget.parse("latency=5ms")
+TRIALS = [
+    Trial(0, Plan.of({"g": 8}), TrialState.COMPLETE, measured(0.99, 0.01), {"latency": 1.2}),
+    Trial(1, Plan.of({"g": 4}), TrialState.COMPLETE, measured(0.95, 0.004), {"latency": -0.12}),
+    Trial(2, Plan.of({"g": 2}), TrialState.COMPLETE, measured(0.90, 0.003), {"latency": -0.34}),
+    Trial(3, Plan.of({"g": 1}), TrialState.FAILED, error="nan"),
+]
+FRONT = Front.of(TRIALS, (QUALITY, COSTS["latency"]))
+DOCUMENT = document(
+    run="runs/x", task="t", seed=0, seconds=12.0, profiler={"name": "torch"}, budget=BUDGET, objectives=["accuracy", "latency"],
+    trials=TRIALS, dense=measured(0.99, 0.01), front=FRONT, partial=False,
+    test={"dense": {"accuracy": measured(0.98, 1)["accuracy"]}, "best": {"accuracy": measured(0.96, 1)["accuracy"]}},
+)  # fmt: skip
+
+
+def test_the_document_counts_trials_and_names_the_best():
+    assert DOCUMENT["trials"] == {"complete": 3, "infeasible": 1, "failed": 1}
+    assert DOCUMENT["best"] == 1
+    assert [point["trial"] for point in DOCUMENT["front"]] == [2, 1, 0]
+    assert [point["feasible"] for point in DOCUMENT["front"]] == [True, True, False]
+
+
+def test_the_table_marks_the_best_and_what_is_beyond_the_budget():
+    lines = front_table(DOCUMENT).splitlines()
+    assert [line[0] for line in lines[2:]] == [" ", "*", "!"]
+    assert "4 ms [3.6 ms, 4.4 ms]" in lines[3]
+    assert "40%" in lines[3]
+
+
+def test_the_summary_says_what_a_user_asks_first():
+    text = summary(DOCUMENT, 0.02)
+    assert "4 candidates (1 beyond the budget, 1 failed) in 12 s" in text
+    assert "accuracy on the test split 0.9600 (dense 0.9800)" in text
+    assert 'autoprune.load("runs/x/models/1")' in text
+
+
+def test_the_best_possible_is_told_with_its_interval():
+    assert closest(DOCUMENT, BUDGET) == "best possible latency 3 ms [2.7 ms, 3.3 ms]"
+
+
+def test_the_picture_is_a_png():
+    assert front_picture("t", TRIALS, measured(0.99, 0.01), FRONT, BUDGET).startswith(b"\x89PNG")
