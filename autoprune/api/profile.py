@@ -45,8 +45,10 @@ def profile(
     lock = device_lock(runner.fingerprint(), runner.capabilities().exclusive)
     session = Session(runner, spec, lock, inputs, batch_size(inputs), seed=0)
     with evaluating(model):
-        measured = session.open(model)
-        session.close()
+        try:
+            measured = session.open(model)
+        finally:
+            runner.close()
         counted = counts(model, inputs)
     return {**{key: found for key, found in measured.items() if key != "latency.relative"}, **counted}
 

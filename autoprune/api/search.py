@@ -25,7 +25,7 @@ from autoprune.core.front import Front
 from autoprune.core.measurement import RunSpec
 from autoprune.core.metric import COSTS
 from autoprune.core.reporter import Reporter, Silent
-from autoprune.core.trial import Trial
+from autoprune.core.trial import Trial, TrialState
 from autoprune.criteria import rank
 from autoprune.errors import InterruptedSearchError, StoppedEarlyError, Terminated, UsageError
 from autoprune.measure.counts import counts
@@ -120,6 +120,7 @@ def search(
         with evaluating(made.model):
             return engine.run()
     finally:
+        engine.profiler.close()
         directory.close()
 
 
@@ -216,7 +217,6 @@ class _Engine:
                 stopped = signal
         if final is None:
             final = self._partial(trials, evaluator)
-        self.session.close()
         result = self._written(final, trials, overhead, partial=stopped is not None, name=task.name)
         if stopped is not None:
             kind = InterruptedSearchError if isinstance(stopped, KeyboardInterrupt) else StoppedEarlyError
@@ -282,7 +282,9 @@ class _Engine:
 
     def _partial(self, trials: Sequence[Trial], evaluator: Evaluator) -> Finalised:
         """The front as it is, scored on the search split, its models repaired but not fine-tuned."""
-        front = Front.of(trials, self.objectives)
+        complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+        judged = [replace(t, excesses=excesses(self.budget, t.measurements, evaluator.dense)) for t in complete]
+        front = Front.of(judged, self.objectives)
         for trial in front.trials:
             save(trial, evaluator.cut(trial.plan), evaluator, self.directory.model(trial.number))
         return Finalised(front, evaluator.dense, {})

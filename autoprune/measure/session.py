@@ -96,10 +96,6 @@ class Session:
         rate = Interval(self.batch / latency.value, self.batch / latency.high, self.batch / latency.low)
         return ("latency", latency), ("throughput", rate)
 
-    def close(self) -> None:
-        self.profiler.release(self._reference)
-        self.profiler.close()
-
     def _pairs(self, handle: Any, bound: float | None) -> tuple[list[Pair], str]:
         pairs: list[Pair] = []
         while len(pairs) < _MOST:

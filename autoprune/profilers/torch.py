@@ -42,7 +42,14 @@ class TorchProfiler:
         return f"{processor()} / torch {torch.__version__} eager"
 
     def prepare(self, artifact: Any, example_inputs: tuple[Any, ...]) -> _Handle:
-        """Raises DeviceError where the model does not run on the inputs."""
+        """Raises DeviceError where the model is not on this processor, or does not run on the inputs."""
+        places = {str(parameter.device) for parameter in artifact.parameters()} - {"cpu"}
+        if places:
+            raise DeviceError(
+                expected="a model on the processor",
+                received=f"one on {min(places)}",
+                cure="call model.cpu() in the task",
+            )
         handle = _Handle(artifact.eval(), example_inputs)
         try:
             self.run_block(handle, _WARMUP_S, _WARMUP_RUNS)
