@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'autoprune' has no attribute '{name}'")
     value = getattr(importlib.import_module(f"autoprune.{_HOMES[name]}"), name)
-    globals()[name] = value  # a submodule of the same name would otherwise shadow it once imported
+    globals()[name] = value
     return value
 
 

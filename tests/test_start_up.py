@@ -31,8 +31,13 @@ def test_nothing_heavy_is_imported(action):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_every_public_name_exists():
+def test_every_public_name_exists_whatever_was_imported_before():
+    import pkgutil
+
     import autoprune
+
+    rooms = {module.name for module in pkgutil.iter_modules(autoprune.__path__)}
+    assert not rooms & set(autoprune.__all__)
 
     assert all(getattr(autoprune, name) is not None for name in autoprune.__all__)
     with pytest.raises(AttributeError):

@@ -33,9 +33,9 @@ from autoprune.measure.lock import device_lock
 from autoprune.measure.session import Session
 from autoprune.report.document import document
 from autoprune.report.plot import front_picture
-from autoprune.search.candidate import Evaluator, excesses
-from autoprune.search.coordinator import Coordinator
-from autoprune.search.finalise import Finalised, Finisher, save
+from autoprune.searching.candidate import Evaluator, excesses
+from autoprune.searching.coordinator import Coordinator
+from autoprune.searching.finalise import Finalised, Finisher, save
 from autoprune.store.run import RunDirectory, next_free
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task, batch_size, rebatch

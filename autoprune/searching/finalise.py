@@ -19,7 +19,7 @@ from autoprune.measure import fresh
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
 from autoprune.recovery.finetune import finetune, teacher_of
-from autoprune.search.candidate import Evaluator, excesses
+from autoprune.searching.candidate import Evaluator, excesses
 
 #: So many times more candidates than are finished get one epoch each.
 CONTENDERS: Final = 3

@@ -8,7 +8,7 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import BudgetInfeasibleError, TaskError
-from autoprune.search.coordinator import Coordinator
+from autoprune.searching.coordinator import Coordinator
 from autoprune.testing.fakes import FakeClock
 from autoprune.testing.sampler import small_space
 
