@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: search test test-slow lint clean
 
 search: $(VENV)/.installed
-	$(BIN)/autoprune search --budget $(BUDGET)
+	$(BIN)/autoprune search --budget '$(BUDGET)'
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autoprune import registry
-from autoprune.core.budget import Budget
+from autoprune.core.budget import Budget, Limit
 from autoprune.core.measurement import Capabilities
 from autoprune.core.metric import COSTS, COUNTED, Metric
 from autoprune.core.reporter import Reporter
@@ -82,7 +82,7 @@ def check_device(device: str) -> None:
 
 
 def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profiler: str) -> tuple[Metric, ...]:
-    """The metrics to trade off, first the quality; every limit and objective is checked against what can be known.
+    """The metrics to trade off, the most wanted first; every limit and objective is checked against what can be known.
 
     Raises:
         UsageError: a metric nobody provides, or a limit on a quality in the wrong direction.
@@ -94,8 +94,12 @@ def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profil
         _known(limit.metric, known, profiler, task)
         quality = own.get(limit.metric)
         if quality is not None:
-            _check_direction(str(limit), limit.relation, limit.basis, quality)
-    return tuple(_known(name, known, profiler, task) for name in budget.chosen(task.quality.name))
+            _check_quality(limit, quality)
+    chosen = tuple(_known(name, known, profiler, task) for name in budget.chosen(task.quality.name))
+    limited = {limit.metric for limit in budget.limits}
+    if limited and not limited - set(own):  # a floor under the quality alone asks for the cheapest model above it
+        return tuple(sorted(chosen, key=lambda metric: metric.name in limited))
+    return chosen
 
 
 def _known(name: str, known: dict[str, Metric], profiler: str, task: Task) -> Metric:
@@ -110,16 +114,18 @@ def _known(name: str, known: dict[str, Metric], profiler: str, task: Task) -> Me
     raise registry.unknown(f"metric of the task '{task.name}'", name, tuple(known))
 
 
-def _check_direction(text: str, relation: str, basis: str, quality: Metric) -> None:
+def _check_quality(limit: Limit, quality: Metric) -> None:
+    """Refuse a limit of the wrong direction, or one that no score can meet."""
     right = "<=" if quality.lower_is_better else ">="
-    if relation != right:
-        raise UsageError(expected=f"{quality.name}{right}VALUE", received=text, cure="turn the relation round")
-    if basis == "below" and quality.high != 1.0:
-        raise UsageError(
-            expected=f"an absolute {quality.name}",
-            received=text,
-            cure="points below dense are for qualities between 0 and 1",
-        )
+    if limit.relation != right:
+        cure = "turn the relation round"
+        raise UsageError(expected=f"{quality.name}{right}VALUE", received=str(limit), cure=cure)
+    if limit.basis == "below" and quality.high != 1.0:
+        cure = "points below dense are for qualities between 0 and 1"
+        raise UsageError(expected=f"an absolute {quality.name}", received=str(limit), cure=cure)
+    if limit.basis == "absolute" and not quality.low <= limit.value <= quality.high:
+        legal = f"a {quality.name} between {quality.low:g} and {quality.high:g}"
+        raise UsageError(expected=legal, received=str(limit), cure="write a share such as 0.97, not a percentage")
 
 
 def describe_space(prepared: Prepared) -> dict[str, Any]:

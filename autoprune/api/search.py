@@ -59,11 +59,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("threads", 1), ("batch", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                cure = f"pass a whole number to {name}"
-                raise UsageError(expected=f"{name} of at least {least}", received=repr(value), cure=cure)
+        RunSpec(self.threads, self.batch)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            cure = "pass a whole number to seed"
+            raise UsageError(expected="seed of at least 0", received=repr(self.seed), cure=cure)
         check_device(self.device)
         for kind in ("sampler", "criterion", "profiler", "executor"):
             name = getattr(self, kind)
@@ -184,14 +183,14 @@ class _Engine:
         task = self.prepared.task
         evaluator = self._evaluator()
         coordinator = self._coordinator()
-        stopped: BaseException | None = None
+        ended: BaseException | None = None
         began = self.clock.wall()
         try:
             self._drive(coordinator, evaluator)
             coordinator.check_hope()
-        except (KeyboardInterrupt, Terminated) as signal:
-            stopped = signal
-            self.reporter.warn("stopping; the front so far is being written (once more to stop at once)")
+        except (Exception, KeyboardInterrupt, Terminated) as reason:
+            ended = reason
+            self.reporter.warn("stopping; the front so far is being written (Ctrl-C to stop at once)")
         wall = self.clock.wall() - began
         overhead = _overhead(coordinator.trials, wall)
         self.directory.log(
@@ -201,31 +200,35 @@ class _Engine:
         evaluator = replace(evaluator, dense={**evaluator.dense, **self.session.reference()})
         trials = tuple(evaluator.restated(trial) for trial in coordinator.trials)
         final = None
-        if stopped is None:
-            finisher = Finisher(
-                replace(evaluator, budget=self.budget),
-                self.objectives,
-                self.effort,
-                self.settings.seed,
-                self.directory.model,
-                self.directory.record,
-                self.reporter,
-            )
+        if ended is None:
             try:
-                final = finisher.finish(trials)
-            except (KeyboardInterrupt, Terminated) as signal:
-                stopped = signal
+                final = self._finisher(evaluator).finish(trials)
+            except (Exception, KeyboardInterrupt, Terminated) as reason:
+                ended = reason
         if final is None:
             final = self._partial(trials, evaluator)
-        result = self._written(final, trials, overhead, partial=stopped is not None, name=task.name)
-        if stopped is not None:
-            kind = InterruptedSearchError if isinstance(stopped, KeyboardInterrupt) else StoppedEarlyError
+        result = self._written(final, trials, overhead, partial=ended is not None, name=task.name)
+        if isinstance(ended, KeyboardInterrupt | Terminated):
+            kind = InterruptedSearchError if isinstance(ended, KeyboardInterrupt) else StoppedEarlyError
             raise kind(
                 expected="to search to the end",
                 received=f"a signal to stop after {len(trials)} candidates",
                 cure=f"the front so far, {len(result.front)} models, is in {self.directory.path}",
-            ) from stopped
+            ) from ended
+        if ended is not None:
+            raise ended
         return result
+
+    def _finisher(self, evaluator: Evaluator) -> Finisher:
+        return Finisher(
+            replace(evaluator, budget=self.budget),
+            self.objectives,
+            self.effort,
+            self.settings.seed,
+            self.directory.model,
+            self.directory.record,
+            self.reporter,
+        )
 
     def _echo(self) -> None:
         """What was understood, before any work is done, and the recipe."""
@@ -233,7 +236,7 @@ class _Engine:
             self.reporter.note(f"budget: {limit.meaning()}")
         space = describe_space(self.prepared)
         self.reporter.note(
-            f"search space: {len(space['levels'])} groups, {space['plans']:.3g} plans ({space['family']}); "
+            f"search space: {len(space['levels'])} groups, {_power(space['plans'])} plans ({space['family']}); "
             f"run directory: {self.directory.path}"
         )
         recipe = _recipe(
@@ -333,6 +336,11 @@ def _overhead(trials: Sequence[Trial], wall: float) -> float:
     """The share of wall time that was neither evaluation nor measurement."""
     busy = sum(trial.timing.evaluate + trial.timing.measure for trial in trials)
     return max(1 - busy / wall, 0.0) if wall > 0 else 0.0
+
+
+def _power(plans: int) -> str:
+    """A count that may be beyond any float."""
+    return str(plans) if plans < 10_000 else f"about 10^{len(str(plans)) - 1}"
 
 
 def _name_of(task: Task | str | Callable[[], Task]) -> str:

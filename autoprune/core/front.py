@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from autoprune.core.metric import Metric
+from autoprune.core.metric import COSTS, Metric
 from autoprune.core.trial import Trial, TrialState
 
 
@@ -31,7 +31,7 @@ class Front:
         if best is not None:
             equal = next((trial for trial in found if score(trial) == score(best)), None)
             found, best = (found, equal) if equal is not None else ([*found, best], best)
-        cost = next((metric for metric in objectives if metric.lower_is_better), objectives[0])
+        cost = next((metric for metric in objectives if metric.name in COSTS), objectives[0])
         return cls(tuple(sorted(found, key=lambda trial: trial.value(cost.name))), tuple(objectives), best)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from autoprune.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -56,6 +58,12 @@ class RunSpec:
 
     threads: int = 1
     batch: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("threads", self.threads, 1), ("batch", self.batch, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                cure = f"pass a whole number to {name}"
+                raise UsageError(expected=f"{name} of at least {least}", received=repr(value), cure=cure)
 
 
 @dataclass(frozen=True)

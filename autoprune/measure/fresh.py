@@ -73,12 +73,12 @@ def _measured(folders: Sequence[Path], task: str, profiler: str, spec: RunSpec, 
             cure="run `python -m autoprune.measure.worker` by hand to see why",
         )
     try:
-        return [[_block(raw) for raw in json.loads(line)] for line in done.stdout.splitlines() if line.startswith("[")]
+        return [[_block(raw) for raw in json.loads(line)] for line in done.stdout.splitlines()]
     except (ValueError, KeyError, TypeError) as error:
         raise DeviceError(
             expected="blocks of timings from a fresh process",
             received=describe(error),
-            cure="make the task print to stderr only",
+            cure="run `python -m autoprune.measure.worker` by hand to see what it says",
         ) from error
 
 

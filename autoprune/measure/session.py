@@ -71,13 +71,18 @@ class Session:
         self._look([pair.reference for pair in pairs])
         return self._measurements(estimator.ratio([pairs], self._rng), [pair.candidate for pair in pairs], note)
 
-    def join(self, rounds: Sequence[Sequence[Pair]]) -> dict[str, Measurement]:
-        """Measurements from pairs that other processes took, one sequence a process."""
-        for pairs in rounds:
+    def join(self, candidates: Sequence[Sequence[Sequence[Pair]]]) -> list[dict[str, Measurement]]:
+        """Measurements of candidates from pairs that other processes took, one sequence a process.
+
+        The candidates of a process share its blocks of the reference; what those say of the device counts from here.
+        """
+        for pairs in candidates[0]:
             self._look([pair.reference for pair in pairs])
-        note = "" if len(rounds) > 1 else "one process only"
-        blocks = [pair.candidate for pairs in rounds for pair in pairs]
-        return self._measurements(estimator.ratio(rounds, self._rng), blocks, note)
+        self.reference()
+        return [
+            self._measurements(estimator.ratio(rounds, self._rng), [p.candidate for pairs in rounds for p in pairs], "")
+            for rounds in candidates
+        ]
 
     def restated(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
         """Earlier measurements of a candidate as they read with what is known of the reference by now."""

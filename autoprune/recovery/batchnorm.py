@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from autoprune.surgery.modes import evaluating
-from autoprune.tasks.task import Task
+from autoprune.tasks.task import Task, batch_size
 
 BATCHES: Final = 100
 
@@ -18,7 +18,8 @@ BATCHES: Final = 100
 def recalibrate(model: nn.Module, task: Task) -> None:
     """Replace running means and variances by the cumulative average over at most `BATCHES` batches, in place.
 
-    Only the normalisation layers are in train mode meanwhile; dropout stays off. Without such layers nothing runs.
+    Only the normalisation layers are in train mode meanwhile; dropout stays off. Batches of one sample, which has no
+    spread, are passed over; without such layers nothing runs.
     """
     layers = [module for module in model.modules() if isinstance(module, _NormBase) and module.track_running_stats]
     if not layers:
@@ -30,6 +31,7 @@ def recalibrate(model: nn.Module, task: Task) -> None:
             layer.momentum = None  # torch's way to ask for a cumulative average
             layer.train()
         for batch in islice(task.split("calibration"), BATCHES):
-            task.forward(model, batch)
+            if batch_size((batch,)) > 1:
+                task.forward(model, batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

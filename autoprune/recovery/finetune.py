@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sized
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -32,12 +32,12 @@ def finetune(model: nn.Module, task: Task, teacher: nn.Module | None, epochs: in
     The task's own loss, plus the distance to the teacher's outputs where there is one (Hinton et al. 2015); AdamW
     under one cosine, gradients clipped to norm 1. `advance` is called after each epoch.
     """
-    if task.loss is None or epochs == 0:
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if task.loss is None or epochs == 0 or not weights:
         return
     batches = task.split("train")
-    steps = epochs * (len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches))
+    steps = epochs * _count(batches)
     _arrange(model, torch.channels_last)
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     with evaluating(model), torch.random.fork_rng(devices=[]):
@@ -59,6 +59,14 @@ def finetune(model: nn.Module, task: Task, teacher: nn.Module | None, epochs: in
             advance(f"loss {loss.item():.3f}")
     _arrange(model, torch.contiguous_format)
     model.eval()
+
+
+def _count(batches: Iterable[Any]) -> int:
+    """How many batches one pass has; loaders of streams have a length that raises."""
+    try:
+        return len(batches)  # type: ignore[arg-type]
+    except TypeError:
+        return sum(1 for _ in batches)
 
 
 def _arrange(model: nn.Module, layout: torch.memory_format) -> None:

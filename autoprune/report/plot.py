@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from autoprune.core.budget import Budget
 from autoprune.core.front import Front
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import Metric
+from autoprune.core.metric import COSTS, Metric
 from autoprune.core.trial import Trial, TrialState
 
 _SCALES = {"s": (1e3, "ms"), "B": (2.0**-20, "MiB")}
@@ -21,8 +21,8 @@ def front_picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    quality = front.objectives[0]
-    cost = next((metric for metric in front.objectives[1:] if metric.lower_is_better), front.objectives[-1])
+    quality = next((metric for metric in front.objectives if metric.name not in COSTS), front.objectives[0])
+    cost = next((metric for metric in front.objectives if metric.name in COSTS), front.objectives[-1])
     factor, unit = _SCALES.get(cost.unit, (1.0, ""))
     figure = Figure(figsize=(8, 5), dpi=120)
     FigureCanvasAgg(figure)

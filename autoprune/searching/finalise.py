@@ -13,8 +13,9 @@ from autoprune.core.effort import Effort
 from autoprune.core.front import Front, layers
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
-from autoprune.core.reporter import Reporter
-from autoprune.core.trial import Trial
+from autoprune.core.reporter import Advance, Reporter
+from autoprune.core.trial import Trial, TrialState
+from autoprune.errors import DeviceError, describe
 from autoprune.measure import fresh
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
@@ -42,7 +43,9 @@ def evenly(trials: Sequence[Trial], objectives: Sequence[Metric], count: int) ->
     """At most `count` trials: their front, evenly over its length, a short one filled up from the layers behind it."""
     front = list(Front.of(trials, objectives).trials)
     if len(front) > count:
-        steps = {round(place * (len(front) - 1) / max(count - 1, 1)) for place in range(count)}
+        if count == 1:
+            return front[-1:]
+        steps = {round(place * (len(front) - 1) / (count - 1)) for place in range(count)}
         return [front[place] for place in sorted(steps)]
     taken = {trial.number for trial in front}
     for layer in layers([trial for trial in trials if trial.number not in taken], objectives):
@@ -72,17 +75,19 @@ class Finisher:
         teacher = teacher_of(task) if self.effort.epochs else None
         chosen = self._chosen(list(trials), teacher)
         models: dict[int, nn.Module] = {}
+        scored: list[Trial] = []
         with self.reporter.track("fine-tuning", max(self.effort.epochs, 1) * len(chosen)) as advance:
             for trial in chosen:
-                model = models[trial.number] = self.evaluator.cut(trial.plan)
-                finetune(model, task, teacher, self.effort.epochs, self.seed, advance)
-                save(trial, model, self.evaluator, self.folder_of(trial.number))
-        timed = self._measured_again(chosen, models)
+                tuned = self._tuned(trial, teacher, self.effort.epochs, "validation", advance)
+                if tuned is not None:
+                    scored.append(tuned[0])
+                    models[trial.number] = tuned[1]
+                    save(trial, tuned[1], self.evaluator, self.folder_of(trial.number))
+        timed = self._measured_again(scored, models) if scored else {}
         dense = {**self.evaluator.dense, **self.evaluator.session.reference(), **task.score(task.model, "validation")}
         finished = []
-        for trial in chosen:
-            model = models[trial.number]
-            measured = {**trial.measurements, **task.score(model, "validation"), **timed[trial.number]}
+        for trial in scored:
+            measured = {**trial.measurements, **timed[trial.number]}
             broken = excesses(self.evaluator.budget, measured, dense)
             finished.append(replace(trial, measurements=measured, excesses=broken))
             self.record(finished[-1], "final")
@@ -91,6 +96,21 @@ class Finisher:
         if front.best is not None:
             test["best"] = task.score(models[front.best.number], "test")
         return Finalised(front, dense, test)
+
+    def _tuned(
+        self, trial: Trial, teacher: nn.Module | None, epochs: int, split: str, advance: Advance
+    ) -> tuple[Trial, nn.Module] | None:
+        """The trial with its scores after fine-tuning, and its model; None, with a warning, where that fails."""
+        try:
+            model = self.evaluator.cut(trial.plan)
+            finetune(model, self.evaluator.task, teacher, epochs, self.seed, advance)
+            scores = self.evaluator.task.score(model, split)
+        except Exception as error:
+            failed = replace(trial, state=TrialState.FAILED, error=describe(error))
+            self.record(failed, "contender" if split == "search" else "final")
+            self.reporter.warn(f"fine-tuning of trial {trial.number} failed: {failed.error}")
+            return None
+        return replace(trial, measurements={**trial.measurements, **scores}), model
 
     def _chosen(self, trials: Sequence[Trial], teacher: nn.Module | None) -> list[Trial]:
         """The finalists: from within the budget, and a third from the front beyond it; where nothing is within, all.
@@ -113,15 +133,15 @@ class Finisher:
         task = self.evaluator.task
         contenders = evenly(trials, self.objectives, CONTENDERS * count)
         if task.loss is None or self.effort.epochs <= 1 or len(contenders) <= count:
-            return contenders[:count]
-        tuned = []
+            return evenly(trials, self.objectives, count)
+        scored = []
         with self.reporter.track("contenders", len(contenders)) as advance:
             for trial in contenders:
-                model = self.evaluator.cut(trial.plan)
-                finetune(model, task, teacher, 1, self.seed, advance)
-                tuned.append(replace(trial, measurements={**trial.measurements, **task.score(model, "search")}))
-                self.record(tuned[-1], "contender")
-        return evenly(tuned, self.objectives, count)
+                tuned = self._tuned(trial, teacher, 1, "search", advance)
+                if tuned is not None:
+                    scored.append(tuned[0])
+                    self.record(tuned[0], "contender")
+        return evenly(scored, self.objectives, count)
 
     def _measured_again(
         self, chosen: Sequence[Trial], models: Mapping[int, nn.Module]
@@ -133,10 +153,15 @@ class Finisher:
                 "its models are measured again in this process"
             )
             return {trial.number: session.measure(models[trial.number], {}) for trial in chosen}
-        with self.reporter.track("measuring in fresh processes", fresh.PROCESSES) as advance:
-            folders = [self.folder_of(trial.number) for trial in chosen]
-            rounds = fresh.pairs_of(folders, task.spec, session.profiler.name, session.spec, self.seed, advance)
-        return {trial.number: session.join(pairs) for trial, pairs in zip(chosen, rounds, strict=True)}
+        try:
+            with self.reporter.track("measuring in fresh processes", fresh.PROCESSES) as advance:
+                folders = [self.folder_of(trial.number) for trial in chosen]
+                rounds = fresh.pairs_of(folders, task.spec, session.profiler.name, session.spec, self.seed, advance)
+        except DeviceError as error:
+            self.reporter.warn(f"models are measured again in this process, as fresh ones failed: {error}")
+            return {trial.number: session.measure(models[trial.number], {}) for trial in chosen}
+        numbers = [trial.number for trial in chosen]
+        return dict(zip(numbers, session.join(rounds), strict=True))
 
 
 def save(trial: Trial, model: nn.Module, evaluator: Evaluator, folder: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from autoprune.core.space import Group, Kind, Member
-from autoprune.surgery.labels import Atom, Label, Prod, atoms, resolve
+from autoprune.surgery.labels import Atom, Label, Prod, atoms, freeze, resolve
 from autoprune.surgery.layout import Concat, Fixed, Layout, Part, Product
 from autoprune.surgery.rules.contraction import KERNEL, SPATIAL
 from autoprune.surgery.traced import Traced
@@ -24,6 +24,9 @@ def collect(tracer: Tracer) -> Traced:
             for atom in dict.fromkeys(atoms(label)):
                 if atom.reason not in (KERNEL, SPATIAL):
                     members.setdefault(atom, []).append(Member(name, dim))
+    for atom, touched in members.items():
+        if not any(isinstance(tracer.tensors[member.tensor], nn.Parameter) for member in touched):
+            freeze(atom, "only buffers, no parameters")
     names = _names(members, tracer.tensors)
     sizes = {name: tensor.numel() for name, tensor in tracer.tensors.items()}
     total_params = max(sum(sizes.values()), 1)
@@ -45,7 +48,9 @@ def collect(tracer: Tracer) -> Traced:
         for atom, touched in members.items()
     )
     layouts = {name: tuple(_layout(label, names) for label in labels) for name, labels in tracer.seeds.items()}
-    return Traced(groups, layouts, {name: _layout(label, names) for name, label in tracer.conv_groups.items()})
+    conv_groups = {name: _layout(label, names) for name, label in tracer.conv_groups.items()}
+    views = tuple(tuple(_layout(label, names) for label in labels) for labels in tracer.viewed)
+    return Traced(groups, layouts, conv_groups, views)
 
 
 def _names(members: Mapping[Atom, list[Member]], tensors: Mapping[str, Tensor]) -> dict[Atom, str]:

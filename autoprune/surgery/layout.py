@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -41,24 +42,15 @@ class Concat:
 Layout = Fixed | Part | Product | Concat
 
 
-def parts(layout: Layout) -> Iterator[Part]:
-    """Every group that the dimension contains, left to right."""
-    if isinstance(layout, Part):
-        yield layout
-    elif isinstance(layout, Product | Concat):
-        for child in layout.factors if isinstance(layout, Product) else layout.terms:
-            yield from parts(child)
-
-
-def size(layout: Layout) -> int:
-    """The full size of the dimension."""
-    if isinstance(layout, Fixed | Part):
+def size(layout: Layout, counts: Mapping[str, int] | None = None) -> int:
+    """The size of the dimension: the full one, or with `counts` slices left of the groups that are named."""
+    if isinstance(layout, Fixed):
         return layout.size
-    sizes = [size(child) for child in (layout.factors if isinstance(layout, Product) else layout.terms)]
-    total = 1 if isinstance(layout, Product) else 0
-    for each in sizes:
-        total = total * each if isinstance(layout, Product) else total + each
-    return total
+    if isinstance(layout, Part):
+        return (counts or {}).get(layout.group, layout.size)
+    if isinstance(layout, Product):
+        return math.prod(size(factor, counts) for factor in layout.factors)
+    return sum(size(term, counts) for term in layout.terms)
 
 
 def positions(layout: Layout, slices: Mapping[str, Tensor]) -> Tensor:

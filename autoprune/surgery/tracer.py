@@ -16,6 +16,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from autoprune.surgery.labels import Atom, Label, freeze
 
 INPUT, OUTPUT = "model input", "model output"
+#: Operators whose shape is written by the code, and may therefore regroup a cut dimension in another way.
+VIEWS = frozenset({"aten.view", "aten._unsafe_view", "aten.reshape", "aten._reshape_alias"})
 UNUSED = "not used in the traced run"
 
 
@@ -49,6 +51,7 @@ class Tracer(TorchDispatchMode):
     pointwise: Rule
     flops: list[tuple[int, tuple[Label, ...]]] = field(default_factory=list)
     conv_groups: dict[str, Label] = field(default_factory=dict)
+    viewed: list[tuple[Label, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -106,6 +109,8 @@ class Tracer(TorchDispatchMode):
             rule(call)
             if not all(self._fits(tensor) for tensor in outputs):
                 self._give_up(inputs, outputs, f"operator {name} was not understood for these shapes")
+        if name in VIEWS:
+            self.viewed.append(self.of(out))
         if func.overloadpacket in flop_registry:
             spent = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
             self.flops.append((spent, tuple(label for tensor in (*inputs, *outputs) for label in self.of(tensor))))
@@ -121,6 +126,37 @@ class Tracer(TorchDispatchMode):
                 self.set(tensor, self.fixed(tensor.shape, reason))
 
 
+class ViewRecorder(TorchDispatchMode):
+    """The shapes of all views of one run, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if str(func.overloadpacket) in VIEWS:
+            self.shapes.append(tuple(out.shape))
+        return out
+
+
+def tensors_of(out: Any) -> list[Tensor]:
+    """Every tensor in what a model returned: in containers, dataclasses and other plain objects."""
+    found: list[Tensor] = []
+    for leaf in tree_leaves(out):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif hasattr(leaf, "__dict__") and not callable(leaf):
+            found.extend(tensors_of(dict(vars(leaf))))
+    return found
+
+
 def run(model: nn.Module, inputs: tuple[Any, ...], tracer: Tracer) -> None:
     """Run `model(*inputs)` under the tracer; inputs and outputs are frozen.
 
@@ -131,7 +167,7 @@ def run(model: nn.Module, inputs: tuple[Any, ...], tracer: Tracer) -> None:
             tracer.set(leaf, tracer.fixed(leaf.shape, INPUT))
     with torch.no_grad(), tracer:
         out = model(*inputs)
-    tracer.freeze((leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)), OUTPUT)
+    tracer.freeze(tensors_of(out), OUTPUT)
     for name, labels in tracer.seeds.items():
         if name not in tracer.used:
             for label in labels:

@@ -1,8 +1,8 @@
 """Trust in groups. Knows three proofs, run once for each model: reorder everything, halve it, and cut it unevenly.
 
 Reordering the slices of a group alike in all its members must not change the output; the model must still run with
-half of each group, and with another share of each. A group that fails alone is frozen with that reason; nothing fails
-the trace.
+half of each group, and with another share of each, and every view in it must come out as the groups say. A group that
+fails alone is frozen with that reason; nothing fails the trace.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from torch.utils._pytree import tree_leaves
 from autoprune.errors import SurgeryError, describe
 from autoprune.surgery.apply import apply, named_tensors
 from autoprune.surgery.groups import collect
+from autoprune.surgery.layout import size
 from autoprune.surgery.modes import evaluating
 from autoprune.surgery.rules import POINTWISE, table
 from autoprune.surgery.traced import Traced
-from autoprune.surgery.tracer import Tracer, run
+from autoprune.surgery.tracer import Tracer, ViewRecorder, run, tensors_of
 
 #: Largest relative change that reordering sums in float32 is allowed to cause.
 TOLERANCE = 1e-3
@@ -50,15 +51,21 @@ def verified(model: nn.Module, example_inputs: tuple[Any, ...], traced: Traced) 
     """The same groups, those that fail a proof frozen with the reason."""
     with evaluating(model), torch.no_grad():
         expected = [leaf.double() for leaf in _tensors(model(*example_inputs))]
+        if not expected:
+            raise SurgeryError(
+                expected=f"{type(model).__name__} to return floating-point tensors",
+                received="none that could be found",
+                cure="return tensors, or containers or dataclasses of tensors",
+            )
 
         def permuted(names: Iterable[str]) -> str:
             return _differs(apply(model, traced, _permutations(traced, names)), example_inputs, expected)
 
         def halved(names: Iterable[str]) -> str:
-            return _breaks(apply(model, traced, _halves(traced, names)), example_inputs, "half of its slices")
+            return _breaks(model, example_inputs, traced, _halves(traced, names))
 
         def uneven(names: Iterable[str]) -> str:
-            return _breaks(apply(model, traced, _parts(traced, names)), example_inputs, "a part of its slices")
+            return _breaks(model, example_inputs, traced, _parts(traced, names))
 
         for proof in (permuted, halved, uneven):
             traced = traced.frozen(_culprits(traced, proof))
@@ -112,16 +119,25 @@ def _differs(model: nn.Module, inputs: tuple[Any, ...], expected: list[Tensor]) 
     return ""
 
 
-def _breaks(model: nn.Module, inputs: tuple[Any, ...], left: str) -> str:
-    try:
-        model(*inputs)
-    except Exception as error:
-        return f"the model does not run with {left} ({describe(error)})"
-    return ""
+def _breaks(model: nn.Module, inputs: tuple[Any, ...], traced: Traced, slices: Mapping[str, Tensor]) -> str:
+    """Why the model cut to these slices does not do the same with less; empty if it does.
+
+    It must run, and each view must deal its elements out to the sizes that the groups say: a number of heads or groups
+    that is written into the code would otherwise mix slices without an error.
+    """
+    cut = apply(model, traced, slices)
+    with ViewRecorder() as seen:
+        try:
+            cut(*inputs)
+        except Exception as error:
+            return f"the model does not run with a part of its slices ({describe(error)})"
+    counts = {name: len(chosen) for name, chosen in slices.items()}
+    wanted = [tuple(size(dim, counts) for dim in dims) for dims in traced.views]
+    return "" if seen.shapes == wanted else "its slices are regrouped by a size that is written into the code"
 
 
 def _tensors(out: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return [leaf for leaf in tensors_of(out) if leaf.is_floating_point()]
 
 
 def _does_not_run(model: nn.Module, inputs: tuple[Any, ...], error: Exception) -> SurgeryError:

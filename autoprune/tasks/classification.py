@@ -28,7 +28,10 @@ _TEMPERATURE: Final = 2.0
 
 @dataclass(frozen=True)
 class Batches:
-    """Two tensors of equal length, `size` at a time; shuffled anew on each pass where a generator is given."""
+    """Two tensors of equal length, `size` at a time; shuffled anew on each pass where a generator is given.
+
+    A last batch of one sample joins the one before it: batch statistics of one sample do not exist.
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -36,13 +39,18 @@ class Batches:
     shuffle: torch.Generator | None = None
 
     def __len__(self) -> int:
-        return math.ceil(len(self.inputs) / self.size)
+        return len(self._sizes())
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         count = len(self.inputs)
         order = torch.arange(count) if self.shuffle is None else torch.randperm(count, generator=self.shuffle)
-        for chosen in order.split(self.size):
+        for chosen in order.split(self._sizes()):
             yield self.inputs[chosen], self.targets[chosen]
+
+    def _sizes(self) -> list[int]:
+        full, rest = divmod(len(self.inputs), self.size)
+        sizes = [self.size] * full + [rest] * bool(rest)
+        return [*sizes[:-2], sizes[-2] + 1] if rest == 1 and full else sizes
 
 
 def Classification(  # noqa: N802 - read as the kind of task it makes

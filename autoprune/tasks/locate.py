@@ -49,7 +49,7 @@ def _called(module: ModuleType, attribute: str, spec: str) -> Task:
         made = make()
     except AutopruneError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TaskError(
             expected=f"{spec} to return an autoprune.Task",
             received=describe(error),
@@ -75,15 +75,14 @@ def _from_file(file: Path) -> ModuleType:
         raise UsageError(expected="a Python file", received=str(file), cure="give a path that ends in .py")
     module = importlib.util.module_from_spec(found)
     sys.modules[name] = module
-    sys.path.insert(0, str(file.parent))
+    if str(file.parent) not in sys.path:  # for modules beside it, also those that are imported later
+        sys.path.insert(0, str(file.parent))
     try:
         found.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TaskError(
             expected=f"{file} to import", received=describe(error), cure="run it with python to find the cause"
         ) from error
-    finally:
-        sys.path.remove(str(file.parent))
     return module
 
 

@@ -87,6 +87,19 @@ class Shuffled(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Regrouped(nn.Module):
+    """A channel shuffle with its number of groups in the code: fewer groups would run, and mix the channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.after, self.head = nn.Conv2d(3, 32, 1), nn.Conv2d(32, 24, 1), nn.Linear(24, 5)
+
+    def forward(self, x):
+        n, c, h, w = (x := torch.relu(self.stem(x))).shape
+        x = x.view(n, 8, c // 8, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return self.head(torch.relu(self.after(x)).mean((2, 3)))
+
+
 class Called(nn.Module):
     """One module called twice, one weight under two names, a norm over groups."""
 
@@ -130,7 +143,7 @@ class Constant(nn.Module):
 
 NETS = {
     net.__name__: (net, torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)))
-    for net in (Depthwise, Grouped, Dense, PaddedShortcut, SqueezeExcite, Shuffled, Called, Constant)
+    for net in (Depthwise, Grouped, Dense, PaddedShortcut, SqueezeExcite, Shuffled, Regrouped, Called, Constant)
 } | {"Sorted": (Sorted, torch.randn(2, 8, generator=torch.Generator().manual_seed(1)))}
 
 

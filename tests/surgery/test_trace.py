@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -92,7 +94,7 @@ def test_an_unknown_operator_freezes_what_it_touches_and_nothing_else():
 def test_a_size_written_into_forward_freezes_its_group_alone():
     model, inputs = made("Constant")
     reasons = {group.name: group.frozen_reason for group in trace(model, inputs)}
-    assert "does not run with half of its slices" in reasons["stem"]
+    assert "does not run with a part of its slices" in reasons["stem"]
     assert reasons["free"] == ""
 
 
@@ -156,3 +158,44 @@ def test_bfloat16_and_frozen_parameters_are_cut_too():
     assert cut[0].weight.dtype == torch.bfloat16
     assert (cut[0].out_features, cut[2].in_features) == (2, 2)
     assert cut(*inputs).shape == (3, 2)
+
+
+def test_a_number_of_groups_that_is_written_into_the_code_stays():
+    model, inputs = made("Regrouped")
+    reasons = {group.size: group.frozen_reason for group in trace(model, inputs) if group.name.startswith("stem")}
+    assert "written into the code" in reasons[8]
+
+
+@dataclasses.dataclass
+class Output:
+    logits: torch.Tensor
+
+
+def test_outputs_in_a_dataclass_are_outputs():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 6)
+
+        def forward(self, x):
+            return Output(self.b(torch.relu(self.a(x))))
+
+    reasons = {group.name: group.frozen_reason for group in trace(Net(), (torch.zeros(1, 4),))}
+    assert reasons["b"] == "model output"
+    assert reasons["a"] == ""
+
+
+def test_buffers_alone_are_no_group_to_cut():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("window", torch.randn(4, 8))
+            self.register_buffer("filters", torch.randn(8, 6))
+            self.head = nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.head(x @ self.window @ self.filters)
+
+    reasons = {group.size: group.frozen_reason for group in trace(Net(), (torch.zeros(1, 4),))}
+    assert reasons[8] == "only buffers, no parameters"
+    assert reasons[6] == ""
