@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,13 +30,6 @@ class Plan:
     @property
     def kept(self) -> dict[str, int]:
         return dict(self.keep)
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
-
-    def to_json(self) -> str:
-        return json.dumps(self.kept, sort_keys=True)
 
     @classmethod
     def from_json(cls, data: Any) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -18,5 +19,8 @@ def device_lock(fingerprint: str, exclusive: bool) -> DeviceLock:
     if not exclusive:
         return nullcontext()
     folder = Path(platformdirs.user_cache_dir("autoprune")) / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # containers without a writable home
+        folder = Path(tempfile.gettempdir())
     return filelock.FileLock(folder / f"{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.lock")

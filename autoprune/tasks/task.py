@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import Metric
+from autoprune.core.metric import COSTS, Metric
 from autoprune.errors import AutopruneError, TaskError, describe
 from autoprune.surgery.modes import evaluating
 
@@ -78,6 +78,13 @@ class Task:
                 expected="a callable evaluate and at least one metric",
                 received=repr(self.evaluate),
                 cure="pass evaluate(model, split)",
+            )
+        taken = sorted({metric.name for metric in self.metrics} & COSTS.keys())
+        if taken:
+            raise TaskError(
+                expected="metrics with names of their own",
+                received=", ".join(taken),
+                cure="rename them: costs are measured by autoprune",
             )
         for name in SPLITS:
             self.split(name)

@@ -9,7 +9,7 @@ from torch import nn
 import autoprune
 from autoprune.core.metric import Metric
 from autoprune.errors import TaskError
-from autoprune.tasks.classification import divide, wilson
+from autoprune.tasks.classification import Batches, divide, wilson
 from autoprune.tasks.task import SPLITS, rebatch
 
 ARRAYS = (np.zeros((60, 4), dtype=np.float32), np.arange(60) % 3)
@@ -71,6 +71,20 @@ def test_loaders_are_taken_as_they_are():
 def test_something_else_than_a_module_is_refused():
     with pytest.raises(TaskError, match="Module"):
         autoprune.Task("t", "model", (1,), {}, len)
+
+
+def test_a_metric_may_not_take_the_name_of_a_cost(small_task):
+    with pytest.raises(TaskError, match="latency"):
+        dataclasses.replace(small_task, metrics=(Metric("latency", "s", lower_is_better=True),))
+
+
+def test_a_single_last_sample_joins_the_batch_before_it():
+    inputs = torch.arange(65)
+    sizes = [len(part) for part, _ in Batches(inputs, inputs, 64)]
+    assert sizes == [65]
+    assert len(Batches(inputs, inputs, 64)) == 1
+    assert [len(part) for part, _ in Batches(inputs, inputs, 30)] == [30, 30, 5]
+    assert [len(part) for part, _ in Batches(inputs[:1], inputs[:1], 64)] == [1]
 
 
 def test_intervals_of_proportions_hold_the_truth():

@@ -124,10 +124,7 @@ def task(reporter: Reporter) -> Task:
     if not _restore(model, cached, reporter):
         reporter.note(f"training the built-in network once; it is kept in {cached.parent}")
         train(model, splits["train"], recipe, reporter)
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        partial = cached.with_suffix(f".{os.getpid()}.partial")
-        partial.write_bytes(safetensors.torch.save(model.state_dict()))
-        partial.replace(cached)
+        _keep(model, cached, reporter)
     images = splits["calibration"][0]
     return Classification(
         model.eval(),
@@ -200,6 +197,16 @@ def _arrange(model: nn.Module, memory_format: torch.memory_format) -> None:
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.to(memory_format=memory_format)
+
+
+def _keep(model: nn.Module, cached: Path, reporter: Reporter) -> None:
+    partial = cached.with_suffix(f".{os.getpid()}.partial")
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(safetensors.torch.save(model.state_dict()))
+        partial.replace(cached)
+    except OSError as error:
+        reporter.warn(f"the trained network could not be kept and will be trained again: {error}")
 
 
 def _restore(model: nn.Module, cached: Path, reporter: Reporter) -> bool:
