@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -14,8 +15,6 @@ def test_a_second_search_on_a_run_is_refused_and_the_holder_named(tmp_path):
     held = RunDirectory(tmp_path / "r", SystemClock())
     code = f"from pathlib import Path; from autoprune.store.run import RunDirectory; from autoprune.core.clock import SystemClock; RunDirectory(Path({str(tmp_path / 'r')!r}), SystemClock())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    import os
-
     assert f"process {os.getpid()}" in done.stderr
     held.close()
 
@@ -23,7 +22,9 @@ def test_a_second_search_on_a_run_is_refused_and_the_holder_named(tmp_path):
 def test_the_lock_of_a_dead_process_does_not_hold(tmp_path):
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "LOCK").write_text("process 999999 on elsewhere\n")
-    RunDirectory(tmp_path / "r", SystemClock()).close()
+    held = RunDirectory(tmp_path / "r", SystemClock())
+    assert f"process {os.getpid()} " in (tmp_path / "r" / "LOCK").read_text()
+    held.close()
 
 
 def test_a_used_directory_is_never_written_over(tmp_path):

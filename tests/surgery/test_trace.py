@@ -6,6 +6,7 @@ from torch import nn
 
 from autoprune.errors import SurgeryError
 from autoprune.surgery import apply, trace
+from autoprune.surgery.layout import slice_of_position
 from tests.surgery.nets import NETS, made
 
 
@@ -54,19 +55,18 @@ def test_cut_models_run_for_random_counts(name, seed):
     assert apply(model, traced, keep)(*inputs).shape == model(*inputs).shape
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", sorted(NETS.keys() - {"Called", "Sorted"}))
 def test_zeroed_slices_give_what_cut_slices_give(name):
-    """Where a slice is dead in all that produces and scales it, cutting it must change nothing."""
+    """Where a slice is dead in all that produces and scales it, cutting it must change nothing.
+
+    Left out: a norm over channels and a sort, which notice a zero that is not there.
+    """
     model, inputs = made(name)
     traced = trace(model, inputs)
-    if name in ("Called", "Sorted"):  # a norm over channels and a sort notice a zero that is not there
-        return
     for group in open_groups(traced).values():
         keep = torch.arange(group.size - 1)
         dead, _ = made(name)
         tensors = {**dict(dead.named_parameters()), **dict(dead.named_buffers())}
-        from autoprune.surgery.layout import slice_of_position
-
         with torch.no_grad():
             for member in group.members:
                 for index in slice_of_position(traced.layouts[member.tensor][member.dim], group.name):
