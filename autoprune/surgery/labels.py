@@ -79,12 +79,6 @@ def atoms(label: Label) -> Iterator[Atom]:
             yield from atoms(part)
 
 
-def frozen_reason(label: Label) -> str:
-    """Why a label is wholly frozen; empty if any atom in it may be cut."""
-    reasons = [atom.reason for atom in atoms(label)]
-    return reasons[0] if reasons and all(reasons) else ""
-
-
 def freeze(label: Label, reason: str) -> None:
     """Keep every atom in the label whole. The first reason stands."""
     for atom in atoms(label):

@@ -5,7 +5,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.surgery.labels import ONE, Atom, Prod, Sum, atoms, cut, freeze, frozen_reason, resolve, split, unify
+from autoprune.surgery.labels import ONE, Atom, Prod, Sum, atoms, cut, freeze, resolve, split, unify
 
 
 @st.composite
@@ -25,6 +25,12 @@ def labels(draw, size):
         return Prod((draw(labels(size // inner)), draw(labels(inner))))
     at = draw(st.integers(1, size - 1))
     return Sum((draw(labels(at)), draw(labels(size - at))))
+
+
+def frozen_reason(label):
+    """Why a label is wholly frozen; empty if any atom in it may be cut."""
+    reasons = [atom.reason for atom in atoms(label)]
+    return reasons[0] if reasons and all(reasons) else ""
 
 
 def positions(label):
