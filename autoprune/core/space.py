@@ -13,18 +13,18 @@ from typing import Literal
 from autoprune.core.plan import Plan
 from autoprune.errors import SurgeryError, UsageError
 
-Kind = Literal["channel", "head", "neuron", "layer", "weight"]
+Kind = Literal["channel", "neuron", "head", "head_dim", "embedding", "hidden", "layer", "weight"]
 
 
 @dataclass(frozen=True)
 class Member:
-    """One dimension of one tensor that a group takes slices from."""
+    """One dimension of one tensor that a group takes slices from; without a dimension, the whole tensor."""
 
     tensor: str
-    dim: int
+    dim: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.tensor}[{self.dim}]"
+        return self.tensor if self.dim is None else f"{self.tensor}[{self.dim}]"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Group:
     """Coupled slices of parameters that must go together.
 
     size: how many slices; step, floor: legal counts are multiples of `step` (or the full size) from `floor` up;
-    share_params, share_flops: the part of the model that touches the group; frozen_reason: empty if it may be cut.
+    share_params, share_flops: the part of the model that touches the group; frozen_reason: empty if it may be cut;
+    tie: groups with the same tie (not empty) keep their sizes in proportion, so they keep equally many steps.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Group:
     share_params: float = 0.0
     share_flops: float = 0.0
     frozen_reason: str = ""
+    tie: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.core.space import Group
-from autoprune.surgery.apply import named_tensors
+from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import slice_of_position
 from autoprune.surgery.traced import Traced
 
@@ -41,17 +41,15 @@ Score = Callable[[Sequence[View]], Tensor]
 
 
 def rank(score: Score, model: nn.Module, traced: Traced) -> dict[str, Tensor]:
-    """Scores of every group that may be cut, in float64: group -> (size,)."""
+    """Scores of every group of slices that may be cut, in float64: group -> (size,). Layers have no slices."""
     tensors = {name: tensor.detach().cpu() for name, tensor in named_tensors(model) if isinstance(tensor, nn.Parameter)}
-    return {
-        group.name: score(list(views(group, traced, tensors))) for group in traced.groups if not group.frozen_reason
-    }
+    return {group.name: score(list(views(group, traced, tensors))) for group in traced.open if group.kind != "layer"}
 
 
 def views(group: Group, traced: Traced, tensors: Mapping[str, Tensor]) -> Iterator[View]:
     """What a group touches, one view for each place where it stands in a dimension."""
     for member in group.members:
-        if member.tensor in tensors:
+        if member.tensor in tensors and member.dim is not None:
             moved = tensors[member.tensor].movedim(member.dim, 0).double()
             rows = moved.reshape(len(moved), -1)
             for slices in slice_of_position(traced.layouts[member.tensor][member.dim], group.name):

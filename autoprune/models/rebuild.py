@@ -13,7 +13,8 @@ from autoprune.errors import StorageError
 from autoprune.models.folder import PrunedModel, read
 from autoprune.models.weights import load_into
 from autoprune.surgery import Traced, apply
-from autoprune.surgery.verify import find
+from autoprune.surgery.example import Example
+from autoprune.surgery.find import find
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
 
@@ -35,12 +36,12 @@ def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
                 cure="pass task= to autoprune.load",
             )
         task = locate(record.task, reporter)
-    return assemble(record, weights, task, find(task.model, task.example_inputs), folder)
+    return assemble(record, weights, task, find(task.model, Example.of(task.example_inputs)), folder)
 
 
 def rebuild_all(folders: Sequence[Path], task: Task) -> list[nn.Module]:
     """`rebuild` of several folders of one task, which is traced once."""
-    traced = find(task.model, task.example_inputs)
+    traced = find(task.model, Example.of(task.example_inputs))
     return [assemble(*read(folder), task, traced, folder) for folder in folders]
 
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from autoprune.errors import StorageError, describe
-from autoprune.surgery.apply import named_tensors
+from autoprune.surgery.find import named_tensors
 
 #: How safetensors writes data types, for the size of its header.
 _DTYPES: Final = {

@@ -1,28 +1,24 @@
 """Cut a model: slices in, a new model of the same class out. Knows layouts; not how importance was found.
 
-The user's model is left as it was: a deep copy is made in which each tensor that is cut is replaced, while copying, by
-its slice, so the whole model never exists twice.
+The user's model is left as it was: the new one is built around slices of its tensors, so the whole never exists twice.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from autoprune.core.plan import Plan
 from autoprune.core.space import check_plan
+from autoprune.surgery.attributes import set_all
+from autoprune.surgery.clone import clone
+from autoprune.surgery.find import named_tensors
 from autoprune.surgery.integers import mend
-from autoprune.surgery.layout import positions
+from autoprune.surgery.layers import drop_layers
+from autoprune.surgery.layout import Layout, positions, size
 from autoprune.surgery.traced import Traced
-
-
-def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers, tied ones once, under their first name."""
-    yield from model.named_parameters()
-    yield from model.named_buffers()
 
 
 def kept_slices(traced: Traced, ranking: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
@@ -34,32 +30,58 @@ def kept_slices(traced: Traced, ranking: Mapping[str, Tensor], plan: Plan) -> di
         UsageError: the plan does not fit the groups.
     """
     check_plan(plan, traced.groups)
-    sizes = {group.name: group.size for group in traced.groups}
+    groups = {group.name: group for group in traced.groups}
     kept: dict[str, Tensor] = {}
     for name, count in plan.keep:
-        if count < sizes[name]:
+        if count < groups[name].size:
+            if groups[name].kind == "layer":
+                kept[name] = torch.arange(count)
+                continue
             order = torch.argsort(ranking[name], descending=True, stable=True)
             kept[name] = order[:count].sort().values.cpu()
     return kept
 
 
-def apply(model: nn.Module, traced: Traced, slices: Mapping[str, Tensor]) -> nn.Module:
+def apply(model: nn.Module, traced: Traced, slices: Mapping[str, Tensor], *, meta: bool = False) -> nn.Module:
     """A new model that holds only the given slices of each group, in the given order.
 
-    slices: group -> indices (int64, 1-D); groups that are absent stay whole.
+    slices: group -> indices (int64, 1-D); groups that are absent stay whole, a layer without slices is dropped;
+    meta: the new model's tensors have shapes but no data.
     """
-    memo: dict[int, Tensor] = {}
-    for name, tensor in named_tensors(model):
-        data = tensor.detach()
-        for dim, layout in enumerate(traced.layouts[name]):
-            chosen = positions(layout, slices)
-            if len(chosen) != data.shape[dim] or not torch.equal(chosen, torch.arange(len(chosen))):
-                data = data.index_select(dim, chosen.to(data.device))
-        if data is not tensor and data.data_ptr() == tensor.data_ptr():
-            data = data.clone()
-        memo[id(tensor)] = nn.Parameter(data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else data
-    cut = copy.deepcopy(model, memo)
-    for path, module in cut.named_modules():
-        groups = traced.conv_groups.get(f"{path}.weight" if path else "weight")
-        mend(module, None if groups is None else len(positions(groups, slices)))
-    return cut
+    layouts = {id(tensor): traced.layouts[name] for name, tensor in named_tensors(model) if name in traced.layouts}
+    counts = {name: len(chosen) for name, chosen in slices.items()}
+
+    def cut(tensor: Tensor) -> Tensor:
+        layout = layouts.get(id(tensor), ())
+        data = _empty(tensor, layout, counts) if meta else _sliced(tensor.detach(), layout, slices)
+        return _like(tensor, data)
+
+    new = clone(model, cut)
+    values = {attribute: formula.value(counts) for attribute, formula in traced.formulas.items()}
+    set_all(new, {attribute: value for attribute, value in values.items() if value != attribute.size})
+    drop_layers(new, [drop for name, drop in traced.layers.items() if counts.get(name) == 0])
+    for module in new.modules():
+        mend(module)
+    return new
+
+
+def _sliced(data: Tensor, layouts: tuple[Layout, ...], slices: Mapping[str, Tensor]) -> Tensor:
+    """A copy of the chosen positions; of a tensor that is not cut, a copy of the whole."""
+    whole = data
+    for dim, layout in enumerate(layouts):
+        chosen = positions(layout, slices)
+        if chosen is not None:
+            data = data.index_select(dim, chosen.to(data.device))
+    return data.clone() if data is whole else data
+
+
+def _empty(tensor: Tensor, layouts: tuple[Layout, ...], counts: Mapping[str, int]) -> Tensor:
+    shape = [size(layout, counts) for layout in layouts] if layouts else tensor.shape
+    return torch.empty(shape, dtype=tensor.dtype, device="meta")
+
+
+def _like(tensor: Tensor, data: Tensor) -> Tensor:
+    """The data as what the tensor was: a parameter or a tensor, of the same class and gradient."""
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(data, tensor.requires_grad)
+    return data.requires_grad_(tensor.requires_grad) if tensor.is_leaf and tensor.requires_grad else data

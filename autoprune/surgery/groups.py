@@ -3,54 +3,127 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from autoprune.core.space import Group, Kind, Member
+from autoprune.surgery.equations import Equation, formula, solve
 from autoprune.surgery.labels import Atom, Label, Prod, atoms, freeze, resolve
+from autoprune.surgery.layers import Drop
 from autoprune.surgery.layout import Concat, Fixed, Layout, Part, Product
 from autoprune.surgery.rules.contraction import KERNEL, SPATIAL
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import Tracer
 
+HIDDEN = ("weight_hh", "bias_hh")
 
-def collect(tracer: Tracer) -> Traced:
+
+def collect(
+    tracer: Tracer, equations: Iterable[Equation], parameters: Mapping[str, Tensor], drops: Iterable[Drop]
+) -> Traced:
     """Every atom that a parameter contains is a group, frozen ones with their reason; kernel windows and
-    positions in an image are not shown."""
+    positions in an image are not shown. parameters: by name, as the model has them."""
+    members = _members(tracer)
+    for atom, touched in members.items():
+        if not any(member.tensor in parameters for member in touched):
+            freeze(atom, "only buffers, no parameters")
+    solution = solve(equations, tracer.multiples)
+    members = _members(tracer)
+    names = _names(members, tracer.tensors)
+    units = {atom: (str(number), unit) for number, tie in enumerate(solution.ties) for atom, unit in _named(tie, names)}
+    cost = _Cost.of(tracer, parameters)
+    kinds = _Kinds(tracer)
+    groups = [
+        Group(
+            name=names[atom],
+            kind=kinds.of(atom, touched),
+            size=atom.size,
+            members=tuple(touched),
+            step=units[atom][1] if atom in units and not atom.reason else 1,
+            floor=units[atom][1] if atom in units and not atom.reason else 1,
+            share_params=cost.params({member.tensor for member in touched}),
+            share_flops=cost.flops(atom),
+            frozen_reason=atom.reason,
+            tie=units[atom][0] if atom in units and not atom.reason else "",
+        )
+        for atom, touched in members.items()
+    ]
+    layers: dict[str, Drop] = {}
+    taken = {group.name for group in groups}
+    for drop in drops:
+        inside = [name for name in parameters if name.startswith(f"{drop.module}.")]
+        if inside:
+            name = drop.module if drop.module not in taken else f"{drop.module}#layer"
+            layers[name] = drop
+            groups.append(
+                Group(
+                    name, "layer", 1, tuple(map(Member, inside)), floor=0,
+                    share_params=cost.params(inside), share_flops=drop.flops / cost.total_flops,
+                )
+            )  # fmt: skip
+    layouts = {name: tuple(_layout(label, names) for label in labels) for name, labels in tracer.seeds.items()}
+    formulas = {attribute: formula(poly, names) for attribute, poly in solution.attributes.items()}
+    return Traced(tuple(groups), layouts, formulas, layers, tuple(tracer.notes))
+
+
+def _members(tracer: Tracer) -> dict[Atom, list[Member]]:
     members: dict[Atom, list[Member]] = {}
     for name, labels in tracer.seeds.items():
         for dim, label in enumerate(labels):
             for atom in dict.fromkeys(atoms(label)):
                 if atom.reason not in (KERNEL, SPATIAL):
                     members.setdefault(atom, []).append(Member(name, dim))
-    for atom, touched in members.items():
-        if not any(isinstance(tracer.tensors[member.tensor], nn.Parameter) for member in touched):
-            freeze(atom, "only buffers, no parameters")
-    names = _names(members, tracer.tensors)
-    sizes = {name: tensor.numel() for name, tensor in tracer.tensors.items()}
-    total_params = max(sum(sizes.values()), 1)
-    total_flops = max(sum(spent for spent, _ in tracer.flops), 1)
-    flops: Counter[Atom] = Counter()
-    for spent, labels in tracer.flops:
-        for atom in {atom for label in labels for atom in atoms(label)}:
-            flops[atom] += spent
-    groups = tuple(
-        Group(
-            name=names[atom],
-            kind=_kind(touched, tracer.tensors),
-            size=atom.size,
-            members=tuple(touched),
-            share_params=sum(sizes[tensor] for tensor in {member.tensor for member in touched}) / total_params,
-            share_flops=flops[atom] / total_flops,
-            frozen_reason=atom.reason,
-        )
-        for atom, touched in members.items()
-    )
-    layouts = {name: tuple(_layout(label, names) for label in labels) for name, labels in tracer.seeds.items()}
-    conv_groups = {name: _layout(label, names) for name, label in tracer.conv_groups.items()}
-    views = tuple(tuple(_layout(label, names) for label in labels) for labels in tracer.viewed)
-    return Traced(groups, layouts, conv_groups, views)
+    return members
+
+
+def _named(tie: Mapping[Atom, int], names: Mapping[Atom, str]) -> list[tuple[Atom, int]]:
+    """A tie among groups: sizes that touch no tensor only say how large the steps are."""
+    return [(atom, unit) for atom, unit in tie.items() if atom in names]
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Shares of the whole model."""
+
+    sizes: Mapping[str, int]
+    spent: Counter[Atom]
+    total_params: int
+    total_flops: int
+
+    @classmethod
+    def of(cls, tracer: Tracer, parameters: Mapping[str, Tensor]) -> _Cost:
+        spent: Counter[Atom] = Counter()
+        for flops, labels in tracer.flops:
+            for atom in {atom for label in labels for atom in atoms(label)}:
+                spent[atom] += flops
+        sizes = {name: tensor.numel() for name, tensor in parameters.items()}
+        return cls(sizes, spent, max(sum(sizes.values()), 1), max(sum(flops for flops, _ in tracer.flops), 1))
+
+    def params(self, tensors: Iterable[str]) -> float:
+        return sum(self.sizes.get(tensor, 0) for tensor in tensors) / self.total_params
+
+    def flops(self, atom: Atom) -> float:
+        return self.spent[atom] / self.total_flops
+
+
+class _Kinds:
+    """What a group is called in the field, from what was done with its atom."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tensors = tracer.tensors
+        self._roles: dict[Atom, Kind] = {}
+        for label, kind in tracer.roles:
+            for atom in atoms(label):
+                self._roles.setdefault(atom, kind)
+
+    def of(self, atom: Atom, touched: list[Member]) -> Kind:
+        if any(part in member.tensor for member in touched for part in HIDDEN):
+            return "hidden"
+        if atom in self._roles:
+            return self._roles[atom]
+        return "channel" if any(self._tensors[member.tensor].dim() > 2 for member in touched) else "neuron"
 
 
 def _names(members: Mapping[Atom, list[Member]], tensors: Mapping[str, Tensor]) -> dict[Atom, str]:
@@ -60,11 +133,16 @@ def _names(members: Mapping[Atom, list[Member]], tensors: Mapping[str, Tensor]) 
     """
     plain = {atom: _producer(touched, tensors) for atom, touched in members.items()}
     taken = Counter(plain.values())
+    used = set(taken)
     seen: Counter[str] = Counter()
     names: dict[Atom, str] = {}
     for atom, name in plain.items():
-        seen[name] += 1
-        names[atom] = name if taken[name] == 1 else f"{name}#{seen[name]}"
+        unique = name
+        while taken[name] > 1 and (unique == name or unique in used):
+            seen[name] += 1
+            unique = f"{name}#{seen[name]}"
+        used.add(unique)
+        names[atom] = unique
     return names
 
 
@@ -73,10 +151,6 @@ def _producer(touched: list[Member], tensors: Mapping[str, Tensor]) -> str:
     if not weights:
         return str(touched[0])
     return weights[0].tensor.rpartition(".")[0] or weights[0].tensor
-
-
-def _kind(touched: list[Member], tensors: Mapping[str, Tensor]) -> Kind:
-    return "channel" if any(tensors[member.tensor].dim() > 2 for member in touched) else "neuron"
 
 
 def _layout(label: Label, names: Mapping[Atom, str]) -> Layout:

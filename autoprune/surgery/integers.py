@@ -1,4 +1,7 @@
-"""Sizes that `torch.nn` modules remember. Knows the attributes of each module class; the tensors are already cut."""
+"""Sizes that `torch.nn` modules show but do not compute with. Knows the attributes of each module class.
+
+What modules compute with was found by tracing; this keeps what they print, check and save in step with their tensors.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,27 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 
-def mend(module: nn.Module, groups: int | None) -> None:
-    """Set what a module remembers of its sizes from its tensors.
-
-    groups: of a grouped convolution after the cut; None where the module is none.
-    """
+def mend(module: nn.Module) -> None:
+    """Set what a module remembers of its sizes from its tensors, which are already cut."""
+    if isinstance(module, nn.RNNBase):
+        sizes = {name: parameter.shape for name, parameter in module.named_parameters(recurse=False)}
+        module.input_size = sizes["weight_ih_l0"][1]
+        module.hidden_size = sizes["weight_ih_l0"][0] // {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
+        module.proj_size = sizes["weight_hr_l0"][0] if module.proj_size else 0
+        return
+    if isinstance(module, nn.RNNCellBase):
+        module.hidden_size, module.input_size = module.weight_hh.shape[1], module.weight_ih.shape[1]
+        return
+    if isinstance(module, nn.MultiheadAttention):
+        _mend_attention(module)
+        return
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor):
         if isinstance(module, _NormBase) and module.running_mean is not None:
             module.num_features = module.running_mean.shape[0]
         return
     if isinstance(module, _ConvNd):
-        count = module.groups = groups or module.groups
-        first, second = weight.shape[0], weight.shape[1] * count
+        first, second = weight.shape[0], weight.shape[1] * module.groups
         module.in_channels, module.out_channels = (
             (first, second) if isinstance(module, _ConvTransposeNd) else (second, first)
         )
@@ -30,10 +41,15 @@ def mend(module: nn.Module, groups: int | None) -> None:
     elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
         module.normalized_shape = tuple(weight.shape)
     elif isinstance(module, nn.GroupNorm):
-        if module.num_groups == module.num_channels:
-            module.num_groups = weight.shape[0]
         module.num_channels = weight.shape[0]
     elif isinstance(module, nn.Embedding):
         module.num_embeddings, module.embedding_dim = weight.shape
     elif isinstance(module, nn.PReLU):
         module.num_parameters = weight.shape[0]
+
+
+def _mend_attention(module: nn.MultiheadAttention) -> None:
+    module.embed_dim = module.out_proj.weight.shape[0]
+    for name, weight in (("kdim", module.k_proj_weight), ("vdim", module.v_proj_weight)):
+        setattr(module, name, module.embed_dim if weight is None else weight.shape[1])
+    module.head_dim = module.embed_dim // module.num_heads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -42,6 +43,20 @@ class Concat:
 Layout = Fixed | Part | Product | Concat
 
 
+@dataclass(frozen=True)
+class Formula:
+    """A whole number that follows the groups: a sum of products, each a factor and the groups that it multiplies."""
+
+    terms: tuple[tuple[Fraction, tuple[Part, ...]], ...]
+
+    def value(self, counts: Mapping[str, int]) -> int:
+        """The number with `counts` slices left of the groups that are named, the full size of the others."""
+        total = Fraction(0)
+        for factor, parts in self.terms:
+            total += factor * math.prod(counts.get(part.group, part.size) for part in parts)
+        return int(total)
+
+
 def size(layout: Layout, counts: Mapping[str, int] | None = None) -> int:
     """The size of the dimension: the full one, or with `counts` slices left of the groups that are named."""
     if isinstance(layout, Fixed):
@@ -53,25 +68,27 @@ def size(layout: Layout, counts: Mapping[str, int] | None = None) -> int:
     return sum(size(term, counts) for term in layout.terms)
 
 
-def positions(layout: Layout, slices: Mapping[str, Tensor]) -> Tensor:
-    """Which positions of the dimension to take, in order (int64, 1-D).
+def positions(layout: Layout, slices: Mapping[str, Tensor]) -> Tensor | None:
+    """Which positions of the dimension to take, in order (int64, 1-D); None for all as they are.
 
     slices: by group, the indices to take in order; a group that is absent is taken whole.
     """
     if isinstance(layout, Fixed):
-        return torch.arange(layout.size)
+        return None
     if isinstance(layout, Part):
-        chosen = slices.get(layout.group)
-        return torch.arange(layout.size) if chosen is None else chosen
+        return slices.get(layout.group)
+    children = layout.terms if isinstance(layout, Concat) else layout.factors
+    chosen = [positions(child, slices) for child in children]
+    if all(each is None for each in chosen):
+        return None
+    sizes = [size(child) for child in children]
+    indices = [torch.arange(whole) if each is None else each for each, whole in zip(chosen, sizes, strict=True)]
     if isinstance(layout, Concat):
-        taken, offset = [], 0
-        for term in layout.terms:
-            taken.append(positions(term, slices) + offset)
-            offset += size(term)
-        return torch.cat(taken)
+        offsets = [sum(sizes[:place]) for place in range(len(sizes))]
+        return torch.cat([each + offset for each, offset in zip(indices, offsets, strict=True)])
     found = torch.zeros(1, dtype=torch.int64)
-    for factor in layout.factors:
-        found = (found[:, None] * size(factor) + positions(factor, slices)[None, :]).flatten()
+    for each, whole in zip(indices, sizes, strict=True):
+        found = (found[:, None] * whole + each[None, :]).flatten()
     return found
 
 

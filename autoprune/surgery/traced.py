@@ -1,12 +1,18 @@
-"""What tracing found, as frozen data: groups and the layout of every parameter. Knows no operators."""
+"""What tracing found, as frozen data: groups, the layout of every tensor, and what modules must remember of sizes.
+
+Knows no operators and no tensors.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from autoprune.core.space import Group
-from autoprune.surgery.layout import Concat, Fixed, Layout, Part, Product, size
+from autoprune.surgery.layers import Drop
+from autoprune.surgery.layout import Concat, Fixed, Formula, Layout, Part, Product, size
+from autoprune.surgery.tagged import Attribute
 
 
 @dataclass(frozen=True)
@@ -14,25 +20,40 @@ class Traced:
     """The groups of a model, and how its tensors are made of them.
 
     layouts: tensor name -> one layout a dimension (tied tensors under their first name);
-    conv_groups: name of a grouped convolution's weight -> layout of its `groups`;
-    views: the layouts of the result of each view of the run, in order.
+    formulas: what attributes of modules must hold; layers: name of a group of kind layer -> how it is dropped;
+    notes: what the trace could not do.
     """
 
     groups: tuple[Group, ...]
     layouts: Mapping[str, tuple[Layout, ...]]
-    conv_groups: Mapping[str, Layout]
-    views: tuple[tuple[Layout, ...], ...] = ()
+    formulas: Mapping[Attribute, Formula]
+    layers: Mapping[str, Drop]
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self.groups)
 
+    @property
+    def open(self) -> tuple[Group, ...]:
+        """The groups that may be cut."""
+        return tuple(group for group in self.groups if not group.frozen_reason)
+
     def frozen(self, reasons: Mapping[str, str]) -> Traced:
-        """A copy in which the named groups stay whole, each with its reason."""
-        groups = tuple(replace(g, frozen_reason=reasons.get(g.name) or g.frozen_reason) for g in self.groups)
+        """A copy in which the named groups stay whole, each with its reason, and those tied to them."""
+        ties = {g.tie: reasons[g.name] for g in self.groups if g.tie and g.name in reasons}
+        reasons = {**{g.name: ties[g.tie] for g in self.groups if g.tie in ties}, **reasons}
+        groups = tuple(replace(g, frozen_reason=g.frozen_reason or reasons.get(g.name, "")) for g in self.groups)
         layouts = {name: tuple(_fix(dim, reasons) for dim in dims) for name, dims in self.layouts.items()}
-        conv_groups = {name: _fix(dim, reasons) for name, dim in self.conv_groups.items()}
-        views = tuple(tuple(_fix(dim, reasons) for dim in dims) for dims in self.views)
-        return Traced(groups, layouts, conv_groups, views)
+        return replace(self, groups=groups, layouts=layouts)
+
+    def summary(self) -> str:
+        """A few lines for people: how many groups of each kind, and why the others stay whole."""
+        kinds = Counter(group.kind for group in self.open)
+        lines = [f"{len(self.open)} of {len(self.groups)} groups can be cut: "
+                 + (", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "none")]  # fmt: skip
+        reasons = Counter(group.frozen_reason for group in self.groups if group.frozen_reason)
+        lines += [f"  {count} kept whole: {reason}" for reason, count in reasons.most_common()]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
 def _fix(layout: Layout, names: Mapping[str, str]) -> Layout:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from autoprune.core.space import Kind
+from autoprune.surgery.flow import PASSING, Flow
 from autoprune.surgery.labels import Atom, Label, freeze
 
 INPUT, OUTPUT = "model input", "model output"
-#: Operators whose shape is written by the code, and may therefore regroup a cut dimension in another way.
-VIEWS = frozenset({"aten.view", "aten._unsafe_view", "aten.reshape", "aten._reshape_alias"})
 UNUSED = "not used in the traced run"
+STRAY = "a tensor that is neither parameter, buffer nor traced result"
 
 
 class Call(NamedTuple):
@@ -42,25 +44,39 @@ Rule = Callable[[Call], None]
 class Tracer(TorchDispatchMode):
     """The labels of all tensors of one run.
 
-    tensors: the model's parameters and buffers by name; rules: operator name -> rule; pointwise: the rule for
-    operators that carry the pointwise tag.
+    tensors: the model's parameters, buffers and other tensors by name; rules: operator name -> rule; pointwise: the
+    rule for operators that carry the pointwise tag; equal: pairs of labels whose sizes must stay equal;
+    multiples: labels whose size an operator needs as a multiple of a number;
+    roles: labels of a dimension that an operator gave a meaning; spoken: whether the operator runs on behalf of a call
+    whose sizes are watched; last_groups: the label of the number of groups of the operator that ran last.
     """
 
     tensors: dict[str, Tensor]
     rules: dict[str, Rule]
     pointwise: Rule
     flops: list[tuple[int, tuple[Label, ...]]] = field(default_factory=list)
-    conv_groups: dict[str, Label] = field(default_factory=dict)
-    viewed: list[tuple[Label, ...]] = field(default_factory=list)
+    equal: list[tuple[Label, Label]] = field(default_factory=list)
+    multiples: list[tuple[Label, int]] = field(default_factory=list)
+    roles: list[tuple[Label, Kind]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    spoken: bool = False
+    last_groups: Label | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
+        self.flow = Flow()
         self.labels: Any = WeakTensorKeyDictionary()
         self.names: Any = WeakTensorKeyDictionary()
+        self.debts: Any = WeakTensorKeyDictionary()
         self.used: set[str] = set()
-        self.seeds: dict[str, tuple[Label, ...]] = {}
-        for name, tensor in self.tensors.items():
-            self.seeds[name] = tuple(Atom(size) for size in tensor.shape)
+        self.seeds: dict[str, tuple[Label, ...]] = {
+            name: tuple(Atom(size) for size in tensor.shape) for name, tensor in self.tensors.items()
+        }
+        self.bind(self.tensors)
+
+    def bind(self, tensors: Mapping[str, Tensor]) -> None:
+        """Let these tensors be the named ones in the run that follows; they have the shapes of the first."""
+        for name, tensor in tensors.items():
             self.labels[tensor] = self.seeds[name]
             self.names[tensor] = name
 
@@ -71,18 +87,26 @@ class Tracer(TorchDispatchMode):
 
     def of(self, tensor: Tensor) -> tuple[Label, ...]:
         """One label a dimension; a tensor that came from nowhere is frozen."""
-        if tensor not in self.labels:
-            self.labels[tensor] = self.fixed(
-                tensor.shape, "a tensor that is neither parameter, buffer nor traced result"
-            )
         if tensor in self.names:
             self.used.add(self.names[tensor])
+        if tensor in self.debts:
+            freeze(*self.debts.pop(tensor))
+        return self.look(tensor)
+
+    def look(self, tensor: Tensor) -> tuple[Label, ...]:
+        """`of` without using the tensor."""
+        if tensor not in self.labels:
+            self.labels[tensor] = self.fixed(tensor.shape, STRAY)
         found: tuple[Label, ...] = self.labels[tensor]
         return found
 
     def set(self, tensor: Tensor, labels: Sequence[Label]) -> None:
         """Give a result its labels. Sizes are checked when the rule has ended."""
         self.labels[tensor] = tuple(labels)
+
+    def owe(self, tensor: Tensor, label: Label, reason: str) -> None:
+        """Freeze the label as soon as the values of the tensor are used; its shape alone may be asked for."""
+        self.debts[tensor] = (label, reason)
 
     def fixed(self, sizes: Iterable[int], reason: str) -> tuple[Label, ...]:
         """Fresh frozen labels."""
@@ -97,24 +121,37 @@ class Tracer(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
         name = str(func.overloadpacket)
-        call = Call(self, name, args, kwargs or {}, out)
         rule = self.rules.get(name) or (self.pointwise if torch.Tag.pointwise in func.tags else None)
+        if rule is None and (simpler := _decomposition(func)):
+            with self, suppress(NotImplementedError, RuntimeError):
+                out = simpler(*args, **kwargs)
+                if out is not NotImplemented:
+                    return out
+        self.last_groups = None
+        out = func(*args, **kwargs)
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
-        if rule is None:
-            self._give_up(inputs, outputs, f"operator {name} has no rule")
-        else:
-            rule(call)
-            if not all(self._fits(tensor) for tensor in outputs):
-                self._give_up(inputs, outputs, f"operator {name} was not understood for these shapes")
-        if name in VIEWS:
-            self.viewed.append(self.of(out))
+        self._label(name, rule, Call(self, name, args, kwargs, out), inputs, outputs)
+        self.flow.record(name, rule is self.pointwise or name in PASSING, inputs, outputs)
         if func.overloadpacket in flop_registry:
-            spent = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
+            spent = flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)
             self.flops.append((spent, tuple(label for tensor in (*inputs, *outputs) for label in self.of(tensor))))
         return out
+
+    def _label(self, name: str, rule: Rule | None, call: Call, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        if rule is None:
+            self._give_up(inputs, outputs, f"operator {name} has no rule")
+            return
+        try:
+            rule(call)
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
+            # A shape or an argument that the rule did not foresee: what it touches stays whole, the trace goes on.
+            self._give_up(inputs, outputs, f"operator {name} was called in a way that has no rule")
+            return
+        if not all(self._fits(tensor) for tensor in outputs):
+            self._give_up(inputs, outputs, f"operator {name} was not understood for these shapes")
 
     def _fits(self, tensor: Tensor) -> bool:
         return tensor in self.labels and [label.size for label in self.labels[tensor]] == list(tensor.shape)
@@ -126,49 +163,27 @@ class Tracer(TorchDispatchMode):
                 self.set(tensor, self.fixed(tensor.shape, reason))
 
 
-class ViewRecorder(TorchDispatchMode):
-    """The shapes of all views of one run, in order."""
+def _decomposition(func: Any) -> Callable[..., Any] | None:
+    """The operator in terms of simpler ones, where torch has it."""
+    if func._can_decompose():
+        return func.decompose  # type: ignore[no-any-return]
+    from torch._decomp import decomposition_table  # heavy, and rarely needed
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.shapes: list[tuple[int, ...]] = []
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if str(func.overloadpacket) in VIEWS:
-            self.shapes.append(tuple(out.shape))
-        return out
+    return decomposition_table.get(func)
 
 
 def tensors_of(out: Any) -> list[Tensor]:
-    """Every tensor in what a model returned: in containers, dataclasses and other plain objects."""
-    found: list[Tensor] = []
-    for leaf in tree_leaves(out):
-        if isinstance(leaf, Tensor):
-            found.append(leaf)
-        elif hasattr(leaf, "__dict__") and not callable(leaf):
-            found.extend(tensors_of(dict(vars(leaf))))
-    return found
+    """Every tensor in what a model returned: in containers, dataclasses and other plain objects.
 
-
-def run(model: nn.Module, inputs: tuple[Any, ...], tracer: Tracer) -> None:
-    """Run `model(*inputs)` under the tracer; inputs and outputs are frozen.
-
-    Whatever the model raises is passed on.
+    An object with an `update` method, such as a cache of keys and values, is the model's own state and no result.
     """
-    for leaf in tree_leaves(inputs):
-        if isinstance(leaf, Tensor):
-            tracer.set(leaf, tracer.fixed(leaf.shape, INPUT))
-    with torch.no_grad(), tracer:
-        out = model(*inputs)
-    tracer.freeze(tensors_of(out), OUTPUT)
-    for name, labels in tracer.seeds.items():
-        if name not in tracer.used:
-            for label in labels:
-                freeze(label, UNUSED)
+    if isinstance(out, Tensor):
+        return [out]
+    if isinstance(out, Mapping):
+        out = list(out.values())
+    elif hasattr(out, "__dict__") and not isinstance(out, list | tuple):
+        state = not is_dataclass(out) and (callable(out) or hasattr(out, "update"))
+        out = [] if state else list(vars(out).values())
+    if not isinstance(out, list | tuple | set):
+        return []
+    return [tensor for each in out for tensor in tensors_of(each)]

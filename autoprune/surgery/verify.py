@@ -1,151 +1,198 @@
-"""Trust in groups. Knows three proofs, run once for each model: reorder everything, halve it, and cut it unevenly.
+"""Trust in groups. Knows two proofs, run once for each model: reorder the slices of everything, and cut and reorder.
 
-Reordering the slices of a group alike in all its members must not change the output; the model must still run with
-half of each group, and with another share of each, and every view in it must come out as the groups say. A group that
-fails alone is frozen with that reason; nothing fails the trace.
+Reordering the slices of a group alike in all its members must not change the output; nor may it change the output of a
+model of which parts were cut, so that what runs with less also does the same with less: a number that is written into
+the code, and would deal slices out differently, shows. Both modes of the model must run when cut, where the whole one
+does. A group that fails is frozen with that reason; nothing fails the trace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from autoprune.core.space import Group
 from autoprune.errors import SurgeryError, describe
-from autoprune.surgery.apply import apply, named_tensors
-from autoprune.surgery.groups import collect
-from autoprune.surgery.layout import size
+from autoprune.surgery.apply import apply
+from autoprune.surgery.example import Example
+from autoprune.surgery.find import does_not_run, find, twin
 from autoprune.surgery.modes import evaluating
-from autoprune.surgery.rules import POINTWISE, table
 from autoprune.surgery.traced import Traced
-from autoprune.surgery.tracer import Tracer, ViewRecorder, run, tensors_of
+from autoprune.surgery.tracer import tensors_of
 
 #: Largest relative change that reordering sums in float32 is allowed to cause.
 TOLERANCE = 1e-3
+Slices = Mapping[str, Tensor]
+Unit = tuple[Group, ...]
 
 
-def trace(model: nn.Module, example_inputs: tuple[Any, ...]) -> Traced:
-    """Find the groups of a model by running `model(*example_inputs)` once in eval mode; every group is verified.
+def trace(model: nn.Module, example_inputs: Any) -> Traced:
+    """Find the groups of a model by running it once in each mode; every group is verified.
+
+    example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments.
 
     Raises:
         SurgeryError: the model does not run on the example inputs.
     """
-    return verified(model, example_inputs, find(model, example_inputs))
+    example = Example.of(example_inputs)
+    return verified(model, example, find(model, example))
 
 
-def find(model: nn.Module, example_inputs: tuple[Any, ...]) -> Traced:
-    """`trace` without the proofs, for a plan whose groups were verified before."""
-    tracer = Tracer(dict(named_tensors(model)), table(), POINTWISE)
-    with evaluating(model):
-        try:
-            run(model, example_inputs, tracer)
-        except Exception as error:
-            raise _does_not_run(model, example_inputs, error) from error
-    return collect(tracer)
-
-
-def verified(model: nn.Module, example_inputs: tuple[Any, ...], traced: Traced) -> Traced:
+def verified(model: nn.Module, example: Example, traced: Traced) -> Traced:
     """The same groups, those that fail a proof frozen with the reason."""
-    with evaluating(model), torch.no_grad():
-        expected = [leaf.double() for leaf in _tensors(model(*example_inputs))]
-        if not expected:
+    if not traced.open:
+        return traced
+    hollow = any(tensor.is_meta for tensor in model.parameters())
+    proofs = _Shapes(model, example) if hollow else _Outputs(model, example)
+    units = _units(traced)
+    for proof in proofs.all:
+        failed: dict[str, str] = {}
+        _sieve(units, [], partial(proof, traced), failed)
+        units = [unit for unit in units if not any(group.name in failed for group in unit)]
+        traced = traced.frozen(failed)
+    return traced
+
+
+def _units(traced: Traced) -> list[Unit]:
+    """Groups that are cut together: each alone, or all of a tie."""
+    units: dict[str, list[Group]] = {}
+    for group in traced.open:
+        units.setdefault((group.tie and f"tie {group.tie}") or group.name, []).append(group)
+    return list(map(tuple, units.values()))
+
+
+def _sieve(
+    units: Sequence[Unit], passing: list[Unit], proof: Callable[[Sequence[Unit]], str], failed: dict[str, str]
+) -> None:
+    """Add to `passing` the units that pass the proof together; halve where they do not, down to each culprit."""
+    if not units:
+        return
+    reason = proof([*passing, *units])
+    if not reason:
+        passing.extend(units)
+    elif len(units) == 1:
+        failed.update((group.name, reason) for group in units[0])
+    else:
+        middle = len(units) // 2
+        _sieve(units[:middle], passing, proof, failed)
+        _sieve(units[middle:], passing, proof, failed)
+
+
+class _Outputs:
+    """Proofs by comparing outputs."""
+
+    def __init__(self, model: nn.Module, example: Example) -> None:
+        self._model, self._example = model, example
+        with evaluating(model):
+            try:
+                self._expected = self._run(model)
+            except Exception as error:
+                raise does_not_run(model, example, error) from error
+        if not self._expected:
             raise SurgeryError(
                 expected=f"{type(model).__name__} to return floating-point tensors",
                 received="none that could be found",
                 cure="return tensors, or containers or dataclasses of tensors",
             )
+        self._trains = self._runs_in_train_mode(twin(model, meta=False)[0])
+        self.all = (self._reordered, self._cut)
 
-        def permuted(names: Iterable[str]) -> str:
-            return _differs(apply(model, traced, _permutations(traced, names)), example_inputs, expected)
+    def _run(self, model: nn.Module) -> list[Tensor]:
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            return [leaf.double() for leaf in tensors_of(self._example.call(model)) if leaf.is_floating_point()]
 
-        def halved(names: Iterable[str]) -> str:
-            return _breaks(model, example_inputs, traced, _halves(traced, names))
-
-        def uneven(names: Iterable[str]) -> str:
-            return _breaks(model, example_inputs, traced, _parts(traced, names))
-
-        for proof in (permuted, halved, uneven):
-            traced = traced.frozen(_culprits(traced, proof))
-    return traced
-
-
-def _culprits(traced: Traced, proof: Callable[[Iterable[str]], str]) -> Mapping[str, str]:
-    """Groups that fail a proof alone; if each passes alone but not all together, those that break the rest."""
-    names = [group.name for group in traced.groups if not group.frozen_reason]
-    if not proof(names):
-        return {}
-    failed = {name: reason for name in names if (reason := proof([name]))}
-    passing: list[str] = []
-    for name in names:
-        if name not in failed:
-            reason = proof([*passing, name])
-            if reason:
-                failed[name] = reason
-            else:
-                passing.append(name)
-    return failed
-
-
-def _permutations(traced: Traced, names: Iterable[str]) -> dict[str, Tensor]:
-    chosen = set(names)
-    generator = torch.Generator().manual_seed(0)
-    return {g.name: torch.randperm(g.size, generator=generator) for g in traced.groups if g.name in chosen}
-
-
-def _halves(traced: Traced, names: Iterable[str]) -> dict[str, Tensor]:
-    chosen = set(names)
-    return {g.name: torch.arange((g.size + 1) // 2) for g in traced.groups if g.name in chosen}
-
-
-def _parts(traced: Traced, names: Iterable[str]) -> dict[str, Tensor]:
-    chosen = set(names)
-    generator = torch.Generator().manual_seed(1)
-    counts = {g.name: int(torch.randint(1, g.size + 1, (), generator=generator)) for g in traced.groups}
-    return {name: torch.arange(count) for name, count in counts.items() if name in chosen}
-
-
-def _differs(model: nn.Module, inputs: tuple[Any, ...], expected: list[Tensor]) -> str:
-    try:
-        got = [leaf.double() for leaf in _tensors(model(*inputs))]
-    except Exception as error:
-        return f"the model does not run with its slices reordered ({describe(error)})"
-    for left, right in zip(got, expected, strict=True):
-        scale = right.abs().max().clamp_min(1e-12) if right.numel() else 1.0
-        if left.shape != right.shape or (right.numel() and not bool((left - right).abs().max() <= TOLERANCE * scale)):
-            return "reordering its slices changes the output"
-    return ""
-
-
-def _breaks(model: nn.Module, inputs: tuple[Any, ...], traced: Traced, slices: Mapping[str, Tensor]) -> str:
-    """Why the model cut to these slices does not do the same with less; empty if it does.
-
-    It must run, and each view must deal its elements out to the sizes that the groups say: a number of heads or groups
-    that is written into the code would otherwise mix slices without an error.
-    """
-    cut = apply(model, traced, slices)
-    with ViewRecorder() as seen:
+    def _runs_in_train_mode(self, model: nn.Module) -> bool:
         try:
-            cut(*inputs)
+            self._run(model.train())
+        except Exception:
+            return False
+        return True
+
+    def _reordered(self, traced: Traced, units: Sequence[Unit]) -> str:
+        orders = {
+            group.name: torch.randperm(group.size, generator=torch.Generator().manual_seed(place))
+            for place, group in enumerate(_groups(units))
+            if group.kind != "layer"
+        }
+        try:
+            got = self._run(apply(self._model, traced, orders).eval())
+        except Exception as error:
+            return f"the model does not run with its slices reordered ({describe(error)})"
+        return "reordering its slices changes the output" if _differ(got, self._expected) else ""
+
+    def _cut(self, traced: Traced, units: Sequence[Unit]) -> str:
+        slices = _parts(units)
+        orders = {
+            name: chosen[torch.randperm(len(chosen), generator=torch.Generator().manual_seed(place))]
+            for place, (name, chosen) in enumerate(slices.items())
+        }
+        try:
+            cut = apply(self._model, traced, slices)
+            plain = self._run(cut.eval())
+            other = self._run(apply(self._model, traced, orders).eval())
+            if self._trains:
+                self._run(cut.train())
         except Exception as error:
             return f"the model does not run with a part of its slices ({describe(error)})"
-    counts = {name: len(chosen) for name, chosen in slices.items()}
-    wanted = [tuple(size(dim, counts) for dim in dims) for dims in traced.views]
-    return "" if seen.shapes == wanted else "its slices are regrouped by a size that is written into the code"
+        if [leaf.shape for leaf in plain] != [leaf.shape for leaf in self._expected]:
+            return "with a part of its slices the model's output has another shape"
+        return "its slices are regrouped by a size that is written into the code" if _differ(plain, other) else ""
 
 
-def _tensors(out: Any) -> list[Tensor]:
-    return [leaf for leaf in tensors_of(out) if leaf.is_floating_point()]
+class _Shapes:
+    """Proof for a model without data: it must run when cut."""
+
+    def __init__(self, model: nn.Module, example: Example) -> None:
+        self._model = model
+        self._example = example.map(lambda tensor: tensor.to("meta"))
+        self.all = (self._cut,)
+
+    def _cut(self, traced: Traced, units: Sequence[Unit]) -> str:
+        try:
+            with torch.no_grad():
+                self._example.call(apply(self._model, traced, _parts(units), meta=True).eval())
+        except Exception as error:
+            return f"the model does not run with a part of its slices ({describe(error)})"
+        return ""
 
 
-def _does_not_run(model: nn.Module, inputs: tuple[Any, ...], error: Exception) -> SurgeryError:
-    shapes = (
-        ", ".join(str(list(leaf.shape)) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)) or "no tensors"
-    )
-    return SurgeryError(
-        expected=f"{type(model).__name__} to run on its example inputs",
-        received=f"{describe(error)} for inputs of shape {shapes}",
-        cure="pass example inputs of the shape that the model takes",
-    )
+def _groups(units: Iterable[Unit]) -> list[Group]:
+    return [group for unit in units for group in unit]
+
+
+def _parts(units: Iterable[Unit]) -> dict[str, Tensor]:
+    """Another share of each unit, drawn from its first group's name; every second layer dropped."""
+    slices: dict[str, Tensor] = {}
+    for unit in units:
+        draw = random.Random(unit[0].name)  # noqa: S311 - which slices prove it is no secret
+        steps = unit[0].size // unit[0].step
+        if unit[0].kind == "layer":
+            slices[unit[0].name] = torch.arange(draw.randint(0, 1))
+            continue
+        share = draw.randint(max(steps // 4, 1), max(steps - 1, 1))
+        for group in unit:
+            order = torch.randperm(group.size, generator=torch.Generator().manual_seed(share))
+            slices[group.name] = order[: share * group.step].sort().values
+    return slices
+
+
+def _differ(left: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
+    if len(left) != len(right):
+        return True
+    for one, other in zip(left, right, strict=True):
+        if one.shape != other.shape:
+            return True
+        finite = torch.isfinite(other)
+        if not torch.equal(finite, torch.isfinite(one)):
+            return True
+        if finite.any():
+            scale = other[finite].abs().max().clamp_min(1e-12)
+            if not bool((one[finite] - other[finite]).abs().max() <= TOLERANCE * scale):
+                return True
+    return False

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from autoprune.surgery.labels import Atom, Label, Prod, freeze, split, unify
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from autoprune.surgery.labels import Label, Prod, freeze, split, unify
 from autoprune.surgery.tracer import Call, Rule
 
 KERNEL = "kernel window"
@@ -23,6 +26,7 @@ def convolution(call: Call) -> None:
     for window in kernel:
         freeze(window, KERNEL)
     *batch, channels = call.trace.of(x)[: x.dim() - len(kernel)]
+    positions = call.trace.of(x)[x.dim() - len(kernel) :]
     produced: Label
     if count == 1:
         consumed, produced = (first, second) if transposed else (second, first)
@@ -33,19 +37,14 @@ def convolution(call: Call) -> None:
         unify(group, other_group)
         unify(inner, rest if transposed else second)
         produced = Prod((group, second)) if transposed else first
-        _remember(call, group)
+        call.trace.last_groups = group
     if bias is not None:
         unify(call.trace.of(bias)[0], produced)
-    call.trace.set(call.out, (*batch, produced, *call.trace.fixed(call.out.shape[-len(kernel) :], SPATIAL)))
-
-
-def _remember(call: Call, group: Label) -> None:
-    """The number of groups is an attribute of the module; without a named weight it could not be mended."""
-    weight = call.args[1]
-    if weight in call.trace.names:
-        call.trace.conv_groups[call.trace.names[weight]] = group
-    else:
-        freeze(group, "groups of a convolution whose weight is computed")
+    if weight.shape[2:].numel() > 1 or call.out.shape[-len(kernel) :] != x.shape[-len(kernel) :]:
+        for label in positions:
+            freeze(label, SPATIAL)
+        positions = call.trace.fixed(call.out.shape[-len(kernel) :], SPATIAL)
+    call.trace.set(call.out, (*batch, produced, *positions))
 
 
 def matmul(call: Call) -> None:
@@ -55,6 +54,9 @@ def matmul(call: Call) -> None:
     for left, right in zip(batch, other_batch, strict=True):
         unify(left, right)
     unify(summed, other_summed)
+    if batch and not any(tensor in call.trace.names for tensor in call.args[:2]):
+        call.trace.roles.append((batch[0], "head"))
+        call.trace.roles += [(label, "head_dim") for label in (rows, summed, columns)]
     call.trace.set(call.out, (*batch, rows, columns))
 
 
@@ -86,11 +88,58 @@ def vector(call: Call) -> None:
     call.trace.set(call.out, rows)
 
 
+def attention(call: Call) -> None:
+    """Fused attention(q, k, v, ...): (..., heads, n, d), (..., heads, m, d), (..., heads, m, e) -> (..., heads, n, e).
+
+    Fewer key heads than query heads: consecutive query heads share one.
+    """
+    query, key, value = (call.trace.of(tensor) for tensor in call.args[:3])
+    heads, shared = query[-3], key[-3]
+    if heads.size != shared.size:
+        heads = split(heads, heads.size // shared.size)[0]
+    for left, right in ((heads, shared), (shared, value[-3]), (query[-1], key[-1]), (key[-2], value[-2])):
+        unify(left, right)
+    for left, right, third in zip(query[:-3], key[:-3], value[:-3], strict=True):
+        unify(left, right)
+        unify(left, third)
+    call.trace.roles.append((query[-3], "head"))
+    call.trace.roles += [(query[-1], "head_dim"), (value[-1], "head_dim")]
+    scores = (*query[:-1], key[-2])
+    for mask in (*call.args[3:], *call.kwargs.values()):
+        if isinstance(mask, Tensor) and mask.dim() > 1:
+            for label, score in zip(reversed(call.trace.of(mask)), reversed(scores), strict=False):
+                if label.size != 1:
+                    unify(label, score)
+    first, *others = (leaf for leaf in tree_leaves(call.out) if isinstance(leaf, Tensor))
+    call.trace.set(first, (*query[:-1], value[-1]))
+    for tensor in others:
+        call.trace.set(tensor, call.trace.fixed(tensor.shape, "statistics"))
+
+
+def grouped(call: Call) -> None:
+    """aten._grouped_mm(x, weight, ...): (rows, m) @ (experts, m, p), each row with the matrix of its expert.
+
+    The kernel wants rows of a multiple of 16 bytes.
+    """
+    *rows, summed = call.trace.of(call.args[0])
+    *_, other, columns = call.trace.of(call.args[1])
+    unify(summed, other)
+    aligned = 16 // call.args[0].element_size()
+    call.trace.multiples += [(summed, aligned), (columns, aligned)]
+    call.trace.set(call.out, (*rows[-1:], columns))
+
+
+def outer(call: Call) -> None:
+    """aten.outer, aten.ger."""
+    call.trace.set(call.out, (call.trace.of(call.args[0])[0], call.trace.of(call.args[1])[0]))
+
+
 def embedding(call: Call) -> None:
     """aten.embedding(weight, indices): rows are looked up, so they stay; the width passes on."""
     rows, width = call.trace.of(call.args[0])
     freeze(rows, "looked up by index")
-    call.trace.set(call.out, (*(Atom(size, "indices") for size in call.args[1].shape), width))
+    call.trace.roles.append((width, "embedding"))
+    call.trace.set(call.out, (*call.trace.of(call.args[1]), width))
 
 
 RULES: Final[dict[str, Rule]] = {
@@ -103,5 +152,18 @@ RULES: Final[dict[str, Rule]] = {
     "aten.linear": linear,
     "aten.mv": vector,
     "aten.dot": vector,
+    "aten._grouped_mm": grouped,
+    **dict.fromkeys(("aten.outer", "aten.ger"), outer),
     "aten.embedding": embedding,
+    **dict.fromkeys(
+        (
+            "aten._scaled_dot_product_flash_attention_for_cpu",
+            "aten._scaled_dot_product_flash_attention",
+            "aten._scaled_dot_product_efficient_attention",
+            "aten._scaled_dot_product_cudnn_attention",
+            "aten._scaled_dot_product_attention_math",
+            "aten._scaled_dot_product_fused_attention_overrideable",
+        ),
+        attention,
+    ),
 }

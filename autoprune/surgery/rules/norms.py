@@ -43,6 +43,7 @@ def group_norm(call: Call) -> None:
         outer, inner = split(channels, width)
         freeze(outer, "groups of a GroupNorm")
         channels = Prod((outer, inner))
+    call.trace.last_groups = outer if width > 1 else channels
     for tensor in call.args[1:3]:
         if isinstance(tensor, Tensor):
             unify(channels, call.trace.of(tensor)[0])
@@ -60,6 +61,7 @@ def _results(call: Call, statistics: tuple[Label, ...]) -> None:
 
 RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("aten.native_batch_norm", "aten._native_batch_norm_legit", "aten.cudnn_batch_norm"), batch_norm),
+    "aten._batch_norm_with_update": batch_norm,
     "aten._native_batch_norm_legit_no_training": batch_norm,
     **dict.fromkeys(("aten.native_layer_norm", "aten._fused_rms_norm"), layer_norm),
     "aten.native_group_norm": group_norm,

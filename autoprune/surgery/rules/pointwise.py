@@ -8,7 +8,7 @@ from typing import Final
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from autoprune.surgery.labels import ONE, Label, unify
+from autoprune.surgery.labels import ONE, Label, cut, unify
 from autoprune.surgery.tracer import Call, Rule
 
 
@@ -39,26 +39,41 @@ def like_first(call: Call) -> None:
             call.trace.set(tensor, call.trace.of(call.args[0]))
 
 
+def halves(call: Call) -> None:
+    """aten.glu(x, dim): one half gates the other."""
+    labels = list(call.trace.of(call.args[0]))
+    dim = call.arg(1, "dim", -1)
+    first, second = cut(labels[dim], labels[dim].size // 2)
+    unify(first, second)
+    labels[dim] = first
+    call.trace.set(call.out, labels)
+
+
+def restrided(call: Call) -> None:
+    """aten.as_strided_(x, size, stride): inside torch, the same elements in another memory format."""
+    labels = call.trace.of(call.args[0])
+    call.trace.set(call.out, labels if list(call.args[1]) == [label.size for label in labels] else ())
+
+
 #: Pointwise operators that carry no pointwise tag.
 RULES: Final[dict[str, Rule]] = {
-    **dict.fromkeys(("aten.copy_", "aten.hardswish_", "aten.hardtanh_", "aten._prelu_kernel"), pointwise),
     **dict.fromkeys(
         (
-            "aten._to_copy",
-            "aten.alias",
-            "aten.clone",
-            "aten.contiguous",
-            "aten.detach",
-            "aten.detach_",
-            "aten.lift_fresh",
-            "aten.native_dropout",
-            "aten.zeros_like",
-            "aten.ones_like",
-            "aten.empty_like",
-            "aten.full_like",
-            "aten.fill_",
-            "aten.zero_",
+            *("aten.copy_", "aten.hardswish_", "aten.hardtanh_", "aten._prelu_kernel", "aten.masked_fill_"),
+            *("aten.masked_fill", "aten.where", "aten.lerp", "aten.addcmul", "aten.addcdiv", "aten.rsub"),
+        ),
+        pointwise,
+    ),
+    **dict.fromkeys(
+        (
+            *("aten._to_copy", "aten.alias", "aten.clone", "aten.contiguous", "aten.detach", "aten.detach_"),
+            *("aten.lift_fresh", "aten.lift_fresh_copy", "aten.native_dropout", "aten.zeros_like", "aten.ones_like"),
+            *("aten.empty_like", "aten.full_like", "aten.rand_like", "aten.randn_like", "aten.fill_", "aten.zero_"),
+            *("aten.bernoulli", "aten.bernoulli_", "aten.uniform_", "aten.normal_", "aten.exponential_"),
+            *("aten.random_", "aten.is_same_size", "aten._local_scalar_dense", "aten.resolve_conj", "aten.conj"),
         ),
         like_first,
     ),
+    "aten.glu": halves,
+    "aten.as_strided_": restrided,
 }

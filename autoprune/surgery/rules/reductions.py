@@ -29,35 +29,55 @@ def reduce(call: Call) -> None:
 
 
 def along(call: Call) -> None:
-    """Softmax and its kin: same shape, but the dimension they run along carries a meaning of its own and stays."""
+    """Running sums and their kin: same shape, but the order along the dimension matters, so it stays."""
     labels = call.trace.of(call.args[0])
-    freeze(labels[call.args[1]], f"{call.name} runs along it")
-    call.trace.set(call.out, labels)
+    freeze(labels[call.arg(1, "dim")], f"{call.name} runs along it")
+    for tensor in tree_leaves(call.out):
+        call.trace.set(tensor, labels)
+
+
+def softmax(call: Call) -> None:
+    """Same shape; every part of the dimension is treated alike."""
+    call.trace.set(call.out, call.trace.of(call.args[0]))
 
 
 def at_index(call: Call) -> None:
-    """Arg-reductions: the dimension is addressed by index, so it stays."""
-    freeze(call.trace.of(call.args[0])[call.arg(1, "dim", 0) or 0], f"{call.name} returns its indices")
+    """Arg-reductions: the dimension is addressed by index, so it stays; all of them without one."""
+    dim = call.arg(1, "dim")
+    labels = call.trace.of(call.args[0])
+    if any(not leaf.is_floating_point() for leaf in tree_leaves(call.out)):
+        for label in labels if dim is None else [labels[dim]]:
+            freeze(label, f"{call.name} returns its indices")
     reduce(call)
+
+
+def ordered(call: Call) -> None:
+    """aten.sort, aten.topk: the dimension is dealt out in another order, so it stays."""
+    place = {"aten.topk": 2, "aten.kthvalue": 2}.get(call.name, 1)
+    dim = call.arg(place, "dim", -1)
+    labels = list(call.trace.of(call.args[0]))
+    freeze(labels[dim], f"{call.name} orders it")
+    for tensor in tree_leaves(call.out):
+        if labels:
+            labels[dim] = call.trace.fixed((tensor.shape[dim],), f"{call.name} orders it")[0]
+        call.trace.set(tensor, labels)
 
 
 RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(
         (
-            "aten.mean",
-            "aten.sum",
-            "aten.amax",
-            "aten.amin",
-            "aten.var",
-            "aten.std",
-            "aten.prod",
-            "aten.logsumexp",
-            "aten.all",
-            "aten.any",
+            *("aten.mean", "aten.sum", "aten.amax", "aten.amin", "aten.var", "aten.std", "aten.prod"),
+            *("aten.logsumexp", "aten.all", "aten.any", "aten.var_mean", "aten.std_mean", "aten.nansum"),
+            *("aten.count_nonzero", "aten.nanmean"),
         ),
         reduce,
     ),
-    "aten.linalg_vector_norm": lambda call: reduce(call._replace(args=(call.args[0], *call.args[2:]))),
-    **dict.fromkeys(("aten._softmax", "aten._log_softmax", "aten.cumsum"), along),
-    **dict.fromkeys(("aten.argmax", "aten.argmin"), at_index),
+    **dict.fromkeys(
+        ("aten.linalg_vector_norm", "aten.norm"),
+        lambda call: reduce(call._replace(args=(call.args[0], *call.args[2:]))),
+    ),
+    **dict.fromkeys(("aten.cumsum", "aten.cumprod", "aten.cummax", "aten.cummin", "aten.logcumsumexp"), along),
+    **dict.fromkeys(("aten._softmax", "aten._log_softmax", "aten._safe_softmax"), softmax),
+    **dict.fromkeys(("aten.argmax", "aten.argmin", "aten.max", "aten.min", "aten.median"), at_index),
+    **dict.fromkeys(("aten.sort", "aten.topk", "aten.argsort"), ordered),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from autoprune.surgery.labels import Atom, Label, Sum, cut, freeze, split, unify
+from autoprune.surgery.labels import ONE, Atom, Label, Prod, Sum, cut, freeze, split, unify
 from autoprune.surgery.tracer import Call, Rule
 
 
@@ -33,22 +33,20 @@ def stack(call: Call) -> None:
 
 
 def pieces(call: Call) -> None:
-    """aten.split and aten.split_with_sizes(x, sizes, dim): consecutive pieces.
+    """aten.split and its kin: consecutive pieces.
 
-    Where to split is a number by now. Equal pieces are tied, so that their number still divides what is left; unequal
-    ones stay as they are.
+    Where the code says how large each is, that is watched; inside torch equal pieces are shares of the whole.
     """
     labels = call.trace.of(call.args[0])
     dim = call.arg(2, "dim", 0) % len(labels)
-    sizes = {tensor.shape[dim] for tensor in call.out}
-    if len(sizes) > 1:
+    if not call.trace.spoken and len({tensor.shape[dim] for tensor in call.out}) > 1:
         freeze(labels[dim], "split into unequal pieces")
     rest, first = labels[dim], None
     for tensor in call.out:
         piece, rest = cut(rest, tensor.shape[dim])
         first = first or piece
-        if len(sizes) == 1:
-            unify(first, piece)
+        if not call.trace.spoken:
+            call.trace.equal.append((first, piece))
         call.trace.set(tensor, (*labels[:dim], piece, *labels[dim + 1 :]))
 
 
@@ -64,14 +62,14 @@ def select(call: Call) -> None:
     """aten.select(x, dim, index): one index is taken, so the dimension stays."""
     labels = call.trace.of(call.args[0])
     dim = call.args[1] % len(labels)
-    freeze(labels[dim], "one index is selected")
     call.trace.set(call.out, (*labels[:dim], *labels[dim + 1 :]))
+    call.trace.owe(call.out, labels[dim], "one index is selected")
 
 
 def take(call: Call) -> None:
     """aten.slice(x, dim, start, end, step): a strided one takes one column of a product.
 
-    A part that is taken by fixed numbers keeps its place, so the dimension stays.
+    Where the code says which part is taken, that is watched; a part that torch takes by itself stays.
     """
     labels = call.trace.of(call.args[0])
     dim = call.arg(1, "dim", 0) % len(labels)
@@ -79,7 +77,7 @@ def take(call: Call) -> None:
     start, end, step = slice(call.arg(2, "start"), call.arg(3, "end"), call.arg(4, "step", 1)).indices(size)
     piece: Label
     if step == 1:
-        if end - start < size:
+        if end - start < size and not call.trace.spoken:
             freeze(labels[dim], "a part of it is sliced")
         piece, _ = cut(cut(labels[dim], start)[1], max(end - start, 0))
     elif start < step and end == size and size % step == 0:
@@ -98,21 +96,44 @@ def pad(call: Call) -> None:
     for place in range(len(amounts) // 2):
         before, after = amounts[2 * place : 2 * place + 2]
         label = labels[-1 - place]
-        if before < 0:
-            label = cut(label, -before)[1]
-        if after < 0:
-            label = cut(label, label.size + after)[0]
-        ends = [Atom(amount, "padding") if amount > 0 else Sum(()) for amount in (before, after)]
+        if min(before, after) < 0:
+            freeze(label, "cropped by a negative padding")
+            label = Atom(label.size + min(before, 0) + min(after, 0), "cropped by a negative padding")
+        reason = "" if call.trace.spoken else "padding"
+        ends = [Atom(amount, reason) if amount > 0 else Sum(()) for amount in (before, after)]
         labels[-1 - place] = Sum((ends[0], label, ends[1]))
+    call.trace.set(call.out, labels)
+
+
+def repeat(call: Call) -> None:
+    """aten.repeat(x, counts): each dimension becomes count x size."""
+    labels = call.trace.of(call.args[0])
+    counts = call.args[1]
+    whole = (*(ONE,) * (len(counts) - len(labels)), *labels)
+    call.trace.set(call.out, [Prod((Atom(count), label)) for count, label in zip(counts, whole, strict=True)])
+
+
+def turned(call: Call) -> None:
+    """aten.roll(x, shifts, dims) and aten.flip(x, dims): positions change places, so they stay."""
+    labels = call.trace.of(call.args[0])
+    dims = call.arg(2 if call.name == "aten.roll" else 1, "dims", ())
+    for label in [labels[dim] for dim in dims] or labels:
+        freeze(label, f"{call.name} moves its positions")
     call.trace.set(call.out, labels)
 
 
 RULES: Final[dict[str, Rule]] = {
     "aten.cat": cat,
     "aten.stack": stack,
-    **dict.fromkeys(("aten.split", "aten.split_with_sizes"), pieces),
+    **dict.fromkeys(
+        ("aten.split", "aten.split_with_sizes", "aten.unsafe_split", "aten.unsafe_split_with_sizes", "aten.chunk"),
+        pieces,
+    ),
+    **dict.fromkeys(("aten.split_copy", "aten.split_with_sizes_copy", "aten.unsafe_chunk"), pieces),
     "aten.unbind": unbind,
     "aten.select": select,
     "aten.slice": take,
     "aten.constant_pad_nd": pad,
+    "aten.repeat": repeat,
+    **dict.fromkeys(("aten.roll", "aten.flip"), turned),
 }

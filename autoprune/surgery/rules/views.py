@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from autoprune.surgery.labels import ONE, Atom, Label, Prod, split
+from autoprune.surgery.labels import ONE, Atom, Label, Prod, freeze, split
 from autoprune.surgery.tracer import Call, Rule
 
 
 def view(call: Call) -> None:
     """All factors in row-major order are dealt out again to the sizes of the result, from the last to the first."""
+    if call.out.shape == call.args[0].shape:
+        call.trace.set(call.out, call.trace.of(call.args[0]))
+        return
     rest: Label = Prod(call.trace.of(call.args[0]))
     result: list[Label] = []
     for size in reversed(call.out.shape):
@@ -61,11 +64,55 @@ def expand(call: Call) -> None:
     call.trace.set(call.out, result)
 
 
+def windows(call: Call) -> None:
+    """aten.unfold(x, dim, size, step): positions become windows of positions."""
+    labels = list(call.trace.of(call.args[0]))
+    freeze(labels[call.args[1]], "windows are taken of it")
+    labels[call.args[1]] = Atom(call.out.shape[call.args[1] % len(labels)], "windows")
+    call.trace.set(call.out, (*labels, Atom(call.args[2], "window")))
+
+
+def diagonal(call: Call) -> None:
+    """aten.diagonal(x, offset, dim1, dim2): two dimensions become one at the end."""
+    labels = call.trace.of(call.args[0])
+    pair = {each % len(labels) for each in (call.arg(2, "dim1", 0), call.arg(3, "dim2", 1))}
+    for dim in pair:
+        freeze(labels[dim], "a diagonal of it is taken")
+    kept = [label for dim, label in enumerate(labels) if dim not in pair]
+    call.trace.set(call.out, (*kept, Atom(call.out.shape[-1], "diagonal")))
+
+
+def to_complex(call: Call) -> None:
+    """aten.view_as_complex(x): the last dimension is a pair."""
+    *labels, pair = call.trace.of(call.args[0])
+    freeze(pair, "real and imaginary part")
+    call.trace.set(call.out, labels)
+
+
+def to_real(call: Call) -> None:
+    """aten.view_as_real(x)."""
+    call.trace.set(call.out, (*call.trace.of(call.args[0]), Atom(2, "real and imaginary part")))
+
+
+def transform(call: Call) -> None:
+    """aten._fft_*(x, dims, ...): what is transformed changes its meaning."""
+    labels = list(call.trace.of(call.args[0]))
+    for dim in call.args[1]:
+        freeze(labels[dim], f"{call.name} runs along it")
+        labels[dim] = Atom(call.out.shape[dim], f"{call.name} runs along it")
+    call.trace.set(call.out, labels)
+
+
 RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("aten.view", "aten._unsafe_view", "aten.reshape", "aten._reshape_alias"), view),
-    "aten.permute": permute,
-    **dict.fromkeys(("aten.transpose", "aten.t"), transpose),
-    "aten.squeeze": squeeze,
-    "aten.unsqueeze": unsqueeze,
-    "aten.expand": expand,
+    **dict.fromkeys(("aten.permute", "aten.permute_copy"), permute),
+    **dict.fromkeys(("aten.transpose", "aten.t", "aten.transpose_", "aten.t_"), transpose),
+    **dict.fromkeys(("aten.squeeze", "aten.squeeze_"), squeeze),
+    **dict.fromkeys(("aten.unsqueeze", "aten.unsqueeze_"), unsqueeze),
+    **dict.fromkeys(("aten.expand", "aten.expand_copy"), expand),
+    "aten.unfold": windows,
+    "aten.diagonal": diagonal,
+    "aten.view_as_complex": to_complex,
+    "aten.view_as_real": to_real,
+    **dict.fromkeys(("aten._fft_r2c", "aten._fft_c2c", "aten._fft_c2r"), transform),
 }

@@ -1,0 +1,87 @@
+"""A second model of the same class, with other tensors. Knows how modules hold their state; not what was cut.
+
+Modules are rebuilt attribute by attribute, tensors are what `replace` makes of them (tied ones once), plain containers
+are copied, and anything else is deep-copied. No tensor is copied that `replace` does not copy.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+_SHARED: Final = (
+    type(None), bool, int, float, complex, str, bytes, type, FunctionType, BuiltinFunctionType,
+    torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format,
+)  # fmt: skip
+
+
+def clone(model: nn.Module, replace: Callable[[Tensor], Tensor]) -> nn.Module:
+    """A model of the same class; replace: a tensor of the old one -> the new one's.
+
+    Modules that say themselves how to be copied (`__deepcopy__`, scripted ones) are asked.
+    """
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        if not (hasattr(type(module), "__deepcopy__") or isinstance(module, torch.jit.ScriptModule)):
+            memo[id(module)] = object.__new__(type(module))
+    copier = _Copier(memo, replace)
+    copier.tensors(model)
+    for module in model.modules():
+        if type(memo.get(id(module))) is type(module) and not vars(memo[id(module)]):
+            copier.fill(module, memo[id(module)])
+    copied: nn.Module = copier.copied(model)
+    return copied
+
+
+class _Copier:
+    def __init__(self, memo: dict[int, Any], replace: Callable[[Tensor], Tensor]) -> None:
+        self._memo = memo
+        self._keep: list[Any] = []  # what the memo knows by its address must not be freed
+        self._replace = replace
+
+    def tensors(self, model: nn.Module) -> None:
+        """All registered tensors first, so that whatever holds one more reference finds it."""
+        for module in model.modules():
+            for registered in (module._parameters, module._buffers):
+                for tensor in registered.values():
+                    if tensor is not None:
+                        self.copied(tensor)
+
+    def fill(self, module: nn.Module, new: nn.Module) -> None:
+        """Give the new module the old one's state, through `__setstate__` where its class has one of its own."""
+        own = type(module).__getstate__ is not object.__getstate__
+        state = {key: self.copied(value) for key, value in (module.__getstate__() if own else vars(module)).items()}
+        if own or type(module).__setstate__ is not nn.Module.__setstate__:
+            new.__setstate__(state)
+        else:
+            vars(new).update(state)
+
+    def copied(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in _SHARED:
+            return value
+        if id(value) in self._memo:
+            return self._memo[id(value)]
+        if isinstance(value, Tensor):
+            new: Any = self._replace(value)
+        elif kind in (dict, OrderedDict):
+            new = kind()
+            self._memo[id(value)] = new
+            new.update((key, self.copied(each)) for key, each in value.items())
+        elif kind is list:
+            new = []
+            self._memo[id(value)] = new
+            new.extend(map(self.copied, value))
+        elif kind in (tuple, set, frozenset):
+            new = kind(map(self.copied, value))
+        else:
+            new = copy.deepcopy(value, self._memo)
+        self._memo[id(value)] = new
+        self._keep.append(value)
+        return new

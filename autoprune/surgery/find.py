@@ -1,0 +1,153 @@
+"""Find the groups of a model: run a twin of it once in eval and once in train mode, and read off what was seen.
+
+Knows how a model is run for the purpose: on meta tensors where it can be, on real ones otherwise. The user's model is
+never run and never changed; its twin shares its parameters or has meta ones.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.errors import SurgeryError, describe
+from autoprune.surgery.attributes import tag_all, tensors_in
+from autoprune.surgery.clone import clone
+from autoprune.surgery.equations import Equation
+from autoprune.surgery.example import Example
+from autoprune.surgery.groups import collect
+from autoprune.surgery.labels import freeze
+from autoprune.surgery.layers import LayerWatcher
+from autoprune.surgery.modes import evaluating
+from autoprune.surgery.rules import POINTWISE, table
+from autoprune.surgery.sizes import SizeWatcher
+from autoprune.surgery.tagged import Tagged
+from autoprune.surgery.traced import Traced
+from autoprune.surgery.tracer import INPUT, OUTPUT, UNUSED, Tracer, tensors_of
+
+
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters, buffers and tensors in plain attributes; tied ones once, under their first name."""
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+    yield from tensors_in(model)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the twin is run: on which tensors, and whether its numbers are tagged."""
+
+    meta: bool
+    tagged: bool
+
+
+WAYS = (Way(meta=True, tagged=True), Way(meta=False, tagged=True), Way(meta=False, tagged=False))
+
+
+def find(model: nn.Module, example: Example) -> Traced:
+    """The groups as one run shows them, not verified yet.
+
+    Raises:
+        SurgeryError: the model does not run on the example inputs.
+    """
+    for way in WAYS:
+        try:
+            return _seen(model, example, way)
+        except Exception as error:
+            failure = error
+    return _unwatched(model, example, failure)
+
+
+def _unwatched(model: nn.Module, example: Example, failure: Exception) -> Traced:
+    """A model that runs, but not while it is watched: all of it stays whole, with that reason."""
+    try:
+        with evaluating(model), torch.no_grad():
+            example.call(model)
+    except Exception as error:
+        raise does_not_run(model, example, error) from error
+    tracer = Tracer(dict(named_tensors(model)), table(), POINTWISE)
+    for labels in tracer.seeds.values():
+        for label in labels:
+            freeze(label, f"the model does not run while it is watched ({describe(failure)})")
+    return collect(tracer, (), dict(model.named_parameters()), ())
+
+
+def twin(model: nn.Module, meta: bool) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A model of the same state whose parameters are shared, or meta; and its tensors by name."""
+    made: dict[int, Tensor] = {}
+
+    def replace(tensor: Tensor) -> Tensor:
+        new: Tensor
+        if meta:
+            new = tensor.detach().to("meta")
+            new = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+        else:
+            new = tensor if isinstance(tensor, nn.Parameter) else tensor.detach().clone()
+        made[id(tensor)] = new
+        return new
+
+    names = dict(named_tensors(model))
+    copied = clone(model, replace)
+    return copied, {name: made[id(tensor)] for name, tensor in names.items() if id(tensor) in made}
+
+
+def _seen(model: nn.Module, example: Example, way: Way) -> Traced:
+    copied, tensors = twin(model, way.meta)
+    if way.meta:
+        example = example.map(lambda tensor: tensor.to("meta"))
+    tracer = Tracer(tensors, table(), POINTWISE)
+    sizes = SizeWatcher(tracer)
+    if way.tagged:
+        tag_all(copied, lambda attribute: Tagged(attribute.size, attribute, sizes.compared))
+    layers = LayerWatcher(tracer)
+    for tensor in example.tensors:
+        tracer.set(tensor, tracer.fixed(tensor.shape, INPUT))
+    watch = sizes if way.tagged else nullcontext()
+    with _quiet(), layers.watching(copied):
+        _run(copied.eval(), example, tracer, watch)
+        layers.settle()
+        try:
+            _run(copied.train(), example, tracer, watch)
+        except Exception as error:
+            tracer.notes.append(f"not traced in train mode ({describe(error)})")
+    for name, labels in tracer.seeds.items():
+        if name not in tracer.used:
+            for label in labels:
+                freeze(label, UNUSED)
+    equations = [*sizes.equations, *(Equation(left, right) for left, right in tracer.equal)]
+    return collect(tracer, equations, dict(model.named_parameters()), layers.found)
+
+
+def _run(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractContextManager[Any]) -> None:
+    with torch.no_grad(), tracer, watch:
+        out = example.call(model)
+    tracer.freeze(tensors_of(out), OUTPUT)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No fused kernels that hide what they do, and the caller's random numbers left as they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=devices):
+        warnings.filterwarnings("ignore", "TF32 acceleration")  # said by setting the flag, on any machine
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with torch.backends.mkldnn.flags(enabled=False):
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def does_not_run(model: nn.Module, example: Example, error: Exception) -> SurgeryError:
+    shapes = ", ".join(str(list(tensor.shape)) for tensor in example.tensors) or "no tensors"
+    return SurgeryError(
+        expected=f"{type(model).__name__} to run on its example inputs",
+        received=f"{describe(error)} for inputs of shape {shapes}",
+        cure="pass example inputs of the shape that the model takes",
+    )

@@ -1,0 +1,164 @@
+"""Layers that can be dropped whole. Knows module calls and what reaches what; not channels or their labels.
+
+A module whose input is recognisable in its output of the same shape is a residual block: without it the input passes
+on. A module whose output is added to a stream that was there before is a residual branch: without it nothing is added.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.surgery.tracer import Tracer
+
+
+@dataclass(frozen=True)
+class Drop:
+    """How a layer is left out.
+
+    module: its name; argument: place or name of the argument that stands for its result; zeros: the result is zeros
+    like it; length: the layer returned a tuple of as many, the others None; 0 for a tensor; flops: what it cost.
+    """
+
+    module: str
+    argument: int | str
+    zeros: bool
+    length: int
+    flops: int
+
+
+class Skip(nn.Module):
+    """Stands where a layer was: passes its first tensor on, or zeros like it. Keeps the layer's plain attributes."""
+
+    def __init__(self, drop: Drop, layer: nn.Module) -> None:
+        super().__init__()
+        for key, value in vars(layer).items():
+            if key not in vars(self) and not isinstance(value, nn.Module | Tensor):
+                setattr(self, key, value)
+        self.drop = drop
+        self.training = layer.training
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's arguments in, its result's form out."""
+        argument = self.drop.argument
+        stream = args[argument] if isinstance(argument, int) else kwargs[argument]
+        result = torch.zeros_like(stream) if self.drop.zeros else stream
+        return (result, *(None,) * (self.drop.length - 1)) if self.drop.length else result
+
+    def extra_repr(self) -> str:
+        return "zeros" if self.drop.zeros else "identity"
+
+
+def drop_layers(model: nn.Module, drops: list[Drop]) -> None:
+    """Put a `Skip` where each layer was, in place, and number the layers that are left without a gap.
+
+    Caches of keys and values count layers by `layer_idx` and take the length of the first for that of all.
+    """
+    if not drops:
+        return
+    for drop in sorted(drops, key=lambda drop: drop.module):
+        parent, _, name = drop.module.rpartition(".")
+        holder = model.get_submodule(parent)
+        if not isinstance(holder, Skip):
+            setattr(holder, name, Skip(drop, getattr(holder, name)))
+    numbers = {module: number for module in model.modules() if type(number := vars(module).get("layer_idx")) is int}
+    places = {number: place for place, number in enumerate(sorted(set(numbers.values())))}
+    for module, number in numbers.items():
+        vars(module)["layer_idx"] = places[number]
+
+
+@dataclass
+class _Called:
+    """One call of a module: what went in, what came out, and the cost so far."""
+
+    argument: int | str
+    start: int
+    shape: torch.Size
+    flops: int
+    spent: int = 0
+    end: int = -1
+    length: int = 0
+
+
+class LayerWatcher:
+    """Sees each module's calls in one run through hooks, which are taken off again."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._calls: dict[str, list[_Called | None]] = {}
+        self._model: nn.Module = nn.Module()
+        self._settled = False
+        self.found: list[Drop] = []
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        self._model = model
+        handles = []
+        for name, module in model.named_modules():
+            if name and any(parameter.dim() > 1 for parameter in module.parameters()):
+                handles.append(module.register_forward_pre_hook(self._entering(name), with_kwargs=True))
+                handles.append(module.register_forward_hook(self._leaving(name), with_kwargs=True))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _entering(self, name: str) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if not self._settled:
+                places: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+                first = next(((place, value) for place, value in places if isinstance(value, Tensor)), None)
+                call = None
+                if first is not None:
+                    number = self._tracer.flow.number(first[1])
+                    call = _Called(first[0], number, first[1].shape, len(self._tracer.flops))
+                self._calls.setdefault(name, []).append(call)
+
+        return hook
+
+    def _leaving(self, name: str) -> Any:
+        def hook(_: nn.Module, __: tuple[Any, ...], ___: dict[str, Any], out: Any) -> None:
+            call = None if self._settled else self._calls[name][-1]
+            if call is None:
+                return
+            main, others = (out[0], out[1:]) if type(out) is tuple and out else (out, ())
+            if isinstance(main, Tensor) and main.shape == call.shape and all(each is None for each in others):
+                call.end = self._tracer.flow.number(main)
+                call.length = len(out) if type(out) is tuple else 0
+                call.spent = sum(spent for spent, _ in self._tracer.flops[call.flops :])
+
+        return hook
+
+    def settle(self) -> None:
+        """The run is over: what was seen becomes `found`. A sequence of layers is no layer itself."""
+        self._settled = True
+        flow = self._tracer.flow
+        branches: Counter[int] = Counter()
+        for name, calls in self._calls.items():
+            call = calls[0]
+            if len(calls) != 1 or call is None or call.end < 0 or call.end == call.start:
+                continue
+            if flow.reaches(call.start, call.end):
+                self.found.append(Drop(name, call.argument, False, call.length, call.spent))
+                continue
+            joined = flow.joins(call.start, call.end)
+            if joined is not None and self._weights(name) > 1 and not branches[joined]:
+                branches[joined] += 1
+                self.found.append(Drop(name, call.argument, True, call.length, call.spent))
+        parents = Counter(drop.module.rpartition(".")[0] for drop in self.found if not drop.zeros)
+        self.found = [
+            drop
+            for drop in self.found
+            if not (parents[drop.module] and isinstance(self._model.get_submodule(drop.module), nn.Sequential))
+        ]
+
+    def _weights(self, name: str) -> int:
+        module = self._model.get_submodule(name)
+        return sum(any(p.dim() > 1 for p in each.parameters(recurse=False)) for each in module.modules())

@@ -1,0 +1,115 @@
+"""Watch the Python calls of one run for the sizes they are given. Knows how to listen; what each call says of sizes is
+in `slots`, what follows from it in `equations`.
+
+Shapes that the code asks for come back as tagged numbers, so that a size computed from them is known to be so. A size
+that is neither tagged nor -1 is a number in the code, and what has that size must stay whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from autoprune.surgery.equations import Equation
+from autoprune.surgery.labels import Label, Prod
+from autoprune.surgery.slots import AFTER, BEFORE, Said
+from autoprune.surgery.tagged import Expression, Tagged
+from autoprune.surgery.tracer import Tracer
+
+UNREAD = "given a size in a way that is not understood"
+
+
+class SizeWatcher(TorchFunctionMode):
+    """Collects the equations of one run; the tracer must be active below it."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        super().__init__()
+        self.tracer = tracer
+        self.equations: list[Equation] = []
+        self._open: dict[FunctionType, FunctionType | None] = {}
+
+    def compared(self, left: Expression, right: Expression) -> None:
+        """Two numbers were found equal: a hint for what no size defines."""
+        self.equations.append(Equation(left, right, weak=True))
+
+    def tagged(self, label: Label) -> Tagged:
+        return Tagged(label.size, label, self.compared)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            return self._attribute(func, args)
+        before, after = BEFORE.get(name), AFTER.get(name)
+        if isinstance(func, FunctionType) and not before and not after:
+            opened = self._opened(func)
+            if opened is None:
+                return func(*args, **kwargs)
+            with self:
+                return opened(*args, **kwargs)
+        said = Said(self.tracer, self.equations, args, kwargs)
+        if before is not None:
+            self._read(before, said)
+        self.tracer.spoken = bool(before or after)
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            self.tracer.spoken = False
+        if after is not None:
+            self._read(after, said._replace(out=out))
+        return self._answer(name, args, kwargs, out)
+
+    def _read(self, reader: Callable[[Said], None], said: Said) -> None:
+        try:
+            reader(said)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+            # Called in a way that was not foreseen: what it touches stays whole, the trace goes on.
+            tensors = [leaf for leaf in tree_leaves((said.args, said.kwargs, said.out)) if isinstance(leaf, Tensor)]
+            self.tracer.freeze(tensors, UNREAD)
+
+    def _answer(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        """Sizes that the code asks for, tagged."""
+        if name == "size":
+            labels = self.tracer.look(args[0])
+            dim = args[1] if len(args) > 1 else kwargs.get("dim")
+            return torch.Size(map(self.tagged, labels)) if dim is None else self.tagged(labels[dim])
+        if name in ("numel", "nelement"):
+            return Tagged(out, Prod(self.tracer.look(args[0])), self.compared)
+        return out
+
+    def _opened(self, func: FunctionType) -> FunctionType | None:
+        """A function of torch that asks for overrides first, without that question: it runs, and its calls are seen."""
+        if func not in self._open:
+            # A method that calls the one it overrides would come back here for ever; those are in the tables below.
+            called = set(func.__code__.co_names) & func.__globals__.keys()
+            guards = [name for name in called if name.startswith("has_torch_function")]
+            opened = None
+            if guards:
+                namespace = {**func.__globals__, **dict.fromkeys(guards, _never)}
+                opened = FunctionType(func.__code__, namespace, func.__name__, func.__defaults__, func.__closure__)
+                opened.__kwdefaults__ = func.__kwdefaults__
+            self._open[func] = opened
+        return self._open[func]
+
+    def _attribute(self, func: Any, args: tuple[Any, ...]) -> Any:
+        out = func(*args)
+        if isinstance(out, torch.Size):
+            return torch.Size(map(self.tagged, self.tracer.look(args[0])))
+        if func == _DATA and isinstance(out, Tensor):
+            self.tracer.set(out, self.tracer.of(args[0]))
+        return out
+
+
+_DATA: Final = Tensor.data.__get__  # type: ignore[attr-defined]
+
+
+def _never(*_: Any) -> bool:
+    return False
