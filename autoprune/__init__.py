@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from autoprune.api.result import Point, Result
     from autoprune.api.search import search
     from autoprune.core.budget import AtLeast, AtMost, Budget, Limit
+    from autoprune.core.group import Group
     from autoprune.core.measurement import Measurement
     from autoprune.core.metric import Metric
     from autoprune.core.plan import Plan
-    from autoprune.core.space import Group, SearchSpace
+    from autoprune.core.space import SearchSpace
     from autoprune.errors import AutopruneError
     from autoprune.surgery import trace
     from autoprune.tasks.classification import Classification
@@ -30,7 +31,7 @@ _HOMES = {
     "AutopruneError": "errors",
     "Budget": "core.budget",
     "Classification": "tasks.classification",
-    "Group": "core.space",
+    "Group": "core.group",
     "Limit": "core.budget",
     "Measurement": "core.measurement",
     "Metric": "core.metric",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from autoprune import registry
 from autoprune.core.budget import Budget, Limit
+from autoprune.core.family import Family
+from autoprune.core.group import Group
 from autoprune.core.measurement import Capabilities
 from autoprune.core.metric import COSTS, COUNTED, Metric
 from autoprune.core.reporter import Reporter
-from autoprune.core.space import Family, Group, SearchSpace, closed_by
+from autoprune.core.space import SearchSpace, opened
 from autoprune.errors import DeviceError, UsageError
 from autoprune.families import choose
 from autoprune.surgery import Traced, trace
@@ -61,18 +63,10 @@ def prepare(task: Task, space: str | None) -> Prepared:
 
 
 def inspected(task: Task, space: str | None) -> tuple[Family, tuple[Group, ...]]:
-    """All groups as the family sees them: with its step, and with its reason where it keeps one whole."""
+    """All groups as the family sees them: with its step and floor, and with its reason where it keeps one whole."""
     family = choose(space, (type(module).__name__ for module in task.model.modules()))
-    groups = trace(task.model, task.example_inputs).groups
-    return family, tuple(
-        replace(
-            g,
-            step=max(g.step, family.step),
-            floor=min(max(g.floor, family.floor), g.size),
-            frozen_reason=g.frozen_reason or closed_by(g, family),
-        )
-        for g in groups
-    )
+    groups = opened(trace(task.model, task.example_inputs).groups, family)
+    return family, tuple(replace(group, step=family.step_of(group)) for group in groups)
 
 
 def check_device(device: str) -> None:
@@ -130,12 +124,14 @@ def _check_quality(limit: Limit, quality: Metric) -> None:
 
 def describe_space(prepared: Prepared) -> dict[str, Any]:
     """What would be searched, for --dry-run and run.yaml."""
-    pairs: Sequence[tuple[Group, tuple[int, ...]]] = list(
-        zip(prepared.space.groups, prepared.space.levels, strict=True)
-    )
     return {
         "family": prepared.family.name,
         "digest": prepared.space.digest,
         "plans": prepared.space.plans,
-        "levels": {group.name: list(counts) for group, counts in pairs},
+        "levels": {
+            group.name: [counts[place] for counts in variable.levels]
+            for variable in prepared.space.variables
+            for place, group in enumerate(variable.groups)
+        },
+        "shared": {v.name: [group.name for group in v.groups] for v in prepared.space.variables if len(v.groups) > 1},
     }

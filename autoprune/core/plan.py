@@ -17,13 +17,13 @@ class Plan:
 
     @classmethod
     def of(cls, kept: Mapping[str, int]) -> Plan:
-        """Raises UsageError where a count is not a whole number of at least 1."""
+        """Raises UsageError where a count is not a whole number of at least 0."""
         for name, count in kept.items():
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            if isinstance(count, bool) or not isinstance(count, int) or count < 0:
                 raise UsageError(
-                    expected=f"a whole number of at least 1 for '{name}'",
+                    expected=f"a whole number of at least 0 for '{name}'",
                     received=repr(count),
-                    cure="keep at least one slice of every group",
+                    cure="keep at least one slice of every group; only layers can be dropped",
                 )
         return cls(tuple(sorted(kept.items())))
 

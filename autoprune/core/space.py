@@ -1,77 +1,49 @@
-"""What may be cut and by how much. Knows groups, levels and families as data; not how they were found."""
+"""What may be cut and by how much. Knows groups and their levels as data; not how they were found."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from autoprune.core.family import Family
+from autoprune.core.group import Group
 from autoprune.core.plan import Plan
-from autoprune.errors import SurgeryError, UsageError
-
-Kind = Literal["channel", "neuron", "head", "head_dim", "embedding", "hidden", "layer", "weight"]
+from autoprune.errors import SurgeryError
 
 
 @dataclass(frozen=True)
-class Member:
-    """One dimension of one tensor that a group takes slices from; without a dimension, the whole tensor."""
+class Variable:
+    """One choice of the search: groups that share it, and for each level their counts, from the smallest to all.
 
-    tensor: str
-    dim: int | None = None
-
-    def __str__(self) -> str:
-        return self.tensor if self.dim is None else f"{self.tensor}[{self.dim}]"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Coupled slices of parameters that must go together.
-
-    size: how many slices; step, floor: legal counts are multiples of `step` (or the full size) from `floor` up;
-    share_params, share_flops: the part of the model that touches the group; frozen_reason: empty if it may be cut;
-    tie: groups with the same tie (not empty) keep their sizes in proportion, so they keep equally many steps.
+    It is called after its first group.
     """
 
-    name: str
-    kind: Kind
-    size: int
-    members: tuple[Member, ...]
-    step: int = 1
-    floor: int = 1
-    share_params: float = 0.0
-    share_flops: float = 0.0
-    frozen_reason: str = ""
-    tie: str = ""
+    groups: tuple[Group, ...]
+    levels: tuple[tuple[int, ...], ...]
 
+    @property
+    def name(self) -> str:
+        return self.groups[0].name
 
-@dataclass(frozen=True)
-class Family:
-    """How a family of models is opened: one file of `search_spaces/`.
+    def nearest(self, ratio: float) -> int:
+        """The level whose counts add up to what is nearest to the ratio; of two as near, the lower.
 
-    match: class names of modules, any of which selects the family; kinds: kinds of group to open; frozen: regular
-    expressions on group names that stay whole; step: rounding of counts; floor: fewest slices left;
-    ladder: keep ratios in (0, 1].
-    """
-
-    name: str
-    match: tuple[str, ...]
-    kinds: tuple[Kind, ...]
-    frozen: tuple[str, ...]
-    step: int
-    floor: int
-    ladder: tuple[float, ...]
+        Layers are kept at any ratio but zero, since half of a layer is none.
+        """
+        if self.groups[0].kind == "layer":
+            return len(self.levels) - 1 if ratio else 0
+        target = ratio * sum(group.size for group in self.groups)
+        return min(range(len(self.levels)), key=lambda level: (abs(sum(self.levels[level]) - target), level))
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The groups that are open, and for each its legal counts in ascending order; the last one is the full size."""
+    """The choices of a search. Groups of one choice keep their proportion, as the model or the family ties them."""
 
-    groups: tuple[Group, ...]
-    levels: tuple[tuple[int, ...], ...]
+    variables: tuple[Variable, ...]
     digest: str
 
     @classmethod
@@ -81,104 +53,105 @@ class SearchSpace:
         Raises:
             SurgeryError: nothing is left to prune; the commonest reason is named.
         """
-        opened: list[Group] = []
-        levels: list[tuple[int, ...]] = []
-        reasons: list[str] = []
-        for group in groups:
-            reason = group.frozen_reason or closed_by(group, family)
-            counts = _levels(group, family)
-            if not reason and len(counts) > 1:
-                opened.append(group)
-                levels.append(counts)
-            else:
-                reasons.append(
-                    reason or f"its {group.size} slices leave no level between {family.floor} and {group.size}"
-                )
-        if not opened:
+        seen = opened(groups, family)
+        bundles: dict[str, list[Group]] = {}
+        for group in seen:
+            if not group.frozen_reason:
+                bundles.setdefault(f"tie {group.tie}" if group.tie else group.name, []).append(group)
+        shared: dict[str, list[list[Group]]] = {}
+        for name, bundle in bundles.items():
+            shared.setdefault(next(filter(None, map(family.shared, bundle)), name), []).append(bundle)
+        variables = [_variable(parts, family) for parts in shared.values()]
+        variables = [variable for variable in variables if len(variable.levels) > 1]
+        if not variables:
+            reasons = [group.frozen_reason for group in seen if group.frozen_reason]
+            reasons = reasons or [f"{g.size} slices leave no level from {family.floor_of(g)} up" for g in seen]
             why = max(reasons, key=reasons.count) if reasons else "the model has no prunable parameters"
             raise SurgeryError(
                 expected="at least one group to cut",
                 received=f"nothing to prune ({why})",
                 cure=f"open more than the search space '{family.name}' does; `autoprune inspect` lists every group",
             )
-        described = [[group.name, group.size, list(counts)] for group, counts in zip(opened, levels, strict=True)]
+        described = [[[g.name, g.size] for g in variable.groups] + [variable.levels] for variable in variables]
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
-        return cls(tuple(opened), tuple(levels), digest)
+        return cls(tuple(variables), digest)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Every group that is open."""
+        return tuple(group for variable in self.variables for group in variable.groups)
 
     @property
     def plans(self) -> int:
         """How many plans the space can express."""
-        return math.prod(len(counts) for counts in self.levels)
+        return math.prod(len(variable.levels) for variable in self.variables)
 
     def plan(self, indices: Mapping[str, int]) -> Plan:
-        """The plan that takes level `indices[group]` of each group."""
-        return Plan.of({g.name: counts[indices[g.name]] for g, counts in zip(self.groups, self.levels, strict=True)})
+        """The plan that takes level `indices[variable]` of each variable."""
+        return Plan.of(
+            {
+                group.name: count
+                for variable in self.variables
+                for group, count in zip(variable.groups, variable.levels[indices[variable.name]], strict=True)
+            }
+        )
 
     def indices(self, plan: Plan) -> dict[str, int]:
         """The level indices of a plan of this space; the inverse of `plan`."""
         kept = plan.kept
-        return {g.name: counts.index(kept[g.name]) for g, counts in zip(self.groups, self.levels, strict=True)}
+        return {
+            variable.name: variable.levels.index(tuple(kept[group.name] for group in variable.groups))
+            for variable in self.variables
+        }
 
     def dense(self) -> Plan:
         """The plan that cuts nothing."""
-        return Plan.of({g.name: g.size for g in self.groups})
+        return Plan.of({group.name: group.size for group in self.groups})
 
     def smallest(self) -> Plan:
         """The plan that cuts everything to its floor."""
         return self.uniform(0.0)
 
     def uniform(self, ratio: float) -> Plan:
-        """Every group at the level nearest to `ratio` of its size; of two that are as near, the lower."""
-        pairs = zip(self.groups, self.levels, strict=True)
-        return Plan.of({group.name: _nearest(counts, ratio * group.size) for group, counts in pairs})
+        """Every variable at the level nearest to `ratio`."""
+        return self.plan({variable.name: variable.nearest(ratio) for variable in self.variables})
 
 
-def closed_by(group: Group, family: Family) -> str:
-    """Why a family keeps a group whole; empty if it opens it."""
-    if group.kind not in family.kinds:
-        return f"the search space '{family.name}' does not open groups of kind {group.kind}"
-    for pattern in family.frozen:
-        if re.search(pattern, group.name):
-            return f"kept whole by '{pattern}' of the search space '{family.name}'"
-    return ""
+def opened(groups: Iterable[Group], family: Family) -> tuple[Group, ...]:
+    """All groups as the family sees them: its step and floor, and its reason where it keeps one whole.
 
-
-def check_plan(plan: Plan, groups: Iterable[Group]) -> None:
-    """Refuse a plan that the groups cannot obey.
-
-    Raises:
-        UsageError: an unknown or frozen group, fewer slices than its floor, or more than it has.
+    What is tied to a group that stays, stays.
     """
-    known = {group.name: group for group in groups}
-    for name, count in plan.kept.items():
-        group = known.get(name)
-        if group is None:
-            raise UsageError(
-                expected="groups of this model", received=f"'{name}'", cure="list them with `autoprune inspect`"
-            )
-        if group.frozen_reason and count != group.size:
-            raise UsageError(
-                expected=f"all {group.size} slices of '{name}'",
-                received=str(count),
-                cure=f"leave it out: {group.frozen_reason}",
-            )
-        if not group.floor <= count <= group.size:
-            raise UsageError(
-                expected=f"between {group.floor} and {group.size} slices of '{name}'",
-                received=str(count),
-                cure="keep at least the floor",
-            )
+    seen = [
+        replace(
+            group,
+            floor=family.floor_of(group),
+            frozen_reason=group.frozen_reason or family.closes(group),
+        )
+        for group in groups
+    ]
+    closed = {group.tie: group.name for group in seen if group.tie and group.frozen_reason}
+    return tuple(
+        replace(group, frozen_reason=group.frozen_reason or f"tied to '{closed[group.tie]}', which stays whole")
+        if group.tie in closed
+        else group
+        for group in seen
+    )
 
 
-def _nearest(counts: tuple[int, ...], target: float) -> int:
-    return min(counts, key=lambda count: (abs(count - target), count))
+def _variable(bundles: Sequence[Sequence[Group]], family: Family) -> Variable:
+    """Bundles of tied groups at the ratios of the ladder; all of them at the same one."""
+    groups = tuple(group for bundle in bundles for group in bundle)
+    levels = {tuple(group.size for group in groups)}
+    for ratio in (0.0, 1.0) if groups[0].kind == "layer" else family.ladder:
+        levels.add(tuple(count for bundle in bundles for count in _counts(bundle, family, ratio)))
+    return Variable(groups, tuple(sorted(levels, key=lambda counts: (sum(counts), counts))))
 
 
-def _levels(group: Group, family: Family) -> tuple[int, ...]:
-    step = max(group.step, family.step)
-    floor = max(group.floor, min(family.floor, group.size))
-    counts = {group.size}
-    for ratio in family.ladder:
-        count = round(ratio * group.size / step) * step
-        counts.add(min(max(count, math.ceil(floor / step) * step), group.size))
-    return tuple(sorted(counts))
+def _counts(bundle: Sequence[Group], family: Family, ratio: float) -> list[int]:
+    """Tied groups keep equally many steps: as many as round all their counts as the family asks."""
+    most = bundle[0].steps
+    rounding = math.lcm(*(family.step_of(group) // group.step for group in bundle))
+    least = max(math.ceil(family.floor_of(group) / group.step) for group in bundle)
+    steps = max(round(ratio * most / rounding) * rounding, math.ceil(least / rounding) * rounding)
+    return [group.step * min(steps, most) for group in bundle]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from autoprune.core.space import Group
+from autoprune.core.group import Group
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import slice_of_position
 from autoprune.surgery.traced import Traced

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from autoprune.core.space import Family, Kind
+from autoprune.core.family import Family
+from autoprune.core.group import Kind
 from autoprune.errors import UsageError
 from autoprune.families.document import read
 from autoprune.registry import unknown
@@ -40,14 +41,29 @@ def _ratios(value: Any) -> bool:
     return numbers and bool(value) and all(0 < each <= 1 for each in value)
 
 
+def _counts(value: Any) -> bool:
+    by_kind = isinstance(value, dict) and set(value) <= set(get_args(Kind)) and all(map(_count, value.values()))
+    return by_kind or _count(value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "match": (_texts, "a list of module class names"),
+    "match": (_patterns, "a list of regular expressions on class names"),
+    "priority": (_number, "a whole number"),
     "kinds": (_kinds, f"a list out of {', '.join(get_args(Kind))}"),
     "frozen": (_patterns, "a list of regular expressions"),
-    "step": (_count, "a whole number of at least 1"),
-    "floor": (_count, "a whole number of at least 1"),
+    "step": (_counts, "a whole number of at least 1, or one a kind"),
+    "floor": (_counts, "a whole number of at least 1, or one a kind"),
     "ladder": (_ratios, "a list of keep ratios above 0 and at most 1"),
+    "tied": (_patterns, "a list of regular expressions"),
 }
+
+
+#: What a file leaves out.
+_USUAL: Final = {"match": [], "priority": 0, "frozen": [], "step": 1, "floor": 1, "tied": []}
 
 
 def folder() -> Path:
@@ -62,15 +78,17 @@ def names() -> tuple[str, ...]:
 
 
 def choose(wanted: str | None, classes: Iterable[str]) -> Family:
-    """The family of that name or file; without one, the first that matches a module class name, else `default`.
+    """The family of that name or file; without one, the best that matches a module class name, else `default`.
 
     Raises:
         UsageError: no such name or file, or its text is not a family.
     """
     if wanted is None:
         present = set(classes)
-        families = [load(folder() / f"{name}.yaml") for name in names() if name != _DEFAULT]
-        return next((f for f in families if present & set(f.match)), load(folder() / f"{_DEFAULT}.yaml"))
+        families = [load(folder() / f"{name}.yaml") for name in names()]
+        fitting = [family for family in families if any(map(family.fits, present))]
+        default = next(family for family in families if family.name == _DEFAULT)
+        return max(fitting, key=lambda family: family.priority, default=default)
     if wanted.endswith((".yaml", ".yml")):
         return load(Path(wanted))
     if wanted not in names():
@@ -79,17 +97,18 @@ def choose(wanted: str | None, classes: Iterable[str]) -> Family:
 
 
 def load(path: Path) -> Family:
-    """One family from its file; unknown and missing keys are refused."""
+    """One family from its file; unknown keys are refused."""
     text = read(path)
-    if not isinstance(text, dict) or set(text) != set(_CHECKS):
+    if not isinstance(text, dict) or not set(text) <= set(_CHECKS) or not {"kinds", "ladder"} <= set(text):
         received = ", ".join(map(str, text)) if isinstance(text, dict) else type(text).__name__
         raise UsageError(
-            expected=f"exactly the keys {', '.join(_CHECKS)} in {path}",
+            expected=f"kinds, ladder, and at most the keys {', '.join(_CHECKS)} in {path}",
             received=received,
             cure="start from a file of search_spaces/",
         )
+    text = {**_USUAL, **text}
     for key, (legal, form) in _CHECKS.items():
         if not legal(text[key]):
             raise UsageError(expected=f"{key} in {path} as {form}", received=repr(text[key]), cure="correct the file")
-    lists = {key: tuple(text[key]) for key in ("match", "kinds", "frozen", "ladder")}
-    return Family(path.stem, step=text["step"], floor=text["floor"], **lists)
+    lists = {key: tuple(text[key]) for key in ("match", "kinds", "frozen", "ladder", "tied")}
+    return Family(path.stem, step=text["step"], floor=text["floor"], priority=text["priority"], **lists)

@@ -1,7 +1,7 @@
 """Who proposes plans. Knows the contract; each file beside this one is one sampler.
 
-A sampler is a module with `create(space, seed) -> optuna.samplers.BaseSampler`. Each group is one integer parameter,
-the index of its level; limits of the budget are constraints of the trials, objectives are minimised.
+A sampler is a module with `create(space, seed) -> optuna.samplers.BaseSampler`. Each variable of the space is one
+integer parameter, the index of its level; limits of the budget are constraints of the trials, objectives are minimised.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ Create = Callable[[SearchSpace, int], BaseSampler]
 
 
 def distributions(space: SearchSpace) -> dict[str, IntDistribution]:
-    """One integer parameter a group: the index of its level."""
-    return {g.name: IntDistribution(0, len(counts) - 1) for g, counts in zip(space.groups, space.levels, strict=True)}
+    """One integer parameter a variable: the index of its level."""
+    return {variable.name: IntDistribution(0, len(variable.levels) - 1) for variable in space.variables}

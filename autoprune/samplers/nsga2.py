@@ -30,17 +30,17 @@ class BudgetedNSGAII(NSGAIISampler):
     def __init__(self, space: SearchSpace, seed: int) -> None:
         self._space, self._seed = space, seed
         # Few groups need no large population, and short searches should still breed.
-        super().__init__(population_size=min(max(2 * len(space.groups), _FEWEST), _MOST), seed=seed)
+        super().__init__(population_size=min(max(2 * len(space.variables), _FEWEST), _MOST), seed=seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         super().before_trial(study, trial)
         rng = np.random.default_rng([self._seed, trial.number])
         # The square root puts more of them near the edge, where quality is.
         scale = np.sqrt(rng.uniform()) * affordable(study, self._space)
-        positions = np.clip(rng.normal(scale, _SPREAD, len(self._space.groups)), 0, 1)
+        positions = np.clip(rng.normal(scale, _SPREAD, len(self._space.variables)), 0, 1)
         self._fresh = {
-            group.name: round(float(position) * (len(counts) - 1))
-            for group, counts, position in zip(self._space.groups, self._space.levels, positions, strict=True)
+            variable.name: round(float(position) * (len(variable.levels) - 1))
+            for variable, position in zip(self._space.variables, positions, strict=True)
         }
 
     def sample_independent(
@@ -59,6 +59,6 @@ def affordable(study: Study, space: SearchSpace) -> float:
     feasible = [trial for trial in trials if all(excess <= 0 for excess in trial.constraints.values())]
     if not trials or len(feasible) == len(trials):
         return 1.0
-    highest = {g.name: len(counts) - 1 for g, counts in zip(space.groups, space.levels, strict=True)}
+    highest = {variable.name: len(variable.levels) - 1 for variable in space.variables}
     scales = [np.mean([trial.params[name] / top for name, top in highest.items()]) for trial in feasible]
     return min(_REACH * float(max(scales, default=0.0)) + _MARGIN, 1.0)

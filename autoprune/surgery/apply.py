@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from autoprune.core.group import check_plan
 from autoprune.core.plan import Plan
-from autoprune.core.space import check_plan
 from autoprune.surgery.attributes import set_all
 from autoprune.surgery.clone import clone
 from autoprune.surgery.find import named_tensors

@@ -66,7 +66,7 @@ def set_all(model: nn.Module, values: Mapping[Attribute, int]) -> None:
     """Set attributes, in place."""
     modules = dict(model.named_modules())
     for attribute, number in values.items():
-        holder = vars(modules[attribute.module])
+        holder: dict[Any, Any] = modules[attribute.module].__dict__
         first, *rest = attribute.path
         holder[first] = _replaced(holder[first], rest, number)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from autoprune.core.space import Group, Kind, Member
+from autoprune.core.group import Group, Kind, Member
 from autoprune.surgery.equations import Equation, formula, solve
 from autoprune.surgery.labels import Atom, Label, Prod, atoms, freeze, resolve
 from autoprune.surgery.layers import Drop

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from autoprune.core.space import Kind
+from autoprune.core.group import Kind
 from autoprune.surgery.flow import PASSING, Flow
 from autoprune.surgery.labels import Atom, Label, freeze
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.core.space import Group
+from autoprune.core.group import Group
 from autoprune.errors import SurgeryError, describe
 from autoprune.surgery.apply import apply
 from autoprune.surgery.example import Example

@@ -7,7 +7,9 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from autoprune import registry
-from autoprune.core.space import Family, Group, SearchSpace
+from autoprune.core.family import Family
+from autoprune.core.group import Group
+from autoprune.core.space import SearchSpace
 from autoprune.samplers import distributions
 
 

@@ -2,8 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoprune.core.family import Family
+from autoprune.core.group import Group, check_plan
 from autoprune.core.plan import Plan
-from autoprune.core.space import Family, Group, SearchSpace, check_plan
+from autoprune.core.space import SearchSpace
 from autoprune.errors import SurgeryError, UsageError
 
 FAMILY = Family("test", (), ("channel",), (), 8, 8, (1.0, 0.75, 0.5, 0.25, 0.1))
@@ -18,25 +20,31 @@ def test_levels_are_legal_for_any_size_step_floor_and_ladder(size, step, floor, 
         space = SearchSpace.build([Group("g", "channel", size, ())], family)
     except SurgeryError:
         return
-    (counts,) = space.levels
+    counts = [count for (count,) in space.variables[0].levels]
     assert counts[-1] == size
     assert list(counts) == sorted(set(counts))
     assert all(count % step == 0 and count >= min(floor, size) for count in counts[:-1])
 
 
 def test_levels_of_a_known_group():
-    assert SearchSpace.build([Group("g", "channel", 64, ())], FAMILY).levels == ((8, 16, 32, 48, 64),)
+    assert SearchSpace.build([Group("g", "channel", 64, ())], FAMILY).variables[0].levels == (
+        (8,),
+        (16,),
+        (32,),
+        (48,),
+        (64,),
+    )
 
 
 def test_plans_and_level_indices_are_inverse():
     space = SearchSpace.build([Group("a", "channel", 32, ()), Group("b", "channel", 64, ())], FAMILY)
-    for a in range(len(space.levels[0])):
-        for b in range(len(space.levels[1])):
+    for a in range(len(space.variables[0].levels)):
+        for b in range(len(space.variables[1].levels)):
             assert space.indices(space.plan({"a": a, "b": b})) == {"a": a, "b": b}
     assert space.plan({"a": 0, "b": 0}) == space.smallest()
     assert space.dense().kept == {"a": 32, "b": 64}
     assert space.uniform(0.5).kept == {"a": 16, "b": 32}
-    assert space.plans == len(space.levels[0]) * len(space.levels[1])
+    assert space.plans == len(space.variables[0].levels) * len(space.variables[1].levels)
 
 
 def test_frozen_groups_closed_kinds_and_patterns_stay_out():
@@ -55,13 +63,13 @@ def test_nothing_to_prune_names_the_reason():
         SearchSpace.build([Group("head", "neuron", 10, (), frozen_reason="model output")], FAMILY)
 
 
-@pytest.mark.parametrize("kept", [{"g": 0}, {"g": -1}, {"g": 2.5}, {"g": True}])
+@pytest.mark.parametrize("kept", [{"g": -2}, {"g": -1}, {"g": 2.5}, {"g": True}])
 def test_impossible_counts_are_refused(kept):
     with pytest.raises(UsageError):
         Plan.of(kept)
 
 
-@pytest.mark.parametrize("kept", [{"g": 1}, {"g": 65}, {"other": 4}, {"fixed": 4}])
+@pytest.mark.parametrize("kept", [{"g": 0}, {"g": 1}, {"g": 65}, {"other": 4}, {"fixed": 4}])
 def test_plans_that_do_not_fit_the_groups_are_refused(kept):
     groups = [Group("g", "channel", 64, (), floor=2), Group("fixed", "channel", 8, (), frozen_reason="model input")]
     with pytest.raises(UsageError):

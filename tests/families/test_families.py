@@ -3,7 +3,7 @@ import pytest
 from autoprune import families
 from autoprune.errors import UsageError
 
-GOOD = "match: []\nkinds: [channel]\nfrozen: []\nstep: 8\nfloor: 8\nladder: [1.0, 0.5]\n"
+GOOD = "match: []\nkinds: [channel]\nfrozen: []\nstep: 8\nfloor: 8\nladder: [1.0, 0.5]\ntied: []\npriority: 1\n"
 
 
 def test_every_shipped_family_reads():
@@ -12,21 +12,21 @@ def test_every_shipped_family_reads():
 
 
 def test_a_family_is_chosen_by_the_modules_of_the_model():
-    assert families.choose(None, ["Linear", "Conv2d"]).name == "convnet"
+    assert families.choose(None, ["Linear", "Conv2d"]).name == "cnn"
     assert families.choose(None, ["Linear"]).name == "default"
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(UsageError, match="did you mean 'convnet'"):
-        families.choose("convent", [])
+    with pytest.raises(UsageError, match="did you mean 'encoder'"):
+        families.choose("encodr", [])
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "!!python/object/apply:os.system ['touch ran']", "a: &x [1]\nb: *x", "- 1", GOOD + "more: 1", GOOD.replace("step: 8\n", ""),
+        "!!python/object/apply:os.system ['touch ran']", "a: &x [1]\nb: *x", "- 1", GOOD + "more: 1", GOOD.replace("ladder: [1.0, 0.5]\n", ""),
         GOOD.replace("step: 8", "step: 0"), GOOD.replace("step: 8", "step: true"), GOOD.replace("[1.0, 0.5]", "[1.5]"),
-        GOOD.replace("[1.0, 0.5]", "[]"), GOOD.replace("[channel]", "[chanel]"), GOOD.replace("frozen: []", "frozen: ['(']"),
+        GOOD.replace("[1.0, 0.5]", "[]"), GOOD.replace("step: 8", "step: {chanel: 8}"), GOOD.replace("tied: []", "tied: ['(']"), GOOD.replace("[channel]", "[chanel]"), GOOD.replace("frozen: []", "frozen: ['(']"),
         GOOD + "step: 4", "{", "x" * (1 << 21), "[" * 5000,
     ],
 )  # fmt: skip

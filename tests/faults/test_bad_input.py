@@ -58,7 +58,7 @@ def test_malformed_impossible_and_contradictory_budgets(command, limits, words):
         (["--budget", "energy=3mJ"], 2, ["'torch' measures", "latency, throughput"]),
         (["--budget", "acuracy>=0.9"], 2, ["did you mean 'accuracy'"]),
         (["--objective", "nothing"], 2, ["known: params"]),
-        (["--space", "convent"], 2, ["did you mean 'convnet'"]),
+        (["--space", "encodr"], 2, ["did you mean 'encoder'"]),
         (["--run", "/proc/autoprune"], 6, ["/proc/autoprune", "writable"]),
         (["--config", "missing.yaml"], 2, ["missing.yaml"]),
     ],

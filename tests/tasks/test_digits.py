@@ -49,7 +49,7 @@ def test_the_task_discriminates_and_is_trained_once(own_cache):
     assert again.steps == {}
     traced = trace(task.model, task.example_inputs)
     ranking = rank(registry.load("criteria", "l2").score, task.model, traced)
-    space = SearchSpace.build(traced.groups, choose("convnet", []))
+    space = SearchSpace.build(traced.groups, choose("cnn", []))
     quarter = apply(task.model, traced, kept_slices(traced, ranking, space.uniform(0.375)))
     assert task.score(quarter, "test")["accuracy"].value <= dense - 0.05
 
