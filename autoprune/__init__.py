@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autoprune.api.load import load
     from autoprune.api.profile import profile
-    from autoprune.api.prune import prune
+    from autoprune.api.prune import Pruned, prune
     from autoprune.api.result import Point, Result
     from autoprune.api.search import search
     from autoprune.core.budget import AtLeast, AtMost, Budget, Limit
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from autoprune.core.plan import Plan
     from autoprune.core.space import SearchSpace
     from autoprune.errors import AutopruneError
-    from autoprune.surgery import trace
+    from autoprune.surgery import Traced, trace
     from autoprune.tasks.classification import Classification
     from autoprune.tasks.task import Task
 
@@ -37,9 +37,11 @@ _HOMES = {
     "Metric": "core.metric",
     "Plan": "core.plan",
     "Point": "api.result",
+    "Pruned": "api.prune",
     "Result": "api.result",
     "SearchSpace": "core.space",
     "Task": "tasks.task",
+    "Traced": "surgery",
     "load": "api.load",
     "profile": "api.profile",
     "prune": "api.prune",
@@ -59,9 +61,11 @@ __all__ = [
     "Metric",
     "Plan",
     "Point",
+    "Pruned",
     "Result",
     "SearchSpace",
     "Task",
+    "Traced",
     "load",
     "profile",
     "prune",

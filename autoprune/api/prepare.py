@@ -17,6 +17,7 @@ from autoprune.core.space import SearchSpace, opened
 from autoprune.errors import DeviceError, UsageError
 from autoprune.families import choose
 from autoprune.surgery import Traced, trace
+from autoprune.surgery.coverage import Coverage, coverage
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
 
@@ -62,11 +63,13 @@ def prepare(task: Task, space: str | None) -> Prepared:
     return Prepared(task, traced, family, SearchSpace.build(traced.groups, family))
 
 
-def inspected(task: Task, space: str | None) -> tuple[Family, tuple[Group, ...]]:
-    """All groups as the family sees them: with its step and floor, and with its reason where it keeps one whole."""
+def inspected(task: Task, space: str | None) -> tuple[Family, tuple[Group, ...], Coverage]:
+    """All groups as the family sees them, with its step and floor, and with its reason where it keeps one whole; and
+    how much of the model they are."""
     family = choose(space, (type(module).__name__ for module in task.model.modules()))
-    groups = opened(trace(task.model, task.example_inputs).groups, family)
-    return family, tuple(replace(group, step=family.step_of(group)) for group in groups)
+    traced = trace(task.model, task.example_inputs)
+    groups = tuple(replace(group, step=family.step_of(group)) for group in opened(traced.groups, family))
+    return family, groups, coverage(task.model, traced, groups)
 
 
 def check_device(device: str) -> None:

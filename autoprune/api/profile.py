@@ -25,7 +25,7 @@ from autoprune.tasks.task import batch_size, rebatch
 
 def profile(
     model: nn.Module,
-    example_inputs: tuple[Any, ...],
+    example_inputs: Any,
     *,
     profiler: str = "torch",
     threads: int = 1,
@@ -53,7 +53,7 @@ def profile(
     return {**{key: found for key, found in measured.items() if key != "latency.relative"}, **counted}
 
 
-def find_model(subject: str | Path, reporter: Reporter) -> tuple[nn.Module, tuple[Any, ...]]:
+def find_model(subject: str | Path, reporter: Reporter) -> tuple[nn.Module, Any]:
     """A model with its example inputs: of a task by its name, of a run (its best), or of one model's folder.
 
     Raises:

@@ -2,29 +2,73 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from autoprune import registry
+from autoprune.core.group import Group
+from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
 from autoprune.criteria import rank
 from autoprune.errors import UsageError
+from autoprune.measure.counts import counts
+from autoprune.models.folder import PrunedModel, write
+from autoprune.models.weights import to_bytes
 from autoprune.surgery import Traced, apply, kept_slices, trace
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What `prune` returns.
+
+    model: the smaller model, of the class of the one that was passed in; plan: what was kept of every group that was
+    opened; slices: by group, the indices that were kept; traced: all groups; before, after: parameters, operations and
+    size by key.
+    """
+
+    model: nn.Module
+    plan: Plan
+    slices: Mapping[str, tuple[int, ...]]
+    traced: Traced
+    before: Mapping[str, Measurement]
+    after: Mapping[str, Measurement]
+
+    def summary(self) -> str:
+        """A few lines for people: what it costs now, and what could not be cut."""
+        lines = []
+        for key, title in (("params", "parameters"), ("flops", "operations"), ("size", "bytes on disk")):
+            old, new = self.before[key].value, self.after[key].value
+            lines.append(f"{title}: {old:.4g} -> {new:.4g} ({new / max(old, 1):.0%})")
+        return "\n".join([*lines, self.traced.summary()])
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write plan, weights and a card; `autoprune.load` rebuilds the model from them and the dense one.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        card = f"# {type(self.model).__name__}, pruned\n\n{self.summary()}\n"
+        write(Path(folder), PrunedModel(0, "", self.plan, self.slices), to_bytes(self.model), card)
 
 
 def prune(
     model: nn.Module,
-    example_inputs: tuple[Any, ...],
-    plan: Plan | Mapping[str, int] | float,
+    example_inputs: Any,
+    keep: Plan | Mapping[str, int | float] | float = 0.5,
     *,
-    criterion: str = "l2",
-) -> nn.Module:
+    criterion: str = "l1",
+) -> Pruned:
     """A smaller copy of the model; the one passed in is left as it is.
 
-    plan: slices to keep by group (groups that are left out stay whole), or one keep ratio in (0, 1] for all groups;
-    criterion: which slices go first.
+    example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments; keep: one ratio in (0, 1] for all
+    groups of slices, or by group a ratio (a float) or a count (an int), or a `Plan`; groups that are left out stay
+    whole, those tied to one that is named follow it; criterion: which slices go first.
 
     Raises:
         UsageError: a plan that the groups cannot obey, or an unknown criterion.
@@ -32,19 +76,34 @@ def prune(
     """
     score = registry.load("criteria", criterion).score
     traced = trace(model, example_inputs)
-    slices = kept_slices(traced, rank(score, model, traced), _plan(plan, traced))
-    return apply(model, traced, slices)
+    plan = keep if isinstance(keep, Plan) else _plan(keep, traced)
+    slices = kept_slices(traced, rank(score, model, traced), plan)
+    cut = apply(model, traced, slices)
+    kept = {name: tuple(chosen.tolist()) for name, chosen in slices.items()}
+    return Pruned(cut, plan, kept, traced, counts(model, example_inputs), counts(cut, example_inputs))
 
 
-def _plan(plan: Plan | Mapping[str, int] | float, traced: Traced) -> Plan:
-    if isinstance(plan, Plan):
-        return plan
-    if isinstance(plan, Mapping):
-        return Plan.of(plan)
-    if isinstance(plan, bool) or not isinstance(plan, int | float) or not 0 < plan <= 1:
+def _plan(keep: Mapping[str, int | float] | float, traced: Traced) -> Plan:
+    if not isinstance(keep, Mapping):
+        return Plan.of({group.name: _count(keep, group) for group in traced.open if group.kind != "layer"})
+    known = {group.name: group for group in traced.groups}
+    plan: dict[str, int] = {}
+    for name, wanted in keep.items():
+        group = known.get(name)
+        if group is None:
+            raise registry.unknown("group of this model", name, tuple(known))
+        plan[name] = wanted if isinstance(wanted, int) else _count(wanted, group)
+        for other in traced.open:
+            if other.tie and other.tie == group.tie:
+                plan.setdefault(other.name, plan[name] // group.step * other.step)
+    return Plan.of(plan)
+
+
+def _count(ratio: float, group: Group) -> int:
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
         raise UsageError(
-            expected="a Plan, counts by group, or a keep ratio above 0 and at most 1",
-            received=repr(plan),
+            expected="a keep ratio above 0 and at most 1, counts by group, or a Plan",
+            received=repr(ratio),
             cure="pass for example 0.5",
         )
-    return Plan.of({g.name: max(round(plan * g.size), g.floor) for g in traced.groups if not g.frozen_reason})
+    return max(round(ratio * group.steps), math.ceil(group.floor / group.step)) * group.step

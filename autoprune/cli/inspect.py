@@ -15,17 +15,25 @@ def inspect(
     members: Annotated[bool, typer.Option("--members", help="Name every member instead of counting them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the groups as JSON.")] = False,
 ) -> None:
-    """List what may be cut: group, kind, size, step, members, share of parameters and operations, why it is frozen."""
+    """List what may be cut: group, kind, size, step, members, share of parameters and operations, why it is frozen.
+
+    The last line says how much of the model can be cut, and why the rest cannot.
+    """
     from autoprune.api.prepare import inspected, make_task
     from autoprune.cli.console import ConsoleReporter
     from autoprune.core.clock import SystemClock
     from autoprune.report.table import aligned
 
-    family, groups = inspected(make_task(task, ConsoleReporter(False, SystemClock())), space)
+    family, groups, coverage = inspected(make_task(task, ConsoleReporter(False, SystemClock())), space)
     if as_json:
-        typer.echo(json.dumps({"family": family.name, "groups": [asdict(group) for group in groups]}, indent=1))
+        document = {
+            "family": family.name,
+            "coverage": asdict(coverage),
+            "groups": [asdict(group) for group in groups],
+        }
+        typer.echo(json.dumps(document, indent=1))
         return
-    rows: list[list[Any]] = [["group", "kind", "size", "step", "members", "params", "flops", "frozen because"]]
+    rows: list[list[Any]] = [["group", "kind", "size", "step", "tie", "members", "params", "flops", "frozen because"]]
     for group in sorted(groups, key=lambda group: bool(group.frozen_reason)):
         named = " ".join(map(str, group.members)) if members else str(len(group.members))
         rows.append(
@@ -34,6 +42,7 @@ def inspect(
                 group.kind,
                 str(group.size),
                 str(group.step),
+                group.tie,
                 named,
                 f"{group.share_params:.1%}",
                 f"{group.share_flops:.1%}",
@@ -41,3 +50,4 @@ def inspect(
             ]
         )
     typer.echo(aligned(rows, right=range(2, 4)))
+    typer.echo(f"search space '{family.name}': {coverage}")

@@ -37,7 +37,7 @@ class Session:
     profiler: Profiler
     spec: RunSpec
     lock: DeviceLock
-    inputs: tuple[Any, ...]
+    inputs: Any
     batch: int
     seed: int
     windows: list[float] = field(default_factory=list)

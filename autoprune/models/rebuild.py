@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,30 +37,37 @@ def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
                 cure="pass task= to autoprune.load",
             )
         task = locate(record.task, reporter)
-    return assemble(record, weights, task, find(task.model, Example.of(task.example_inputs)), folder)
+    return assemble(record, weights, task.model, find(task.model, Example.of(task.example_inputs)), folder)
+
+
+def rebuild_from(folder: Path, model: nn.Module, example_inputs: Any) -> nn.Module:
+    """`rebuild` of a model that was pruned without a task, from the dense model; errors as there."""
+    return assemble(*read(folder), model, find(model, Example.of(example_inputs)), folder)
 
 
 def rebuild_all(folders: Sequence[Path], task: Task) -> list[nn.Module]:
     """`rebuild` of several folders of one task, which is traced once."""
     traced = find(task.model, Example.of(task.example_inputs))
-    return [assemble(*read(folder), task, traced, folder) for folder in folders]
+    return [assemble(*read(folder), task.model, traced, folder) for folder in folders]
 
 
-def assemble(record: PrunedModel, weights: bytes, task: Task, traced: Traced, folder: Path) -> nn.Module:
-    """The model of a folder that was read, from a task that was traced; errors as in `rebuild`."""
+def assemble(record: PrunedModel, weights: bytes, dense: nn.Module, traced: Traced, folder: Path) -> nn.Module:
+    """The model of a folder that was read, from a dense one that was traced; errors as in `rebuild`."""
     sizes = {group.name: group.size for group in traced.groups}
+    floors = {group.name: min(group.floor, 1) for group in traced.groups}
     for name, indices in record.slices.items():
         if (
             name not in sizes
             or any(not 0 <= index < sizes[name] for index in indices)
             or list(indices) != sorted(set(indices))
-            or not indices
+            or len(indices) < floors[name]
         ):
             raise StorageError(
-                expected=f"slices of the groups of {type(task.model).__name__} in {folder}",
+                expected=f"slices of the groups of {type(dense).__name__} in {folder}",
                 received=f"'{name}'",
-                cure="load it with the task that it was made from",
+                cure="load it with the model that it was made from",
             )
-    model = apply(task.model, traced, {name: torch.tensor(indices) for name, indices in record.slices.items()})
+    slices = {name: torch.tensor(indices, dtype=torch.int64) for name, indices in record.slices.items()}
+    model = apply(dense, traced, slices)
     load_into(model, weights, str(folder))
     return model.eval()

@@ -24,7 +24,7 @@ class Profiler(Protocol):
         """The device, runtime and version in one line: equal exactly where timings are comparable."""
         ...
 
-    def prepare(self, artifact: Any, example_inputs: tuple[Any, ...]) -> Any:
+    def prepare(self, artifact: Any, example_inputs: Any) -> Any:
         """Load an artifact of one of the declared formats and warm it up; the handle to run it."""
         ...
 

@@ -16,6 +16,7 @@ from torch import nn
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import Block, Capabilities, RunSpec
 from autoprune.errors import DeviceError, describe
+from autoprune.surgery.example import Example
 
 _WARMUP_S: Final = 0.1
 _WARMUP_RUNS: Final = 5
@@ -24,7 +25,7 @@ _WARMUP_RUNS: Final = 5
 @dataclass(frozen=True)
 class _Handle:
     model: nn.Module
-    inputs: tuple[Any, ...]
+    example: Example
 
 
 class TorchProfiler:
@@ -41,7 +42,7 @@ class TorchProfiler:
     def fingerprint(self) -> str:
         return f"{processor()} / torch {torch.__version__} eager"
 
-    def prepare(self, artifact: Any, example_inputs: tuple[Any, ...]) -> _Handle:
+    def prepare(self, artifact: Any, example_inputs: Any) -> _Handle:
         """Raises DeviceError where the model is not on this processor, or does not run on the inputs."""
         places = {str(parameter.device) for parameter in artifact.parameters()} - {"cpu"}
         if places:
@@ -50,7 +51,7 @@ class TorchProfiler:
                 received=f"one on {min(places)}",
                 cure="call model.cpu() in the task",
             )
-        handle = _Handle(artifact.eval(), example_inputs)
+        handle = _Handle(artifact.eval(), Example.of(example_inputs))
         try:
             self.run_block(handle, _WARMUP_S, _WARMUP_RUNS)
         except Exception as error:
@@ -69,7 +70,7 @@ class TorchProfiler:
             begin = end = self._clock.wall()
             while end - begin < min_s or len(wall) < min_runs:
                 start, used = self._clock.wall(), self._clock.cpu()
-                handle.model(*handle.inputs)
+                handle.example.call(handle.model)
                 end = self._clock.wall()
                 wall.append(end - start)
                 cpu.append(self._clock.cpu() - used)

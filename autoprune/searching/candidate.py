@@ -34,7 +34,7 @@ class Evaluator:
     traced: Traced
     ranking: Mapping[str, Tensor]
     session: Session
-    inputs: tuple[Any, ...]
+    inputs: Any
     budget: Budget
     dense: Mapping[str, Measurement]
     clock: Clock

@@ -24,13 +24,16 @@ def collect(
     tracer: Tracer, equations: Iterable[Equation], parameters: Mapping[str, Tensor], drops: Iterable[Drop]
 ) -> Traced:
     """Every atom that a parameter contains is a group, frozen ones with their reason; kernel windows and
-    positions in an image are not shown. parameters: by name, as the model has them."""
-    members = _members(tracer)
-    for atom, touched in members.items():
+    positions in an image are not shown, nor what touches buffers alone. parameters: by name, as the model has them."""
+    for atom, touched in _members(tracer).items():
         if not any(member.tensor in parameters for member in touched):
             freeze(atom, "only buffers, no parameters")
     solution = solve(equations, tracer.multiples)
-    members = _members(tracer)
+    members = {
+        atom: touched
+        for atom, touched in _members(tracer).items()
+        if any(member.tensor in parameters for member in touched)
+    }
     names = _names(members, tracer.tensors)
     units = {atom: (str(number), unit) for number, tie in enumerate(solution.ties) for atom, unit in _named(tie, names)}
     cost = _Cost.of(tracer, parameters)
@@ -65,7 +68,11 @@ def collect(
             )  # fmt: skip
     layouts = {name: tuple(_layout(label, names) for label in labels) for name, labels in tracer.seeds.items()}
     formulas = {attribute: formula(poly, names) for attribute, poly in solution.attributes.items()}
-    return Traced(tuple(groups), layouts, formulas, layers, tuple(tracer.notes))
+    work = tuple(
+        (flops, tuple(dict.fromkeys(names[atom] for label in labels for atom in atoms(label) if atom in names)))
+        for flops, labels in tracer.flops
+    )
+    return Traced(tuple(groups), layouts, formulas, layers, work, tuple(tracer.notes))
 
 
 def _members(tracer: Tracer) -> dict[Atom, list[Member]]:
@@ -123,7 +130,14 @@ class _Kinds:
             return "hidden"
         if atom in self._roles:
             return self._roles[atom]
+        if any(self._table(member) for member in touched):
+            return "embedding"
         return "channel" if any(self._tensors[member.tensor].dim() > 2 for member in touched) else "neuron"
+
+    def _table(self, member: Member) -> bool:
+        """Whether it is the width of a table of positions or of a token: (1, positions, width)."""
+        shape = self._tensors[member.tensor].shape
+        return len(shape) == 3 and shape[0] == 1 and member.dim == 2
 
 
 def _names(members: Mapping[Atom, list[Member]], tensors: Mapping[str, Tensor]) -> dict[Atom, str]:

@@ -21,13 +21,14 @@ class Traced:
 
     layouts: tensor name -> one layout a dimension (tied tensors under their first name);
     formulas: what attributes of modules must hold; layers: name of a group of kind layer -> how it is dropped;
-    notes: what the trace could not do.
+    work: operations of each operator that costs any, with the groups that it touches; notes: what could not be done.
     """
 
     groups: tuple[Group, ...]
     layouts: Mapping[str, tuple[Layout, ...]]
     formulas: Mapping[Attribute, Formula]
     layers: Mapping[str, Drop]
+    work: tuple[tuple[int, tuple[str, ...]], ...] = ()
     notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Group]:

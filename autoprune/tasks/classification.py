@@ -58,12 +58,12 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
     *,
     data: tuple[Any, Any] | None = None,
     splits: Mapping[str, Any] | None = None,
-    example_inputs: tuple[Any, ...] | None = None,
+    example_inputs: Any = None,
     batch_size: int = 64,
     name: str = "classification",
     seed: int = 0,
 ) -> Task:
-    """A task from a classifier that maps inputs (N, ...) to logits (N, classes).
+    """A task from a classifier that maps inputs (N, ...) to logits (N, classes), alone or in an output with `.logits`.
 
     Give either `data`, arrays (inputs, labels) that are shuffled by `seed` and split in the proportions of `SHARES`,
     or `splits`, by name arrays (inputs, labels) or iterables of such batches. `example_inputs` (default: the first
@@ -100,7 +100,7 @@ def evaluate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Measurement]
     """Accuracy with its Wilson interval, and mean cross-entropy with a normal one."""
     correct, losses = 0, []
     for inputs, targets in batches:
-        logits = model(inputs)
+        logits = logits_of(model(inputs))
         correct += int((logits.argmax(-1) == targets).sum())
         losses.append(functional.cross_entropy(logits, targets, reduction="none").double())
     each = torch.cat(losses)
@@ -114,15 +114,30 @@ def evaluate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Measurement]
     }
 
 
-def loss(logits: Tensor, batch: Any) -> Tensor:
+def logits_of(outputs: Any) -> Tensor:
+    """The logits in what a classifier returned: itself, its field of that name, or its first entry."""
+    if isinstance(outputs, Tensor):
+        return outputs
+    found = getattr(outputs, "logits", None)
+    found = outputs[0] if found is None and isinstance(outputs, tuple | list) and outputs else found
+    if not isinstance(found, Tensor):
+        raise TaskError(
+            expected="a classifier that returns logits, alone, as `.logits` or first in a tuple",
+            received=type(outputs).__name__,
+            cure="wrap the model so that it does, or write a Task with an evaluate of your own",
+        )
+    return found
+
+
+def loss(outputs: Any, batch: Any) -> Tensor:
     """Mean cross-entropy of logits against a batch (inputs, labels)."""
-    return functional.cross_entropy(logits, batch[1])
+    return functional.cross_entropy(logits_of(outputs), batch[1])
 
 
-def distance(logits: Tensor, taught: Tensor) -> Tensor:
+def distance(outputs: Any, taught: Any) -> Tensor:
     """Kullback-Leibler divergence from softened teacher to student, scaled by T^2 (Hinton et al. 2015)."""
-    soft = functional.log_softmax(taught / _TEMPERATURE, -1)
-    own = functional.log_softmax(logits / _TEMPERATURE, -1)
+    soft = functional.log_softmax(logits_of(taught) / _TEMPERATURE, -1)
+    own = functional.log_softmax(logits_of(outputs) / _TEMPERATURE, -1)
     return functional.kl_div(own, soft, reduction="batchmean", log_target=True) * _TEMPERATURE**2
 
 

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
-from autoprune.errors import AutopruneError, TaskError, describe
+from autoprune.errors import AutopruneError, TaskError, UsageError, describe
+from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
 
 #: Disjoint parts of the data: statistics for repair; scores of candidates; the choice between finalists; the last word.
@@ -37,13 +37,13 @@ def forward(model: nn.Module, batch: Any) -> Any:
 class Task:
     """What autoprune needs to know of a model.
 
-    model: trained, any device; example_inputs: the positional arguments of one forward pass at the batch size whose
-    latency counts; splits: by name, an iterable of batches for each of `SPLITS`, and "train" to fine-tune on;
-    evaluate(model, split's batches): the score, or scores by name; metrics: what they mean, the first one is the
-    quality that is searched for; forward(model, batch): outputs, for repair and distillation;
-    loss(outputs, batch): a scalar to fine-tune on, None where the model must not be trained;
-    distance(outputs, dense model's outputs): a scalar to distil with, None to go without;
-    spec: how another process finds this task (`file.py:callable`), filled in by `locate`.
+    model: trained, any device; example_inputs: what one forward pass takes at the batch size whose latency counts, as
+    a tensor, a tuple of arguments, or a dict of keyword arguments; splits: by name, an iterable of batches for each of
+    `SPLITS`, and "train" to fine-tune on; evaluate(model, split's batches): the score, or scores by name; metrics:
+    what they mean, the first one is the quality that is searched for; forward(model, batch): outputs, for repair and
+    distillation; loss(outputs, batch): a scalar to fine-tune on, None where the model must not be trained;
+    distance(outputs, dense model's outputs): a scalar to distil with, None to go without; spec: how another process
+    finds this task (`file.py:callable`), filled in by `locate`.
 
     Raises:
         TaskError: something is missing or empty.
@@ -51,7 +51,7 @@ class Task:
 
     name: str
     model: nn.Module
-    example_inputs: tuple[Any, ...]
+    example_inputs: Any
     splits: Mapping[str, Iterable[Any]]
     evaluate: Callable[[nn.Module, Any], Scores]
     metrics: tuple[Metric, ...] = (Metric("accuracy", "1", lower_is_better=False, high=1.0),)
@@ -67,12 +67,10 @@ class Task:
                 received=type(self.model).__name__,
                 cure="pass the trained model",
             )
-        if not isinstance(self.example_inputs, tuple) or not self.example_inputs:
-            raise TaskError(
-                expected="example_inputs as a tuple of forward's arguments",
-                received=type(self.example_inputs).__name__,
-                cure="write (x,)",
-            )
+        try:
+            Example.of(self.example_inputs)
+        except UsageError as error:
+            raise TaskError(expected=error.expected, received=error.received, cure=error.cure) from error
         if not callable(self.evaluate) or not self.metrics:
             raise TaskError(
                 expected="a callable evaluate and at least one metric",
@@ -171,21 +169,21 @@ class Task:
         return replace(Measurement.exact(metric.name, float(value), metric.unit), split=split)
 
 
-def rebatch(inputs: tuple[Any, ...], size: int) -> tuple[Any, ...]:
+def rebatch(inputs: Any, size: int) -> Example:
     """The inputs at another batch size: samples are repeated or dropped along the first dimension. 0 leaves them be."""
+    example = Example.of(inputs)
     if size == 0:
-        return inputs
-    current = batch_size(inputs)
+        return example
+    current = batch_size(example)
 
-    def resized(value: Any) -> Any:
-        if not isinstance(value, Tensor) or value.dim() == 0 or len(value) != current:
+    def resized(value: Tensor) -> Tensor:
+        if value.dim() == 0 or len(value) != current:
             return value
         return value[torch.arange(size) % current].clone()
 
-    resized_inputs: tuple[Any, ...] = tree_map(resized, inputs)
-    return resized_inputs
+    return example.map(resized)
 
 
-def batch_size(inputs: tuple[Any, ...]) -> int:
+def batch_size(inputs: Any) -> int:
     """The first dimension of the first tensor among the inputs; 1 where there is none."""
-    return next((len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim()), 1)
+    return next((len(tensor) for tensor in Example.of(inputs).tensors if tensor.dim()), 1)

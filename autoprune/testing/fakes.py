@@ -58,7 +58,7 @@ class FakeProfiler:
     def fingerprint(self) -> str:
         return "fake device"
 
-    def prepare(self, artifact: Any, example_inputs: tuple[Any, ...]) -> float:
+    def prepare(self, artifact: Any, example_inputs: Any) -> float:
         return self._seconds(artifact)
 
     def run_block(self, handle: float, min_s: float, min_runs: int) -> Block:

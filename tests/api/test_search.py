@@ -162,7 +162,7 @@ def test_a_time_limit_ends_the_search_for_candidates(small_task):
 
 def test_prune_takes_a_ratio_counts_or_a_plan(small_task):
     for plan in (0.5, {"conv1": 8}, autoprune.Plan.of({"conv1": 8})):
-        cut = autoprune.prune(small_task.model, small_task.example_inputs, plan)
+        cut = autoprune.prune(small_task.model, small_task.example_inputs, plan).model
         assert cut.conv1.out_channels == 8
     with pytest.raises(UsageError):
         autoprune.prune(small_task.model, small_task.example_inputs, {"conv1": 0})

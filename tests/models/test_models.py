@@ -14,7 +14,7 @@ from tests.surgery.nets import NETS, made
 
 @pytest.fixture
 def saved(small_task, tmp_path):
-    model = autoprune.prune(small_task.model, small_task.example_inputs, {"conv1": 6})
+    model = autoprune.prune(small_task.model, small_task.example_inputs, {"conv1": 6}).model
     folder = tmp_path / "models" / "3"
     write(folder, PrunedModel(3, "", Plan.of({"conv1": 6}), {"conv1": tuple(range(6))}), to_bytes(model), "card")
     return folder, model

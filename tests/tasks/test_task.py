@@ -96,8 +96,9 @@ def test_intervals_of_proportions_hold_the_truth():
 
 def test_inputs_are_brought_to_another_batch_size():
     inputs = (torch.arange(6).view(3, 2), {"mask": torch.ones(3), "scale": 2.0}, torch.tensor(1))
-    larger = rebatch(inputs, 7)
+    larger = rebatch(inputs, 7).args
     assert larger[0].shape == (7, 2)
     assert larger[1]["mask"].shape == (7,)
     assert torch.equal(larger[0][3], inputs[0][0])
-    assert rebatch(inputs, 0) is inputs
+    assert rebatch(inputs, 0).args == inputs
+    assert rebatch({"x": torch.ones(2, 3)}, 5).kwargs["x"].shape == (5, 3)
