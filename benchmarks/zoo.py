@@ -6,6 +6,7 @@ torchvision: one of each family; toys: recurrent networks and torch's own transf
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,12 +17,29 @@ Made = tuple[nn.Module, Any]
 LARGEST = 60_000_000
 
 
-def without_compiled_operators() -> None:
-    """Let torchvision be imported where its compiled part was built for another device."""
+def prepare() -> None:
+    """Import what is heavy once; let torchvision be imported where its compiled part was built for another device."""
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    without_compiled_operators.library = library  # type: ignore[attr-defined]
+    _LIBRARIES.append(library)  # what it defines lives as long as it does
+    import timm  # noqa: F401
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+
+
+_LIBRARIES: list[torch.library.Library] = []
+
+
+def names() -> list[str]:
+    """Every model here, as `make` takes it."""
+    return [
+        *(f"timm/{name}" for name in timm_families()),
+        *(f"transformers/{name}" for name in TRANSFORMERS),
+        *(f"torchvision/{name}" for name in TORCHVISION),
+        *(f"toys/{name}" for name in TOYS),
+    ]
 
 
 def timm_families() -> Iterator[str]:
@@ -278,4 +296,16 @@ def make(name: str) -> Made:
         model, inputs = torchvision_model(rest)
     else:
         model, inputs = (TRANSFORMERS if source == "transformers" else TOYS)[rest]()
+    _normalise(model, inputs)
     return model.eval(), inputs
+
+
+def _normalise(model: nn.Module, inputs: Any) -> None:
+    """Give batch norms the statistics of the inputs: with none, activations of a deep network fade to nothing."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if norms:
+        with torch.no_grad(), contextlib.suppress(ValueError):  # one value a channel has no statistics
+            model.train()
+            for norm in norms:
+                norm.momentum = None
+            _ = model(**inputs) if isinstance(inputs, dict) else model(*inputs)

@@ -29,7 +29,8 @@ class Group:
 
     size: how many slices; step, floor: legal counts are multiples of `step` (or the full size) from `floor` up;
     share_params, share_flops: the part of the model that touches the group; frozen_reason: empty if it may be cut;
-    tie: groups with the same tie (not empty) keep their sizes in proportion, so they keep equally many steps.
+    tie: groups with the same tie (the name of one of them; empty for none) keep their sizes in proportion, so they
+    keep equally many steps.
     """
 
     name: str

@@ -57,7 +57,7 @@ class SearchSpace:
         bundles: dict[str, list[Group]] = {}
         for group in seen:
             if not group.frozen_reason:
-                bundles.setdefault(f"tie {group.tie}" if group.tie else group.name, []).append(group)
+                bundles.setdefault(group.tie or group.name, []).append(group)
         shared: dict[str, list[list[Group]]] = {}
         for name, bundle in bundles.items():
             shared.setdefault(next(filter(None, map(family.shared, bundle)), name), []).append(bundle)

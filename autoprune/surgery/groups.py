@@ -35,7 +35,12 @@ def collect(
         if any(member.tensor in parameters for member in touched)
     }
     names = _names(members, tracer.tensors)
-    units = {atom: (str(number), unit) for number, tie in enumerate(solution.ties) for atom, unit in _named(tie, names)}
+    units = {
+        atom: (min(names[each] for each in tie if each in names), unit)
+        for tie in solution.ties
+        for atom, unit in tie.items()
+        if atom in names
+    }
     cost = _Cost.of(tracer, parameters)
     kinds = _Kinds(tracer)
     groups = [
@@ -83,11 +88,6 @@ def _members(tracer: Tracer) -> dict[Atom, list[Member]]:
                 if atom.reason not in (KERNEL, SPATIAL):
                     members.setdefault(atom, []).append(Member(name, dim))
     return members
-
-
-def _named(tie: Mapping[Atom, int], names: Mapping[Atom, str]) -> list[tuple[Atom, int]]:
-    """A tie among groups: sizes that touch no tensor only say how large the steps are."""
-    return [(atom, unit) for atom, unit in tie.items() if atom in names]
 
 
 @dataclass(frozen=True)

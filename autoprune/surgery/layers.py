@@ -67,7 +67,8 @@ def drop_layers(model: nn.Module, drops: list[Drop]) -> None:
         holder = model.get_submodule(parent)
         if not isinstance(holder, Skip):
             setattr(holder, name, Skip(drop, getattr(holder, name)))
-    numbers = {module: number for module in model.modules() if type(number := vars(module).get("layer_idx")) is int}
+    kept = [module for module in model.modules() if not isinstance(module, Skip)]
+    numbers = {module: number for module in kept if type(number := vars(module).get("layer_idx")) is int}
     places = {number: place for place, number in enumerate(sorted(set(numbers.values())))}
     for module, number in numbers.items():
         vars(module)["layer_idx"] = places[number]
