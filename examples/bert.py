@@ -17,7 +17,7 @@ def task() -> autoprune.Task:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=256, max_position_embeddings=48, num_labels=len(MODULES),
-        hidden_size=96, num_hidden_layers=2, num_attention_heads=6, intermediate_size=192,
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
         hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     model = BertForSequenceClassification(config)

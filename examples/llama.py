@@ -20,8 +20,9 @@ import autoprune
 def task() -> autoprune.Task:
     ids, _ = windows(length=64, stride=64)
     ids = ids[torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))]
-    parts = {"train": ids[:6000], "calibration": ids[6000:6256], "search": ids[6256:6768]}
-    parts |= {"validation": ids[6768:7280], "test": ids[7280:7792]}
+    sizes = {"calibration": 256, "search": 512, "validation": 512, "test": 512}
+    parts = dict(zip(sizes, ids.split([*sizes.values(), len(ids) - sum(sizes.values())])[:-1], strict=True))
+    parts["train"] = ids[sum(sizes.values()) :]
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=256, hidden_size=96, num_hidden_layers=2, num_attention_heads=8, num_key_value_heads=2,

@@ -28,5 +28,5 @@ def task() -> autoprune.Task:
     ids, labels = windows(length=48, stride=48)
     torch.manual_seed(0)
     made = autoprune.Classification(Classifier(), data=(ids, labels), example_inputs=ids[:16], name="lstm")
-    train(made, epochs=6, rate=5e-3)
+    train(made, epochs=8, rate=5e-3)
     return made

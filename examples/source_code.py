@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-MODULES = ("argparse", "turtle", "difflib", "doctest", "tarfile", "typing")
+MODULES = ("turtle", "tarfile", "typing")
 
 
 def windows(length: int, stride: int) -> tuple[torch.Tensor, torch.Tensor]:

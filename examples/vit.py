@@ -24,5 +24,5 @@ def task() -> autoprune.Task:
     )  # fmt: skip
     model = ViTForImageClassification(config)
     made = autoprune.Classification(model, data=(images, labels), example_inputs=images[:16], name="vit")
-    train(made, epochs=12, rate=1e-3)
+    train(made, epochs=30, rate=2e-3)
     return made

@@ -20,7 +20,7 @@ from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
-from autoprune.surgery import Traced, apply, kept_slices, trace
+from autoprune.surgery import Traced, apply, kept_slices, trace, twin
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ def prune(
     plan = keep if isinstance(keep, Plan) else _plan(keep, traced)
     slices = kept_slices(traced, rank(score, model, traced), plan)
     cut = apply(model, traced, slices)
+    before = counts(twin(model, meta=False)[0], example_inputs)  # running the user's own might fill its caches
     kept = {name: tuple(chosen.tolist()) for name, chosen in slices.items()}
-    return Pruned(cut, plan, kept, traced, counts(model, example_inputs), counts(cut, example_inputs))
+    return Pruned(cut, plan, kept, traced, before, counts(cut, example_inputs))
 
 
 def _plan(keep: Mapping[str, int | float] | float, traced: Traced) -> Plan:

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from autoprune.core.measurement import Measurement
 from autoprune.models.weights import file_size
@@ -14,13 +15,39 @@ from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
 
 
+class _Operations(TorchDispatchMode):
+    """Adds up what torch's table of operations says of each operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is None and func._can_decompose():
+            with self:
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        out = func(*args, **kwargs)
+        self.total += formula(*args, **kwargs, out_val=out) if formula else 0
+        return out
+
+
 def counts(model: nn.Module, inputs: Any) -> dict[str, Measurement]:
     """By key: `params`, `flops` of one forward pass of `inputs` (a multiply-add is two), `size` in bytes as saved."""
-    with torch.no_grad(), evaluating(model), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), evaluating(model), _Operations() as counter:
         Example.of(inputs).call(model)
     values = {
         "params": (sum(parameter.numel() for parameter in model.parameters()), "1"),
-        "flops": (counter.get_total_flops(), "1"),
+        "flops": (counter.total, "1"),
         "size": (file_size(model), "B"),
     }
     return {key: Measurement.exact(key, float(value), unit) for key, (value, unit) in values.items()}

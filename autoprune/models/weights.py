@@ -1,4 +1,4 @@
-"""A model's tensors as a safetensors file. Knows tied tensors (stored once) and buffers that torch does not save."""
+"""A model's tensors as a safetensors file. Knows tied tensors, which are stored once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from typing import Final
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from autoprune.errors import StorageError, describe
-from autoprune.surgery.find import named_tensors
 
 #: How safetensors writes data types, for the size of its header.
 _DTYPES: Final = {
@@ -27,9 +27,19 @@ _DTYPES: Final = {
 }
 
 
+def stored(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, tied ones once.
+
+    What torch would not save, and sparse and quantised tensors, come from the constructor.
+    """
+    saved = model.state_dict().keys()
+    named = (*model.named_parameters(), *((name, buffer) for name, buffer in model.named_buffers() if name in saved))
+    return {name: tensor for name, tensor in named if tensor.layout is torch.strided and not tensor.is_quantized}
+
+
 def tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and buffer by name, tied ones once."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in named_tensors(model)}
+    """What is stored of a model, on the processor."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in stored(model).items()}
 
 
 def to_bytes(model: nn.Module) -> bytes:
@@ -56,22 +66,22 @@ def load_into(model: nn.Module, content: bytes, source: str) -> None:
         StorageError: the content is no safetensors file, or its tensors are not the model's.
     """
     try:
-        stored = safetensors.torch.load(content)
+        found = safetensors.torch.load(content)
     except (SafetensorError, ValueError) as error:
         raise StorageError(
             expected=f"a whole safetensors file in {source}", received=describe(error), cure="restore the file"
         ) from error
-    target = dict(named_tensors(model))
+    target = stored(model)
     wrong = [
         name
-        for name in target.keys() | stored.keys()
-        if name not in target or name not in stored or stored[name].shape != target[name].shape
+        for name in target.keys() | found.keys()
+        if name not in target or name not in found or found[name].shape != target[name].shape
     ]
     if wrong:
         raise StorageError(
             expected=f"the model's tensors in {source}",
             received=f"{len(wrong)} that differ, such as '{min(wrong)}'",
-            cure="load it with the task that it was made from",
+            cure="load it with the model that it was made from",
         )
     for name, tensor in target.items():
-        tensor.data.copy_(stored[name])
+        tensor.data.copy_(found[name])

@@ -1,7 +1,8 @@
 """Cutting tensors: trace a model by running it, apply a plan on a copy, verify. The only room that cuts."""
 
 from autoprune.surgery.apply import apply, kept_slices
+from autoprune.surgery.find import twin
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.verify import trace
 
-__all__ = ["Traced", "apply", "kept_slices", "trace"]
+__all__ = ["Traced", "apply", "kept_slices", "trace", "twin"]

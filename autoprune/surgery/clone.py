@@ -81,7 +81,10 @@ class _Copier:
         elif kind in (tuple, set, frozenset):
             new = kind(map(self.copied, value))
         else:
-            new = copy.deepcopy(value, self._memo)
+            try:
+                new = copy.deepcopy(value, self._memo)
+            except TypeError:
+                new = value  # a lock, a file, a generator: it cannot be copied, so both models use the one
         self._memo[id(value)] = new
         self._keep.append(value)
         return new

@@ -32,10 +32,13 @@ from autoprune.surgery.tracer import INPUT, OUTPUT, UNUSED, Tracer, tensors_of
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters, buffers and tensors in plain attributes; tied ones once, under their first name."""
-    yield from model.named_parameters()
-    yield from model.named_buffers()
-    yield from tensors_in(model)
+    """Parameters, buffers and tensors in plain attributes; tied ones once, under their first name.
+
+    Sparse and quantised tensors are left out: they are never cut.
+    """
+    for name, tensor in (*model.named_parameters(), *model.named_buffers(), *tensors_in(model)):
+        if tensor.layout is torch.strided and not tensor.is_quantized:
+            yield name, tensor
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from autoprune.surgery.rules.contraction import KERNEL, SPATIAL
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import Tracer
 
+#: A table that a run left behind looks like this; a fresh model without it would have other groups.
+MADE = "made by a tensor that is no parameter"
 HIDDEN = ("weight_hh", "bias_hh")
 
 
@@ -26,8 +28,11 @@ def collect(
     """Every atom that a parameter contains is a group, frozen ones with their reason; kernel windows and
     positions in an image are not shown, nor what touches buffers alone. parameters: by name, as the model has them."""
     for atom, touched in _members(tracer).items():
-        if not any(member.tensor in parameters for member in touched):
+        among = [member for member in touched if member.tensor in parameters]
+        if not among:
             freeze(atom, "only buffers, no parameters")
+        elif len(among) == 1 and len(touched) > 1:
+            freeze(atom, MADE)
     solution = solve(equations, tracer.multiples)
     members = {
         atom: touched

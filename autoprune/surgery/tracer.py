@@ -44,11 +44,11 @@ Rule = Callable[[Call], None]
 class Tracer(TorchDispatchMode):
     """The labels of all tensors of one run.
 
-    tensors: the model's parameters, buffers and other tensors by name; rules: operator name -> rule; pointwise: the
-    rule for operators that carry the pointwise tag; equal: pairs of labels whose sizes must stay equal;
-    multiples: labels whose size an operator needs as a multiple of a number;
-    roles: labels of a dimension that an operator gave a meaning; spoken: whether the operator runs on behalf of a call
-    whose sizes are watched; last_groups: the label of the number of groups of the operator that ran last.
+    tensors: the model's parameters, buffers and other tensors by name; rules: operator
+    name -> rule; pointwise: the rule for operators that carry the pointwise tag; equal: pairs of labels whose sizes
+    must stay equal; multiples: labels whose size an operator needs as a multiple of a number; roles: labels of a
+    dimension that an operator gave a meaning; spoken: whether the operator runs on behalf of a call whose sizes are
+    watched; last_groups: the label of the number of groups of the operator that ran last.
     """
 
     tensors: dict[str, Tensor]

@@ -21,7 +21,6 @@ from autoprune.errors import SurgeryError, describe
 from autoprune.surgery.apply import apply
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import does_not_run, find, twin
-from autoprune.surgery.modes import evaluating
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import tensors_of
 
@@ -88,11 +87,10 @@ class _Outputs:
 
     def __init__(self, model: nn.Module, example: Example) -> None:
         self._model, self._example = model, example
-        with evaluating(model):
-            try:
-                self._expected = self._run(model)
-            except Exception as error:
-                raise does_not_run(model, example, error) from error
+        try:
+            self._expected = self._run(twin(model, meta=False)[0].eval())
+        except Exception as error:
+            raise does_not_run(model, example, error) from error
         if not self._expected:
             raise SurgeryError(
                 expected=f"{type(model).__name__} to return floating-point tensors",
@@ -105,7 +103,9 @@ class _Outputs:
     def _run(self, model: nn.Module) -> list[Tensor]:
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(0)
-            return [leaf.double() for leaf in tensors_of(self._example.call(model)) if leaf.is_floating_point()]
+            leaves = tensors_of(self._example.call(model))
+        wide = {True: torch.complex128, False: torch.float64}
+        return [leaf.to(wide[leaf.is_complex()]) for leaf in leaves if leaf.is_floating_point() or leaf.is_complex()]
 
     def _runs_in_train_mode(self, model: nn.Module) -> bool:
         try:

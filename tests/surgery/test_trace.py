@@ -8,6 +8,7 @@ from torch import nn
 from autoprune.errors import SurgeryError
 from autoprune.surgery import apply, trace
 from autoprune.surgery.equations import LITERAL
+from autoprune.surgery.groups import MADE
 from autoprune.surgery.layout import slice_of_position
 from tests.surgery.nets import NETS, made
 
@@ -209,4 +210,4 @@ def test_buffers_alone_are_no_group_to_cut():
 
     reasons = {group.size: group.frozen_reason for group in trace(Net(), (torch.zeros(1, 4),))}
     assert 8 not in reasons
-    assert reasons[6] == ""
+    assert reasons[6] == MADE

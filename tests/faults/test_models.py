@@ -1,0 +1,248 @@
+"""Models that peers crash on: each is cut, or named with the reason, and always runs."""
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+import autoprune
+from autoprune.surgery import apply
+
+
+def halved(model, inputs):
+    """The model cut by half, after it was seen to run."""
+    pruned = autoprune.prune(model, inputs, 0.5)
+    args = inputs if isinstance(inputs, tuple) else (inputs,)
+    pruned.model(*args)
+    return pruned
+
+
+def reasons(model, inputs):
+    return {group.name: group.frozen_reason for group in autoprune.trace(model, inputs)}
+
+
+class Deciding(nn.Module):
+    """Control flow that depends on the data."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.one, self.other, self.head = (
+            nn.Linear(4, 16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 3),
+        )
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = self.one(x) if x.sum().item() > -1e9 else self.other(x)
+        return self.head(torch.relu(x))
+
+
+def test_data_dependent_control_flow_is_traced_as_it_ran_and_the_rest_is_named():
+    x = torch.randn(2, 4)
+    found = reasons(Deciding(), x)
+    assert found["one"] == ""
+    assert found["stem"] == ""
+    assert "not used in the traced run" in {why for name, why in found.items() if name.startswith("other")}
+    halved(Deciding(), x)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix, self.out = nn.Embedding(20, 16), nn.Linear(16, 16), nn.Linear(16, 20, bias=False)
+        self.out.weight = self.embed.weight
+
+    def forward(self, ids):
+        return self.out(torch.relu(self.mix(self.embed(ids))))
+
+
+def test_tied_weights_are_cut_once_saved_once_and_stay_tied(tmp_path):
+    ids = torch.randint(0, 20, (2, 5))
+    pruned = halved(Tied(), ids)
+    assert pruned.model.out.weight is pruned.model.embed.weight
+    assert pruned.model.embed.embedding_dim == 8
+    pruned.save(tmp_path)
+    again = autoprune.load(tmp_path, model=Tied(), example_inputs=ids)
+    assert again.out.weight is again.embed.weight
+    assert torch.equal(again(ids), pruned.model(ids))
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.again, self.head = nn.Linear(4, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.again(torch.relu(self.again(torch.relu(self.stem(x))))))
+
+
+def test_a_module_called_twice_is_one_group():
+    traced = autoprune.trace(Twice(), torch.randn(2, 4))
+    assert len(traced.open) == 1
+    halved(Twice(), torch.randn(2, 4))
+
+
+class Bare(nn.Module):
+    """A parameter outside of any module, one that is never used, one that is not trained, and a plain tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(16, 4))
+        self.spare = nn.Parameter(torch.randn(7))
+        self.fixed = nn.Parameter(torch.ones(16), requires_grad=False)
+        self.table = torch.arange(16.0)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(torch.relu(x @ self.weight.t() * self.fixed + self.table))
+
+
+def test_bare_parameters_and_plain_tensors_are_cut_and_unused_ones_named():
+    x = torch.randn(2, 4)
+    pruned = halved(Bare(), x)
+    assert pruned.model.weight.shape == (8, 4)
+    assert pruned.model.table.shape == pruned.model.fixed.shape == (8,)
+    assert not pruned.model.fixed.requires_grad
+    assert reasons(Bare(), x)["spare[0]"] == "not used in the traced run"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.complex64])
+def test_other_number_types_are_cut(dtype):
+    model = nn.Sequential(nn.Linear(4, 16), nn.Linear(16, 3)).to(dtype)
+    pruned = halved(model, torch.randn(2, 4).to(dtype))
+    assert pruned.model[0].weight.dtype == dtype
+
+
+def test_quantised_layers_stay_whole_and_the_rest_is_cut():
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)).eval()
+    model[4] = torch.ao.nn.quantized.dynamic.Linear(12, 3)
+    found = reasons(model, torch.randn(2, 4))
+    assert found["0"] == ""
+    assert found["2"]
+    halved(model, torch.randn(2, 4))
+
+
+def test_sparse_weights_are_left_as_they_are():
+    class Sparse(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = torch.eye(16).to_sparse()
+            self.stem, self.between, self.head = nn.Linear(4, 16), nn.Linear(16, 12), nn.Linear(12, 3)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.between(torch.sparse.mm(self.mix, self.stem(x).t()).t())))
+
+    pruned = halved(Sparse(), torch.randn(2, 4))
+    assert pruned.model.between.out_features == 6
+
+
+def test_scripted_parts_do_not_end_the_trace():
+    model = nn.Sequential(
+        nn.Linear(4, 16), torch.jit.script(nn.Sequential(nn.ReLU(), nn.Linear(16, 8))), nn.Linear(8, 3)
+    )
+    halved(model, torch.randn(2, 4))
+
+
+def test_what_cannot_be_copied_is_shared():
+    class Held(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.head = nn.Linear(4, 16), nn.Linear(16, 3)
+            self.lock = threading.Lock()
+
+        def forward(self, x):
+            return self.head(torch.relu(self.stem(x)))
+
+    model = Held()
+    assert halved(model, torch.randn(2, 4)).model.lock is model.lock
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_buffers_modes_and_random_numbers_are_given_back(mode):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(), nn.Conv2d(8, 4, 1)).train(mode)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    autoprune.trace(model, torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(torch.rand(3), expected)
+    assert all(module.training is mode for module in model.modules())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+class Auxiliary(nn.Module):
+    """A head that exists in train mode alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.aux, self.head = (
+            nn.Linear(4, 16),
+            nn.Sequential(nn.Linear(16, 12), nn.Linear(12, 3)),
+            nn.Linear(16, 3),
+        )
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        return (self.head(x), self.aux(x)) if self.training else self.head(x)
+
+
+def test_train_mode_branches_are_cut_too():
+    pruned = halved(Auxiliary(), torch.randn(2, 4))
+    main, aux = pruned.model.train()(torch.randn(2, 4))
+    assert main.shape == aux.shape == (2, 3)
+    assert pruned.model.aux[0].out_features == 6
+
+
+def test_names_with_dots_and_numbers_do_not_collide():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module("stem#1", nn.Linear(4, 12))
+            self.stem = nn.Conv1d(12, 12, 1, groups=3)
+            self.head = nn.Linear(12, 3)
+
+        def forward(self, x):
+            return self.head(self.stem(getattr(self, "stem#1")(x)[..., None])[..., 0])
+
+    traced = autoprune.trace(Odd(), torch.randn(2, 4))
+    assert len({group.name for group in traced}) == len(traced.groups)
+    cut = apply(Odd(), traced, {group.name: torch.arange(1) for group in traced.open if group.kind != "layer"})
+    cut(torch.randn(2, 4))
+
+
+def test_a_model_without_tensors_to_cut_says_so():
+    class Fixed(nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    pruned = autoprune.prune(Fixed(), torch.randn(2, 4), 0.5)
+    assert pruned.plan.kept == {}
+    assert "0 of 0 groups" in pruned.summary()
+
+
+def test_an_operator_without_a_rule_freezes_what_it_touches_and_nothing_else():
+    library = torch.library.Library("autoprune_test", "DEF")
+    library.define("mystery(Tensor x) -> Tensor")
+    library.impl("mystery", lambda x: x.clone(), "CPU")
+    library.impl("mystery", torch.empty_like, "Meta")
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.before, self.inner, self.after, self.head = (
+                nn.Linear(4, 16),
+                nn.Linear(16, 12),
+                nn.Linear(12, 8),
+                nn.Linear(8, 3),
+            )
+
+        def forward(self, x):
+            x = torch.ops.autoprune_test.mystery(self.inner(torch.relu(self.before(x))))
+            return self.head(torch.relu(self.after(x)))
+
+    found = reasons(Net(), torch.randn(2, 4))
+    assert found["inner"] == "operator autoprune_test.mystery has no rule"
+    assert found["before"] == found["after"] == ""
