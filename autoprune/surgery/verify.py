@@ -97,22 +97,16 @@ class _Outputs:
                 received="none that could be found",
                 cure="return tensors, or containers or dataclasses of tensors",
             )
-        self._trains = self._runs_in_train_mode(twin(model, meta=False)[0])
+        # Whether it runs in train mode is a question of shapes, which meta tensors answer for nothing where they can.
+        self._empty = example.map(lambda tensor: tensor.to("meta"))
+        self._meta = _runs(self._empty, twin(model, meta=True)[0].eval())
+        self._trains = _runs(self._empty if self._meta else example, twin(model, meta=self._meta)[0].train())
         self.all = (self._reordered, self._cut)
 
     def _run(self, model: nn.Module) -> list[Tensor]:
-        with torch.no_grad(), torch.random.fork_rng():
-            torch.manual_seed(0)
-            leaves = tensors_of(self._example.call(model))
+        leaves = tensors_of(_call(self._example, model))
         wide = {True: torch.complex128, False: torch.float64}
         return [leaf.to(wide[leaf.is_complex()]) for leaf in leaves if leaf.is_floating_point() or leaf.is_complex()]
-
-    def _runs_in_train_mode(self, model: nn.Module) -> bool:
-        try:
-            self._run(model.train())
-        except Exception:
-            return False
-        return True
 
     def _reordered(self, traced: Traced, units: Sequence[Unit]) -> str:
         orders = {
@@ -136,8 +130,10 @@ class _Outputs:
             cut = apply(self._model, traced, slices)
             plain = self._run(cut.eval())
             other = self._run(apply(self._model, traced, orders).eval())
-            if self._trains:
-                self._run(cut.train())
+            if self._trains and self._meta:
+                _call(self._empty, apply(self._model, traced, slices, meta=True).train())
+            elif self._trains:
+                _call(self._example, cut.train())
         except Exception as error:
             return f"the model does not run with a part of its slices ({describe(error)})"
         if [leaf.shape for leaf in plain] != [leaf.shape for leaf in self._expected]:
@@ -155,11 +151,25 @@ class _Shapes:
 
     def _cut(self, traced: Traced, units: Sequence[Unit]) -> str:
         try:
-            with torch.no_grad():
-                self._example.call(apply(self._model, traced, _parts(units), meta=True).eval())
+            _call(self._example, apply(self._model, traced, _parts(units), meta=True).eval())
         except Exception as error:
             return f"the model does not run with a part of its slices ({describe(error)})"
         return ""
+
+
+def _call(example: Example, model: nn.Module) -> Any:
+    """One forward pass with the same random numbers each time; the caller's are given back."""
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        return example.call(model)
+
+
+def _runs(example: Example, model: nn.Module) -> bool:
+    try:
+        _call(example, model)
+    except Exception:
+        return False
+    return True
 
 
 def _groups(units: Iterable[Unit]) -> list[Group]:

@@ -81,3 +81,52 @@ def test_plans_are_equal_hash_alike_and_survive_json():
     assert plan == Plan.of({"a": 1, "b": 2})
     assert hash(plan) == hash(Plan.of({"a": 1, "b": 2}))
     assert Plan.from_json(plan.kept) == plan
+
+
+def test_groups_of_a_tie_are_one_variable_and_keep_their_proportion():
+    groups = [
+        Group("width", "channel", 48, (), step=3, floor=3, tie="width"),
+        Group("head", "head_dim", 16, (), step=1, floor=1, tie="width"),
+        Group("free", "channel", 32, ()),
+    ]
+    family = Family("test", (), ("channel", "head_dim"), (), {"channel": 8, "head_dim": 4}, 1, (1.0, 0.75, 0.5, 0.25))
+    space = SearchSpace.build(groups, family)
+    tied = next(variable for variable in space.variables if variable.name == "width")
+    assert tied.levels == ((24, 8), (48, 16))
+    for level in range(len(tied.levels)):
+        check_plan(space.plan({"width": level, "free": 0}), groups)
+    with pytest.raises(UsageError, match="in proportion"):
+        check_plan(Plan.of({"width": 24}), groups)
+
+
+def test_a_tie_to_a_group_that_stays_closes_the_others():
+    groups = [Group("width", "channel", 32, (), tie="width"), Group("hidden", "neuron", 32, (), tie="width")]
+    with pytest.raises(SurgeryError, match="nothing to prune"):
+        SearchSpace.build(groups, FAMILY)
+
+
+def test_a_family_ties_groups_by_what_their_names_have_in_common():
+    groups = [Group(f"layers.{k}.mlp", "neuron", size, ()) for k, size in ((1, 64), (2, 32), (11, 64))]
+    family = Family("test", (), ("neuron",), (), 8, 8, (1.0, 0.5), tied=(r"^(\w+ .*?\.)(\d*)\d(\..*)$",))
+    space = SearchSpace.build(groups, family)
+    assert [[group.name for group in v.groups] for v in space.variables] == [
+        ["layers.1.mlp", "layers.2.mlp"],
+        ["layers.11.mlp"],
+    ]
+    assert space.variables[0].levels == ((32, 16), (64, 32))
+    assert space.uniform(0.5).kept == {"layers.1.mlp": 32, "layers.2.mlp": 16, "layers.11.mlp": 32}
+
+
+def test_layers_are_whole_or_gone_and_uniform_plans_keep_them():
+    groups = [Group("block", "layer", 1, (), floor=0), Group("width", "channel", 16, ())]
+    family = Family("test", (), ("layer", "channel"), (), 4, 4, (1.0, 0.5))
+    space = SearchSpace.build(groups, family)
+    assert space.variables[0].levels == ((0,), (1,))
+    assert space.uniform(0.5).kept == {"block": 1, "width": 8}
+    assert space.smallest().kept == {"block": 0, "width": 8}
+    check_plan(space.smallest(), groups)
+
+
+def test_a_count_between_steps_is_refused_with_the_nearest():
+    with pytest.raises(UsageError, match="multiple of 4 slices of 'g'; received 10; keep 8"):
+        check_plan(Plan.of({"g": 10}), [Group("g", "channel", 16, (), step=4, floor=4)])

@@ -1,6 +1,7 @@
 import pytest
 
 from autoprune import families
+from autoprune.core.group import Group
 from autoprune.errors import UsageError
 
 GOOD = "match: []\nkinds: [channel]\nfrozen: []\nstep: 8\nfloor: 8\nladder: [1.0, 0.5]\ntied: []\npriority: 1\n"
@@ -36,3 +37,30 @@ def test_files_that_are_no_family_are_refused_and_not_executed(tmp_path, text):
         families.choose(str(tmp_path / "f.yaml"), [])
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("classes", "family"),
+    [
+        (["Conv2d", "BatchNorm2d", "Linear"], "cnn"), (["MobileNetV2Model", "Conv2d"], "mobile"),
+        (["VisionTransformer", "PatchEmbed", "Conv2d"], "vision_transformer"), (["ViTForImageClassification", "Conv2d"], "vision_transformer"),
+        (["BertForSequenceClassification", "BertLayer"], "encoder"), (["LlamaForCausalLM", "LlamaDecoderLayer"], "decoder"),
+        (["GPT2LMHeadModel", "GPT2Block"], "decoder"), (["LSTM", "Embedding", "Linear"], "recurrent"),
+        (["TransformerEncoderLayer", "Linear"], "encoder"), (["Linear", "ReLU"], "default"),
+    ],
+)  # fmt: skip
+def test_models_find_their_family(classes, family):
+    assert families.choose(None, classes).name == family
+
+
+def test_what_a_file_leaves_out_is_usual(tmp_path):
+    (tmp_path / "own.yaml").write_text("kinds: [neuron]\nladder: [1.0, 0.5]\n")
+    own = families.choose(str(tmp_path / "own.yaml"), [])
+    assert (own.step, own.floor, own.tied, own.frozen) == (1, 1, (), ())
+
+
+def test_steps_may_differ_by_kind(tmp_path):
+    (tmp_path / "own.yaml").write_text("kinds: [neuron, head]\nladder: [1.0, 0.5]\nstep: {neuron: 16}\n")
+    own = families.choose(str(tmp_path / "own.yaml"), [])
+    assert own.step_of(Group("a", "neuron", 64, ())) == 16
+    assert own.step_of(Group("b", "head", 12, ())) == 1

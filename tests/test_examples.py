@@ -1,0 +1,51 @@
+"""The worked examples: untrained where that is enough, and searched for real in the slow ones."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import autoprune
+from autoprune.core.reporter import Silent
+from autoprune.tasks.locate import locate
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+NAMES = ("vit", "bert", "llama", "lstm")
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Models as they are initialised: cutting does not ask what they learnt."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import source_code
+
+    monkeypatch.setattr(source_code, "train", lambda *arguments, **options: None)
+    yield
+    for name in (*NAMES, "source_code"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_is_cut_scored_and_smaller(name, untrained):
+    if name != "lstm":
+        pytest.importorskip("transformers")
+    task = locate(f"{EXAMPLES / name}.py:task", Silent())
+    pruned = autoprune.prune(task.model, task.example_inputs, 0.5)
+    assert task.score(pruned.model, "calibration")
+    assert pruned.after["params"].value < 0.6 * pruned.before["params"].value
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["vit", "bert"])
+def test_an_example_is_searched_and_ends_with_a_feasible_front(name, tmp_path):
+    pytest.importorskip("transformers")
+    command = [sys.executable, "-m", "autoprune", "search", f"{EXAMPLES / name}.py:task", "--budget", "latency=60%"]
+    done = subprocess.run(
+        [*command, "--run", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    front = json.loads((tmp_path / "run" / "front.json").read_text())
+    assert next(point for point in front["front"] if point["trial"] == front["best"])["feasible"]
