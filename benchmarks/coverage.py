@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,17 +215,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="twelve models")
     parser.add_argument("--only", nargs="*", help="names such as timm/resnet18 or transformers/bert")
+    parser.add_argument("--workers", type=int, default=1, help="models at a time")
     parser.add_argument("--no-peer", action="store_true", help="leave Torch-Pruning out")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     zoo.prepare()
     names = options.only or (zoo.QUICK if options.quick else zoo.names())
-    rows = []
-    for name in names:
-        row = isolated(examine, name, LIMIT_S, lambda reason, name=name: Row(name, error=reason))
+
+    def both(name: str) -> Row:
+        row = isolated(examine, name, LIMIT_S, lambda reason: Row(name, error=reason))
         row.peer = "" if options.no_peer else isolated(peer, name, PEER_LIMIT_S, lambda reason: f"fails ({reason})")
-        rows.append(row)
-        print(table([row]).splitlines()[-1], flush=True)
+        return row
+
+    rows = []
+    with ThreadPoolExecutor(options.workers) as pool:
+        for row in pool.map(both, names):
+            rows.append(row)
+            print(table([row]).splitlines()[-1], flush=True)
     print(f"\n{summary(rows)}")
     if not options.quick and not options.only:
         text = (
