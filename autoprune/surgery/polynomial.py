@@ -6,10 +6,10 @@ they are the same object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Variable(Protocol):
@@ -19,22 +19,38 @@ class Variable(Protocol):
     def size(self) -> int: ...
 
 
-Monomial = tuple[Variable, ...]
+class Monomial(tuple[Variable, ...]):
+    """A product of variables. Equal in any order, but kept in the order in which it arose, which is the same in every
+    process: addresses, by which one could sort, are not."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, tuple) and sorted(map(id, self)) == sorted(map(id, other))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(map(id, self))))
+
+
+ONE: Final = Monomial(())
 
 
 @dataclass(frozen=True, eq=False)
 class Poly:
-    """A sum of monomials (each sorted by identity) with non-zero coefficients."""
+    """A sum of monomials with non-zero coefficients."""
 
     terms: Mapping[Monomial, Fraction]
 
     @classmethod
     def number(cls, value: int | Fraction) -> Poly:
-        return cls({(): Fraction(value)} if value else {})
+        return cls({ONE: Fraction(value)} if value else {})
 
     @classmethod
     def of(cls, variable: Variable) -> Poly:
-        return cls({(variable,): Fraction(1)})
+        return cls({Monomial((variable,)): Fraction(1)})
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -44,7 +60,7 @@ class Poly:
     @property
     def constant(self) -> Fraction:
         """The coefficient of the empty monomial."""
-        return self.terms.get((), Fraction(0))
+        return self.terms.get(ONE, Fraction(0))
 
     def __add__(self, other: Poly) -> Poly:
         terms = dict(self.terms)
@@ -60,7 +76,7 @@ class Poly:
     def __mul__(self, other: Poly) -> Poly:
         result = Poly({})
         for left, factor in self.terms.items():
-            result += Poly({_sorted((*left, *right)): factor * by for right, by in other.terms.items()})
+            result += Poly({Monomial((*left, *right)): factor * by for right, by in other.terms.items()})
         return result
 
     def times(self, factor: Fraction) -> Poly:
@@ -78,7 +94,7 @@ class Poly:
                 if variable not in rest:
                     return None
                 rest.remove(variable)
-            terms[tuple(rest)] = factor / by
+            terms[Monomial(rest)] = factor / by
         return Poly(terms)
 
     def reduced(self) -> Poly:
@@ -86,7 +102,7 @@ class Poly:
         common = list(next(iter(self.terms), ()))
         for monomial in self.terms:
             common = [each for each in set(common) for _ in range(min(common.count(each), monomial.count(each)))]
-        return self.over(Poly({tuple(common): Fraction(1)})) or self
+        return self.over(Poly({Monomial(common): Fraction(1)})) or self
 
     def substitute(self, known: Mapping[Variable, Poly]) -> Poly:
         """Every known variable replaced, once."""
@@ -107,7 +123,7 @@ class Poly:
             if monomial.count(variable) > 1:
                 return None
             if variable in monomial:
-                inside[tuple(each for each in monomial if each is not variable)] = factor
+                inside[Monomial(each for each in monomial if each is not variable)] = factor
             else:
                 rest[monomial] = factor
         return Poly(inside), Poly(rest)
@@ -120,7 +136,3 @@ class Poly:
                 factor *= size(variable)  # noqa: PLW2901 - the product so far
             total += factor
         return total
-
-
-def _sorted(variables: Iterable[Variable]) -> Monomial:
-    return tuple(sorted(variables, key=id))

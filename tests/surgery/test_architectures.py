@@ -71,6 +71,15 @@ def test_any_plan_of_the_space_is_exactly_what_is_cut(case, seed):
     outputs(cut.train(), example)
 
 
+def test_another_process_would_find_the_same_groups(case):
+    """Also where the model has run in between: plans and stored slices go by these names."""
+    name, model, example, traced = case
+    outputs(model, example)
+    again = trace(zoo.make(name)[0], example)
+    assert [group.name for group in again] == [group.name for group in traced]
+    assert again.layouts == traced.layouts
+
+
 def test_most_of_the_model_can_be_cut(case):
     name, model, _, traced = case
     expected = {"transformers/t5": 0.9}  # the encoder's last state is an output
