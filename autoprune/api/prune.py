@@ -81,7 +81,7 @@ def prune(
     cut = apply(model, traced, slices)
     before = counts(twin(model, meta=False)[0], example_inputs)  # running the user's own might fill its caches
     kept = {name: tuple(chosen.tolist()) for name, chosen in slices.items()}
-    return Pruned(cut, plan, kept, traced, before, counts(cut, example_inputs))
+    return Pruned(cut, plan, kept, traced, before, counts(twin(cut, meta=False)[0], example_inputs))
 
 
 def _plan(keep: Mapping[str, int | float] | float, traced: Traced) -> Plan:

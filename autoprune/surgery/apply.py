@@ -51,17 +51,22 @@ def apply(model: nn.Module, traced: Traced, slices: Mapping[str, Tensor], *, met
     layouts = {id(tensor): traced.layouts[name] for name, tensor in named_tensors(model) if name in traced.layouts}
     counts = {name: len(chosen) for name, chosen in slices.items()}
 
+    smaller: set[int] = set()
+
     def cut(tensor: Tensor) -> Tensor:
         layout = layouts.get(id(tensor), ())
-        data = _empty(tensor, layout, counts) if meta else _sliced(tensor.detach(), layout, slices)
-        return _like(tensor, data)
+        data = _like(tensor, _empty(tensor, layout, counts) if meta else _sliced(tensor.detach(), layout, slices))
+        if data.shape != tensor.shape:
+            smaller.add(id(data))
+        return data
 
     new = clone(model, cut)
     values = {attribute: formula.value(counts) for attribute, formula in traced.formulas.items()}
     set_all(new, {attribute: value for attribute, value in values.items() if value != attribute.size})
     drop_layers(new, [drop for name, drop in traced.layers.items() if counts.get(name) == 0])
     for module in new.modules():
-        mend(module)
+        if any(id(tensor) in smaller for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
+            mend(module)
     return new
 
 
@@ -81,7 +86,10 @@ def _empty(tensor: Tensor, layouts: tuple[Layout, ...], counts: Mapping[str, int
 
 
 def _like(tensor: Tensor, data: Tensor) -> Tensor:
-    """The data as what the tensor was: a parameter or a tensor, of the same class and gradient."""
+    """The data as what the tensor was: a parameter or a tensor, with its attributes and whether it has a gradient."""
     if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(data, tensor.requires_grad)
-    return data.requires_grad_(tensor.requires_grad) if tensor.is_leaf and tensor.requires_grad else data
+        data = nn.Parameter(data, tensor.requires_grad)
+    elif tensor.is_leaf and tensor.requires_grad:
+        data.requires_grad_(True)
+    vars(data).update(vars(tensor))
+    return data

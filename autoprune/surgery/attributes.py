@@ -48,12 +48,20 @@ def _tagged(value: Any, module: str, path: tuple[str | int, ...], tag: Tag) -> A
         }
         return changed if any(changed[key] is not each for key, each in value.items()) else value
     if _plain(value):
-        new: Any = copy.copy(value)
-        state: dict[str, Any] = new.__dict__
-        for key, each in list(state.items()):
-            state[key] = _tagged(each, module, (*path, key), tag)
-        return new
+        state = {key: _tagged(each, module, (*path, key), tag) for key, each in list(vars(value).items())}
+        return _changed(value, state) if any(state[key] is not each for key, each in vars(value).items()) else value
     return value
+
+
+def _changed(value: Any, state: dict[Any, Any]) -> Any:
+    """A copy of an object with other attributes; the object itself where it is the only one of its kind."""
+    try:
+        new = copy.copy(value)
+    except Exception:
+        return value
+    if new is not value:
+        new.__dict__.update(state)
+    return new
 
 
 def _plain(value: Any) -> bool:
@@ -81,10 +89,7 @@ def _replaced(value: Any, path: list[str | int], number: int) -> Any:
         return type(value)(items)
     if isinstance(value, dict):
         return {**value, first: _replaced(value[first], rest, number)}
-    new: Any = copy.copy(value)
-    state: dict[Any, Any] = new.__dict__
-    state[first] = _replaced(state[first], rest, number)
-    return new
+    return _changed(value, {first: _replaced(vars(value)[str(first)], rest, number)})
 
 
 def tensors_in(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

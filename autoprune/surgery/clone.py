@@ -83,8 +83,8 @@ class _Copier:
         else:
             try:
                 new = copy.deepcopy(value, self._memo)
-            except TypeError:
-                new = value  # a lock, a file, a generator: it cannot be copied, so both models use the one
+            except Exception:
+                new = value  # a lock, a file, a generator: what cannot be copied is used by both models
         self._memo[id(value)] = new
         self._keep.append(value)
         return new

@@ -43,6 +43,10 @@ class Example(NamedTuple):
     def call(self, model: nn.Module) -> Any:
         return model(*self.args, **self.kwargs)
 
+    def fresh(self) -> Example:
+        """The same arguments in new tensors: a model may change its inputs in place."""
+        return self.map(Tensor.clone)
+
     @property
     def tensors(self) -> list[Tensor]:
         return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]

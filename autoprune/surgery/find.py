@@ -1,7 +1,7 @@
 """Find the groups of a model: run a twin of it once in eval and once in train mode, and read off what was seen.
 
 Knows how a model is run for the purpose: on meta tensors where it can be, on real ones otherwise. The user's model is
-never run and never changed; its twin shares its parameters or has meta ones.
+never run and never changed; its twin has copies of its tensors, or meta ones.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,6 @@ from autoprune.surgery.example import Example
 from autoprune.surgery.groups import collect
 from autoprune.surgery.labels import freeze
 from autoprune.surgery.layers import LayerWatcher
-from autoprune.surgery.modes import evaluating
 from autoprune.surgery.rules import POINTWISE, table
 from autoprune.surgery.sizes import SizeWatcher
 from autoprune.surgery.tagged import Tagged
@@ -58,19 +57,24 @@ def find(model: nn.Module, example: Example) -> Traced:
     Raises:
         SurgeryError: the model does not run on the example inputs.
     """
+    notes: tuple[str, ...] = ()
     for way in WAYS:
         try:
-            return _seen(model, example, way)
+            traced = _seen(model, example, way)
         except Exception as error:
             failure = error
+            if way.tagged and not way.meta:
+                notes = (f"sizes could not be watched ({describe(error)})",)
+        else:
+            return replace(traced, notes=(*traced.notes, *notes))
     return _unwatched(model, example, failure)
 
 
 def _unwatched(model: nn.Module, example: Example, failure: Exception) -> Traced:
     """A model that runs, but not while it is watched: all of it stays whole, with that reason."""
     try:
-        with evaluating(model), torch.no_grad():
-            example.call(model)
+        with torch.no_grad():
+            example.fresh().call(twin(model, meta=False)[0].eval())
     except Exception as error:
         raise does_not_run(model, example, error) from error
     tracer = Tracer(dict(named_tensors(model)), table(), POINTWISE)
@@ -81,22 +85,19 @@ def _unwatched(model: nn.Module, example: Example, failure: Exception) -> Traced
 
 
 def twin(model: nn.Module, meta: bool) -> tuple[nn.Module, dict[str, Tensor]]:
-    """A model of the same state whose parameters are shared, or meta; and its tensors by name."""
+    """A model of the same state with copies of all tensors, or meta ones; and its tensors by name."""
     made: dict[int, Tensor] = {}
 
-    def replace(tensor: Tensor) -> Tensor:
-        new: Tensor
-        if meta:
-            new = tensor.detach().to("meta")
-            new = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
-        else:
-            new = tensor if isinstance(tensor, nn.Parameter) else tensor.detach().clone()
+    def copied(tensor: Tensor) -> Tensor:
+        new = tensor.detach().to("meta") if meta else tensor.detach().clone()
+        if isinstance(tensor, nn.Parameter):
+            new = nn.Parameter(new, tensor.requires_grad)
         made[id(tensor)] = new
         return new
 
     names = dict(named_tensors(model))
-    copied = clone(model, replace)
-    return copied, {name: made[id(tensor)] for name, tensor in names.items() if id(tensor) in made}
+    new = clone(model, copied)
+    return new, {name: made[id(tensor)] for name, tensor in names.items() if id(tensor) in made}
 
 
 def _seen(model: nn.Module, example: Example, way: Way) -> Traced:
@@ -108,8 +109,6 @@ def _seen(model: nn.Module, example: Example, way: Way) -> Traced:
     if way.tagged:
         tag_all(copied, lambda attribute: Tagged(attribute.size, attribute, sizes.compared))
     layers = LayerWatcher(tracer)
-    for tensor in example.tensors:
-        tracer.set(tensor, tracer.fixed(tensor.shape, INPUT))
     watch = sizes if way.tagged else nullcontext()
     with _quiet(), layers.watching(copied):
         _run(copied.eval(), example, tracer, watch)
@@ -127,6 +126,9 @@ def _seen(model: nn.Module, example: Example, way: Way) -> Traced:
 
 
 def _run(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractContextManager[Any]) -> None:
+    example = example.fresh()
+    for tensor in example.tensors:
+        tracer.set(tensor, tracer.fixed(tensor.shape, INPUT))
     with torch.no_grad(), tracer, watch:
         out = example.call(model)
     tracer.freeze(tensors_of(out), OUTPUT)

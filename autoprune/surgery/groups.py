@@ -40,6 +40,7 @@ def collect(
         if any(member.tensor in parameters for member in touched)
     }
     names = _names(members, tracer.tensors)
+    lowest = set(map(resolve, tracer.floors))
     units = {
         atom: (min(names[each] for each in tie if each in names), unit)
         for tie in solution.ties
@@ -55,7 +56,7 @@ def collect(
             size=atom.size,
             members=tuple(touched),
             step=units[atom][1] if atom in units and not atom.reason else 1,
-            floor=units[atom][1] if atom in units and not atom.reason else 1,
+            floor=max(units[atom][1] if atom in units and not atom.reason else 1, 1 + (atom in lowest)),
             share_params=cost.params({member.tensor for member in touched}),
             share_flops=cost.flops(atom),
             frozen_reason=atom.reason,

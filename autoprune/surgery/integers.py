@@ -13,31 +13,37 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 def mend(module: nn.Module) -> None:
     """Set what a module remembers of its sizes from its tensors, which are already cut."""
     if isinstance(module, nn.RNNBase):
-        sizes = {name: parameter.shape for name, parameter in module.named_parameters(recurse=False)}
-        module.input_size = sizes["weight_ih_l0"][1]
-        module.hidden_size = sizes["weight_ih_l0"][0] // {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
-        module.proj_size = sizes["weight_hr_l0"][0] if module.proj_size else 0
-        return
-    if isinstance(module, nn.RNNCellBase):
-        module.hidden_size, module.input_size = module.weight_hh.shape[1], module.weight_ih.shape[1]
-        return
-    if isinstance(module, nn.MultiheadAttention):
+        _mend_recurrent(module)
+    elif isinstance(module, nn.MultiheadAttention):
         _mend_attention(module)
-        return
-    weight = getattr(module, "weight", None)
+    elif isinstance(module, nn.RNNCellBase):
+        module.hidden_size, module.input_size = module.weight_hh.shape[1], module.weight_ih.shape[1]
+    elif isinstance(module, _NormBase):
+        module.num_features = next(t.shape[0] for t in (module.weight, module.running_mean) if t is not None)
+    else:
+        _mend_weighted(module)
+
+
+def _mend_recurrent(module: nn.RNNBase) -> None:
+    if "weight_ih_l0" not in module._parameters:
+        return  # normalised weights are made anew on each run
+    sizes = {name: parameter.shape for name, parameter in module.named_parameters(recurse=False)}
+    module.input_size = sizes["weight_ih_l0"][1]
+    module.hidden_size = sizes["weight_ih_l0"][0] // {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
+    module.proj_size = sizes["weight_hr_l0"][0] if module.proj_size else 0
+
+
+def _mend_weighted(module: nn.Module) -> None:
+    weight = getattr(module, "weight_v", getattr(module, "weight", None))
     if not isinstance(weight, Tensor):
-        if isinstance(module, _NormBase) and module.running_mean is not None:
-            module.num_features = module.running_mean.shape[0]
         return
     if isinstance(module, _ConvNd):
         first, second = weight.shape[0], weight.shape[1] * module.groups
         module.in_channels, module.out_channels = (
             (first, second) if isinstance(module, _ConvTransposeNd) else (second, first)
         )
-    elif isinstance(module, nn.Linear):
+    elif isinstance(module, nn.Linear) and weight.dim() == 2:
         module.out_features, module.in_features = weight.shape
-    elif isinstance(module, _NormBase):
-        module.num_features = weight.shape[0]
     elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
         module.normalized_shape = tuple(weight.shape)
     elif isinstance(module, nn.GroupNorm):

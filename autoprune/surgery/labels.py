@@ -54,9 +54,10 @@ ONE = Prod(())
 def resolve(label: Label) -> Label:
     """The label with all refinements put in, nested products and sums flattened, and factors of size 1 dropped."""
     if isinstance(label, Atom):
-        if label.target is not None:
-            return resolve(label.target)
-        return ONE if label.size == 1 else label
+        end = _followed(label)
+        if isinstance(end, Atom):
+            return ONE if end.size == 1 else end
+        return resolve(end)
     if isinstance(label, Prod):
         factors: list[Label] = []
         for factor in map(resolve, label.factors):
@@ -67,6 +68,18 @@ def resolve(label: Label) -> Label:
         terms.extend(term.terms if isinstance(term, Sum) else (term,))
     terms = [term for term in terms if term.size]
     return terms[0] if len(terms) == 1 else Sum(tuple(terms))
+
+
+def _followed(atom: Atom) -> Label:
+    """What the atom was refined to in the end; the way there is shortened for the next time, as streams are long."""
+    passed: list[Atom] = []
+    end: Label = atom
+    while isinstance(end, Atom) and end.target is not None:
+        passed.append(end)
+        end = end.target
+    for each in passed:
+        each.target = end
+    return end
 
 
 def atoms(label: Label) -> Iterator[Atom]:

@@ -7,7 +7,7 @@ on. A module whose output is added to a stream that was there before is a residu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -62,16 +62,31 @@ def drop_layers(model: nn.Module, drops: list[Drop]) -> None:
     """
     if not drops:
         return
-    for drop in sorted(drops, key=lambda drop: drop.module):
-        parent, _, name = drop.module.rpartition(".")
-        holder = model.get_submodule(parent)
-        if not isinstance(holder, Skip):
-            setattr(holder, name, Skip(drop, getattr(holder, name)))
+    dropped = {drop.module for drop in drops}
+    skips = {
+        id(layer): Skip(drop, layer)
+        for drop in drops
+        if not any(drop.module.startswith(f"{other}.") for other in dropped)
+        for layer in (model.get_submodule(drop.module),)
+    }
+    for module in list(model.modules()):
+        for state in (module._modules, vars(module)):
+            for key, value in list(state.items()):
+                state[key] = _instead(value, skips)
     kept = [module for module in model.modules() if not isinstance(module, Skip)]
     numbers = {module: number for module in kept if type(number := vars(module).get("layer_idx")) is int}
     places = {number: place for place, number in enumerate(sorted(set(numbers.values())))}
     for module, number in numbers.items():
         vars(module)["layer_idx"] = places[number]
+
+
+def _instead(value: Any, skips: Mapping[int, Skip]) -> Any:
+    """The value, or what stands in its place, also in a plain list or dict of modules."""
+    if type(value) in (list, tuple):
+        return type(value)(skips.get(id(each), each) for each in value)
+    if type(value) is dict:
+        return {key: skips.get(id(each), each) for key, each in value.items()}
+    return skips.get(id(value), value)
 
 
 @dataclass
@@ -80,11 +95,16 @@ class _Called:
 
     argument: int | str
     start: int
-    shape: torch.Size
+    shape: tuple[int, ...]
     flops: int
     spent: int = 0
     end: int = -1
     length: int = 0
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    """As plain numbers: looking at a shape must not pass for the model's own comparison."""
+    return tuple(map(int, tensor.shape))
 
 
 class LayerWatcher:
@@ -119,7 +139,7 @@ class LayerWatcher:
                 call = None
                 if first is not None:
                     number = self._tracer.flow.number(first[1])
-                    call = _Called(first[0], number, first[1].shape, len(self._tracer.flops))
+                    call = _Called(first[0], number, _shape(first[1]), len(self._tracer.flops))
                 self._calls.setdefault(name, []).append(call)
 
         return hook
@@ -130,7 +150,7 @@ class LayerWatcher:
             if call is None:
                 return
             main, others = (out[0], out[1:]) if type(out) is tuple and out else (out, ())
-            if isinstance(main, Tensor) and main.shape == call.shape and all(each is None for each in others):
+            if isinstance(main, Tensor) and _shape(main) == call.shape and all(each is None for each in others):
                 call.end = self._tracer.flow.number(main)
                 call.length = len(out) if type(out) is tuple else 0
                 call.spent = sum(spent for spent, _ in self._tracer.flops[call.flops :])

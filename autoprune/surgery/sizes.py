@@ -19,10 +19,13 @@ from torch.utils._pytree import tree_leaves
 from autoprune.surgery.equations import Equation
 from autoprune.surgery.labels import Label, Prod
 from autoprune.surgery.slots import AFTER, BEFORE, Said
-from autoprune.surgery.tagged import Expression, Tagged
+from autoprune.surgery.tagged import Attribute, Expression, Operation, Tagged
 from autoprune.surgery.tracer import Tracer
 
 UNREAD = "given a size in a way that is not understood"
+
+
+Reader = Callable[[Said], None]
 
 
 class SizeWatcher(TorchFunctionMode):
@@ -32,11 +35,19 @@ class SizeWatcher(TorchFunctionMode):
         super().__init__()
         self.tracer = tracer
         self.equations: list[Equation] = []
+        self._inside = False
         self._open: dict[FunctionType, FunctionType | None] = {}
 
     def compared(self, left: Expression, right: Expression) -> None:
-        """Two numbers were found equal: a hint for what no size defines."""
-        self.equations.append(Equation(left, right, weak=True))
+        """Two numbers were found equal: sizes must stay so, as the code may go another way where they are not.
+
+        Where an attribute is among them, it is a hint only, for what no size defines. What torch compares inside a call
+        is its own affair.
+        """
+        if self._inside:
+            return
+        kept = (isinstance(each, Attribute | Operation) for each in (left, right))
+        self.equations.append(Equation(left, right, weak=any(kept)))
 
     def tagged(self, label: Label) -> Tagged:
         return Tagged(label.size, label, self.compared)
@@ -55,19 +66,26 @@ class SizeWatcher(TorchFunctionMode):
                 return func(*args, **kwargs)
             with self:
                 return opened(*args, **kwargs)
-        said = Said(self.tracer, self.equations, args, kwargs)
+        self._inside = True
+        try:
+            out = self._watched(func, before, after, Said(self.tracer, self.equations, args, kwargs))
+        finally:
+            self._inside = False
+        return self._answer(name, args, kwargs, out)
+
+    def _watched(self, func: Any, before: Reader | None, after: Reader | None, said: Said) -> Any:
         if before is not None:
             self._read(before, said)
         self.tracer.spoken = bool(before or after)
         try:
-            out = func(*args, **kwargs)
+            out = func(*said.args, **said.kwargs)
         finally:
             self.tracer.spoken = False
         if after is not None:
             self._read(after, said._replace(out=out))
-        return self._answer(name, args, kwargs, out)
+        return out
 
-    def _read(self, reader: Callable[[Said], None], said: Said) -> None:
+    def _read(self, reader: Reader, said: Said) -> None:
         try:
             reader(said)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):

@@ -41,7 +41,7 @@ Expression = int | Attribute | Label | Operation
 
 
 class Tagged(int):
-    """An int with its expression; `seen` is called with two of them that a comparison found equal."""
+    """An int with its expression; `seen` is called with what a comparison found equal."""
 
     expression: Expression
     seen: Callable[[Expression, Expression], None]
@@ -60,8 +60,8 @@ class Tagged(int):
 
     def __eq__(self, other: object) -> bool:
         same = int.__eq__(self, other)
-        if same is True and isinstance(other, Tagged) and self > 1:
-            self.seen(self.expression, other.expression)
+        if same is True and self > 1:
+            self.seen(self.expression, expression_of(other))  # type: ignore[arg-type]
         return same
 
     def __ne__(self, other: object) -> bool:

@@ -44,11 +44,11 @@ Rule = Callable[[Call], None]
 class Tracer(TorchDispatchMode):
     """The labels of all tensors of one run.
 
-    tensors: the model's parameters, buffers and other tensors by name; rules: operator
-    name -> rule; pointwise: the rule for operators that carry the pointwise tag; equal: pairs of labels whose sizes
-    must stay equal; multiples: labels whose size an operator needs as a multiple of a number; roles: labels of a
-    dimension that an operator gave a meaning; spoken: whether the operator runs on behalf of a call whose sizes are
-    watched; last_groups: the label of the number of groups of the operator that ran last.
+    tensors: the model's parameters, buffers and other tensors by name; rules: operator name -> rule; pointwise: the
+    rule for operators that carry the pointwise tag; equal: pairs of labels whose sizes must stay equal; multiples:
+    labels whose size an operator needs as a multiple of a number; floors: labels whose size must not become 1; roles:
+    labels of a dimension that an operator gave a meaning; spoken: whether the operator runs on behalf of a call whose
+    sizes are watched; last_groups: the label of the number of groups of the operator that ran last.
     """
 
     tensors: dict[str, Tensor]
@@ -57,6 +57,7 @@ class Tracer(TorchDispatchMode):
     flops: list[tuple[int, tuple[Label, ...]]] = field(default_factory=list)
     equal: list[tuple[Label, Label]] = field(default_factory=list)
     multiples: list[tuple[Label, int]] = field(default_factory=list)
+    floors: list[Label] = field(default_factory=list)
     roles: list[tuple[Label, Kind]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     spoken: bool = False
@@ -72,11 +73,7 @@ class Tracer(TorchDispatchMode):
         self.seeds: dict[str, tuple[Label, ...]] = {
             name: tuple(Atom(size) for size in tensor.shape) for name, tensor in self.tensors.items()
         }
-        self.bind(self.tensors)
-
-    def bind(self, tensors: Mapping[str, Tensor]) -> None:
-        """Let these tensors be the named ones in the run that follows; they have the shapes of the first."""
-        for name, tensor in tensors.items():
+        for name, tensor in self.tensors.items():
             self.labels[tensor] = self.seeds[name]
             self.names[tensor] = name
 
@@ -150,6 +147,9 @@ class Tracer(TorchDispatchMode):
             # A shape or an argument that the rule did not foresee: what it touches stays whole, the trace goes on.
             self._give_up(inputs, outputs, f"operator {name} was called in a way that has no rule")
             return
+        for tensor in inputs:
+            if tensor in self.debts:
+                freeze(*self.debts.pop(tensor))
         if not all(self._fits(tensor) for tensor in outputs):
             self._give_up(inputs, outputs, f"operator {name} was not understood for these shapes")
 

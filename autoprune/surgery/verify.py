@@ -1,4 +1,4 @@
-"""Trust in groups. Knows two proofs, run once for each model: reorder the slices of everything, and cut and reorder.
+"""Trust in groups. Knows three proofs, run once for each model: reorder the slices of everything, cut and reorder, drop.
 
 Reordering the slices of a group alike in all its members must not change the output; nor may it change the output of a
 model of which parts were cut, so that what runs with less also does the same with less: a number that is written into
@@ -26,6 +26,8 @@ from autoprune.surgery.tracer import tensors_of
 
 #: Largest relative change that reordering sums in float32 is allowed to cause.
 TOLERANCE = 1e-3
+#: The same for coarser types, in units of their rounding.
+_ROUNDINGS = 16
 Slices = Mapping[str, Tensor]
 Unit = tuple[Group, ...]
 
@@ -93,20 +95,21 @@ class _Outputs:
             raise does_not_run(model, example, error) from error
         if not self._expected:
             raise SurgeryError(
-                expected=f"{type(model).__name__} to return floating-point tensors",
+                expected=f"{type(model).__name__} to return tensors",
                 received="none that could be found",
                 cure="return tensors, or containers or dataclasses of tensors",
             )
+        coarsest = max((torch.finfo(p.dtype).eps for p in model.parameters() if p.is_floating_point()), default=0.0)
+        self._differ = partial(_differ, tolerance=max(TOLERANCE, _ROUNDINGS * coarsest))
         # Whether it runs in train mode is a question of shapes, which meta tensors answer for nothing where they can.
         self._empty = example.map(lambda tensor: tensor.to("meta"))
         self._meta = _runs(self._empty, twin(model, meta=True)[0].eval())
         self._trains = _runs(self._empty if self._meta else example, twin(model, meta=self._meta)[0].train())
-        self.all = (self._reordered, self._cut)
+        self.all = (self._reordered, self._cut, self._dropped)
 
     def _run(self, model: nn.Module) -> list[Tensor]:
         leaves = tensors_of(_call(self._example, model))
-        wide = {True: torch.complex128, False: torch.float64}
-        return [leaf.to(wide[leaf.is_complex()]) for leaf in leaves if leaf.is_floating_point() or leaf.is_complex()]
+        return [leaf.to(torch.complex128 if leaf.is_complex() else torch.float64) for leaf in leaves]
 
     def _reordered(self, traced: Traced, units: Sequence[Unit]) -> str:
         orders = {
@@ -118,7 +121,7 @@ class _Outputs:
             got = self._run(apply(self._model, traced, orders).eval())
         except Exception as error:
             return f"the model does not run with its slices reordered ({describe(error)})"
-        return "reordering its slices changes the output" if _differ(got, self._expected) else ""
+        return "reordering its slices changes the output" if self._differ(got, self._expected) else ""
 
     def _cut(self, traced: Traced, units: Sequence[Unit]) -> str:
         slices = _parts(units)
@@ -138,7 +141,20 @@ class _Outputs:
             return f"the model does not run with a part of its slices ({describe(error)})"
         if [leaf.shape for leaf in plain] != [leaf.shape for leaf in self._expected]:
             return "with a part of its slices the model's output has another shape"
-        return "its slices are regrouped by a size that is written into the code" if _differ(plain, other) else ""
+        return "its slices are regrouped by a size that is written into the code" if self._differ(plain, other) else ""
+
+    def _dropped(self, traced: Traced, units: Sequence[Unit]) -> str:
+        """All layers gone and the rest whole: what a part of them left open."""
+        layers = {group.name: torch.arange(0) for group in _groups(units) if group.kind == "layer"}
+        if not layers:
+            return ""
+        try:
+            cut = apply(self._model, traced, layers, meta=self._meta).eval()
+            left = tensors_of(_call(self._empty if self._meta else self._example, cut))
+        except Exception as error:
+            return f"the model does not run without it ({describe(error)})"
+        same = [leaf.shape for leaf in left] == [leaf.shape for leaf in self._expected]
+        return "" if same else "without it the model's output has another shape"
 
 
 class _Shapes:
@@ -161,7 +177,7 @@ def _call(example: Example, model: nn.Module) -> Any:
     """One forward pass with the same random numbers each time; the caller's are given back."""
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
-        return example.call(model)
+        return example.fresh().call(model)
 
 
 def _runs(example: Example, model: nn.Module) -> bool:
@@ -192,7 +208,7 @@ def _parts(units: Iterable[Unit]) -> dict[str, Tensor]:
     return slices
 
 
-def _differ(left: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
+def _differ(left: Sequence[Tensor], right: Sequence[Tensor], tolerance: float) -> bool:
     if len(left) != len(right):
         return True
     for one, other in zip(left, right, strict=True):
@@ -203,6 +219,6 @@ def _differ(left: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
             return True
         if finite.any():
             scale = other[finite].abs().max().clamp_min(1e-12)
-            if not bool((one[finite] - other[finite]).abs().max() <= TOLERANCE * scale):
+            if not bool((one[finite] - other[finite]).abs().max() <= tolerance * scale):
                 return True
     return False

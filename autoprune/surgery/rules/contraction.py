@@ -142,6 +142,17 @@ def embedding(call: Call) -> None:
     call.trace.set(call.out, (*call.trace.of(call.args[1]), width))
 
 
+def embedding_bag(call: Call) -> None:
+    """aten._embedding_bag(weight, indices, offsets, ...): rows are looked up and added up, the width passes on."""
+    rows, width = call.trace.of(call.args[0])
+    freeze(rows, "looked up by index")
+    call.trace.roles.append((width, "embedding"))
+    first, *others = call.out
+    call.trace.set(first, (*call.trace.fixed(first.shape[:1], "bags"), width))
+    for tensor in others:
+        call.trace.set(tensor, call.trace.fixed(tensor.shape, "bags"))
+
+
 RULES: Final[dict[str, Rule]] = {
     "aten.convolution": convolution,
     "aten._convolution": convolution,
@@ -155,6 +166,7 @@ RULES: Final[dict[str, Rule]] = {
     "aten._grouped_mm": grouped,
     **dict.fromkeys(("aten.outer", "aten.ger"), outer),
     "aten.embedding": embedding,
+    **dict.fromkeys(("aten._embedding_bag", "aten._embedding_bag_forward_only"), embedding_bag),
     **dict.fromkeys(
         (
             "aten._scaled_dot_product_flash_attention_for_cpu",

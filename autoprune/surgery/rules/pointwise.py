@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -50,9 +51,12 @@ def halves(call: Call) -> None:
 
 
 def restrided(call: Call) -> None:
-    """aten.as_strided_(x, size, stride): inside torch, the same elements in another memory format."""
+    """aten.as_strided_(x, size, stride): inside torch, other strides for dimensions of size 1 alone."""
     labels = call.trace.of(call.args[0])
-    call.trace.set(call.out, labels if list(call.args[1]) == [label.size for label in labels] else ())
+    sizes = [size for size in call.args[1] if size > 1]
+    strides = [stride for size, stride in zip(call.args[1], call.args[2], strict=True) if size > 1]
+    plain = strides == [math.prod(sizes[place + 1 :]) for place in range(len(sizes))]
+    call.trace.set(call.out, labels if plain and list(call.args[1]) == [label.size for label in labels] else ())
 
 
 #: Pointwise operators that carry no pointwise tag.
@@ -70,7 +74,7 @@ RULES: Final[dict[str, Rule]] = {
             *("aten.lift_fresh", "aten.lift_fresh_copy", "aten.native_dropout", "aten.zeros_like", "aten.ones_like"),
             *("aten.empty_like", "aten.full_like", "aten.rand_like", "aten.randn_like", "aten.fill_", "aten.zero_"),
             *("aten.bernoulli", "aten.bernoulli_", "aten.uniform_", "aten.normal_", "aten.exponential_"),
-            *("aten.random_", "aten.is_same_size", "aten._local_scalar_dense", "aten.resolve_conj", "aten.conj"),
+            *("aten.random_", "aten.is_same_size", "aten.resolve_conj", "aten.conj"),
         ),
         like_first,
     ),

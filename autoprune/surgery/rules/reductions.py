@@ -53,7 +53,7 @@ def at_index(call: Call) -> None:
 
 def ordered(call: Call) -> None:
     """aten.sort, aten.topk: the dimension is dealt out in another order, so it stays."""
-    place = {"aten.topk": 2, "aten.kthvalue": 2}.get(call.name, 1)
+    place = 2 if call.name == "aten.topk" else 1
     dim = call.arg(place, "dim", -1)
     labels = list(call.trace.of(call.args[0]))
     freeze(labels[dim], f"{call.name} orders it")

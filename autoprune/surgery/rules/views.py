@@ -45,6 +45,7 @@ def squeeze(call: Call) -> None:
         else [each % max(rank, 1) for each in (dim if isinstance(dim, list | tuple) else [dim])]
     )
     gone = {place for place in chosen if labels[place].size == 1}
+    call.trace.floors += [labels[place] for place in chosen if place not in gone]
     call.trace.set(call.out, [label for place, label in enumerate(labels) if place not in gone])
 
 
