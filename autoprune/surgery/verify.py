@@ -1,4 +1,4 @@
-"""Trust in groups. Knows three proofs, run once for each model: reorder the slices of everything, cut and reorder, drop.
+"""Trust in groups. Knows three proofs, run once for each model: reorder everything, cut and reorder, drop layers.
 
 Reordering the slices of a group alike in all its members must not change the output; nor may it change the output of a
 model of which parts were cut, so that what runs with less also does the same with less: a number that is written into

@@ -1,5 +1,6 @@
 """Models that peers crash on: each is cut, or named with the reason, and always runs."""
 
+import logging
 import threading
 
 import pytest
@@ -8,6 +9,8 @@ from torch import nn
 
 import autoprune
 from autoprune.surgery import apply
+from autoprune.surgery.example import Example
+from autoprune.surgery.find import find
 
 
 def halved(model, inputs):
@@ -246,3 +249,120 @@ def test_an_operator_without_a_rule_freezes_what_it_touches_and_nothing_else():
     found = reasons(Net(), torch.randn(2, 4))
     assert found["inner"] == "operator autoprune_test.mystery has no rule"
     assert found["before"] == found["after"] == ""
+
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.mix = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, x):
+        return x + self.mix(self.norm(x))
+
+
+def test_streams_of_any_depth_are_followed():
+    model = nn.Sequential(nn.Linear(4, 8), *(Block(8) for _ in range(300)), nn.Linear(8, 3))
+    assert next(group.size for group in find(model, Example.of(torch.randn(2, 4))).open) == 8
+
+
+def test_objects_that_are_the_only_one_of_their_kind_are_left_alone():
+    class Logged(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.log = logging.getLogger("autoprune.tests.model")
+            self.stem, self.head = nn.Linear(4, 16), nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.stem(x)))
+
+    halved(Logged(), torch.randn(2, 4))
+    assert type(logging.getLogger().level) is int
+
+
+def test_inputs_that_the_model_changes_in_place_are_the_users_no_more():
+    class Scaling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.head = nn.Linear(4, 16), nn.Linear(16, 3)
+            self.mean = nn.Parameter(torch.ones(4), requires_grad=False)
+
+        def forward(self, x):
+            self.mean.data.mul_(0.5)
+            return self.head(torch.relu(self.stem(x.sub_(0.5).div_(0.25))))
+
+    model, x = Scaling(), torch.ones(2, 4)
+    assert halved(model, x.clone()).plan.kept["stem"] == 8
+    autoprune.trace(model, x)
+    assert torch.equal(x, torch.ones(2, 4))
+    assert torch.equal(model.mean, torch.ones(4))
+
+
+def test_a_layer_with_two_names_is_dropped_under_both():
+    class Aliased(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = Block(8)
+            self.blocks = nn.ModuleList([self.first, Block(8)])
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return self.head(x)
+
+    model, x = Aliased(), torch.randn(2, 8)
+    cut = apply(model, autoprune.trace(model, x), {"first": torch.arange(0)})
+    torch.testing.assert_close(cut(x), model.head(model.blocks[1](x)))
+
+
+def test_layers_inside_layers_are_dropped_together():
+    model = nn.Sequential(
+        nn.Linear(4, 8), nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2), nn.Linear(8, 3)
+    )
+    traced = autoprune.trace(model, torch.randn(3, 2, 4))
+    gone = {group.name: torch.arange(0) for group in traced.open if group.kind == "layer"}
+    assert apply(model, traced, gone)(torch.randn(3, 2, 4)).shape == (3, 2, 3)
+
+
+def test_a_squeezed_dimension_keeps_two_slices():
+    class Squeezing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.head(self.stem(x).mean((2, 3), keepdim=True).squeeze())
+
+    x = torch.randn(2, 3, 8, 8)
+    assert next(group for group in autoprune.trace(Squeezing(), x) if group.name == "stem").floor == 2
+    with pytest.raises(autoprune.AutopruneError, match="between 2 and 8"):
+        autoprune.prune(Squeezing(), x, {"stem": 1})
+
+
+def test_a_branch_on_a_size_keeps_that_size():
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.free, self.head = nn.Linear(4, 16), nn.Linear(16, 12), nn.Linear(12, 3)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.head(torch.relu(self.free(x))) * (100 if x.shape[1] == 16 else 1)
+
+    found = reasons(Branching(), torch.randn(2, 4))
+    assert found["stem"]
+    assert found["free"] == ""
+
+
+def test_models_that_return_classes_are_traced():
+    class Deciding(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x).argmax(-1)
+
+    assert halved(Deciding(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)), torch.randn(5, 4)).plan.kept == {"0": 8}
+
+
+def test_attributes_of_parameters_come_along():
+    model = nn.Sequential(nn.Linear(4, 16), nn.Linear(16, 3))
+    model[0].weight.decay = False
+    assert halved(model, torch.randn(2, 4)).model[0].weight.decay is False
