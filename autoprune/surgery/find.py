@@ -102,21 +102,30 @@ def twin(model: nn.Module, meta: bool) -> tuple[nn.Module, dict[str, Tensor]]:
 
 def _seen(model: nn.Module, example: Example, way: Way) -> Traced:
     copied, tensors = twin(model, way.meta)
-    if way.meta:
-        example = example.map(lambda tensor: tensor.to("meta"))
     tracer = Tracer(tensors, table(), POINTWISE)
     sizes = SizeWatcher(tracer)
-    if way.tagged:
-        tag_all(copied, lambda attribute: Tagged(attribute.size, attribute, sizes.compared))
-    layers = LayerWatcher(tracer)
     watch = sizes if way.tagged else nullcontext()
-    with _quiet(), layers.watching(copied):
-        _run(copied.eval(), example, tracer, watch)
+
+    def tagged(new: nn.Module) -> nn.Module:
+        if way.tagged:
+            tag_all(new, lambda attribute: Tagged(attribute.size, attribute, sizes.compared))
+        return new
+
+    layers = LayerWatcher(tracer)
+    shown = example.map(lambda tensor: tensor.to("meta")) if way.meta else example
+    with _quiet(), layers.watching(tagged(copied)):
+        _run(copied.eval(), shown, tracer, watch)
         layers.settle()
         try:
-            _run(copied.train(), example, tracer, watch)
-        except Exception as error:
-            tracer.notes.append(f"not traced in train mode ({describe(error)})")
+            _run(copied.train(), shown, tracer, watch)
+        except Exception:
+            # What cannot train on meta tensors may on real ones; what was seen so far holds all the same.
+            real, tensors = twin(model, meta=False)
+            tracer.bind(tensors)
+            try:
+                _run(tagged(real).train(), example, tracer, watch)
+            except Exception as error:
+                tracer.notes.append(f"not traced in train mode ({describe(error)})")
     for name, labels in tracer.seeds.items():
         if name not in tracer.used:
             for label in labels:

@@ -73,7 +73,11 @@ class Tracer(TorchDispatchMode):
         self.seeds: dict[str, tuple[Label, ...]] = {
             name: tuple(Atom(size) for size in tensor.shape) for name, tensor in self.tensors.items()
         }
-        for name, tensor in self.tensors.items():
+        self.bind(self.tensors)
+
+    def bind(self, tensors: Mapping[str, Tensor]) -> None:
+        """Let these tensors stand for the named ones, also: of a second model of the same shapes."""
+        for name, tensor in tensors.items():
             self.labels[tensor] = self.seeds[name]
             self.names[tensor] = name
 

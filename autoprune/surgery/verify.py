@@ -104,7 +104,8 @@ class _Outputs:
         # Whether it runs in train mode is a question of shapes, which meta tensors answer for nothing where they can.
         self._empty = example.map(lambda tensor: tensor.to("meta"))
         self._meta = _runs(self._empty, twin(model, meta=True)[0].eval())
-        self._trains = _runs(self._empty if self._meta else example, twin(model, meta=self._meta)[0].train())
+        self._meta_train = self._meta and _runs(self._empty, twin(model, meta=True)[0].train())
+        self._trains = self._meta_train or _runs(example, twin(model, meta=False)[0].train())
         self.all = (self._reordered, self._cut, self._dropped)
 
     def _run(self, model: nn.Module) -> list[Tensor]:
@@ -133,7 +134,7 @@ class _Outputs:
             cut = apply(self._model, traced, slices)
             plain = self._run(cut.eval())
             other = self._run(apply(self._model, traced, orders).eval())
-            if self._trains and self._meta:
+            if self._meta_train:
                 _call(self._empty, apply(self._model, traced, slices, meta=True).train())
             elif self._trains:
                 _call(self._example, cut.train())

@@ -83,6 +83,8 @@ RULES: Final[dict[str, Rule]] = {
         ("upsample_bilinear", ""),
         ("upsample_bicubic", ""),
         ("upsample_trilinear", ""),
+        ("_upsample_bilinear", "_aa"),
+        ("_upsample_bicubic", "_aa"),
         ("reflection_pad", ""),
         ("replication_pad", ""),
     )
