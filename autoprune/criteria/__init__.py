@@ -50,7 +50,8 @@ def views(group: Group, traced: Traced, tensors: Mapping[str, Tensor]) -> Iterat
     """What a group touches, one view for each place where it stands in a dimension."""
     for member in group.members:
         if member.tensor in tensors and member.dim is not None:
-            moved = tensors[member.tensor].movedim(member.dim, 0).double()
+            tensor = tensors[member.tensor]
+            moved = (tensor.abs() if tensor.is_complex() else tensor).movedim(member.dim, 0).double()
             rows = moved.reshape(len(moved), -1)
             for slices in slice_of_position(traced.layouts[member.tensor][member.dim], group.name):
                 yield View(member.tensor, rows, slices, group.size)

@@ -1,6 +1,6 @@
 """What tracing found, as frozen data: groups, the layout of every tensor, and what modules must remember of sizes.
 
-Knows no operators and no tensors.
+Knows no operators.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def test_scripted_parts_do_not_end_the_trace():
     model = nn.Sequential(
         nn.Linear(4, 16), torch.jit.script(nn.Sequential(nn.ReLU(), nn.Linear(16, 8))), nn.Linear(8, 3)
     )
-    halved(model, torch.randn(2, 4))
+    assert halved(model, torch.randn(2, 4)).model(torch.randn(5, 4)).shape == (5, 3)
 
 
 def test_what_cannot_be_copied_is_shared():
