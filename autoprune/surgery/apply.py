@@ -65,7 +65,7 @@ def apply(model: nn.Module, traced: Traced, slices: Mapping[str, Tensor], *, met
     set_all(new, {attribute: value for attribute, value in values.items() if value != attribute.size})
     drop_layers(new, [drop for name, drop in traced.layers.items() if counts.get(name) == 0])
     for module in new.modules():
-        if any(id(tensor) in smaller for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
+        if any(id(tensor) in smaller for tensor in (*module._parameters.values(), *module._buffers.values())):
             mend(module)
     return new
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from autoprune.surgery.tagged import Attribute
 
-_INTERNAL: Final = frozenset(vars(nn.Module())) - {"training"}
+#: What `nn.Module` itself keeps in every module: registries, hooks, flags.
+INTERNAL: Final = frozenset(vars(nn.Module())) - {"training"}
 _DEPTH: Final = 3
 Tag = Callable[[Attribute], int]
 
@@ -26,7 +27,7 @@ def tag_all(model: nn.Module, tag: Tag) -> None:
     """Replace every whole number of at least 2 by `tag` of it, in place: for a model that nobody else holds."""
     for name, module in model.named_modules():
         for key, value in list(vars(module).items()):
-            if key not in _INTERNAL:
+            if key not in INTERNAL:
                 changed = _tagged(value, name, (key,), tag)
                 if changed is not value:
                     vars(module)[key] = changed
@@ -92,12 +93,11 @@ def _replaced(value: Any, path: list[str | int], number: int) -> Any:
     return _changed(value, {first: _replaced(vars(value)[str(first)], rest, number)})
 
 
-def tensors_in(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Tensors that lie in plain attributes, by module and attribute; not parameters or buffers."""
-    known = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    for name, module in model.named_modules():
+def tensors_in(modules: Iterable[tuple[str, nn.Module]], known: set[int]) -> Iterator[tuple[str, Tensor]]:
+    """Tensors that lie in plain attributes, by module and attribute; not those whose `id` is known."""
+    for name, module in modules:
         for key, value in vars(module).items():
-            if key not in _INTERNAL:
+            if key not in INTERNAL and isinstance(value, Tensor | list | tuple | dict):
                 for path, tensor in _tensors(value, key):
                     if id(tensor) not in known:
                         known.add(id(tensor))

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-_SHARED: Final = (
+from autoprune.surgery.attributes import INTERNAL
+
+_SHARED: Final = frozenset((
     type(None), bool, int, float, complex, str, bytes, type, FunctionType, BuiltinFunctionType,
     torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format,
-)  # fmt: skip
+))  # fmt: skip
 
 
 def clone(model: nn.Module, replace: Callable[[Tensor], Tensor]) -> nn.Module:
@@ -27,12 +29,13 @@ def clone(model: nn.Module, replace: Callable[[Tensor], Tensor]) -> nn.Module:
     Modules that say themselves how to be copied (`__deepcopy__`, scripted ones) are asked.
     """
     memo: dict[int, Any] = {}
-    for module in model.modules():
+    modules = list(model.modules())
+    for module in modules:
         if not (hasattr(type(module), "__deepcopy__") or isinstance(module, torch.jit.ScriptModule)):
             memo[id(module)] = object.__new__(type(module))
     copier = _Copier(memo, replace)
-    copier.tensors(model)
-    for module in model.modules():
+    copier.tensors(modules)
+    for module in modules:
         if type(memo.get(id(module))) is type(module) and not vars(memo[id(module)]):
             copier.fill(module, memo[id(module)])
     copied: nn.Module = copier.copied(model)
@@ -45,9 +48,9 @@ class _Copier:
         self._keep: list[Any] = []  # what the memo knows by its address must not be freed
         self._replace = replace
 
-    def tensors(self, model: nn.Module) -> None:
+    def tensors(self, modules: Iterable[nn.Module]) -> None:
         """All registered tensors first, so that whatever holds one more reference finds it."""
-        for module in model.modules():
+        for module in modules:
             for registered in (module._parameters, module._buffers):
                 for tensor in registered.values():
                     if tensor is not None:
@@ -56,7 +59,14 @@ class _Copier:
     def fill(self, module: nn.Module, new: nn.Module) -> None:
         """Give the new module the old one's state, through `__setstate__` where its class has one of its own."""
         own = type(module).__getstate__ is not object.__getstate__
-        state = {key: self.copied(value) for key, value in (module.__getstate__() if own else vars(module)).items()}
+        old = module.__getstate__() if own else vars(module)
+        # Most of a module's registries and hooks are empty, and there are fourteen of them.
+        state = {
+            key: value
+            if type(value) in _SHARED
+            else (type(value)() if key in INTERNAL and not value else self.copied(value))
+            for key, value in old.items()
+        }
         if own or type(module).__setstate__ is not nn.Module.__setstate__:
             new.__setstate__(state)
         else:

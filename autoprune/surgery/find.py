@@ -35,7 +35,16 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
     Sparse and quantised tensors are left out: they are never cut.
     """
-    for name, tensor in (*model.named_parameters(), *model.named_buffers(), *tensors_in(model)):
+    modules = list(model.named_modules())  # one walk: this is done for every candidate
+    known: set[int] = set()
+    for registry in ("_parameters", "_buffers"):
+        for prefix, module in modules:
+            for name, tensor in vars(module).get(registry, {}).items():
+                if tensor is not None and id(tensor) not in known:
+                    known.add(id(tensor))
+                    if tensor.layout is torch.strided and not tensor.is_quantized:
+                        yield f"{prefix}.{name}" if prefix else name, tensor
+    for name, tensor in tensors_in(modules, known):
         if tensor.layout is torch.strided and not tensor.is_quantized:
             yield name, tensor
 
