@@ -44,6 +44,18 @@ class DeviceError(AutopruneError):
     exit_code = 5
 
 
+class CrashedError(DeviceError):
+    """The process that measured died: of the model, of the runtime, or because somebody killed it."""
+
+
+class TimedOutError(DeviceError):
+    """The process that measured gave no answer in time, and was killed."""
+
+
+class ExhaustedError(DeviceError):
+    """The model needs more memory than the process that measures may have."""
+
+
 class StorageError(AutopruneError):
     """A run directory or file that cannot be read, written or trusted."""
 

@@ -1,7 +1,8 @@
 """Names to plug-ins. Knows folders, file names and entry points; imports a plug-in only when it is asked for.
 
-A built-in plug-in is one file: `autoprune/samplers/nsga2.py` is what `--sampler nsga2` runs. Third parties
-declare an entry point in the group `autoprune.<kind>` that resolves to a module of the same shape.
+A built-in plug-in is one file: `autoprune/samplers/nsga2.py` is what `--sampler nsga2` runs, and
+`autoprune/profilers/torch_compile.py` what `--profiler torch-compile` runs. Third parties declare an entry point in the
+group `autoprune.<kind>` that resolves to a module of the same shape.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from autoprune.errors import UsageError, describe
 KINDS: Final[dict[str, str]] = {
     "criteria": "autoprune.criteria",
     "executors": "autoprune.executors",
+    "exporters": "autoprune.exporters",
     "profilers": "autoprune.profilers",
     "samplers": "autoprune.samplers",
     "tasks": "autoprune.tasks.builtin",
@@ -36,9 +38,11 @@ def load(kind: str, name: str) -> ModuleType:
 
     Raises:
         UsageError: there is no such name (close ones are suggested), or a third party's plug-in does not import.
+        DeviceError: a profiler or exporter whose library is not installed.
     """
+    name = name.replace("_", "-")
     if name in _builtin(kind):
-        return importlib.import_module(f"{KINDS[kind]}.{name}")
+        return importlib.import_module(f"{KINDS[kind]}.{name.replace('-', '_')}")
     entry = _third_party(kind).get(name)
     if entry is None:
         raise unknown(_SINGULAR.get(kind, kind.rstrip("s")), name, names(kind))
@@ -64,8 +68,8 @@ def unknown(noun: str, name: str, known: tuple[str, ...]) -> UsageError:
 
 def _builtin(kind: str) -> set[str]:
     folder = Path(__file__).parent.joinpath(*KINDS[kind].split(".")[1:])
-    return {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
+    return {path.stem.replace("_", "-") for path in folder.glob("*.py") if not path.stem.startswith("_")}
 
 
 def _third_party(kind: str) -> dict[str, metadata.EntryPoint]:
-    return {entry.name: entry for entry in metadata.entry_points(group=f"autoprune.{kind}")}
+    return {entry.name.replace("_", "-"): entry for entry in metadata.entry_points(group=f"autoprune.{kind}")}

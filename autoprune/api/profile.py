@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from autoprune import registry
 from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
-from autoprune.core.reporter import Reporter
+from autoprune.core.reporter import Reporter, Silent
 from autoprune.errors import StorageError
 from autoprune.measure.counts import counts
-from autoprune.measure.lock import device_lock
-from autoprune.measure.session import Session
+from autoprune.measure.device import Device, Setup
 from autoprune.models import folder as folders
 from autoprune.models.rebuild import rebuild
 from autoprune.store.run import read_front
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.locate import locate
-from autoprune.tasks.task import batch_size, rebatch
 
 
 def profile(
@@ -30,30 +29,47 @@ def profile(
     profiler: str = "torch",
     threads: int = 1,
     batch: int = 0,
+    precision: str = "float32",
+    task: str = "",
+    reporter: Reporter | None = None,
     clock: Clock | None = None,
 ) -> dict[str, Measurement]:
-    """Latency with its statistics, throughput, parameters, operations and size of a model, by key.
+    """Latency with its statistics, throughput, memory, energy where it is metered, parameters, operations and size of a
+    model, by key.
 
-    batch: 0 takes the inputs as they are.
+    batch: 0 takes the inputs as they are; precision: that the profiler computes in; task: the name of the task whose
+    model it is, so that another process can measure it: without it, profilers of torch modules measure in this process.
 
     Raises:
         UsageError: an unknown profiler. DeviceError: it cannot run the model.
     """
-    spec = RunSpec(threads, batch)
-    inputs = rebatch(example_inputs, batch)
-    runner = registry.load("profilers", profiler).create(spec, clock or SystemClock())
-    lock = device_lock(runner.fingerprint(), runner.capabilities().exclusive)
-    session = Session(runner, spec, lock, inputs, batch_size(inputs), seed=0)
+    clock = clock or SystemClock()
+    setup = Setup(profiler, RunSpec(threads, batch, precision), task)
+    memory = "memory" in setup.capabilities(clock).metrics
     with evaluating(model):
+        device = Device(setup, model, example_inputs, None, 0, clock, reporter or Silent(), memory)
         try:
-            measured = session.open(model)
+            measured = device.open()
         finally:
-            runner.close()
-        counted = counts(model, inputs)
+            device.close()
+        counted = counts(model, device.example)
     return {**{key: found for key, found in measured.items() if key != "latency.relative"}, **counted}
 
 
-def find_model(subject: str | Path, reporter: Reporter) -> tuple[nn.Module, Any]:
+@dataclass(frozen=True)
+class Subject:
+    """A model that somebody named, its example inputs, and how it was measured before, if it was.
+
+    task: its name where another process can make the very model from it; measured: profiler, threads, batch, precision.
+    """
+
+    model: nn.Module
+    inputs: Any
+    task: str = ""
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find_subject(subject: str | Path, reporter: Reporter) -> Subject:
     """A model with its example inputs: of a task by its name, of a run (its best), or of one model's folder.
 
     Raises:
@@ -61,16 +77,19 @@ def find_model(subject: str | Path, reporter: Reporter) -> tuple[nn.Module, Any]
     """
     if isinstance(subject, str):
         task = locate(subject, reporter)
-        return task.model, task.example_inputs
-    folder = subject
+        return Subject(task.model, task.example_inputs, task.spec)
+    folder, measured = subject, {}
     if not (subject / folders.PLAN).is_file():
-        best = read_front(subject)["best"]
-        if best is None:
+        front = read_front(subject)
+        if front["best"] is None:
             raise StorageError(
                 expected=f"a run with a best model in {subject}",
                 received="none met its budget",
                 cure="give the folder of one of its models",
             )
-        folder = subject / "models" / str(best)
+        folder = subject / "models" / str(front["best"])
+        recorded = front["profiler"]
+        measured = {key: recorded[key] for key in ("threads", "batch", "precision") if key in recorded}
+        measured["profiler"] = recorded["name"]
     task = locate(folders.read(folder)[0].task, reporter)
-    return rebuild(folder, task, reporter), task.example_inputs
+    return Subject(rebuild(folder, task, reporter), task.example_inputs, measured=measured)

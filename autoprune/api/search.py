@@ -29,8 +29,7 @@ from autoprune.core.trial import Trial, TrialState
 from autoprune.criteria import rank
 from autoprune.errors import InterruptedSearchError, StoppedEarlyError, Terminated, UsageError
 from autoprune.measure.counts import counts
-from autoprune.measure.lock import device_lock
-from autoprune.measure.session import Session
+from autoprune.measure.device import Device, Setup
 from autoprune.report.document import document
 from autoprune.report.plot import front_picture
 from autoprune.searching.candidate import Evaluator, excesses
@@ -38,7 +37,7 @@ from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.finalise import Finalised, Finisher, save
 from autoprune.store.run import RunDirectory, next_free
 from autoprune.surgery.modes import evaluating
-from autoprune.tasks.task import Task, batch_size, rebatch
+from autoprune.tasks.task import Task
 
 _PLURALS: Final = {"sampler": "samplers", "criterion": "criteria", "profiler": "profilers", "executor": "executors"}
 _RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
@@ -55,11 +54,16 @@ class Settings:
     device: str = "local"
     threads: int = 1
     batch: int = 0
+    precision: str = "float32"
     executor: str = "inline"
     seed: int = 0
 
+    @property
+    def run_spec(self) -> RunSpec:
+        return RunSpec(self.threads, self.batch, self.precision)
+
     def __post_init__(self) -> None:
-        RunSpec(self.threads, self.batch)
+        _ = self.run_spec  # refuses what cannot be
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             cure = "pass a whole number to seed"
             raise UsageError(expected="seed of at least 0", received=repr(self.seed), cure=cure)
@@ -85,6 +89,7 @@ def search(
     device: str = "local",
     threads: int = 1,
     batch: int = 0,
+    precision: str = "float32",
     executor: str = "inline",
     run: str | PathLike[str] | None = None,
     seed: int = 0,
@@ -95,7 +100,8 @@ def search(
     task: a Task, a name such as "digits" or "my_task.py:task", or an importable function that makes one;
     budget: `Budget`, or limits such as "latency=5ms"; trials, timeout (seconds): what the search for candidates may
     spend; epochs: fine-tuning of each of the at most `finalists` finished models; batch: whose latency counts, 0 for
-    the task's own; run: a new directory, by default the next free one under `runs/`.
+    the task's own; precision: that the profiler computes in; run: a new directory, by default the next free one under
+    `runs/`.
 
     Ctrl-C ends the search with a partial front, and InterruptedSearchError once that is written.
 
@@ -104,7 +110,7 @@ def search(
     """
     reporter = reporter or Silent()
     limits = budget if isinstance(budget, Budget) else Budget.parse(*([budget] if isinstance(budget, str) else budget))
-    settings = Settings(sampler, criterion, space, profiler, device, threads, batch, executor, seed)
+    settings = Settings(sampler, criterion, space, profiler, device, threads, batch, precision, executor, seed)
     effort = Effort(trials, timeout, epochs, finalists)
     clock = SystemClock()
     path = Path(run) if run is not None else next_free(Path("runs"), _name_of(task))
@@ -119,7 +125,7 @@ def search(
         with evaluating(made.model):
             return engine.run()
     finally:
-        engine.profiler.close()
+        engine.close()
         directory.close()
 
 
@@ -127,11 +133,7 @@ def preview(task: str, budget: Budget, effort: Effort, *, reporter: Reporter, **
     """What `search` would do, without evaluating a candidate or writing a file; raises what it would raise."""
     settings = Settings(**names)
     prepared = prepare(make_task(task, reporter), settings.space)
-    capabilities = (
-        registry.load("profilers", settings.profiler)
-        .create(RunSpec(settings.threads, settings.batch), SystemClock())
-        .capabilities()
-    )
+    capabilities = Setup(settings.profiler, settings.run_spec).capabilities(SystemClock())
     objectives = objectives_of(budget, prepared.task, capabilities, settings.profiler)
     return _recipe(prepared, budget, [metric.name for metric in objectives], effort, settings) | {
         "meaning": [limit.meaning() for limit in budget.limits]
@@ -169,14 +171,17 @@ class _Engine:
         self.directory, self.prepared, self.budget = directory, prepared, budget
         self.settings, self.effort, self.clock, self.reporter = settings, effort, clock, reporter
         self.start = clock.wall()
-        spec = RunSpec(settings.threads, settings.batch)
-        self.profiler = registry.load("profilers", settings.profiler).create(spec, clock)
-        capabilities = self.profiler.capabilities()
-        self.objectives = objectives_of(budget, prepared.task, capabilities, settings.profiler)
-        self.inputs = rebatch(prepared.task.example_inputs, settings.batch)
-        self.batch = batch_size(self.inputs)
-        lock = device_lock(self.profiler.fingerprint(), capabilities.exclusive)
-        self.session = Session(self.profiler, spec, lock, self.inputs, self.batch, settings.seed)
+        spec = settings.run_spec
+        task = prepared.task
+        setup = Setup(settings.profiler, spec, task.spec)
+        self.objectives = objectives_of(budget, task, setup.capabilities(clock), settings.profiler)
+        wanted = {limit.metric for limit in budget.limits} | {metric.name for metric in self.objectives}
+        self.device = Device(
+            setup, task.model, task.example_inputs, prepared.traced, settings.seed, clock, reporter, "memory" in wanted
+        )
+
+    def close(self) -> None:
+        self.device.close()
 
     def run(self) -> Result:
         self._echo()
@@ -197,7 +202,7 @@ class _Engine:
             "searched", trials=len(coordinator.trials), seconds=round(wall, 3), overhead=round(overhead, 4)
         )
         coordinator.close()
-        evaluator = replace(evaluator, dense={**evaluator.dense, **self.session.reference()})
+        evaluator = replace(evaluator, dense={**evaluator.dense, **self.device.session.reference()})
         trials = tuple(evaluator.restated(trial) for trial in coordinator.trials)
         final = None
         if ended is None:
@@ -243,18 +248,18 @@ class _Engine:
             self.prepared, self.budget, [metric.name for metric in self.objectives], self.effort, self.settings
         )
         versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in _RECORDED}}
-        self.directory.write_recipe({**recipe, "device_fingerprint": self.profiler.fingerprint(), "versions": versions})
+        self.directory.write_recipe({**recipe, "device_fingerprint": self.device.fingerprint, "versions": versions})
 
     def _evaluator(self) -> Evaluator:
         task = self.prepared.task
-        dense = {**task.score(task.model, "search"), **self.session.open(task.model), **counts(task.model, self.inputs)}
+        dense = {**task.score(task.model, "search"), **self.device.open(), **counts(task.model, self.device.example)}
         score = registry.load("criteria", self.settings.criterion).score
         ranking = rank(score, task.model, self.prepared.traced)
         self.directory.write("ranking.safetensors", safetensors.torch.save(ranking))
         costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.metric in COSTS))
         if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
             self.reporter.note("the dense model already meets the budget; looking for the best front below it")
-        return Evaluator(task, self.prepared.traced, ranking, self.session, self.inputs, costs, dense, self.clock)
+        return Evaluator(task, self.prepared.traced, ranking, self.device, costs, dense, self.clock)
 
     def _coordinator(self) -> Coordinator:
         chosen = self.settings.sampler
@@ -301,10 +306,11 @@ class _Engine:
             seed=self.settings.seed,
             seconds=self.clock.wall() - self.start,
             profiler={
-                "name": self.profiler.name,
-                "device": self.profiler.fingerprint(),
+                "name": self.settings.profiler,
+                "device": self.device.fingerprint,
                 "threads": self.settings.threads,
-                "batch": self.batch,
+                "batch": self.device.batch,
+                "precision": self.settings.precision,
             },
             budget=self.budget,
             objectives=[metric.name for metric in self.objectives],

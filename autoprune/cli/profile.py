@@ -1,49 +1,137 @@
-"""`autoprune profile`: what a model costs on this device."""
+"""`autoprune profile`: what a model costs on this device, and where."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from autoprune.api.anatomy import Anatomy
+    from autoprune.core.measurement import Measurement
+    from autoprune.measure.staircase import Staircase
+    from autoprune.measure.tabulation import Tabulated
 
 
 def profile(
     subject: Annotated[
         str, typer.Argument(help="A task, a run directory (its best model), or the folder of one model.")
     ] = "digits",
-    profiler: Annotated[str, typer.Option(help="What measures.")] = "torch",
-    batch: Annotated[int, typer.Option(help="Batch size; 0: the task's own.")] = 0,
-    threads: Annotated[int, typer.Option(help="Processor threads.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every measurement as JSON.")] = False,
+    profiler: Annotated[str | None, typer.Option(help="What measures; default: that of the run, else torch.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Batch size; default: the run's, else the task's own.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; default: those of the run, else 1.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; default: as the run.")] = None,
+    by_layer: Annotated[bool, typer.Option("--by-layer", help="Time, operations and bytes of each module.")] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Build the device's latency table for the task, and find its staircase.")
+    ] = False,
+    space: Annotated[str | None, typer.Option(help="Of --table: a search space by name, or a YAML file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Measure latency, throughput, parameters, operations and size of a model."""
-    from autoprune.api.profile import find_model
+    """Measure latency, throughput, memory, energy where metered, parameters, operations and size of a model."""
+    from autoprune.api.profile import find_subject
     from autoprune.api.profile import profile as measure
     from autoprune.cli.console import ConsoleReporter
-    from autoprune.core import quantity
     from autoprune.core.clock import SystemClock
+    from autoprune.core.measurement import RunSpec
+    from autoprune.errors import UsageError
     from autoprune.report.document import metrics
+
+    reporter = ConsoleReporter(False, SystemClock())
+    if table and (by_layer or Path(subject).is_dir()):
+        raise UsageError(
+            expected="--table of a task", received=subject, cure="name the task, and ask for --by-layer alone"
+        )
+    found = find_subject(Path(subject) if Path(subject).is_dir() else subject, reporter)
+    given = {"profiler": profiler, "threads": threads, "batch": batch, "precision": precision}
+    usual = {"profiler": "torch", "threads": 1, "batch": 0, "precision": "float32"}
+    how: dict[str, Any] = {**usual, **found.measured, **{key: each for key, each in given.items() if each is not None}}
+    spec = RunSpec(how["threads"], how["batch"], how["precision"])
+    if by_layer:
+        from autoprune.api.anatomy import by_layer as dissect
+
+        anatomy = dissect(found, how["profiler"], spec, reporter)
+        typer.echo(json.dumps(asdict(anatomy), indent=1) if as_json else _layers(anatomy))
+    elif table:
+        from autoprune.api.anatomy import latency_table
+
+        built, stairs = latency_table(subject, how["profiler"], spec, space, reporter)
+        typer.echo(json.dumps(_tabulated(built, stairs), indent=1) if as_json else _table(built, stairs))
+    else:
+        measured = measure(found.model, found.inputs, task=found.task, reporter=reporter, **how)
+        typer.echo(json.dumps(metrics(measured), indent=1) if as_json else _costs(measured))
+
+
+def _costs(found: dict[str, Measurement]) -> str:
+    from autoprune.core import quantity
     from autoprune.report.table import aligned
 
-    model, inputs = find_model(
-        subject if not Path(subject).is_dir() else Path(subject), ConsoleReporter(False, SystemClock())
-    )
-    found = measure(model, inputs, profiler=profiler, threads=threads, batch=batch)
-    if as_json:
-        typer.echo(json.dumps(metrics(found), indent=1))
-        return
     rows = [["metric", "value", "95 % interval", ""]]
     for key, measured in found.items():
         low, high = quantity.show(measured.low, measured.unit), quantity.show(measured.high, measured.unit)
         span = "exact" if measured.low == measured.high else f"{low} to {high}"
+        doubt = "" if measured.valid and measured.converged else f"uncertain: {measured.note}"
+        rows.append([key, quantity.show(measured.value, measured.unit), span, doubt])
+    return aligned(rows, right=range(1, 3))
+
+
+def _layers(anatomy: Anatomy) -> str:
+    from autoprune.core import quantity
+    from autoprune.report.table import aligned
+
+    rows = [["layer", "time", "share", "operations", "moved", "operations a byte", "of the roof"]]
+    for layer in anatomy.layers:
         rows.append(
             [
-                key,
-                quantity.show(measured.value, measured.unit),
-                span,
-                "" if measured.valid else f"uncertain: {measured.note}",
+                layer.name or "(the model itself)",
+                quantity.show(layer.seconds, "s"),
+                f"{layer.share:.1%}",
+                quantity.show(layer.flops, "1"),
+                quantity.show(layer.moved, "B"),
+                f"{layer.intensity:.1f}",
+                f"{layer.roofline:.0%}",
             ]
         )
-    typer.echo(aligned(rows, right=range(1, 3)))
+    whole, roof = anatomy.latency, anatomy.roof
+    return (
+        f"{aligned(rows, right=range(1, 7))}\n"
+        f"whole model: {quantity.show_interval(whole.value, whole.low, whole.high, 's')}; layers are measured alone and "
+        f"scaled to it\nroof of the device: {quantity.show(roof.flops, '1')} operations/s, "
+        f"{quantity.show(roof.bandwidth, 'B')}/s"
+    )
+
+
+def _table(built: Tabulated, stairs: tuple[Staircase, ...]) -> str:
+    from autoprune.report.table import aligned
+
+    calibration = built.predictor.calibration
+    text = (
+        f"{built.measured} units measured, {built.known} known before, in {built.seconds:.0f} s; sums of units x "
+        f"{calibration.scale:.2f} predict whole models within {calibration.error:.1%} (standard deviation, "
+        f"{calibration.count} models, each left out in turn)"
+    )
+    if not stairs:
+        return f"{text}\nno group is wide enough to sweep"
+    rows = [["group", "kind", "counts swept", "latency steps at", "a step saves"]]
+    for stair in stairs:
+        steps = f"multiples of {stair.multiple}" if stair.multiple > 1 else "every count"
+        swept = f"{stair.counts[0]} to {stair.counts[-1]}"
+        rows.append([stair.group, stair.kind, swept, steps, f"{stair.saving:.1%} of its layer"])
+    proposed = {
+        kind: max(s.multiple for s in stairs if s.kind == kind) for kind in dict.fromkeys(s.kind for s in stairs)
+    }
+    shown = ", ".join(f"{kind}: {multiple}" for kind, multiple in proposed.items())
+    return f"{text}\n{aligned(rows)}\nproposed for the search space: step: {{{shown}}}"
+
+
+def _tabulated(built: Tabulated, stairs: tuple[Staircase, ...]) -> dict[str, Any]:
+    return {
+        "measured": built.measured,
+        "known": built.known,
+        "seconds": built.seconds,
+        "calibration": asdict(built.predictor.calibration),
+        "staircases": [asdict(stair) for stair in stairs],
+    }

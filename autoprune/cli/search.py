@@ -53,10 +53,15 @@ def search(
     space: Annotated[
         str | None, typer.Option(help="A search space by name, or a YAML file; default: by the model's modules.")
     ] = None,
-    profiler: Annotated[str, typer.Option(help="What measures latency.")] = "torch",
+    profiler: Annotated[
+        str, typer.Option(help="What runs and times models: torch, torch-compile, onnxruntime, openvino, cuda.")
+    ] = "torch",
     device: Annotated[str, typer.Option(help="Where it is measured.")] = "local",
     batch: Annotated[int, typer.Option(help="Batch size whose latency counts; 0: the task's own.")] = 0,
     threads: Annotated[int, typer.Option(help="Processor threads while measuring.")] = 1,
+    precision: Annotated[
+        str, typer.Option(help="What the profiler computes in: float32, bfloat16, float16.")
+    ] = "float32",
     trials: Annotated[int, typer.Option(help="Candidates to evaluate.")] = Effort.trials,
     timeout: Annotated[
         str | None,
@@ -96,6 +101,7 @@ def search(
         "device": device,
         "threads": threads,
         "batch": batch,
+        "precision": precision,
         "executor": executor,
         "seed": seed,
     }

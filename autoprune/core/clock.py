@@ -10,11 +10,15 @@ class Clock(Protocol):
     """Monotonic seconds of the wall and of this process's processor time."""
 
     def wall(self) -> float:
-        """Seconds that passed since an arbitrary moment; never goes backwards."""
+        """Seconds that passed since an arbitrary moment, the same one for every process; never goes backwards."""
         ...
 
     def cpu(self) -> float:
         """Seconds of processor time that this process used, over all its threads."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass."""
         ...
 
 
@@ -26,3 +30,6 @@ class SystemClock:
 
     def cpu(self) -> float:
         return time.process_time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
-from autoprune.errors import UsageError
+from autoprune.errors import DeviceError, UsageError, describe
 
 
 @dataclass(frozen=True)
@@ -42,38 +43,92 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Block:
-    """Raw timings of consecutive runs, as a profiler returns them.
+    """Raw timings of consecutive runs: a profiler fills in the first four fields, the bench that ran it the others.
 
-    wall_s, cpu_s: seconds of each run; involuntary_switches: how often the kernel took the processor away.
+    wall_s, cpu_s: seconds of each run; involuntary_switches: how often the kernel took the processor away; throttled:
+    the device said that it slowed itself down; begin: monotonic seconds; pressure: share of the block in which
+    something on the machine waited for a processor; stolen: share of the machine's processor time that a hypervisor
+    gave to others; joules: energy of one run, None where nothing meters it.
     """
 
     wall_s: tuple[float, ...]
     cpu_s: tuple[float, ...]
     involuntary_switches: int = 0
+    throttled: bool = False
+    begin: float = 0.0
+    pressure: float = 0.0
+    stolen: float = 0.0
+    joules: float | None = None
+
+    @classmethod
+    def from_json(cls, raw: Any) -> Block:
+        """A block that came from another process.
+
+        Raises:
+            DeviceError: a timing that is missing, zero, negative, infinite or not a number.
+        """
+        try:
+            block = cls(**{**raw, "wall_s": tuple(map(float, raw["wall_s"])), "cpu_s": tuple(map(float, raw["cpu_s"]))})
+            good = len(block.wall_s) == len(block.cpu_s) > 0
+            good = good and all(0 < seconds < math.inf for seconds in block.wall_s)
+            good = good and all(0 <= seconds < math.inf for seconds in block.cpu_s)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _untrusted(describe(error)) from error
+        if not good:
+            raise _untrusted("a timing that is not")
+        return block
+
+    @property
+    def end(self) -> float:
+        return self.begin + sum(self.wall_s)
+
+
+def _untrusted(received: str) -> DeviceError:
+    return DeviceError(
+        expected="timings that are positive and finite",
+        received=received,
+        cure="check the clock of the device, or the profiler's run_block",
+    )
+
+
+#: Numbers that a model may be asked to compute in.
+PRECISIONS: Final = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """How a model is run while it is measured: processor threads and batch size (0: as the example inputs are)."""
+    """How a model is run while it is measured: threads, batch size (0: as the example inputs are), and precision."""
 
     threads: int = 1
     batch: int = 0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name, value, least in (("threads", self.threads, 1), ("batch", self.batch, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 cure = f"pass a whole number to {name}"
                 raise UsageError(expected=f"{name} of at least {least}", received=repr(value), cure=cure)
+        if self.precision not in PRECISIONS:
+            cure = f"known: {', '.join(PRECISIONS)}"
+            raise UsageError(expected="a known precision", received=repr(self.precision), cure=cure)
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a profiler can do.
+    """What a profiler declares of itself and its device.
 
-    metrics: measured costs it provides; formats: artifacts it takes ("module": a torch module); exclusive: whether
-    the device must be locked while it measures.
+    metrics: measured costs it provides; format: of the artifacts it takes ("module": a torch module, else the name of
+    an exporter); precisions: it can compute in; sparsity: kinds of zeros in weights that really run faster
+    ("unstructured", "2:4", ...); exclusive: whether the device must be locked while it measures; cpu_time: whether
+    processor time of its process is the work that it does, where it runs on one thread; meter: what could count its
+    energy ("cpu", "nvidia", or empty); most_handles: how many models it can hold at once.
     """
 
     metrics: tuple[str, ...]
-    formats: tuple[str, ...]
+    format: str = "module"
+    precisions: tuple[str, ...] = ("float32",)
+    sparsity: tuple[str, ...] = ()
     exclusive: bool = True
+    cpu_time: bool = True
+    meter: str = "cpu"
+    most_handles: int = 16

@@ -2,9 +2,9 @@
 
 A shared machine slows down and speeds up by tens of per cent over seconds, without a trace in its own counters. Two
 quantities stay honest there: the ratio of a candidate to a reference that ran in the same moment, and how much the
-reference itself wanders over a run. A latency is therefore (ratio to the reference) x (typical latency of the
-reference); its interval joins the bootstrap interval of the ratio with the range in which the reference was seen, so
-it says where the next measurement will fall, not only how well this one was taken.
+reference itself wanders. A latency is therefore (ratio to the reference) x (typical latency of the reference); its
+interval joins that of the ratio with the range in which the reference was seen, so it says where the next measurement
+will fall, not only how well this one was taken.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,11 @@ from autoprune.core.measurement import Block
 Floats = NDArray[np.float64]
 
 RESAMPLES: Final = 400
-#: More wall than processor time than this, on one thread, means that somebody else had the processor.
-CONTENDED: Final = 1.1
 _TAIL: Final = 2.5
+#: Processor and wall time of one thread differ by less than this where nothing waits.
+_WAITS: Final = 0.1
+#: Which seconds of a run count: those of the wall, or those that the process worked.
+Time = Literal["wall", "cpu"]
 
 
 @dataclass(frozen=True)
@@ -49,43 +51,55 @@ class Interval:
         return (self.high - self.low) / 2 / self.value
 
 
-def median(block: Block) -> float:
-    """The median wall time of a block's runs, in seconds."""
-    return float(np.median(block.wall_s))
+def median(block: Block, time: Time = "wall") -> float:
+    """The median seconds of a block's runs."""
+    return float(np.median(block.wall_s if time == "wall" else block.cpu_s))
 
 
-def contended(block: Block) -> bool:
-    """Whether a single-threaded block had to share its processor."""
-    return sum(block.wall_s) > CONTENDED * max(sum(block.cpu_s), 1e-9)
+def ratio(rounds: Sequence[Sequence[Pair]], rng: np.random.Generator, time: Time = "wall") -> Interval:
+    """The median ratio of candidate to reference, with its 95 % interval.
 
-
-def ratio(rounds: Sequence[Sequence[Pair]], rng: np.random.Generator) -> Interval:
-    """The median ratio of candidate to reference.
-
-    rounds: one sequence of pairs a process; processes are resampled first and pairs within them second, so that the
-    interval covers what differs from one process to the next.
+    rounds: one sequence of pairs a process. Of one process the interval is the order statistics of its pairs; of
+    several, processes are resampled first and pairs within them second, so that it covers what differs between them.
     """
-    logs = [np.array([np.log(median(p.candidate) / median(p.reference)) for p in pairs]) for pairs in rounds if pairs]
-    centre = float(np.median(np.concatenate(logs)))
-    low, high = np.percentile(bootstrap(logs, rng, np.median), (_TAIL, 100 - _TAIL))
+    logs = [
+        np.array([np.log(median(p.candidate, time) / median(p.reference, time)) for p in pairs])
+        for pairs in rounds
+        if pairs
+    ]
+    together = np.concatenate(logs)
+    centre = float(np.median(together))
+    if len(logs) == 1:
+        low, high = order_interval(np.sort(together))
+    else:
+        low, high = np.percentile(bootstrap(logs, rng, np.median), (_TAIL, 100 - _TAIL))
     return Interval(float(np.exp(centre)), float(np.exp(min(low, centre))), float(np.exp(max(high, centre))))
+
+
+def chained(first: Interval, second: Interval) -> Interval:
+    """The product of two independent ratios: on a log scale, distances to interval ends add in quadrature."""
+    below = math.hypot(math.log(first.value / first.low), math.log(second.value / second.low))
+    above = math.hypot(math.log(first.high / first.value), math.log(second.high / second.value))
+    value = first.value * second.value
+    return Interval(value, value * math.exp(-below), value * math.exp(above))
+
+
+def agreed(worked: Interval, passed: Interval) -> Interval:
+    """One ratio from processor time, which orders candidates best, and wall time, which is what a budget is about.
+
+    Where the two differ by more than their intervals explain, the model waits for something, and the wall is right.
+    Else processor time gives the value, and neither may be above the upper end.
+    """
+    gap = abs(math.log(passed.value / worked.value))
+    if gap > max(_WAITS, worked.half_width + passed.half_width):
+        return passed
+    return Interval(worked.value, worked.low, max(worked.high, passed.value))
 
 
 def spread(reference: Sequence[float], typical: float) -> Interval:
     """Where the reference's latency lies: the typical one, and the central 95 % of what was seen."""
     low, high = np.percentile(reference, (_TAIL, 100 - _TAIL))
     return Interval(typical, min(float(low), typical), max(float(high), typical))
-
-
-def scaled(ratio: Interval, reference: Interval) -> Interval:
-    """A latency in seconds from its ratio and the reference's seconds.
-
-    The two are independent, so the distances to the ends of their intervals add in quadrature, on a log scale.
-    """
-    value = ratio.value * reference.value
-    below = math.hypot(math.log(ratio.value / ratio.low), math.log(reference.value / reference.low))
-    above = math.hypot(math.log(ratio.high / ratio.value), math.log(reference.high / reference.value))
-    return Interval(value, value * math.exp(-below), value * math.exp(above))
 
 
 def quantile(blocks: Sequence[Block], share: float | None, rng: np.random.Generator) -> Interval:
@@ -110,3 +124,13 @@ def bootstrap(groups: Sequence[Floats], rng: np.random.Generator, statistic: Cal
         chosen = (groups[g] for g in rng.integers(len(groups), size=len(groups)))
         drawn[k] = statistic(np.concatenate([rng.choice(values, len(values)) for values in chosen]))
     return drawn
+
+
+def order_interval(ordered: Floats) -> tuple[float, float]:
+    """The order statistics between which the median lies with at least 95 % (below 6 values: all that were seen)."""
+    count, tail, rank = len(ordered), 0.0, 0
+    while tail + math.comb(count, rank) / 2**count <= _TAIL / 100:
+        tail += math.comb(count, rank) / 2**count
+        rank += 1
+    rank = max(rank - 1, 0)
+    return float(ordered[rank]), float(ordered[count - 1 - rank])

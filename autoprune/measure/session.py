@@ -1,7 +1,9 @@
-"""Measuring candidates against the dense reference. Knows when to go on, when to stop and when to doubt."""
+"""Measuring candidates against the dense reference. Knows when to go on, to wait, to stop and to doubt."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -10,85 +12,132 @@ import numpy as np
 
 from autoprune.core.measurement import Block, Measurement, RunSpec
 from autoprune.core.metric import COSTS
+from autoprune.errors import CrashedError
 from autoprune.measure import estimator
-from autoprune.measure.estimator import Interval, Pair
-from autoprune.measure.lock import DeviceLock
-from autoprune.profilers import Profiler
+from autoprune.measure.artifact import Artifact
+from autoprune.measure.bench import AnyBench
+from autoprune.measure.contention import quiet
+from autoprune.measure.estimator import Interval, Pair, Time
+from autoprune.measure.history import STEADY, Wander
 
-_BLOCK_S: Final = 0.03
-_BLOCK_RUNS: Final = 2
-_FEWEST: Final = 6
-_MOST: Final = 20
-_BASELINE: Final = 40
+#: Short blocks, many of them: a shared machine changes its speed over tenths of a second, and what two blocks share
+#: cancels. On such a machine blocks of 15 ms are worth half as much time again as blocks of 50 ms.
+BLOCK_S: Final = 0.015
+BLOCK_RUNS: Final = 2
+_FEWEST, _MOST = 9, 81
+#: Seconds of measuring after which a candidate is left at what it is.
+_CAP_S: Final = 4.0
+#: Pairs that are asked for at a time, once the fewest are there.
+_MORE: Final = 6
+_BASELINE: Final = 36
 #: Consecutive blocks of the reference whose median counts as one look at the device.
 _WINDOW: Final = 6
 _NEAR, _FAR = 0.02, 0.05
 _DRIFT: Final = 0.25
+#: A candidate whose latency is further from all anchors than this factor becomes one itself.
+_APART: Final = 1.6
+_ANCHORS: Final = 4
+#: How often a measurement that others disturbed is taken again, and how long the machine is waited for.
+_RETRIES: Final = 2
+_WAIT_S: Final = 10.0
+_PATIENCE_S: Final = 60.0
+_REFERENCE, _CANDIDATE = "reference", "candidate"
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """A model that others are paired with: how many times the reference's latency it needs, by processor and wall."""
+
+    name: str
+    artifact: Artifact
+    worked: Interval
+    passed: Interval
 
 
 @dataclass
 class Session:
-    """One device, one reference model, one run: every candidate is paired with the reference.
+    """One device, one reference model, one run: every candidate is paired with a model of similar size.
 
-    windows: the reference's latency, in seconds, each time somebody looked; typical: the one that ratios are
-    multiplied with. It is settled by `reference`, not by each look, so that candidates keep the order of their ratios.
+    The first of those is the reference; candidates that differ much from it join it. windows: the reference's latency,
+    in seconds, each time somebody looked; typical: the one that ratios are multiplied with. It is settled by
+    `reference`, not by each look, so that candidates keep the order of their ratios.
     """
 
-    profiler: Profiler
+    bench: AnyBench
     spec: RunSpec
-    lock: DeviceLock
-    inputs: Any
+    profiler: str
     batch: int
     seed: int
+    wander: Wander = STEADY
     windows: list[float] = field(default_factory=list)
     typical: float = 0.0
 
-    def open(self, reference: Any) -> dict[str, Measurement]:
+    def open(self, reference: Artifact) -> dict[str, Measurement]:
         """Take the reference and measure it alone; its measurements by key."""
         self._rng = np.random.default_rng(self.seed)
-        with self.lock:
-            self._reference = self.profiler.prepare(reference, self.inputs)
-            self._baseline = [self._block(self._reference) for _ in range(_BASELINE)]
-        self._look(self._baseline)
+        found = self.bench.capabilities()
+        self._single = found.cpu_time and self.spec.threads == 1
+        self._anchors_most = min(_ANCHORS, found.most_handles - 1)
+        self._patience = _PATIENCE_S
+        one = Interval(1.0, 1.0, 1.0)
+        self._anchors = [_Anchor(_REFERENCE, reference, one, one)]
+        self.bench.prepare(_REFERENCE, reference)
+        for attempt in range(_RETRIES + 1):
+            self._baseline = [blocks[0] for blocks in self._rounds([_REFERENCE], _BASELINE)]
+            if np.mean([self._quiet(block) for block in self._baseline]) >= 0.5 or attempt == _RETRIES:
+                break
+            self.bench.settle(_WAIT_S)
+        self._look([estimator.median(block) for block in self._baseline])
         return self.reference()
 
     def reference(self) -> dict[str, Measurement]:
         """The reference's measurements by key, from every look so far; its latency is the typical one from here."""
         self.typical = float(np.median(self.windows))
-        return self._measurements(Interval(1.0, 1.0, 1.0), self._baseline, "")
+        pairs = [Pair(block, block) for block in self._baseline]
+        one = self._anchors[0]
+        return self._measurements(one.worked, pairs, one, "")
 
-    def measure(self, candidate: Any, bounds: Mapping[str, float]) -> dict[str, Measurement]:
-        """Measurements of a candidate by key: latency and its statistics, its share of dense, throughput.
+    def measure(self, candidate: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
+        """Measurements of a candidate by key: latency and its statistics, its share of dense, throughput, energy.
 
         bounds: the budget's limits in SI units by key; near one of them the ratio is pinned down more narrowly.
+
+        Raises:
+            DeviceError: it does not run, takes the process down, hangs, or needs too much memory.
         """
-        with self.lock:
-            handle = self.profiler.prepare(candidate, self.inputs)
-            try:
-                pairs, note = self._pairs(handle, bounds.get("latency"))
-            finally:
-                self.profiler.release(handle)
-        self._look([pair.reference for pair in pairs])
-        return self._measurements(estimator.ratio([pairs], self._rng), [pair.candidate for pair in pairs], note)
+        if self.bench.lost():
+            self._restart()
+        self.bench.prepare(_CANDIDATE, candidate)
+        try:
+            anchor = self._nearest()
+            pairs, note = self._settled(anchor, bounds.get("latency"))
+            found = self._ratio([pairs], anchor)
+            if self._lonely(found.value):
+                self._adopt(candidate)
+        finally:
+            with contextlib.suppress(CrashedError):  # what killed it was raised already
+                self.bench.release(_CANDIDATE)
+        self._look([estimator.median(p.reference) / anchor.passed.value for p in pairs])
+        return self._measurements(found, pairs, anchor, note)
 
     def join(self, candidates: Sequence[Sequence[Sequence[Pair]]]) -> list[dict[str, Measurement]]:
-        """Measurements of candidates from pairs that other processes took, one sequence a process.
+        """Measurements of candidates from pairs with the reference that other processes took, one sequence a process.
 
         The candidates of a process share its blocks of the reference; what those say of the device counts from here.
         """
+        one = self._anchors[0]
         for pairs in candidates[0]:
-            self._look([pair.reference for pair in pairs])
+            self._look([estimator.median(pair.reference) for pair in pairs])
         self.reference()
         return [
-            self._measurements(estimator.ratio(rounds, self._rng), [p.candidate for pairs in rounds for p in pairs], "")
+            self._measurements(self._ratio(rounds, one), [pair for pairs in rounds for pair in pairs], one, "")
             for rounds in candidates
         ]
 
     def restated(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
         """Earlier measurements of a candidate as they read with what is known of the reference by now."""
         relative = measured["latency.relative"]
-        ratio = Interval(relative.value, relative.low, relative.high)
-        latency = estimator.scaled(ratio, estimator.spread(self.windows, self.typical))
+        latency = estimator.chained(Interval(relative.value, relative.low, relative.high), self._spread())
         return {
             **measured,
             **{
@@ -97,50 +146,120 @@ class Session:
             },
         }
 
+    def _restart(self) -> None:
+        """The process died: a new one takes the models that others are paired with."""
+        for anchor in self._anchors:
+            self.bench.prepare(anchor.name, anchor.artifact)
+
+    def _nearest(self) -> _Anchor:
+        """The anchor whose latency is nearest to the candidate's; one look at both tells."""
+        if len(self._anchors) == 1:
+            return self._anchors[0]
+        names = [_CANDIDATE, *(anchor.name for anchor in self._anchors)]
+        own, *others = (estimator.median(block) for block in self.bench.rounds(names, 1, 0.0, 3, self._draw())[0])
+        gaps = [abs(math.log(own / other)) for other in others]
+        return self._anchors[gaps.index(min(gaps))]
+
+    def _lonely(self, ratio: float) -> bool:
+        gaps = [abs(math.log(ratio / anchor.passed.value)) for anchor in self._anchors]
+        return len(self._anchors) < self._anchors_most and min(gaps) > math.log(_APART)
+
+    def _adopt(self, candidate: Artifact) -> None:
+        """The candidate becomes an anchor: its ratio to the reference is pinned down once, for all that follow."""
+        pairs, note = self._pairs(self._anchors[0], _NEAR)
+        if note:
+            return
+        worked, passed = (estimator.ratio([pairs], self._rng, time) for time in self._times())
+        name = f"anchor {len(self._anchors)}"
+        self.bench.prepare(name, candidate)
+        self._anchors.append(_Anchor(name, candidate, worked, passed))
+
+    def _settled(self, anchor: _Anchor, bound: float | None) -> tuple[list[Pair], str]:
+        """Pairs of a quiet machine if it can be had; it is waited for, and the measurement taken again."""
+        for attempt in range(_RETRIES + 1):
+            first = self._take(anchor, _FEWEST)
+            rough = self._ratio([first], anchor).value * self.typical
+            near = bound is not None and abs(rough / bound - 1) < 3 * _FAR
+            pairs, note = self._pairs(anchor, _NEAR if near else _FAR, first)
+            if self._share_quiet(pairs) >= 0.5 or attempt == _RETRIES or self._patience <= 0:
+                break
+            self._patience -= self.bench.settle(min(_WAIT_S, self._patience))
+        return pairs, note
+
+    def _pairs(self, anchor: _Anchor, wanted: float, taken: Sequence[Pair] = ()) -> tuple[list[Pair], str]:
+        """Pairs until the interval of their ratio is as narrow as wanted, or the cap; why not, if not."""
+        pairs = [*taken] or self._take(anchor, _FEWEST)
+        while True:
+            if estimator.ratio([pairs], self._rng, self._times()[0]).half_width <= wanted:
+                return pairs, ""
+            if len(pairs) >= _MOST or sum(sum(p.candidate.wall_s) + sum(p.reference.wall_s) for p in pairs) > _CAP_S:
+                return pairs, f"still wider than {wanted:.0%} after {len(pairs)} blocks"
+            pairs += self._take(anchor, _MORE)
+
+    def _take(self, anchor: _Anchor, count: int) -> list[Pair]:
+        return [Pair(*blocks) for blocks in self._rounds([_CANDIDATE, anchor.name], count)]
+
+    def _rounds(self, names: Sequence[str], count: int) -> list[list[Block]]:
+        return self.bench.rounds(names, count, BLOCK_S, BLOCK_RUNS, self._draw())
+
+    def _draw(self) -> int:
+        return int(self._rng.integers(2**31))
+
+    def _times(self) -> tuple[Time, Time]:
+        """By which time candidates are ranked, and by which a budget is judged."""
+        return ("cpu" if self._single else "wall"), "wall"
+
+    def _quiet(self, block: Block) -> bool:
+        return quiet(block, single=self._single)
+
+    def _share_quiet(self, pairs: Sequence[Pair]) -> float:
+        return float(np.mean([self._quiet(pair.candidate) and self._quiet(pair.reference) for pair in pairs]))
+
+    def _ratio(self, rounds: Sequence[Sequence[Pair]], anchor: _Anchor) -> Interval:
+        """A candidate's share of the reference: ranked by processor time where that is the work, held to the wall."""
+        calm = [[p for p in pairs if self._quiet(p.candidate) and self._quiet(p.reference)] for pairs in rounds]
+        calm = [pairs if len(pairs) >= _FEWEST // 2 else [*every] for pairs, every in zip(calm, rounds, strict=True)]
+        passed = estimator.chained(estimator.ratio(calm, self._rng), anchor.passed)
+        if not self._single:
+            return passed
+        worked = estimator.chained(estimator.ratio(rounds, self._rng, "cpu"), anchor.worked)
+        return estimator.agreed(worked, passed)
+
+    def _look(self, seconds: Sequence[float]) -> None:
+        for start in range(0, len(seconds) - _WINDOW + 1, _WINDOW):
+            self.windows.append(float(np.median(seconds[start : start + _WINDOW])))
+
+    def _spread(self) -> Interval:
+        """Where the reference's latency lies: the typical one, and what was seen in this run and in earlier ones."""
+        seen = estimator.spread(self.windows, self.typical)
+        return Interval(
+            self.typical,
+            min(seen.low, self.typical * self.wander.faster),
+            max(seen.high, self.typical * self.wander.slower),
+        )
+
     def _derived(self, latency: Interval) -> tuple[tuple[str, Interval], ...]:
         rate = Interval(self.batch / latency.value, self.batch / latency.high, self.batch / latency.low)
         return ("latency", latency), ("throughput", rate)
 
-    def _pairs(self, handle: Any, bound: float | None) -> tuple[list[Pair], str]:
-        pairs: list[Pair] = []
-        while len(pairs) < _MOST:
-            if self._rng.integers(2):
-                reference = self._block(self._reference)
-                pairs.append(Pair(self._block(handle), reference))
-            else:
-                candidate = self._block(handle)
-                pairs.append(Pair(candidate, self._block(self._reference)))
-            if len(pairs) >= _FEWEST:
-                found = estimator.ratio([pairs], self._rng)
-                near = bound is not None and abs(found.value * self.typical / bound - 1) < 3 * _FAR
-                wanted = _NEAR if near else _FAR
-                if found.half_width <= wanted:
-                    return pairs, ""
-        return pairs, f"still wider than {wanted:.0%} after {_MOST} blocks"
-
-    def _block(self, handle: Any) -> Block:
-        return self.profiler.run_block(handle, _BLOCK_S, _BLOCK_RUNS)
-
-    def _look(self, blocks: Sequence[Block]) -> None:
-        medians = [estimator.median(block) for block in blocks]
-        for start in range(0, len(medians) - _WINDOW + 1, _WINDOW):
-            self.windows.append(float(np.median(medians[start : start + _WINDOW])))
-
-    def _measurements(self, ratio: Interval, blocks: Sequence[Block], note: str) -> dict[str, Measurement]:
-        reference = estimator.spread(self.windows, self.typical)
-        latency = estimator.scaled(ratio, reference)
-        contended = self.spec.threads == 1 and np.mean([estimator.contended(block) for block in blocks]) > 0.5
+    def _measurements(
+        self, ratio: Interval, pairs: Sequence[Pair], anchor: _Anchor, note: str
+    ) -> dict[str, Measurement]:
+        reference = self._spread()
+        blocks = [pair.candidate for pair in pairs]
+        calm = self._share_quiet(pairs) >= 0.5
+        seen = estimator.spread(self.windows, self.typical)
         doubts = [note] if note else []
-        if contended:
+        if not calm:
             doubts.append("other work had the processor most of the time")
-        if reference.half_width > _DRIFT:
-            doubts.append(f"the reference wandered by {reference.half_width:.0%}")
+        if seen.half_width > _DRIFT:
+            doubts.append(f"the reference wandered by {seen.half_width:.0%}")
         trust: dict[str, Any] = {
             "n": sum(len(block.wall_s) for block in blocks),
-            "valid": not contended and reference.half_width <= _DRIFT,
+            "valid": calm and seen.half_width <= _DRIFT,
             "converged": not note,
-            "device": self.profiler.fingerprint(),
-            "profiler": self.profiler.name,
+            "device": self.bench.fingerprint(),
+            "profiler": self.profiler,
             "note": "; ".join(doubts),
         }
 
@@ -148,8 +267,17 @@ class Session:
             return Measurement(key, found.value, unit, found.low, found.high, **trust)
 
         measured = {"latency.relative": made("latency.relative", "1", ratio)}
-        for name, found in self._derived(latency):
+        for name, found in self._derived(estimator.chained(ratio, reference)):
             measured[name] = made(name, COSTS[name].unit, found)
+        # Quantiles of single runs in units of the anchor's median then, so that they read as of a typical moment.
+        now = float(np.median([estimator.median(pair.reference) for pair in pairs])) / anchor.passed.value
+        kept = [block for block in blocks if self._quiet(block)] or blocks
         for key, share in (("mean", None), ("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
-            measured[f"latency.{key}"] = made(f"latency.{key}", "s", estimator.quantile(blocks, share, self._rng))
+            of_runs = estimator.quantile(kept, share, self._rng)
+            relative = Interval(of_runs.value / now, of_runs.low / now, of_runs.high / now)
+            measured[f"latency.{key}"] = made(f"latency.{key}", "s", estimator.chained(relative, reference))
+        spent = [block.joules for block in blocks if block.joules is not None]
+        if spent:
+            low, high = estimator.order_interval(np.sort(spent))
+            measured["energy"] = made("energy", "J", Interval(float(np.median(spent)), low, high))
         return measured

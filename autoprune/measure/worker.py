@@ -1,19 +1,29 @@
-"""A process of its own that measures finished models. Knows JSON lines in and out; statistics are the caller's.
+"""A process of its own that measures. Knows JSON lines in and out; statistics and time limits are the caller's.
 
-    python -m autoprune.measure.worker < request.json
+    python -m autoprune.measure.worker
 
-The request names the task, the folders of the models, the profiler and how to run it; the answer is one line a round,
-the raw blocks of the dense model and of every other model, taken in random order. A process that only measures is what
-the model will meet where it is deployed.
+The first line says what to open: profiler, how to run, the task where models are torch modules, the folder of leases,
+and how much memory may be used. Every further line is one request; every answer is one line: {"ok": ...} or
+{"error": ...}. Big things are files, named with their SHA-256. A model that takes this process down takes nothing else
+with it, and a process that only measures is what the model will meet where it is deployed. torch is imported only if
+the runtime is torch.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import hashlib
 import json
 import os
+import resource
+import signal
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,39 +31,179 @@ from autoprune import registry
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Silent
-from autoprune.errors import AutopruneError
-from autoprune.measure.lock import device_lock
-from autoprune.models.rebuild import rebuild_all
-from autoprune.tasks.locate import locate
-from autoprune.tasks.task import rebatch
+from autoprune.errors import AutopruneError, DeviceError, ExhaustedError, describe
+from autoprune.measure.artifact import Artifact, Runnable, here
+from autoprune.measure.bench import Bench
+from autoprune.measure.energy import meter
+from autoprune.measure.lease import device_lease
 
-BLOCK_S = 0.03
-BLOCK_RUNS = 3
+_PR_SET_PDEATHSIG: Final = 1
+#: What allocators say when there is nothing left.
+_EXHAUSTED: Final = (
+    "can't allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "failed to allocate",
+    "cannot allocate memory",
+)
+
+
+class _Models:
+    """Makes torch modules from the task that this process located by its name."""
+
+    def __init__(self, task: str, spec: RunSpec) -> None:
+        self._name, self._spec = task, spec
+
+    @cached_property
+    def _task(self) -> Any:
+        from autoprune.tasks.locate import locate
+
+        return locate(self._name, Silent())
+
+    @cached_property
+    def _traced(self) -> Any:
+        from autoprune.surgery.example import Example
+        from autoprune.surgery.find import find
+
+        return find(self._task.model, Example.of(self._task.example_inputs))
+
+    @cached_property
+    def _inputs(self) -> Any:
+        from autoprune.tasks.task import rebatch
+
+        return rebatch(self._task.example_inputs, self._spec.batch)
+
+    def decode(self, artifact: Artifact) -> Runnable:
+        if artifact.format == "unit":
+            from autoprune.measure.replay import replay
+
+            model, inputs = replay(artifact.content)
+            return Runnable(model, inputs, None)
+        if artifact.format != "module":
+            return here(artifact)
+        import torch
+
+        from autoprune.models.weights import load_into
+        from autoprune.surgery import apply
+        from autoprune.surgery.example import arrays
+
+        slices = {name: torch.tensor(kept, dtype=torch.int64) for name, kept in artifact.slices.items()}
+        # The dense model is copied too, so that all models lie in memory alike.
+        model = apply(self._task.model, self._traced, slices).eval()
+        if artifact.content:
+            load_into(model, artifact.content, "the artifact")
+        with torch.no_grad():
+            expected = arrays(self._inputs.fresh().call(model))
+        return Runnable(model, self._inputs, expected)
+
+
+class _Host:
+    """One method a request."""
+
+    def __init__(self, opened: Mapping[str, Any]) -> None:
+        spec, clock = RunSpec(**opened["spec"]), SystemClock()
+        profiler = registry.load("profilers", opened["profiler"]).create(spec, clock)
+        found = profiler.capabilities()
+        lease = device_lease(Path(opened["leases"]), profiler.fingerprint(), clock, exclusive=found.exclusive)
+        models = _Models(opened["task"], spec)
+        if opened["task"]:
+            models._task  # noqa: B018 - what is wrong with it must be said now
+        self._bench = Bench(profiler, lease, clock, spec.precision, models.decode, meter=meter(found.meter))
+        _limit(opened["memory"])
+
+    def about(self) -> dict[str, Any]:
+        return {"fingerprint": self._bench.fingerprint(), "capabilities": asdict(self._bench.capabilities())}
+
+    def prepare(self, name: str, artifact: Mapping[str, Any], warm_s: float) -> None:
+        self._bench.prepare(name, _artifact(artifact), warm_s)
+
+    def rounds(self, names: list[str], count: int, min_s: float, min_runs: int, seed: int) -> list[list[Any]]:
+        return [[asdict(b) for b in blocks] for blocks in self._bench.rounds(names, count, min_s, min_runs, seed)]
+
+    def settle(self, limit_s: float) -> float:
+        return self._bench.settle(limit_s)
+
+    def speed(self) -> float:
+        return self._bench.speed()
+
+    def memory(self, artifact: Mapping[str, Any]) -> float:
+        return self._bench.memory(_artifact(artifact))
+
+    def release(self, name: str) -> None:
+        self._bench.release(name)
+
+
+def _artifact(raw: Mapping[str, Any]) -> Artifact:
+    """The artifact of a message; its file must have the hash that it is named with."""
+    content = Path(raw["file"]).read_bytes() if raw["file"] else b""
+    if content and hashlib.sha256(content).hexdigest() != raw["sha256"]:
+        raise DeviceError(expected="the artifact that was sent", received="another one", cure="measure again")
+    return Artifact(
+        raw["format"],
+        content,
+        raw["slices"],
+        dict(_arrays(raw["inputs"])),
+        tuple(a for _, a in _arrays(raw["expected"])),
+    )
+
+
+def _arrays(file: str) -> Iterator[tuple[str, Any]]:
+    if file:
+        with np.load(file, allow_pickle=False) as stored:
+            yield from ((name, stored[name]) for name in stored.files)
+
+
+def _limit(bytes_more: float | None) -> None:
+    """Refuse more memory than that beyond what is used by now."""
+    if bytes_more is not None:
+        used = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+        most = int(int(used.split()[1]) * 1024 + bytes_more)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _failure(error: Exception) -> dict[str, str]:
+    if isinstance(error, MemoryError) or any(said in str(error).lower() for said in _EXHAUSTED):
+        error = ExhaustedError(
+            expected="a model that fits the memory",
+            received=describe(error),
+            cure="prune more, or measure a smaller batch",
+        )
+    if isinstance(error, AutopruneError):
+        return {
+            "kind": type(error).__name__,
+            "expected": error.expected,
+            "received": error.received,
+            "cure": error.cure,
+        }
+    return {
+        "kind": "DeviceError",
+        "expected": "a measurement",
+        "received": describe(error),
+        "cure": "run the model on its example inputs alone",
+    }
 
 
 def main() -> int:
-    # What the task prints must not mix with the answers.
+    # What the task or a runtime prints must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    request = json.loads(sys.stdin.readline())
-    spec = RunSpec(**request["spec"])
-    try:
-        task = locate(request["task"], Silent())
-        models = [task.model, *rebuild_all([Path(folder) for folder in request["folders"]], task)]
-        profiler = registry.load("profilers", request["profiler"]).create(spec, SystemClock())
-        inputs = rebatch(task.example_inputs, spec.batch)
-        with device_lock(profiler.fingerprint(), profiler.capabilities().exclusive):
-            handles = [profiler.prepare(model, inputs) for model in models]
-            order = np.random.default_rng(request["seed"])
-            for _ in range(request["rounds"]):
-                blocks = {
-                    place: profiler.run_block(handles[place], BLOCK_S, BLOCK_RUNS)
-                    for place in order.permutation(len(handles)).tolist()
-                }
-                print(json.dumps([asdict(blocks[place]) for place in range(len(handles))]), file=answers, flush=True)
-    except AutopruneError as error:
-        print(str(error), file=sys.stderr)
-        return error.exit_code
+    if "--die-with-parent" in sys.argv:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(OSError):  # where memory ends all the same, this process goes first
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    host: _Host | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if host is None:
+                host = _Host(request)
+                answer = host.about()
+            else:
+                answer = getattr(host, request.pop("call"))(**request)
+            reply = {"ok": answer}
+        except Exception as error:  # every failure is the caller's to judge
+            reply = {"error": _failure(error)}
+        print(json.dumps(reply), file=answers, flush=True)
     return 0
 
 

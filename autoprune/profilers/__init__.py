@@ -1,7 +1,8 @@
 """What runs a model on a device. Knows the contract; each file beside this one is one profiler.
 
-A profiler is a module with `create(spec) -> Profiler`. A profiler prepares and runs; it returns raw blocks of timings.
-Statistics, pairing, locking and caching are done once, by `autoprune.measure`, for all of them.
+A profiler is a module with `create(spec, clock) -> Profiler`. A profiler prepares and runs; it returns raw blocks of
+timings. Statistics, pairing, locking, metering and checking of outputs are done once, by `autoprune.measure`, for all.
+Its library is imported by its module, so a missing one is said when the profiler is asked for.
 """
 
 from __future__ import annotations
@@ -24,12 +25,20 @@ class Profiler(Protocol):
         """The device, runtime and version in one line: equal exactly where timings are comparable."""
         ...
 
-    def prepare(self, artifact: Any, example_inputs: Any) -> Any:
-        """Load an artifact of one of the declared formats and warm it up; the handle to run it."""
+    def prepare(self, artifact: Any, inputs: Any) -> Any:
+        """Load an artifact of the declared format; the handle to run it on `inputs`.
+
+        artifact: for the format "module" a torch module in eval mode, with inputs as `surgery.example.Example`; for
+        other formats the file's bytes, with inputs as a mapping from names to numpy arrays.
+        """
+        ...
+
+    def outputs(self, handle: Any) -> list[Any]:
+        """Run once; every output as a numpy array, in the model's order. They are checked before a time counts."""
         ...
 
     def run_block(self, handle: Any, min_s: float, min_runs: int) -> Block:
-        """Consecutive runs for at least `min_s` seconds and `min_runs` runs."""
+        """Consecutive runs for at least `min_s` seconds and `min_runs` runs; warming up is the caller's."""
         ...
 
     def release(self, handle: Any) -> None:

@@ -1,29 +1,26 @@
-"""PyTorch in eager mode on this machine's processor. Knows threads, warm-up and process counters."""
+"""PyTorch in eager mode on this machine's processor. Knows threads and modes; measures nothing but durations."""
 
 from __future__ import annotations
 
-import platform
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
 
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import Block, Capabilities, RunSpec
-from autoprune.errors import DeviceError, describe
-from autoprune.surgery.example import Example
-
-_WARMUP_S: Final = 0.1
-_WARMUP_RUNS: Final = 5
+from autoprune.errors import DeviceError
+from autoprune.profilers._host import processor, refused, timed
+from autoprune.surgery.example import Example, arrays
 
 
 @dataclass(frozen=True)
-class _Handle:
+class Handle:
+    """A module with the arguments of one call."""
+
     model: nn.Module
     example: Example
 
@@ -37,12 +34,12 @@ class TorchProfiler:
         self._spec, self._clock = spec, clock
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(metrics=("latency", "throughput"), formats=("module",))
+        return Capabilities(metrics=("latency", "throughput", "memory"), precisions=("float32", "bfloat16"))
 
     def fingerprint(self) -> str:
         return f"{processor()} / torch {torch.__version__} eager"
 
-    def prepare(self, artifact: Any, example_inputs: Any) -> _Handle:
+    def prepare(self, artifact: Any, inputs: Any) -> Handle:
         """Raises DeviceError where the model is not on this processor, or does not run on the inputs."""
         places = {str(parameter.device) for parameter in artifact.parameters()} - {"cpu"}
         if places:
@@ -51,57 +48,43 @@ class TorchProfiler:
                 received=f"one on {min(places)}",
                 cure="call model.cpu() in the task",
             )
-        handle = _Handle(artifact.eval(), Example.of(example_inputs))
+        handle = Handle(self.made(artifact.eval()), Example.of(inputs))
         try:
-            self.run_block(handle, _WARMUP_S, _WARMUP_RUNS)
+            with self._running():
+                handle.example.call(handle.model)
         except Exception as error:
-            raise DeviceError(
-                expected="the model to run in eager PyTorch",
-                received=describe(error),
-                cure="run it on its example inputs alone",
-            ) from error
+            raise refused(f"{self.name} on this processor", error) from error
         return handle
 
-    def run_block(self, handle: _Handle, min_s: float, min_runs: int) -> Block:
-        wall: list[float] = []
-        cpu: list[float] = []
-        switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        with torch.no_grad(), _threads(self._spec.threads):
-            begin = end = self._clock.wall()
-            while end - begin < min_s or len(wall) < min_runs:
-                start, used = self._clock.wall(), self._clock.cpu()
-                handle.example.call(handle.model)
-                end = self._clock.wall()
-                wall.append(end - start)
-                cpu.append(self._clock.cpu() - used)
-        return Block(tuple(wall), tuple(cpu), resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches)
+    def made(self, model: nn.Module) -> Any:
+        """What is called in place of the module."""
+        return model
 
-    def release(self, handle: _Handle) -> None:
+    def outputs(self, handle: Handle) -> list[Any]:
+        with self._running():
+            return arrays(handle.example.call(handle.model))
+
+    def run_block(self, handle: Handle, min_s: float, min_runs: int) -> Block:
+        with self._running():
+            return timed(lambda: handle.example.call(handle.model), self._clock, min_s, min_runs)
+
+    def release(self, handle: Handle) -> None:
         del handle
 
     def close(self) -> None:
         pass
 
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._spec.threads)
+        low = self._spec.precision != "float32"
+        try:
+            with torch.no_grad(), torch.autocast("cpu", getattr(torch, self._spec.precision), enabled=low):
+                yield
+        finally:
+            torch.set_num_threads(before)
+
 
 def create(spec: RunSpec, clock: Clock) -> TorchProfiler:
     return TorchProfiler(spec, clock)
-
-
-def processor() -> str:
-    """The processor's name as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,7 +15,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.trial import Proposal, Timing, Trial, TrialState
 from autoprune.errors import AutopruneError, describe
 from autoprune.measure.counts import counts
-from autoprune.measure.session import Session
+from autoprune.measure.device import Device
 from autoprune.recovery.batchnorm import recalibrate
 from autoprune.surgery import Traced, apply, kept_slices
 from autoprune.tasks.task import Task
@@ -26,15 +25,13 @@ from autoprune.tasks.task import Task
 class Evaluator:
     """Evaluates plans of one task against one dense model.
 
-    ranking: scores of slices by group; inputs: what latency and operations are counted for; dense: the dense model's
-    measurements by key, on the search split.
+    ranking: scores of slices by group; dense: the dense model's measurements by key, on the search split.
     """
 
     task: Task
     traced: Traced
     ranking: Mapping[str, Tensor]
-    session: Session
-    inputs: Any
+    device: Device
     budget: Budget
     dense: Mapping[str, Measurement]
     clock: Clock
@@ -59,7 +56,7 @@ class Evaluator:
         """The trial as its latency reads with what is known of the device by now."""
         if "latency.relative" not in trial.measurements:
             return trial
-        measured = self.session.restated(trial.measurements)
+        measured = self.device.session.restated(trial.measurements)
         return replace(trial, measurements=measured, excesses=excesses(self.budget, measured, self.dense))
 
     def slices(self, plan: Plan) -> dict[str, Tensor]:
@@ -74,15 +71,17 @@ class Evaluator:
 
     def _evaluated(self, proposal: Proposal) -> Trial:
         start = self.clock.wall()
-        model = apply(self.task.model, self.traced, self.slices(proposal.plan)).eval()
-        counted = counts(model, self.inputs)
+        slices = self.slices(proposal.plan)
+        model = apply(self.task.model, self.traced, slices).eval()
         cut = self.clock.wall()
         recalibrate(model, self.task)
+        # A candidate runs first where it can do no harm: what takes a process down takes the one that measures.
+        timed = self.device.measure(model, slices, bounds(self.budget, self.dense))
+        counted = counts(model, self.device.example)
+        measured_at = self.clock.wall()
         scored = self.task.score(model, "search")
-        evaluated = self.clock.wall()
-        timed = self.session.measure(model, bounds(self.budget, self.dense))
         measured = {**scored, **timed, **counted}
-        timing = Timing(cut - start, evaluated - cut, self.clock.wall() - evaluated)
+        timing = Timing(cut - start, self.clock.wall() - measured_at, measured_at - cut)
         return Trial(
             proposal.number,
             proposal.plan,

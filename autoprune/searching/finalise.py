@@ -16,7 +16,7 @@ from autoprune.core.metric import Metric
 from autoprune.core.reporter import Advance, Reporter
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, describe
-from autoprune.measure import fresh
+from autoprune.measure.device import PROCESSES
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
 from autoprune.recovery.finetune import finetune, teacher_of
@@ -84,7 +84,11 @@ class Finisher:
                     models[trial.number] = tuned[1]
                     save(trial, tuned[1], self.evaluator, self.folder_of(trial.number))
         timed = self._measured_again(scored, models) if scored else {}
-        dense = {**self.evaluator.dense, **self.evaluator.session.reference(), **task.score(task.model, "validation")}
+        dense = {
+            **self.evaluator.dense,
+            **self.evaluator.device.session.reference(),
+            **task.score(task.model, "validation"),
+        }
         finished = []
         for trial in scored:
             measured = {**trial.measurements, **timed[trial.number]}
@@ -146,22 +150,15 @@ class Finisher:
     def _measured_again(
         self, chosen: Sequence[Trial], models: Mapping[int, nn.Module]
     ) -> dict[int, dict[str, Measurement]]:
-        session, task = self.evaluator.session, self.evaluator.task
-        if not task.spec:
-            self.reporter.warn(
-                "no other process could find this task by name (it was made in a notebook or a script): "
-                "its models are measured again in this process"
-            )
-            return {trial.number: session.measure(models[trial.number], {}) for trial in chosen}
+        device = self.evaluator.device
+        cut = [(models[trial.number], self.evaluator.slices(trial.plan)) for trial in chosen]
         try:
-            with self.reporter.track("measuring in fresh processes", fresh.PROCESSES) as advance:
-                folders = [self.folder_of(trial.number) for trial in chosen]
-                rounds = fresh.pairs_of(folders, task.spec, session.profiler.name, session.spec, self.seed, advance)
+            with self.reporter.track("measuring in fresh processes", PROCESSES) as advance:
+                found = device.measure_again(cut, advance)
         except DeviceError as error:
-            self.reporter.warn(f"models are measured again in this process, as fresh ones failed: {error}")
-            return {trial.number: session.measure(models[trial.number], {}) for trial in chosen}
-        numbers = [trial.number for trial in chosen]
-        return dict(zip(numbers, session.join(rounds), strict=True))
+            self.reporter.warn(f"models are measured again beside the search, as fresh processes failed: {error}")
+            found = [device.measure(model, slices, {}) for model, slices in cut]
+        return dict(zip([trial.number for trial in chosen], found, strict=True))
 
 
 def save(trial: Trial, model: nn.Module, evaluator: Evaluator, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor, bfloat16, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from autoprune.errors import UsageError
@@ -55,3 +55,9 @@ class Example(NamedTuple):
         """The same arguments with every tensor changed."""
         args, kwargs = tree_map_only(Tensor, change, (self.args, self.kwargs))
         return Example(args, kwargs)
+
+
+def arrays(outputs: Any) -> list[Any]:
+    """Every tensor of what a model returned as a numpy array, in order; bfloat16, which numpy lacks, as float32."""
+    leaves = [leaf.detach().cpu() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    return [(leaf.float() if leaf.dtype is bfloat16 else leaf).numpy() for leaf in leaves]

@@ -27,13 +27,28 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         self.now += seconds
 
+    sleep = advance
+
+
+class TickingClock(FakeClock):
+    """A clock that goes on by the same amount each time somebody looks at the wall."""
+
+    def __init__(self, tick: float) -> None:
+        super().__init__()
+        self._tick = tick
+
+    def wall(self) -> float:
+        self.now += self._tick
+        return self.now
+
 
 class FakeProfiler:
     """Reports durations that a function of the model gives, times noise and a slow wave over time, both seeded.
 
     seconds: model -> true seconds of one run; noise: relative standard deviation of a run; wave: relative height of
     the sinus that every model's time follows, as on a machine with neighbours; steal: wall seconds per processor
-    second.
+    second: of all runs or of the next runs in turn, as other work
+    takes it; or by models' true seconds, which then wait by themselves.
     """
 
     name = "fake"
@@ -44,30 +59,45 @@ class FakeProfiler:
         *,
         noise: float = 0.0,
         wave: float = 0.0,
-        steal: float = 1.0,
+        steal: float | list[float] | dict[float, float] = 1.0,
         seed: int = 0,
     ) -> None:
-        self._seconds, self._noise, self._wave, self._steal = seconds, noise, wave, steal
+        self._seconds, self._noise, self._wave = seconds, noise, wave
+        self.steal = steal
         self._rng = np.random.default_rng(seed)
         self.clock = FakeClock()
-        self.released = 0
+        self.prepared = self.released = 0
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(metrics=("latency", "throughput"), formats=("module",), exclusive=False)
+        return Capabilities(metrics=("latency", "throughput"), exclusive=False, meter="")
 
     def fingerprint(self) -> str:
         return "fake device"
 
-    def prepare(self, artifact: Any, example_inputs: Any) -> float:
+    def prepare(self, artifact: Any, inputs: Any) -> float:
+        self.prepared += 1
         return self._seconds(artifact)
 
     def run_block(self, handle: float, min_s: float, min_runs: int) -> Block:
         wall: list[float] = []
+        cpu: list[float] = []
         while sum(wall) < min_s or len(wall) < min_runs:
             slow = 1 + self._wave * float(np.sin(self.clock.now / 3))
-            wall.append(handle * slow * float(np.exp(self._rng.normal(0, self._noise))) * self._steal)
+            cpu.append(handle * slow * float(np.exp(self._rng.normal(0, self._noise))))
+            wall.append(cpu[-1] * self._stolen(handle))
             self.clock.advance(wall[-1])
-        return Block(tuple(wall), tuple(each / self._steal for each in wall))
+        taken = not isinstance(self.steal, dict) and sum(wall) > sum(cpu)
+        return Block(tuple(wall), tuple(cpu), involuntary_switches=len(wall) if taken else 0)
+
+    def _stolen(self, handle: float) -> float:
+        if isinstance(self.steal, dict):
+            return self.steal.get(handle, 1.0)
+        if isinstance(self.steal, list):
+            return self.steal.pop(0)
+        return self.steal
+
+    def outputs(self, handle: float) -> list[Any]:
+        return [np.array([handle])]
 
     def release(self, handle: float) -> None:
         self.released += 1

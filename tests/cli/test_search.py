@@ -42,7 +42,7 @@ def test_front_json_keeps_its_contract(searched):
     assert front["budget"] == ["latency<=90%"]
     assert front["task"] == "my-task"
     assert not front["partial"]
-    assert set(front["profiler"]) == {"name", "device", "threads", "batch"}
+    assert set(front["profiler"]) == {"name", "device", "threads", "batch", "precision"}
     assert front["profiler"]["batch"] == 8
     assert front["trials"]["complete"] + front["trials"]["failed"] == 10
     best = next(point for point in front["front"] if point["trial"] == front["best"])

@@ -49,7 +49,7 @@ def test_malformed_impossible_and_contradictory_budgets(command, limits, words):
     ("arguments", "code", "words"),
     [
         (["--sampler", "nsga3000"], 2, ["known: nsga2, random, uniform"]),
-        (["--profiler", "onxrt"], 2, ["known: torch"]),
+        (["--profiler", "onxrt"], 2, ["did you mean 'onnxruntime'?"]),
         (["--device", "pi"], 5, ["known: local"]),
         (["--executor", "slurm"], 2, ["known: inline"]),
         (["--trials", "0"], 2, ["trials"]),

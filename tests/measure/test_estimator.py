@@ -40,7 +40,7 @@ def test_what_differs_between_processes_widens_the_interval():
 
 
 def test_independent_errors_add_in_quadrature():
-    found = estimator.scaled(Interval(0.5, 0.5 / 1.3, 0.5 * 1.3), Interval(0.01, 0.01 / 1.4, 0.01 * 1.4))
+    found = estimator.chained(Interval(0.5, 0.5 / 1.3, 0.5 * 1.3), Interval(0.01, 0.01 / 1.4, 0.01 * 1.4))
     assert found.value == pytest.approx(0.005)
     assert found.high == pytest.approx(0.005 * np.exp(np.hypot(np.log(1.3), np.log(1.4))))
     assert found.low == pytest.approx(0.005 / np.exp(np.hypot(np.log(1.3), np.log(1.4))))
@@ -57,6 +57,13 @@ def test_quantiles_agree_with_numpy_and_lie_in_their_interval():
     assert estimator.quantile(blocks, None, rng).value == pytest.approx(runs.mean())
 
 
-def test_contention_is_more_wall_than_processor_time():
-    assert estimator.contended(Block((0.012,), (0.01,)))
-    assert not estimator.contended(Block((0.0105,), (0.01,)))
+def test_the_interval_of_a_median_is_that_of_its_order_statistics():
+    # Of nine independent values the median lies between the second and the eighth with 96.1 %.
+    assert estimator.order_interval(np.arange(9.0)) == (1.0, 7.0)
+    assert estimator.order_interval(np.arange(5.0)) == (0.0, 4.0)
+
+
+def test_processor_time_ranks_where_it_agrees_with_the_wall_and_the_wall_counts_where_not():
+    worked, passed = Interval(0.50, 0.49, 0.51), Interval(0.53, 0.52, 0.54)
+    assert estimator.agreed(worked, passed) == Interval(0.50, 0.49, 0.53)
+    assert estimator.agreed(worked, Interval(0.8, 0.79, 0.81)).value == 0.8

@@ -1,20 +1,41 @@
-from contextlib import nullcontext
-
 import pytest
 
 from autoprune.core.measurement import RunSpec
+from autoprune.measure.artifact import Artifact
+from autoprune.measure.bench import Bench
+from autoprune.measure.contention import Watch
+from autoprune.measure.history import STEADY, Wander
+from autoprune.measure.lease import NoLease
 from autoprune.measure.session import Session
 from autoprune.testing.fakes import FakeProfiler
 
 
-def opened(**options):
+class Machine(Watch):
+    """Under pressure for so many looks."""
+
+    looks = 0
+
+    def pressing(self):
+        self.looks -= 1
+        return 0.9 if self.looks >= 0 else 0.0
+
+
+class Timed(Session):
+    """Models are their true seconds."""
+
+    def measure(self, seconds, bounds):
+        return super().measure(Artifact("module", module=(seconds, ())), bounds)
+
+
+def opened(wander=STEADY, **options):
     profiler = FakeProfiler(lambda model: model, **options)
-    session = Session(profiler, RunSpec(), nullcontext(), (), 4, seed=0)
-    return session, profiler, session.open(0.010)
+    bench = Bench(profiler, NoLease(), profiler.clock, watch=Machine())
+    session = Timed(bench, RunSpec(), "fake", 4, seed=0, wander=wander)
+    return session, profiler, session.open(Artifact("module", module=(0.010, ())))
 
 
 def test_a_quiet_device_gives_exact_numbers():
-    session, profiler, dense = opened()
+    session, _profiler, dense = opened()
     found = session.measure(0.004, {})
     assert dense["latency"].value == pytest.approx(0.010)
     assert found["latency"].value == pytest.approx(0.004)
@@ -22,7 +43,6 @@ def test_a_quiet_device_gives_exact_numbers():
     assert found["throughput"].value == pytest.approx(1000)
     assert found["latency"].valid
     assert found["latency"].converged
-    assert profiler.released == 1
 
 
 def test_candidates_are_ordered_right_while_the_device_wanders():
@@ -59,7 +79,7 @@ def test_too_much_noise_is_said_to_be_so():
 
 
 def test_earlier_numbers_are_restated_when_the_reference_was_first_seen_in_a_bad_moment():
-    session, profiler, _ = opened()
+    session, _profiler, _ = opened()
     session.windows[:] = [0.015] * 3
     session.typical = 0.015
     early = session.measure(0.004, {})
@@ -68,4 +88,38 @@ def test_earlier_numbers_are_restated_when_the_reference_was_first_seen_in_a_bad
         session.measure(0.004, {})
     session.reference()
     assert session.restated(early)["latency"].value == pytest.approx(0.004)
-    assert profiler.released == 7
+
+
+def test_what_the_device_did_in_earlier_runs_widens_the_interval():
+    found = opened(wander=Wander(1.3, 0.9))[0].measure(0.004, {})["latency"]
+    assert found.value == pytest.approx(0.004)
+    assert found.high == pytest.approx(0.0052)
+    assert found.low == pytest.approx(0.0036)
+
+
+def test_models_of_other_sizes_become_references_and_agree_with_the_first():
+    session, profiler, _ = opened(noise=0.01)
+    found = [session.measure(seconds, {})["latency"].value for seconds in (0.004, 0.0041, 0.001, 0.0011, 0.0105)]
+    assert found == pytest.approx([0.004, 0.0041, 0.001, 0.0011, 0.0105], rel=0.03)
+    held = len(session._anchors)
+    assert held == 3
+    assert profiler.prepared - profiler.released == held
+
+
+def test_a_busy_machine_is_waited_for_and_measured_again():
+    session, profiler, _ = opened()
+    profiler.steal = [1.5] * 70 + [1.0] * 10_000
+    session.bench.watch.looks = 4
+    before = profiler.clock.now
+    found = session.measure(0.004, {})["latency"]
+    assert found.valid
+    assert found.value == pytest.approx(0.004)
+    assert profiler.clock.now - before >= 4 * 0.5
+
+
+def test_a_model_that_waits_is_judged_by_the_wall():
+    session, profiler, _ = opened()
+    profiler.steal = {0.004: 3.0}
+    found = session.measure(0.004, {})
+    assert found["latency"].value == pytest.approx(0.012)
+    assert found["latency"].valid

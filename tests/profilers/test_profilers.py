@@ -1,15 +1,26 @@
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from autoprune import registry
 from autoprune.core.measurement import RunSpec
+from autoprune.errors import DeviceError
 from autoprune.profilers.torch import create
+from autoprune.surgery.example import Example
 from autoprune.testing.fakes import FakeClock
 from autoprune.testing.profiler import ProfilerConformance
 
+#: Compiling takes seconds a model.
+SLOW = {"torch-compile"}
 
-@pytest.mark.parametrize("name", registry.names("profilers"), scope="class")
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in registry.names("profilers")],
+    scope="class",
+)
 class TestEveryProfiler(ProfilerConformance):
     @pytest.fixture(autouse=True)
     def _named(self, name):
@@ -32,13 +43,35 @@ class Sleeper(nn.Module):
 def test_known_durations_are_returned_exactly():
     clock = FakeClock()
     profiler = create(RunSpec(), clock)
-    block = profiler.run_block(profiler.prepare(Sleeper(clock, 0.25), (torch.zeros(1),)), 1.0, 2)
+    block = profiler.run_block(profiler.prepare(Sleeper(clock, 0.25), Example.of(torch.zeros(1))), 1.0, 2)
     assert block.wall_s == (0.25,) * 4
 
 
 def test_threads_are_fixed_while_measuring_and_given_back():
     before, clock = torch.get_num_threads(), FakeClock()
     model = Sleeper(clock, 0.1)
-    create(RunSpec(threads=1), clock).prepare(model, (torch.zeros(1),))
+    create(RunSpec(threads=1), clock).prepare(model, Example.of(torch.zeros(1)))
     assert model.threads == {1}
     assert torch.get_num_threads() == before
+
+
+def test_a_model_in_half_precision_computes_in_it():
+    seen = []
+
+    class Witness(nn.Linear):
+        def forward(self, x):
+            out = super().forward(x)
+            seen.append(out.dtype)
+            return out
+
+    profiler = create(RunSpec(precision="bfloat16"), FakeClock())
+    profiler.outputs(profiler.prepare(Witness(4, 4), Example.of(torch.zeros(2, 4))))
+    assert set(seen) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_missing_library_says_what_to_install(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"autoprune.profilers.{name}", raising=False)
+    with pytest.raises(DeviceError, match=rf"pip install 'autoprune\[{name}\]'"):
+        registry.load("profilers", name)

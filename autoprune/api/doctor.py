@@ -1,0 +1,35 @@
+"""`autoprune.doctor`: is this machine fit to measure?"""
+
+from __future__ import annotations
+
+from autoprune.core.clock import SystemClock
+from autoprune.core.measurement import RunSpec
+from autoprune.errors import AutopruneError
+from autoprune.measure import doctor as checks
+from autoprune.measure.client import WorkerBench
+from autoprune.measure.doctor import Finding
+from autoprune.measure.estimator import Time
+from autoprune.measure.units import taken_apart
+
+
+def doctor(profiler: str = "torch", seconds: float = checks.SECONDS) -> list[Finding]:
+    """Facts, runtimes, and how repeatable this machine is with one profiler; what has `mend` is not as it should be.
+
+    seconds: of the self-test; 0 leaves it out.
+    """
+    clock = SystemClock()
+    found = [*checks.facts(clock=clock), *checks.runtimes(clock)]
+    if seconds <= 0:
+        return found
+    bench = WorkerBench(profiler, RunSpec())
+    try:
+        found.insert(0, Finding("device", bench.fingerprint()))
+        capabilities = bench.capabilities()
+        product, _ = taken_apart(capabilities.format).peak_units()
+        time: Time = "cpu" if capabilities.cpu_time else "wall"
+        found.append(checks.judged(checks.repeatability(bench, product.artifact(), time, seconds, clock)))
+    except AutopruneError as error:
+        found.append(Finding("repeatability", "the self-test failed", str(error)))
+    finally:
+        bench.close()
+    return found

@@ -1,0 +1,253 @@
+"""A device as a search sees it: models in, measurements out. Knows benches, sessions, packing and history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
+
+from torch import nn
+
+from autoprune import registry
+from autoprune.core.clock import Clock
+from autoprune.core.measurement import Capabilities, Measurement, RunSpec
+from autoprune.core.reporter import Advance, Reporter
+from autoprune.errors import AutopruneError, CrashedError, DeviceError, ExhaustedError, TimedOutError, UsageError
+from autoprune.measure import estimator, history
+from autoprune.measure.artifact import Artifact
+from autoprune.measure.bench import AnyBench, Bench
+from autoprune.measure.client import WorkerBench
+from autoprune.measure.energy import meter
+from autoprune.measure.estimator import Pair
+from autoprune.measure.lease import device_lease
+from autoprune.measure.packing import Packer, Slices, unpacked
+from autoprune.measure.session import BLOCK_RUNS, BLOCK_S, Session
+from autoprune.measure.table import Table
+from autoprune.measure.units import Unit, taken_apart
+from autoprune.profilers import Profiler
+from autoprune.store.device import DeviceStore, cache_folder
+from autoprune.surgery import Traced
+from autoprune.tasks.task import batch_size, rebatch
+
+T = TypeVar("T")
+
+PROCESSES: Final = 3
+ROUNDS: Final = 30
+_DENSE: Final = "dense"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is measured, and how: the profiler by name, how it runs models, the task's name for other processes.
+
+    task: empty where no other process can make the dense model; its modules are then measured in this process.
+    """
+
+    profiler: str
+    spec: RunSpec
+    task: str = ""
+
+    def made(self, clock: Clock) -> Profiler:
+        """The profiler in this process.
+
+        Raises:
+            UsageError: no profiler of that name, or it cannot compute in that precision.
+            DeviceError: its library is missing.
+        """
+        profiler: Profiler = registry.load("profilers", self.profiler).create(self.spec, clock)
+        known = profiler.capabilities().precisions
+        if self.spec.precision not in known:
+            raise UsageError(
+                expected=f"a precision that '{self.profiler}' computes in",
+                received=f"'{self.spec.precision}'",
+                cure=f"known: {', '.join(known)}",
+            )
+        return profiler
+
+    def capabilities(self, clock: Clock) -> Capabilities:
+        """What the profiler can do, with energy where this machine meters it."""
+        profiler = self.made(clock)
+        found = profiler.capabilities()
+        profiler.close()
+        metered = ("energy",) if meter(found.meter) is not None else ()
+        return replace(found, metrics=(*found.metrics, *metered))
+
+
+@dataclass
+class Device:
+    """One profiler on one device, for models cut from one dense model. `close` when done.
+
+    memory: whether each measurement also has the model's peak memory, for which a process of its own is started.
+    """
+
+    setup: Setup
+    dense: nn.Module
+    example_inputs: Any
+    traced: Traced | None
+    seed: int
+    clock: Clock
+    reporter: Reporter
+    memory: bool = False
+    session: Session = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._profiler = self.setup.made(self.clock)
+        self.capabilities = self._profiler.capabilities()
+        self.fingerprint = self._profiler.fingerprint()
+        self.store = DeviceStore.of(f"{self.fingerprint} / {self.setup.spec.threads} threads")
+        self.example = rebatch(self.example_inputs, self.setup.spec.batch)
+        self.batch = batch_size(self.example)
+        self._here = self.capabilities.format == "module" and not self.setup.task
+        self._bench: AnyBench = self._local() if self._here else self._worker()
+
+    def open(self) -> dict[str, Measurement]:
+        """Measure the dense model; its measurements by key."""
+        try:
+            self._bench.fingerprint()
+        except AutopruneError as error:
+            if self.capabilities.format != "module":
+                raise
+            self.reporter.warn(f"models are measured in this process, as another one cannot make them: {error}")
+            self._bench.close()
+            self._here, self._bench = True, self._local()
+        self._packer = Packer(self.capabilities.format, self._here, self.dense, self.example, self.traced)
+        self._present = self._bench.speed()
+        wander = history.wander(self.store, self._present)
+        spec, name = self.setup.spec, self.setup.profiler
+        self.session = Session(self._bench, spec, name, self.batch, self.seed, wander)
+        (self._reference,) = self._packer.packed(self.dense, {})
+        return {**self.session.open(self._reference), **self._peak(self._reference)}
+
+    def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
+        """See `Session.measure`; slices: what the model kept of the dense one's groups, by group that was cut."""
+
+        def measured(artifact: Artifact) -> dict[str, Measurement]:
+            return {**self.session.measure(artifact, bounds), **self._peak(artifact)}
+
+        return _first(self._packer.packed(model, slices), measured)
+
+    def measure_again(
+        self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
+    ) -> list[dict[str, Measurement]]:
+        """Finished models once more, each in several fresh processes: what they will meet where they are deployed."""
+        if self._here:
+            self.reporter.warn(
+                "no other process could find this task by name (it was made in a notebook or a script): "
+                "its models are measured again in this process"
+            )
+            return [self.measure(model, slices, {}) for model, slices in models]
+        rounds = self._pairs([self._packer.packed(model, slices) for model, slices in models], advance)
+        return self.session.join(rounds)
+
+    def units(self, model: nn.Module, slices: Slices) -> list[Unit]:
+        """The pieces of work that a model consists of on this device; see `measure.units`."""
+        apart = taken_apart(self.capabilities.format)
+        if self.capabilities.format == "module":
+            found: list[Unit] = apart.units(model, self.example)
+            return found
+        return _first(self._packer.packed(model, slices), lambda artifact: list(apart.units(artifact.content)))
+
+    def table(self) -> Table:
+        """What is known of units on this device, from this and earlier runs."""
+        return Table.of(self.store)
+
+    def tabulate(self, table: Table, units: Iterable[Unit], limit_s: float) -> int:
+        """Measure the units that a table lacks, as far as time allows; how many that were."""
+        return table.measure(self._bench, table.missing(units), self.clock, limit_s)
+
+    def alone(self, unit: Unit, rounds: int) -> list[float]:
+        """The median seconds of a unit in each of so many blocks."""
+        self._bench.prepare("alone", unit.artifact())
+        blocks = self._bench.rounds(["alone"], rounds, BLOCK_S, BLOCK_RUNS, self.seed)
+        self._bench.release("alone")
+        return [estimator.median(block) for (block,) in blocks]
+
+    def close(self) -> None:
+        """End what was started, and leave a line on how fast the device was."""
+        if hasattr(self, "session") and self.session.windows:
+            history.remember(self.store, self._present, self.session.windows)
+        self._bench.close()
+        if not self._here:
+            self._profiler.close()
+
+    def _pairs(self, models: Sequence[Iterable[Artifact]], advance: Advance) -> list[list[list[Pair]]]:
+        """For each model, one list of pairs with the dense one a process."""
+        found: list[list[list[Pair]]] = [[] for _ in models]
+        choices = list(models)
+        room = max(self.capabilities.most_handles - 1, 1)
+        benches = [self._worker() for _ in range(PROCESSES)]
+        try:
+            for process, bench in enumerate(benches):
+                bench.prepare(_DENSE, self._reference)
+                for start in range(0, len(choices), room):
+                    names = [str(place) for place in range(start, min(start + room, len(choices)))]
+                    for name in names:
+                        choices[int(name)] = [_prepared(bench, name, choices[int(name)])]
+                    for k in range(ROUNDS):
+                        seed = self.seed + ROUNDS * process + k
+                        (blocks,) = bench.rounds([_DENSE, *names], 1, BLOCK_S, BLOCK_RUNS, seed)
+                        for name, block in zip(names, blocks[1:], strict=True):
+                            if k == 0:
+                                found[int(name)].append([])
+                            found[int(name)][-1].append(Pair(block, blocks[0]))
+                    for name in names:
+                        bench.release(name)
+                bench.close()
+                advance("")
+        finally:
+            for bench in benches:
+                bench.close()
+        return found
+
+    def _peak(self, artifact: Artifact) -> dict[str, Measurement]:
+        if not self.memory:
+            return {}
+        if isinstance(self._bench, Bench):
+            value = self._bench.memory(artifact)
+        else:
+            fresh = self._worker()
+            try:
+                value = fresh.memory_of(artifact)
+            finally:
+                fresh.close()
+        exact = Measurement.exact("memory", value, "B")
+        return {"memory": replace(exact, device=self.fingerprint, profiler=self.setup.profiler)}
+
+    def _worker(self) -> WorkerBench:
+        bench = WorkerBench(
+            self.setup.profiler, self.setup.spec, self.setup.task if self.capabilities.format == "module" else ""
+        )
+        bench.start()
+        return bench
+
+    def _local(self) -> Bench:
+        lease = device_lease(
+            cache_folder("leases"), self.fingerprint, self.clock, exclusive=self.capabilities.exclusive
+        )
+        metered = meter(self.capabilities.meter)
+        return Bench(self._profiler, lease, self.clock, self.setup.spec.precision, unpacked, meter=metered)
+
+
+def _prepared(bench: AnyBench, name: str, artifacts: Iterable[Artifact]) -> Artifact:
+    """Prepare the first artifact that the device accepts, and return it."""
+
+    def prepared(artifact: Artifact) -> Artifact:
+        bench.prepare(name, artifact)
+        return artifact
+
+    return _first(artifacts, prepared)
+
+
+def _first(artifacts: Iterable[Artifact], act: Callable[[Artifact], T]) -> T:
+    """Act on the first artifact that the device accepts; what kills or exhausts its process is not tried again."""
+    refused: DeviceError | None = None
+    for artifact in artifacts:
+        try:
+            return act(artifact)
+        except (CrashedError, ExhaustedError, TimedOutError):
+            raise
+        except DeviceError as error:
+            refused = error
+    if refused is None:
+        raise DeviceError(expected="a model to measure", received="none", cure="pack at least one artifact")
+    raise refused

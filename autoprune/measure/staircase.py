@@ -1,0 +1,93 @@
+"""At which multiples of channels latency really steps. Knows sweeps over counts; kernels work in tiles, and half a tile
+costs a whole one, so that a count between two steps is paid for and not used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+
+from autoprune.core.group import Group, Kind
+from autoprune.measure.device import Device
+from autoprune.measure.table import Table
+from autoprune.measure.units import Unit
+from autoprune.surgery import apply
+
+MULTIPLES: Final = (1, 2, 4, 8, 16, 32)
+#: Counts in a row that are measured, and kinds of group that have so many.
+_SPAN: Final = 32
+_KINDS: Final[tuple[Kind, ...]] = ("channel", "neuron", "embedding", "hidden")
+#: By how much a staircase must explain the sweep better than a slope for it to be one.
+_BETTER: Final = 0.7
+
+
+@dataclass(frozen=True)
+class Staircase:
+    """The sweep of one group: seconds of the unit that costs most among those it touches, by count kept.
+
+    multiple: of counts at which latency steps (1: a slope); saving: what a step saves, relative to the dense unit.
+    """
+
+    group: str
+    kind: Kind
+    counts: tuple[int, ...]
+    seconds: tuple[float, ...]
+    multiple: int
+    saving: float
+
+
+def staircases(device: Device, groups: Sequence[Group], table: Table, limit_s: float) -> Iterator[Staircase]:
+    """One sweep for each group that is wide enough, those with most operations first, as far as time allows."""
+    start = device.clock.wall()
+    dense = {unit.key for unit in device.units(device.dense, {})}
+    wide = [g for g in groups if g.kind in _KINDS and g.size > _SPAN // 2 and g.step == 1 and not g.tie]
+    for group in sorted(wide, key=lambda group: -group.share_flops):
+        if device.clock.wall() - start > limit_s:
+            return
+        counts = _counts(group.size)
+        swept = [_touched(device, group, count, dense) for count in counts]
+        if all(swept):
+            heaviest = max(range(len(swept[0])), key=lambda place: swept[0][place].flops)
+            if any(len(units) != len(swept[0]) for units in swept):
+                continue
+            column = [units[heaviest] for units in swept]
+            device.tabulate(table, column, limit_s)
+            seconds = tuple(table.seconds(unit)[0] for unit in column)
+            multiple = step(counts, seconds)
+            slope = float(np.polyfit(counts, seconds, 1)[0])
+            yield Staircase(
+                group.name, group.kind, counts, seconds, multiple, slope * multiple / max(seconds[-1], 1e-12)
+            )
+
+
+def step(counts: Sequence[int], seconds: Sequence[float]) -> int:
+    """The multiple whose staircase explains a sweep best; 1 where a slope does as well."""
+    errors = {multiple: _error(counts, seconds, multiple) for multiple in MULTIPLES if 2 * multiple <= len(counts)}
+    best = min(errors, key=lambda multiple: (errors[multiple], multiple))
+    return best if errors[best] < _BETTER * errors[1] else 1
+
+
+def _error(counts: Sequence[int], seconds: Sequence[float], multiple: int) -> float:
+    """What a line over counts rounded up to the multiple leaves unexplained."""
+    rounded = np.ceil(np.array(counts) / multiple) * multiple
+    columns = np.column_stack([np.ones(len(counts)), rounded])
+    found, *_ = np.linalg.lstsq(columns, np.array(seconds), rcond=None)
+    return float(np.sum((columns @ found - np.array(seconds)) ** 2))
+
+
+def _counts(size: int) -> tuple[int, ...]:
+    """Counts in a row around three quarters of a group."""
+    last = min(max(size * 3 // 4 // _SPAN * _SPAN + _SPAN, _SPAN), size)
+    return tuple(range(max(last - _SPAN, 1), last + 1))
+
+
+def _touched(device: Device, group: Group, count: int, dense: set[str]) -> list[Unit]:
+    """The units that are not those of the dense model when the group keeps so many slices."""
+    if device.traced is None:
+        return []
+    slices = {group.name: torch.arange(count)} if count < group.size else {}
+    units = device.units(apply(device.dense, device.traced, slices).eval(), slices)
+    return [unit for unit in units if unit.flops and (unit.key not in dense or count == group.size)]

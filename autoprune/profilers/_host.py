@@ -1,0 +1,70 @@
+"""What profilers of this machine's processor share: its name, the loop that times, how a missing library is said."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import resource
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+from autoprune.core.clock import Clock
+from autoprune.core.measurement import Block
+from autoprune.errors import DeviceError, describe
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def timed(call: Callable[[], object], clock: Clock, min_s: float, min_runs: int) -> Block:
+    """Call for at least that long and often; wall and processor time of each."""
+    wall: list[float] = []
+    cpu: list[float] = []
+    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    begin = end = clock.wall()
+    while end - begin < min_s or len(wall) < min_runs:
+        start, used = clock.wall(), clock.cpu()
+        call()
+        end = clock.wall()
+        wall.append(end - start)
+        cpu.append(clock.cpu() - used)
+    return Block(tuple(wall), tuple(cpu), resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches)
+
+
+def needed(library: str, profiler: str) -> ModuleType:
+    """The library of a profiler.
+
+    Raises:
+        DeviceError: it is not installed, or does not import; the command that installs it is named.
+    """
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise DeviceError(
+            expected=f"the library '{library}' for the profiler '{profiler}'",
+            received=describe(error),
+            cure=f"pip install 'autoprune[{profiler}]'",
+        ) from error
+
+
+def version(package: str) -> str:
+    """The installed version of a package."""
+    return metadata.version(package)
+
+
+def refused(runtime: str, error: Exception) -> DeviceError:
+    """What a runtime said of a model that it cannot run."""
+    return DeviceError(
+        expected=f"the model to run in {runtime}",
+        received=describe(error),
+        cure="run it on its example inputs alone, or choose another --profiler",
+    )

@@ -1,0 +1,74 @@
+"""OpenVINO on this machine's processor. Knows compiled models; neither torch nor where the graph came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from autoprune.core.clock import Clock
+from autoprune.core.measurement import Block, Capabilities, RunSpec
+from autoprune.profilers._host import needed, processor, refused, timed, version
+
+openvino = needed("openvino", "openvino")
+
+_PRECISIONS: Final = {"float32": "f32", "bfloat16": "bf16"}
+
+
+@dataclass(frozen=True)
+class _Handle:
+    request: Any
+
+
+class OpenVinoProfiler:
+    """Runs ONNX graphs, one synchronous request after the other, on a fixed number of threads."""
+
+    name = "openvino"
+
+    def __init__(self, spec: RunSpec, clock: Clock) -> None:
+        self._spec, self._clock = spec, clock
+        self._core = openvino.Core()
+
+    def capabilities(self) -> Capabilities:
+        # Its threads are its own: they work while the caller's waits, and processor time counts them all.
+        return Capabilities(
+            metrics=("latency", "throughput", "memory"), format="onnx", precisions=("float32", "bfloat16")
+        )
+
+    def fingerprint(self) -> str:
+        return f"{processor()} / openvino {version('openvino')}"
+
+    def prepare(self, artifact: bytes, inputs: dict[str, Any]) -> _Handle:
+        """Raises DeviceError where the runtime refuses the graph or the inputs."""
+        settings = {
+            "INFERENCE_NUM_THREADS": self._spec.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[self._spec.precision],
+        }
+        try:
+            compiled = self._core.compile_model(self._core.read_model(artifact), "CPU", settings)
+            request = compiled.create_infer_request()
+            for port in compiled.inputs:
+                name = next(name for name in port.get_names() if name in inputs)
+                request.set_tensor(port, openvino.Tensor(inputs[name].copy()))
+            request.infer()
+        except Exception as error:
+            raise refused("OpenVINO", error) from error
+        return _Handle(request)
+
+    def outputs(self, handle: _Handle) -> list[Any]:
+        handle.request.infer()
+        return [tensor.data.copy() for tensor in handle.request.output_tensors]
+
+    def run_block(self, handle: _Handle, min_s: float, min_runs: int) -> Block:
+        return timed(handle.request.infer, self._clock, min_s, min_runs)
+
+    def release(self, handle: _Handle) -> None:
+        del handle
+
+    def close(self) -> None:
+        pass
+
+
+def create(spec: RunSpec, clock: Clock) -> OpenVinoProfiler:
+    return OpenVinoProfiler(spec, clock)
