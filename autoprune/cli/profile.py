@@ -98,9 +98,9 @@ def _layers(anatomy: Anatomy) -> str:
     whole, roof = anatomy.latency, anatomy.roof
     return (
         f"{aligned(rows, right=range(1, 7))}\n"
-        f"whole model: {quantity.show_interval(whole.value, whole.low, whole.high, 's')}; layers are measured alone and "
-        f"scaled to it\nroof of the device: {quantity.show(roof.flops, '1')} operations/s, "
-        f"{quantity.show(roof.bandwidth, 'B')}/s"
+        f"whole model: {quantity.show_interval(whole.value, whole.low, whole.high, 's')}; "
+        "layers are measured alone and scaled to it\n"
+        f"roof of the device: {quantity.show(roof.flops, '1')} operations/s, {quantity.show(roof.bandwidth, 'B')}/s"
     )
 
 

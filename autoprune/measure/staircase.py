@@ -42,25 +42,23 @@ class Staircase:
 def staircases(device: Device, groups: Sequence[Group], table: Table, limit_s: float) -> Iterator[Staircase]:
     """One sweep for each group that is wide enough, those with most operations first, as far as time allows."""
     start = device.clock.wall()
-    dense = {unit.key for unit in device.units(device.dense, {})}
+    dense = device.units(device.dense, {})
     wide = [g for g in groups if g.kind in _KINDS and g.size > _SPAN // 2 and g.step == 1 and not g.tie]
     for group in sorted(wide, key=lambda group: -group.share_flops):
         if device.clock.wall() - start > limit_s:
             return
         counts = _counts(group.size)
-        swept = [_touched(device, group, count, dense) for count in counts]
-        if all(swept):
-            heaviest = max(range(len(swept[0])), key=lambda place: swept[0][place].flops)
-            if any(len(units) != len(swept[0]) for units in swept):
-                continue
-            column = [units[heaviest] for units in swept]
-            device.tabulate(table, column, limit_s)
-            seconds = tuple(table.seconds(unit)[0] for unit in column)
-            multiple = step(counts, seconds)
-            slope = float(np.polyfit(counts, seconds, 1)[0])
-            yield Staircase(
-                group.name, group.kind, counts, seconds, multiple, slope * multiple / max(seconds[-1], 1e-12)
-            )
+        swept = [_units(device, group, count) for count in counts]
+        touched = [k for k, (unit, whole) in enumerate(zip(swept[0], dense, strict=False)) if unit.key != whole.key]
+        if not touched or any(len(units) != len(dense) for units in swept):
+            continue  # another count is another graph
+        heaviest = max(touched, key=lambda place: dense[place].flops)
+        column = [units[heaviest] for units in swept]
+        device.tabulate(table, column, limit_s)
+        seconds = tuple(table.seconds(unit)[0] for unit in column)
+        multiple = step(counts, seconds)
+        saving = float(np.polyfit(counts, seconds, 1)[0]) * multiple / max(seconds[-1], 1e-12)
+        yield Staircase(group.name, group.kind, counts, seconds, multiple, saving)
 
 
 def step(counts: Sequence[int], seconds: Sequence[float]) -> int:
@@ -84,10 +82,9 @@ def _counts(size: int) -> tuple[int, ...]:
     return tuple(range(max(last - _SPAN, 1), last + 1))
 
 
-def _touched(device: Device, group: Group, count: int, dense: set[str]) -> list[Unit]:
-    """The units that are not those of the dense model when the group keeps so many slices."""
+def _units(device: Device, group: Group, count: int) -> list[Unit]:
+    """The units of the model whose one group keeps so many slices."""
     if device.traced is None:
         return []
     slices = {group.name: torch.arange(count)} if count < group.size else {}
-    units = device.units(apply(device.dense, device.traced, slices).eval(), slices)
-    return [unit for unit in units if unit.flops and (unit.key not in dense or count == group.size)]
+    return device.units(apply(device.dense, device.traced, slices).eval(), slices)

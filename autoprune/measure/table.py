@@ -27,6 +27,7 @@ _ROUNDS: Final = 3
 _BLOCK_S: Final = 0.004
 _BLOCK_RUNS: Final = 3
 _WARM_S: Final = 0.002
+_YARDSTICK: Final = "yardstick"
 
 
 @dataclass
@@ -66,10 +67,11 @@ class Table:
     def measure(self, bench: AnyBench, units: Sequence[Unit], clock: Clock, limit_s: float) -> int:
         """Measure as many as the time allows; how many that were.
 
-        A batch is measured beside its first unit of all, so that a device that slows down does not slow its table.
+        Each batch is measured beside one and the same unit, so that a device that slows down does not slow its table.
         """
-        start, done = clock.wall(), 0
-        yardstick, present = "", 0.0
+        start, done, present = clock.wall(), 0, 0.0
+        if not self._yardstick(bench, units):
+            return 0
         for place in range(0, len(units), _TOGETHER):
             if clock.wall() - start > limit_s:
                 break
@@ -84,10 +86,7 @@ class Table:
                 names[name] = unit
             if not names:
                 continue
-            if not yardstick:
-                yardstick = "yardstick"
-                bench.prepare(yardstick, next(iter(names.values())).artifact(), _WARM_S)
-            rounds = bench.rounds([yardstick, *names], _ROUNDS, _BLOCK_S, _BLOCK_RUNS, place)
+            rounds = bench.rounds([_YARDSTICK, *names], _ROUNDS, _BLOCK_S, _BLOCK_RUNS, place)
             now = float(np.median([estimator.median(blocks[0]) for blocks in rounds]))
             present = present or now
             for column, (name, unit) in enumerate(names.items(), start=1):
@@ -95,9 +94,19 @@ class Table:
                 self.entries.setdefault(_named(unit), {})[unit.sizes] = seconds * present / now
                 bench.release(name)
                 done += 1
-        if yardstick:
-            bench.release(yardstick)
+        bench.release(_YARDSTICK)
         return done
+
+    def _yardstick(self, bench: AnyBench, units: Sequence[Unit]) -> bool:
+        """Prepare a unit with much to do, whose time says how fast the device is; False where none runs alone."""
+        for unit in sorted(units, key=lambda unit: -(unit.flops + unit.moved)):
+            try:
+                bench.prepare(_YARDSTICK, unit.artifact(), _WARM_S)
+            except DeviceError:
+                self.failed.add(unit.key)
+                continue
+            return True
+        return False
 
     def seconds(self, unit: Unit) -> tuple[float, bool]:
         """How long a unit takes, and whether that was measured; else it is what its nearest relatives say.

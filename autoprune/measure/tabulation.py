@@ -20,8 +20,8 @@ from autoprune.measure.units import Unit
 from autoprune.surgery import Traced, apply
 
 #: Random plans whose units are measured, and whole models that calibrate their sums.
-PLANS: Final = 80
-WHOLE: Final = 10
+PLANS: Final = 64
+WHOLE: Final = 14
 #: Seconds for units at most; what is left out lies between what was measured.
 LIMIT_S: Final = 40.0
 

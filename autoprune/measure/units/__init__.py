@@ -23,11 +23,12 @@ FORMATS: Final = {"module": "aten", "onnx": "graph"}
 class Unit:
     """One operator, or several that a runtime fuses, with the sizes of all that it touches.
 
-    family: what it does, without sizes; sizes: every number that the cut may change, in a fixed order; layer: the name
-    of the module that it belongs to; flops: operations (a multiply-add is two); moved: bytes of all inputs and
-    outputs; artifact: makes what a bench runs.
+    operator: what it is called; family: what it does, without sizes; sizes: every number that the cut may change, in a
+    fixed order; layer: the name of the module that it belongs to; flops: operations (a multiply-add is two); moved:
+    bytes of all inputs and outputs; artifact: makes what a bench runs.
     """
 
+    operator: str
     family: str
     sizes: tuple[int, ...]
     layer: str

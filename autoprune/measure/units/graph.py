@@ -73,7 +73,7 @@ def units(content: bytes) -> list[Unit]:
 def peak_units() -> tuple[Unit, Unit]:
     """A product of matrices and a sum of long vectors: what the device can do at most."""
     product = _single("MatMul", (1024, 1024))
-    return product, _single("Add", (2**25,))
+    return product, _single("Add", (2**23,))
 
 
 def _fused(graph: Any) -> Iterator[list[Any]]:
@@ -120,6 +120,7 @@ def _unit(graph: _Graph, nodes: Sequence[Any]) -> Unit:
     out = graph.shapes.get(nodes[-1].output[0], ())
     arrays = [graph.shapes.get(name, ()) for name in names] + [out]
     return Unit(
+        nodes[0].op_type,
         repr(described),
         (*sizes, *out),
         _layer(nodes[0]),
