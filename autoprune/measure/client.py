@@ -38,7 +38,9 @@ OPEN_S: Final = 900.0
 FIRST_S: Final = 600.0
 ANSWER_S: Final = 30.0
 #: A model may need so many times as long as the slowest before it.
-_SLOWER: Final = 20
+_SLOWER: Final = 10
+#: What libraries say that end a process because they got no memory.
+_STARVED: Final = ("Thread creation failed", "bad_alloc", "Cannot allocate memory")
 #: The share of the machine's free memory that a model may use.
 _MEMORY: Final = 0.9
 #: Threads that wait by spinning would disturb the very thing that is measured.
@@ -101,6 +103,7 @@ class WorkerBench:
         return str(self._opened()["fingerprint"])
 
     def prepare(self, name: str, artifact: Artifact, warm_s: float = WARM_S) -> None:
+        self._opened()
         start = time.monotonic()
         self._with_files("prepare", artifact, name=name, warm_s=warm_s)
         self._slowest = max(self._slowest, time.monotonic() - start)
@@ -228,13 +231,13 @@ class WorkerBench:
         self._errors.seek(0)
         said = [line for line in self._errors.read().splitlines() if line.strip()]
         self.close()
-        if code == -signal.SIGKILL:
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if code == -signal.SIGKILL or any(word in "".join(said) for word in _STARVED):
             return ExhaustedError(
                 expected="a model that fits the memory",
-                received="the system ended the process that measures (SIGKILL), as it does where memory is used up",
+                received=f"the process that measures ended ({how}), as it does where memory is used up",
                 cure="prune more, or measure a smaller batch",
             )
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return CrashedError(
             expected=f"{self.profiler} to run the model",
             received=f"the process that measures died ({how}){': ' + one_line(said[-1], 200) if said else ''}",

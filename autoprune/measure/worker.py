@@ -73,6 +73,10 @@ class _Models:
 
         return rebatch(self._task.example_inputs, self._spec.batch)
 
+    def make(self) -> None:
+        """Locate and trace now: what is wrong with the task must be said first, and no model's time is to hold it."""
+        _ = self._traced
+
     def decode(self, artifact: Artifact) -> Runnable:
         if artifact.format == "unit":
             from autoprune.measure.replay import replay
@@ -107,7 +111,7 @@ class _Host:
         lease = device_lease(Path(opened["leases"]), profiler.fingerprint(), clock, exclusive=found.exclusive)
         models = _Models(opened["task"], spec)
         if opened["task"]:
-            models._task  # noqa: B018 - what is wrong with it must be said now
+            models.make()
         self._bench = Bench(profiler, lease, clock, spec.precision, models.decode, meter=meter(found.meter))
         _limit(opened["memory"])
 

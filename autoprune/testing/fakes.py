@@ -106,6 +106,53 @@ class FakeProfiler:
         pass
 
 
+class FakeCuda:
+    """As much of `torch.cuda` as profiling needs, on the processor: each run takes `seconds` of the card's time.
+
+    capturable: whether graphs can be captured.
+    """
+
+    def __init__(self, seconds: float, *, available: bool = True, capturable: bool = True) -> None:
+        self.seconds, self.available, self.capturable = seconds, available, capturable
+        self.now, self.replays, self.waits = 0.0, 0, 0
+        cuda = self
+
+        class Event:
+            def __init__(self, enable_timing: bool) -> None:
+                self.at: float | None = None
+
+            def record(self) -> None:
+                self.at = cuda.now
+
+            def elapsed_time(self, end: Any) -> float:
+                return (end.at - self.at) * 1e3
+
+        class CUDAGraph:
+            def replay(self) -> None:
+                cuda.replays += 1
+                cuda.now += cuda.seconds
+
+        self.Event, self.CUDAGraph = Event, CUDAGraph
+
+    def is_available(self) -> bool:
+        return self.available
+
+    def get_device_name(self) -> str:
+        return "fake card"
+
+    def synchronize(self) -> None:
+        self.waits += 1
+
+    def empty_cache(self) -> None:
+        pass
+
+    @contextmanager
+    def graph(self, _graph: Any) -> Iterator[None]:
+        yield
+        if not self.capturable:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+
 class RecordingReporter:
     """Keeps what it is told."""
 

@@ -1,5 +1,8 @@
 """Tasks with faults, for the command line: `tasks.py:name`."""
 
+import ctypes
+import sys
+
 import numpy as np
 import torch
 from torch import nn
@@ -80,3 +83,43 @@ def slow():
         return 0.5
 
     return with_metric(evaluate)
+
+
+class Trap(nn.Module):
+    """Does something terrible where it is narrow, in the process that measures."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.net, self.fault = net(), fault
+
+    def forward(self, x):
+        main = getattr(sys.modules["__main__"], "__spec__", None)
+        if self.net[2].out_channels < 24 and main is not None and main.name == "autoprune.measure.worker":
+            FAULTS[self.fault]()
+        return self.net(x)
+
+
+def never():
+    while True:
+        pass
+
+
+FAULTS = {"segfault": lambda: ctypes.string_at(0), "hang": never, "hunger": lambda: torch.ones(2**42)}
+
+
+def trapped(fault):
+    return autoprune.Classification(
+        Trap(fault).eval(), data=(X, Y), example_inputs=(torch.from_numpy(X[:4]),), name=fault
+    )
+
+
+def segfaults():
+    return trapped("segfault")
+
+
+def hangs():
+    return trapped("hang")
+
+
+def hungers():
+    return trapped("hunger")

@@ -1,0 +1,1 @@
+"""A profiler that autoprune finds by its entry point."""

@@ -1,0 +1,44 @@
+"""A third party's profiler, installed as its users would install it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "examples" / "profiler_plugin"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """An environment in which the example package is installed beside autoprune."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", folder, PACKAGE],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def test_it_is_listed_and_measures(installed, command):
+    code, out, _ = command("plugins", env=installed)
+    assert code == 0
+    assert "torchscript" in next(line for line in out.splitlines() if line.startswith("profilers"))
+    code, out, err = command("profile", "digits", "--profiler", "torchscript", env=installed)
+    assert code == 0, err
+    assert out.splitlines()[1].startswith("latency")
+    assert "uncertain: other" not in out
+
+
+def test_it_passes_the_conformance_suite(installed, tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "from autoprune.testing.profiler import ProfilerConformance\n\n\n"
+        "class TestTorchScript(ProfilerConformance):\n    name = 'torchscript'\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path / "test_it.py"],
+        capture_output=True, text=True, env=installed, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
