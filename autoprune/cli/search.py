@@ -142,10 +142,11 @@ def _verdict(result: Result, budget: Any) -> int:
     from autoprune.errors import BudgetInfeasibleError
     from autoprune.report.table import closest
 
+    unsure = any(point["uncertain"] for point in result.document["front"])
     if result.best is None:
         raise BudgetInfeasibleError(
             expected=" and ".join(limit.meaning() for limit in budget.limits),
-            received=f"nothing within it; {closest(result.document, budget)}",
+            received=f"nothing {'certain to be ' if unsure else ''}within it; {closest(result.document, budget)}",
             cure="raise the budget, or give the search more --trials",
         )
     return 0

@@ -74,6 +74,10 @@ class Limit:
         gap = high - bound if self.relation == "<=" else bound - low
         return gap / max(abs(bound), 1e-12)
 
+    def met_by(self, value: float, dense: float) -> bool:
+        """Whether a value alone, without its interval, keeps the limit."""
+        return self.excess(value, value, dense) <= 0
+
     def __str__(self) -> str:
         if self.basis == "share":
             return f"{self.key}<={self.value * 100:g}%"

@@ -51,6 +51,7 @@ def document(
             {
                 "trial": trial.number,
                 "feasible": trial.feasible,
+                "uncertain": uncertain(trial, budget, dense),
                 "metrics": metrics(trial.measurements),
                 "plan": f"models/{trial.number}/plan.json",
                 "model": f"models/{trial.number}/model.safetensors",
@@ -60,6 +61,15 @@ def document(
         "best": None if best is None else best.number,
         "test": {name: metrics(scores) for name, scores in test.items()},
     }
+
+
+def uncertain(trial: Trial, budget: Budget, dense: Mapping[str, Measurement]) -> bool:
+    """Whether a trial is beyond the budget by its intervals only: every value alone is within."""
+    return not trial.feasible and all(
+        limit.met_by(trial.value(limit.key), dense[limit.key].value)
+        for limit in budget.limits
+        if limit.key in trial.measurements
+    )
 
 
 def metrics(measured: Mapping[str, Measurement]) -> dict[str, Any]:

@@ -12,7 +12,10 @@ _COLUMNS = ("latency", "latency.relative", "params", "flops", "size")
 
 
 def front_table(front: Mapping[str, Any]) -> str:
-    """The dense model and each point of the front, one a row; `*` marks the best, `!` a broken budget."""
+    """The dense model and each point of the front, one a row.
+
+    `*` marks the best, `!` a broken budget, `~` one that is met by the value and not by its interval.
+    """
     dense = front["dense"]["metrics"]
     qualities = [key for key, found in dense.items() if "split" in found]
     keys = [key for key in (*qualities, *_COLUMNS) if key in dense]
@@ -22,6 +25,7 @@ def front_table(front: Mapping[str, Any]) -> str:
     ]
     for point in front["front"]:
         mark = "*" if point["trial"] == front["best"] else " " if point["feasible"] else "!"
+        mark = "~" if point.get("uncertain") else mark
         rows.append([mark, str(point["trial"]), *_cells(point["metrics"], keys)])
     return aligned(rows, right=range(2, len(rows[0])))
 
@@ -39,6 +43,11 @@ def summary(front: Mapping[str, Any], overhead: float) -> str:
         own, dense = test["best"][quality]["value"], test["dense"][quality]["value"]
         lines.append(f"best: trial {best}, {quality} on the test split {own:.4f} (dense {dense:.4f})")
         lines.append(f'load it: autoprune.load("{front["run"]}/models/{best}")')
+    unsure = [str(point["trial"]) for point in front["front"] if point.get("uncertain")]
+    if unsure:
+        lines.append(
+            f"~ uncertain: the budget lies within the interval of trial {', '.join(unsure)}; measure again when quiet"
+        )
     lines.append(f"everything is in {front['run']}: front.json, front.png, measurements.jsonl, models/")
     return "\n".join(lines)
 

@@ -125,6 +125,16 @@ def test_profile_measures_the_best_model_of_a_run(searched):
     assert found["params"]["value"] > 0
 
 
+def test_profile_shows_where_the_time_of_a_task_goes(searched):
+    folder, _ = searched
+    done = autoprune("profile", "my_task.py:task", "--by-layer", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert sum(layer["share"] for layer in found["layers"]) == pytest.approx(1.0)
+    assert max(found["layers"], key=lambda layer: layer["flops"])["name"].startswith("conv")
+    assert found["roof"]["flops"] > 1e9
+
+
 def test_a_run_is_never_overwritten(searched):
     folder, _ = searched
     done = autoprune("search", "my_task.py:task", "--run", "runs/demo", cwd=folder)

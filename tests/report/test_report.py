@@ -55,6 +55,19 @@ def test_the_summary_says_what_a_user_asks_first():
     assert 'autoprune.load("runs/x/models/1")' in text
 
 
+def test_a_budget_within_the_noise_is_said_to_be_uncertain():
+    near = Trial(4, Plan.of({"g": 6}), TrialState.COMPLETE, measured(0.97, 0.0048), {"latency": 0.056})
+    front = Front.of([*TRIALS, near], FRONT.objectives)
+    made = document(
+        run="r", task="t", seed=0, seconds=1.0, profiler={}, budget=BUDGET, objectives=[], trials=TRIALS,
+        dense=measured(0.99, 0.01), front=front, partial=False, test={},
+    )  # fmt: skip
+    assert [point["trial"] for point in made["front"] if point["uncertain"]] == [4]
+    row = next(line for line in front_table(made).splitlines() if " 4 " in line[:12])
+    assert row.startswith("~")
+    assert "interval of trial 4" in summary(made, 0.0)
+
+
 def test_the_best_possible_is_told_with_its_interval():
     assert closest(DOCUMENT, BUDGET) == "best possible latency 3 ms [2.7 ms, 3.3 ms]"
 

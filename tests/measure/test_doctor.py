@@ -1,0 +1,66 @@
+import pytest
+
+from autoprune.measure.artifact import Artifact
+from autoprune.measure.bench import Bench
+from autoprune.measure.contention import Watch
+from autoprune.measure.doctor import facts, judged, repeatability
+from autoprune.measure.lease import NoLease
+from autoprune.testing.fakes import FakeProfiler
+
+
+def written(root, **files):
+    for name, text in files.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def mends(root):
+    return {finding.name: finding.mend for finding in facts(root, Watch(root / "none", root / "none")) if finding.mend}
+
+
+def test_a_machine_as_it_should_be_has_nothing_to_mend(tmp_path):
+    root = written(
+        tmp_path,
+        sys__devices__system__cpu__cpu0__cpufreq__scaling_governor="performance\n",
+        sys__devices__system__cpu__cpufreq__boost="0\n",
+    )
+    assert mends(root) == {}
+
+
+def test_what_disturbs_is_named_with_its_cure(tmp_path):
+    root = written(tmp_path, sys__devices__system__cpu__cpu0__cpufreq__scaling_governor="powersave\n")
+    (root / "sys/devices/system/cpu/intel_pstate").mkdir()
+    (root / "sys/devices/system/cpu/intel_pstate/no_turbo").write_text("0\n")
+    (root / "sys/fs/cgroup").mkdir(parents=True)
+    (root / "sys/fs/cgroup/cpu.max").write_text("50000 100000\n")
+    found = mends(root)
+    assert "cpupower" in found["governor"]
+    assert "turbo" in found["turbo"]
+    assert "0.5" in found["container's quota"]
+
+
+@pytest.mark.parametrize(("noise", "fit"), [(0.001, True), (0.4, False)])
+def test_a_noisy_machine_cannot_tell_models_apart(noise, fit):
+    profiler = FakeProfiler(lambda model: model, noise=noise)
+    bench = Bench(profiler, NoLease(), profiler.clock, watch=Watch())
+    found = repeatability(bench, Artifact("module", module=(0.004, ())), "cpu", 10.0, profiler.clock)
+    assert (found.difference < 0.01) == fit
+    assert bool(judged(found).mend) != fit
+
+
+def test_pairing_tells_more_than_medians_on_a_machine_that_wanders():
+    profiler = FakeProfiler(lambda model: model, noise=0.01, wave=0.3)
+    bench = Bench(profiler, NoLease(), profiler.clock, watch=Watch())
+    found = repeatability(bench, Artifact("module", module=(0.004, ())), "cpu", 10.0, profiler.clock)
+    assert found.difference < 0.5 * found.plain
+    assert found.wander > 0.3
+
+
+def test_the_command_says_what_it_found(command):
+    code, out, err = command("doctor", "--seconds", "1", "--profiler", "onnxruntime")
+    assert code in (0, 5)
+    assert "onnxruntime" in out
+    assert "tells models apart" in out
+    assert (code == 5) == ("things to mend" in err)
