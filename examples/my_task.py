@@ -2,11 +2,14 @@
 
     autoprune search examples/my_task.py:task --budget latency=50%
 
-`task()` is called by autoprune, also in the fresh processes that measure the finished models, so it should return the
-same model every time: load your weights here. This example trains a small network in a second instead.
+`task()` is called by autoprune, also in the processes that measure, so it should return the same model every time: load
+your weights here. This example trains a small network the first time, and loads it from then on.
 """
 
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_model, save_model
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -34,8 +37,17 @@ def task() -> autoprune.Task:
     images, labels = torch.tensor(digits.images).float()[:, None] / 16, torch.tensor(digits.target)
     torch.manual_seed(0)
     made = autoprune.Classification(Net(), data=(images, labels), example_inputs=(images[:8],), name="my-task")
-    train(made)
+    trained(made)
     return made
+
+
+def trained(made: autoprune.Task) -> None:
+    weights = Path(__file__).with_suffix(".safetensors")
+    if weights.exists():
+        load_model(made.model, weights)
+    else:
+        train(made)
+        save_model(made.model, str(weights))
 
 
 def train(made: autoprune.Task, epochs: int = 3) -> None:

@@ -5,6 +5,7 @@ import inspect
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_model, save_model
 
 MODULES = ("turtle", "tarfile", "typing")
 
@@ -21,7 +22,15 @@ def windows(length: int, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def train(task, epochs: int, rate: float) -> None:
-    """Fine-tune the task's own model on its train split, in place."""
+    """Train the task's own model on its train split, in place; once, and from then on load what it learnt.
+
+    A search makes its task in several processes, which are all to have the same model.
+    """
+    weights = Path(__file__).with_name(f"{task.name}-{epochs}.safetensors")
+    if weights.exists():
+        load_model(task.model, weights)
+        task.model.eval()
+        return
     optimizer = torch.optim.AdamW(task.model.parameters(), rate)
     task.model.train()
     for _ in range(epochs):
@@ -30,3 +39,4 @@ def train(task, epochs: int, rate: float) -> None:
             task.loss(task.forward(task.model, batch), batch).backward()
             optimizer.step()
     task.model.eval()
+    save_model(task.model, str(weights))

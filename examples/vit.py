@@ -2,7 +2,7 @@
 
     autoprune search examples/vit.py:task --budget latency=60%
 
-Needs `pip install transformers`. The model is trained in some ten seconds when the task is made.
+Needs `pip install transformers`. The model is trained in some ten seconds the first time that the task is made.
 """
 
 import torch

@@ -87,7 +87,7 @@ class Session:
             if np.mean([self._quiet(block) for block in self._baseline]) >= 0.5 or attempt == _RETRIES:
                 break
             self.bench.settle(_WAIT_S)
-        self._look([estimator.median(block) for block in self._baseline])
+        self._look(self._baseline, 1.0)
         return self.reference()
 
     def reference(self) -> dict[str, Measurement]:
@@ -117,7 +117,7 @@ class Session:
         finally:
             with contextlib.suppress(CrashedError):  # what killed it was raised already
                 self.bench.release(_CANDIDATE)
-        self._look([estimator.median(p.reference) / anchor.passed.value for p in pairs])
+        self._look([pair.reference for pair in pairs], anchor.passed.value)
         return self._measurements(found, pairs, anchor, note)
 
     def join(self, candidates: Sequence[Sequence[Sequence[Pair]]]) -> list[dict[str, Measurement]]:
@@ -127,7 +127,7 @@ class Session:
         """
         one = self._anchors[0]
         for pairs in candidates[0]:
-            self._look([estimator.median(pair.reference) for pair in pairs])
+            self._look([pair.reference for pair in pairs], 1.0)
         self.reference()
         return [
             self._measurements(self._ratio(rounds, one), [pair for pairs in rounds for pair in pairs], one, "")
@@ -225,7 +225,11 @@ class Session:
         worked = estimator.chained(estimator.ratio(rounds, self._rng, "cpu"), anchor.worked)
         return estimator.agreed(worked, passed)
 
-    def _look(self, seconds: Sequence[float]) -> None:
+    def _look(self, blocks: Sequence[Block], size: float) -> None:
+        """Take in blocks of a model that takes `size` times as long as the reference; disturbed ones tell nothing."""
+        seconds = [estimator.median(block) / size for block in blocks if self._quiet(block)]
+        if not self.windows and len(seconds) < _WINDOW:
+            seconds = [estimator.median(block) / size for block in blocks]
         for start in range(0, len(seconds) - _WINDOW + 1, _WINDOW):
             self.windows.append(float(np.median(seconds[start : start + _WINDOW])))
 

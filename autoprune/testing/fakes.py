@@ -125,7 +125,7 @@ class FakeCuda:
                 self.at = cuda.now
 
             def elapsed_time(self, end: Any) -> float:
-                return (end.at - self.at) * 1e3
+                return float(end.at - self.at) * 1e3
 
         class CUDAGraph:
             def replay(self) -> None:

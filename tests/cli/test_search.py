@@ -131,7 +131,7 @@ def test_profile_shows_where_the_time_of_a_task_goes(searched):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert sum(layer["share"] for layer in found["layers"]) == pytest.approx(1.0)
-    assert max(found["layers"], key=lambda layer: layer["flops"])["name"].startswith("conv")
+    assert max(found["layers"], key=lambda layer: layer["flops"])["name"].startswith("features")
     assert found["roof"]["flops"] > 1e9
 
 
