@@ -54,7 +54,8 @@ def search(
         str | None, typer.Option(help="A search space by name, or a YAML file; default: by the model's modules.")
     ] = None,
     profiler: Annotated[
-        str, typer.Option(help="What runs and times models: torch, torch-compile, onnxruntime, openvino, cuda.")
+        str,
+        typer.Option(help="What runs and times models: torch, torch-compile, onnxruntime, openvino, executorch, cuda."),
     ] = "torch",
     device: Annotated[str, typer.Option(help="Where it is measured.")] = "local",
     batch: Annotated[int, typer.Option(help="Batch size whose latency counts; 0: the task's own.")] = 0,

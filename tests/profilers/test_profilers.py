@@ -12,8 +12,8 @@ from autoprune.surgery.example import Example
 from autoprune.testing.fakes import FakeClock
 from autoprune.testing.profiler import ProfilerConformance
 
-#: Compiling takes seconds a model.
-SLOW = {"torch-compile"}
+#: Compiling and lowering take seconds a model.
+SLOW = {"torch-compile", "executorch"}
 
 
 @pytest.mark.parametrize(
