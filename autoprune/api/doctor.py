@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from autoprune import registry
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
-from autoprune.errors import AutopruneError
+from autoprune.errors import DeviceError
 from autoprune.measure import doctor as checks
 from autoprune.measure.client import WorkerBench
 from autoprune.measure.doctor import Finding
@@ -18,6 +19,7 @@ def doctor(profiler: str = "torch", seconds: float = checks.SECONDS) -> list[Fin
     seconds: of the self-test; 0 leaves it out.
     """
     clock = SystemClock()
+    registry.load("profilers", profiler)
     found = [*checks.facts(clock=clock), *checks.runtimes(clock)]
     if seconds <= 0:
         return found
@@ -28,7 +30,7 @@ def doctor(profiler: str = "torch", seconds: float = checks.SECONDS) -> list[Fin
         product, _ = taken_apart(capabilities.format).peak_units()
         time: Time = "cpu" if capabilities.cpu_time else "wall"
         found.append(checks.judged(checks.repeatability(bench, product.artifact(), time, seconds, clock)))
-    except AutopruneError as error:
+    except DeviceError as error:
         found.append(Finding("repeatability", "the self-test failed", str(error)))
     finally:
         bench.close()

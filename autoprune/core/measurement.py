@@ -121,7 +121,8 @@ class Capabilities:
     an exporter); precisions: it can compute in; sparsity: kinds of zeros in weights that really run faster
     ("unstructured", "2:4", ...); exclusive: whether the device must be locked while it measures; cpu_time: whether
     processor time of its process is the work that it does, where it runs on one thread; meter: what could count its
-    energy ("cpu", "nvidia", or empty); most_handles: how many models it can hold at once.
+    energy ("cpu", "nvidia", or empty); most_handles: how many models it can hold at once; patience: seconds that an
+    answer may take beyond what the models before give reason to expect.
     """
 
     metrics: tuple[str, ...]
@@ -132,3 +133,4 @@ class Capabilities:
     cpu_time: bool = True
     meter: str = "cpu"
     most_handles: int = 16
+    patience: float = 30.0

@@ -77,6 +77,8 @@ class Literals:
     def _value(self, rule: _Rule, value: Any, sizes: Sizes) -> Any:
         if not rule.sizes:
             return value
+        if not all(sizes.get(size) for size in rule.sizes):
+            return None
         if isinstance(value, int):
             exact = Fraction(value)
             for size in rule.sizes:

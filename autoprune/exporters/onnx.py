@@ -47,10 +47,19 @@ class OnnxExporter:
 
     def inputs(self) -> Mapping[str, Any]:
         names = [each.name for each in self._graph.graph.input]
-        arrays = [tensor.detach().cpu().numpy() for tensor in self._example.tensors]
+        try:
+            arrays = [tensor.detach().cpu().numpy() for tensor in self._example.tensors]
+        except TypeError as error:
+            raise DeviceError(
+                expected="example inputs that numpy has a type for",
+                received=describe(error),
+                cure="give float32 inputs",
+            ) from error
         return dict(zip(names, arrays, strict=True))
 
     def derived(self, model: nn.Module, counts: Mapping[str, int]) -> bytes | None:
+        if self._weights.keys() - _named(model).keys():  # a layer was dropped: another graph
+            return None
         graph = onnx.ModelProto()
         graph.CopyFrom(self._graph)
         if not self._literals.write(graph, self._sizes(model, counts)):
@@ -118,7 +127,14 @@ def _filled(graph: Any, weights: Mapping[str, int], model: nn.Module) -> bytes:
         data = named[name].detach().cpu().contiguous()
         tensor = graph.graph.initializer.add(name=name, data_type=data_type, dims=data.shape)
         tensor.raw_data = data.flatten().view(torch.uint8).numpy().tobytes() if data.numel() else b""
-    content: bytes = graph.SerializeToString()
+    try:
+        content: bytes = graph.SerializeToString()
+    except Exception as error:  # protobuf has a type of its own for more than 2 GiB
+        raise DeviceError(
+            expected="a model that fits into one ONNX file of 2 GiB",
+            received=describe(error),
+            cure="use a profiler of torch modules",
+        ) from error
     return content
 
 

@@ -50,7 +50,9 @@ def here(artifact: Artifact) -> Runnable:
 
 
 def deviation(found: Sequence[Array], expected: Sequence[Array]) -> float:
-    """The largest relative L2 distance between outputs, NaN being equal to NaN; infinite where shapes differ.
+    """The largest relative L2 distance between outputs; infinite where shapes differ, or where they are not finite.
+
+    Where both are not finite, they must be the same: -inf of a mask, NaN of nothing.
 
     Outputs beyond the shorter list are not compared: runtimes leave out what nobody reads.
     """
@@ -58,6 +60,10 @@ def deviation(found: Sequence[Array], expected: Sequence[Array]) -> float:
     for got, want in zip(found, expected, strict=False):
         if np.shape(got) != np.shape(want):
             return float("inf")
-        a, b = np.nan_to_num(np.asarray(got, np.float64)), np.nan_to_num(np.asarray(want, np.float64))
-        worst = max(worst, float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-12))
+        a, b = np.asarray(got, np.float64), np.asarray(want, np.float64)
+        finite = np.isfinite(b)
+        if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
+            return float("inf")
+        distance = float(np.linalg.norm(a[finite] - b[finite]))
+        worst = max(worst, distance / max(float(np.linalg.norm(b[finite])), 1e-12))
     return worst if found else float("inf")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from autoprune.measure.energy import Meter
 from autoprune.measure.lease import Lease, LeaseLostError, NoLease
 from autoprune.measure.memory import peak_added
 from autoprune.profilers import Profiler
+
+T = TypeVar("T")
 
 WARM_S: Final = 0.15
 WARM_RUNS: Final = 5
@@ -56,8 +58,8 @@ class AnyBench(Protocol):
 
     def release(self, name: str) -> None: ...
 
-    def lost(self) -> bool:
-        """Whether its models are gone, as its process died; the next call starts it anew."""
+    def generation(self) -> int:
+        """Which process answers: under another number all models are gone. A dead one is started anew when asked."""
         ...
 
     def close(self) -> None: ...
@@ -87,28 +89,21 @@ class Bench:
         """Raises DeviceError where the model does not run, or its outputs are not those of the model."""
         self.release(name)
         runnable = self.decode(artifact)
-        with self.lease.held():
-            handle = self.profiler.prepare(runnable.model, runnable.inputs)
-            try:
-                if runnable.expected is not None:
-                    self._check(self.profiler.outputs(handle), runnable.expected)
-                self.profiler.run_block(handle, warm_s, WARM_RUNS if warm_s >= WARM_S else 1)
-            except BaseException:
-                self.profiler.release(handle)
-                raise
+        handle = self._alone(lambda: self.profiler.prepare(runnable.model, runnable.inputs))
+        try:
+            if runnable.expected is not None:
+                self._check(self.profiler.outputs(handle), runnable.expected)
+            runs = WARM_RUNS if warm_s >= WARM_S else 1
+            self._alone(lambda: self.profiler.run_block(handle, warm_s, runs))
+        except BaseException:
+            self.profiler.release(handle)
+            raise
         self._handles[name] = handle
 
     def rounds(self, names: Sequence[str], count: int, min_s: float, min_runs: int, seed: int) -> list[list[Block]]:
-        """Taken again where the lease was lost meanwhile."""
-        for attempt in range(_ATTEMPTS):
-            order = np.random.default_rng(seed)
-            try:
-                with self.lease.held():
-                    return [self._round(names, order, min_s, min_runs) for _ in range(count)]
-            except LeaseLostError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+        """Others may have the device between two rounds, never within one."""
+        order = np.random.default_rng(seed)
+        return [self._alone(lambda: self._round(names, order, min_s, min_runs)) for _ in range(count)]
 
     def settle(self, limit_s: float) -> float:
         start = self.clock.wall()
@@ -119,33 +114,40 @@ class Bench:
     def speed(self) -> float:
         """The median of several runs of a product of matrices that fits the caches and a sum that does not."""
         small, large = np.ones((192, 192), np.float32), np.ones(2_000_000, np.float32)
-        seconds = []
-        with self.lease.held():
-            for _ in range(60):
-                start = self.clock.cpu()
-                for _ in range(4):
-                    small @ small
-                large.sum()
-                seconds.append(self.clock.cpu() - start)
-        return float(np.median(seconds))
+
+        def once() -> float:
+            start = self.clock.cpu()
+            for _ in range(4):
+                small @ small
+            large.sum()
+            return self.clock.cpu() - start
+
+        return float(np.median(self._alone(lambda: [once() for _ in range(60)])))
 
     def memory(self, artifact: Artifact) -> float:
-        """Bytes that a model adds at most to this process, with its runtime, while it is loaded and run once."""
+        """Bytes that a model needs: those of a module's weights, and what loading and running once adds at its peak.
+
+        The process has its runtime loaded already, and a file's content.
+        """
+        runnable = self.decode(artifact)
+        weights = 0.0
+        if hasattr(runnable.model, "parameters"):
+            tensors = (*runnable.model.parameters(), *runnable.model.buffers())
+            weights = float(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
         def work() -> None:
-            runnable = self.decode(artifact)
             handle = self.profiler.prepare(runnable.model, runnable.inputs)
             self.profiler.outputs(handle)
             self.profiler.release(handle)
 
-        return peak_added(work)
+        return weights + peak_added(work)
 
     def release(self, name: str) -> None:
         if name in self._handles:
             self.profiler.release(self._handles.pop(name))
 
-    def lost(self) -> bool:
-        return False
+    def generation(self) -> int:
+        return 1
 
     def close(self) -> None:
         for name in list(self._handles):
@@ -174,6 +176,17 @@ class Bench:
             joules=metered,
         )
 
+    def _alone(self, work: Callable[[], T]) -> T:
+        """Work while the device is ours; again where it turns out not to have been."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self.lease.held():
+                    return work()
+            except LeaseLostError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
     def _joules(self) -> float:
         return 0.0 if self.meter is None else self.meter.read()
 
@@ -185,6 +198,3 @@ class Bench:
                 received=f"{distance:.1%} from them",
                 cure="check that the model gives the same outputs twice, or choose another --profiler",
             )
-
-
-Start = Callable[[], AnyBench]

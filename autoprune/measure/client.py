@@ -27,20 +27,23 @@ import numpy as np
 
 from autoprune import errors
 from autoprune.core.measurement import Block, Capabilities, RunSpec
-from autoprune.errors import CrashedError, DeviceError, ExhaustedError, TimedOutError, one_line
+from autoprune.errors import AutopruneError, CrashedError, DeviceError, ExhaustedError, TimedOutError, one_line
 from autoprune.measure.artifact import Artifact
 from autoprune.measure.bench import WARM_S
 from autoprune.measure.memory import available
 from autoprune.store.device import cache_folder
+from autoprune.store.files import storing
 
-#: Seconds until an answer is overdue: of opening (the task may train its model), of the first model, of anything else.
+#: Seconds until an answer is overdue: of opening (the task may train its model), and of the first model.
 OPEN_S: Final = 900.0
 FIRST_S: Final = 600.0
-ANSWER_S: Final = 30.0
 #: A model may need so many times as long as the slowest before it.
 _SLOWER: Final = 10
 #: What libraries say that end a process because they got no memory.
 _STARVED: Final = ("Thread creation failed", "bad_alloc", "Cannot allocate memory")
+#: Scratch folders, and how much must be free where they lie in memory.
+_PREFIX: Final = "autoprune-"
+_ROOM: Final = 2 * 2**30
 #: The share of the machine's free memory that a model may use.
 _MEMORY: Final = 0.9
 #: Threads that wait by spinning would disturb the very thing that is measured.
@@ -57,25 +60,28 @@ class WorkerBench:
     """What `measure.worker` offers, through a pipe; one request at a time.
 
     task: how the process finds the task whose modules it measures, empty where artifacts are whole files;
-    memory: bytes that a model may use, None for most of what is free; patience: seconds until an answer is overdue.
+    memory: bytes that a model may use, None for most of what is free; patience: seconds until an answer is overdue, 0:
+    as the profiler declares.
     """
 
     profiler: str
     spec: RunSpec
     task: str = ""
     memory: float | None = None
-    patience: float = ANSWER_S
+    patience: float = 0.0
     _process: subprocess.Popen[str] | None = field(default=None, init=False)
     _about: dict[str, Any] | None = field(default=None, init=False)
     _slowest: float = field(default=0.0, init=False)
+    _started: int = field(default=0, init=False)
 
     def start(self) -> None:
         """Begin to open; whoever asks first waits for it."""
-        self._folder = Path(tempfile.mkdtemp(prefix="autoprune-", dir=_memory_folder()))
+        self._started += 1
+        self._folder = _scratch()
         self._errors = (self._folder / "stderr").open("w+", encoding="utf-8", errors="replace")
         arguments = ["--die-with-parent"] if threading.current_thread() is threading.main_thread() else []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "autoprune.measure.worker", *arguments],
+            [sys.executable, "-P", "-m", "autoprune.measure.worker", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -124,11 +130,13 @@ class WorkerBench:
         return float(self._ask("speed"))
 
     def release(self, name: str) -> None:
-        if self._process is not None:
+        if self.generation():
             self._ask("release", name=name)
 
-    def lost(self) -> bool:
-        return self._process is None
+    def generation(self) -> int:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        return self._started if self._process is not None else 0
 
     def close(self) -> None:
         """End the process and whatever it started; what it left on disk goes too."""
@@ -148,7 +156,11 @@ class WorkerBench:
         if self._process is None:
             self.start()
         if self._about is None:
-            self._about = self._answer(OPEN_S, "to open")
+            try:
+                self._about = self._answer(OPEN_S, "to open")
+            except BaseException:
+                self.close()
+                raise
         return self._about
 
     def _with_files(self, call: str, artifact: Artifact, **more: Any) -> Any:
@@ -157,25 +169,31 @@ class WorkerBench:
         digest = hashlib.sha256(artifact.content).hexdigest()
         with tempfile.TemporaryDirectory(dir=self._folder) as place:
             folder = Path(place)
-            if artifact.content:
-                (folder / digest).write_bytes(artifact.content)
-            message = {
-                "format": artifact.format,
-                "file": str(folder / digest) if artifact.content else "",
-                "sha256": digest,
-                "slices": {name: list(kept) for name, kept in artifact.slices.items()},
-                "inputs": _stored(folder / "inputs.npz", artifact.inputs),
-                "expected": _stored(
-                    folder / "expected.npz", {f"{k:04d}": each for k, each in enumerate(artifact.expected)}
-                ),
-            }
+            expected = {f"{k:04d}": each for k, each in enumerate(artifact.expected)}
+            with storing(folder):
+                if artifact.content:
+                    (folder / digest).write_bytes(artifact.content)
+                message = {
+                    "format": artifact.format,
+                    "file": str(folder / digest) if artifact.content else "",
+                    "sha256": digest,
+                    "slices": {name: list(kept) for name, kept in artifact.slices.items()},
+                    "inputs": _stored(folder / "inputs.npz", artifact.inputs),
+                    "expected": _stored(folder / "expected.npz", expected),
+                }
             longer = _SLOWER * self._slowest if self._slowest else FIRST_S
             return self._ask(call, longer, artifact=message, **more)
 
     def _ask(self, call: str, longer: float = 0.0, **arguments: Any) -> Any:
-        self._opened()
+        patience = self.patience or self.capabilities().patience
         self._send({"call": call, **arguments})
-        return self._answer(self.patience + longer, f"to {call}")
+        try:
+            return self._answer(patience + longer, f"to {call}")
+        except AutopruneError:
+            raise
+        except BaseException:  # interrupted: its answer would be taken for that of the next request
+            self.close()
+            raise
 
     def _send(self, message: Mapping[str, Any]) -> None:
         process = self._running()
@@ -187,15 +205,17 @@ class WorkerBench:
             raise self._died() from error
 
     def _answer(self, limit_s: float, what: str) -> Any:
-        line = self._line(limit_s, what)
-        try:
-            reply = json.loads(line)
-        except ValueError as error:
-            raise DeviceError(
-                expected="an answer as JSON from the process that measures",
-                received=one_line(line, 100),
-                cure="check what the task prints",
-            ) from error
+        reply: dict[str, Any] = {"waiting": True}
+        while "waiting" in reply:  # for a device that another process has: nobody's fault
+            line = self._line(limit_s, what)
+            try:
+                reply = json.loads(line)
+            except ValueError as error:
+                raise DeviceError(
+                    expected="an answer as JSON from the process that measures",
+                    received=one_line(line, 100),
+                    cure="check what the task prints",
+                ) from error
         if "error" in reply:
             raise _error(reply["error"])
         return reply["ok"]
@@ -260,10 +280,16 @@ def _stored(file: Path, arrays: Mapping[str, Any]) -> str:
     return str(file)
 
 
-def _memory_folder() -> str | None:
-    """Files that live for a moment need no disk."""
+def _scratch() -> Path:
+    """A new folder for files that live for a moment: in memory where there is enough; those of dead processes go."""
     shared = Path("/dev/shm")  # noqa: S108 - a folder of an unguessable name is made in it
-    return str(shared) if os.access(shared, os.W_OK) else None
+    roomy = os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > _ROOM
+    parent = shared if roomy else Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_PREFIX}*"):
+        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
 
 
 def _allowed() -> float | None:

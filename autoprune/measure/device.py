@@ -12,7 +12,15 @@ from autoprune import registry
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import Capabilities, Measurement, RunSpec
 from autoprune.core.reporter import Advance, Reporter
-from autoprune.errors import AutopruneError, CrashedError, DeviceError, ExhaustedError, TimedOutError, UsageError
+from autoprune.errors import (
+    AutopruneError,
+    CrashedError,
+    DeviceError,
+    ExhaustedError,
+    StorageError,
+    TimedOutError,
+    UsageError,
+)
 from autoprune.measure import estimator, history
 from autoprune.measure.artifact import Artifact
 from autoprune.measure.bench import AnyBench, Bench
@@ -94,7 +102,8 @@ class Device:
         self._profiler = self.setup.made(self.clock)
         self.capabilities = self._profiler.capabilities()
         self.fingerprint = self._profiler.fingerprint()
-        self.store = DeviceStore.of(f"{self.fingerprint} / {self.setup.spec.threads} threads")
+        spec = self.setup.spec
+        self.store = DeviceStore.of(f"{self.fingerprint} / {spec.threads} threads / {spec.precision}")
         self.example = rebatch(self.example_inputs, self.setup.spec.batch)
         self.batch = batch_size(self.example)
         self._here = self.capabilities.format == "module" and not self.setup.task
@@ -112,7 +121,7 @@ class Device:
             self._here, self._bench = True, self._local()
         self._packer = Packer(self.capabilities.format, self._here, self.dense, self.example, self.traced)
         self._present = self._bench.speed()
-        wander = history.wander(self.store, self._present)
+        wander = history.STEADY if self._here else history.wander(self.store, self._present)
         spec, name = self.setup.spec, self.setup.profiler
         self.session = Session(self._bench, spec, name, self.batch, self.seed, wander)
         (self._reference,) = self._packer.packed(self.dense, {})
@@ -164,19 +173,27 @@ class Device:
 
     def close(self) -> None:
         """End what was started, and leave a line on how fast the device was."""
-        if hasattr(self, "session") and self.session.windows:
-            history.remember(self.store, self._present, self.session.windows)
-        self._bench.close()
-        if not self._here:
-            self._profiler.close()
+        try:
+            # The process that searches has other threads and other work: its looks say little of the device.
+            if hasattr(self, "session") and self.session.windows and not self._here:
+                history.remember(self.store, self._present, self.session.windows)
+        except StorageError as error:
+            self.reporter.warn(f"how fast the device was is not remembered: {error}")
+        finally:
+            self._bench.close()
+            if not self._here:
+                self._profiler.close()
 
     def _pairs(self, models: Sequence[Iterable[Artifact]], advance: Advance) -> list[list[list[Pair]]]:
         """For each model, one list of pairs with the dense one a process."""
         found: list[list[list[Pair]]] = [[] for _ in models]
         choices = list(models)
         room = max(self.capabilities.most_handles - 1, 1)
-        benches = [self._worker() for _ in range(PROCESSES)]
+        benches: list[WorkerBench] = []
         try:
+            benches += [self._worker() for _ in range(PROCESSES)]
+            for bench in benches:
+                bench.fingerprint()  # all have opened before the first measures
             for process, bench in enumerate(benches):
                 bench.prepare(_DENSE, self._reference)
                 for start in range(0, len(choices), room):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -55,8 +56,10 @@ class NvmlMeter:
 def meter(kind: str, powercap: Path = _POWERCAP) -> Meter | None:
     """The meter of a kind of device ("cpu", "nvidia"); None where this machine has none that may be read."""
     if kind == "cpu":
-        packages = tuple(sorted(powercap.glob("*-rapl:[0-9]"))) if powercap.is_dir() else ()
+        found = sorted(powercap.glob("*-rapl:[0-9]")) if powercap.is_dir() else []
         try:
+            # Beside packages there may be a zone of the whole platform, which includes them.
+            packages = tuple(zone for zone in found if (zone / "name").read_text().startswith("package"))
             return PowercapMeter(packages) if packages else None
         except OSError:  # readable by root only, as most distributions have it
             return None
@@ -65,7 +68,10 @@ def meter(kind: str, powercap: Path = _POWERCAP) -> Meter | None:
             import pynvml
 
             pynvml.nvmlInit()
-            return NvmlMeter(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0))
+            seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
+            by_name = seen.startswith("GPU-")
+            handle = pynvml.nvmlDeviceGetHandleByUUID(seen) if by_name else None
+            return NvmlMeter(pynvml, handle or pynvml.nvmlDeviceGetHandleByIndex(int(seen or 0)))
         except Exception:  # no library, no driver, no card: each with an exception of its own
             return None
     return None

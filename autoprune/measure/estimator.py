@@ -88,12 +88,12 @@ def agreed(worked: Interval, passed: Interval) -> Interval:
     """One ratio from processor time, which orders candidates best, and wall time, which is what a budget is about.
 
     Where the two differ by more than their intervals explain, the model waits for something, and the wall is right.
-    Else processor time gives the value, and neither may be above the upper end.
+    Else processor time gives the value, and the upper end is that of the wall too: a budget is about the wall.
     """
     gap = abs(math.log(passed.value / worked.value))
     if gap > max(_WAITS, worked.half_width + passed.half_width):
         return passed
-    return Interval(worked.value, worked.low, max(worked.high, passed.value))
+    return Interval(worked.value, worked.low, max(worked.high, passed.high))
 
 
 def spread(reference: Sequence[float], typical: float) -> Interval:

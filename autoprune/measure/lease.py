@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from autoprune.errors import DeviceError
 TERM_S: Final = 8.0
 _RENEW_S: Final = 1.0
 _POLL_S: Final = 0.01
+_TELL_S: Final = 2.0
 
 
 class LeaseLostError(DeviceError):
@@ -36,12 +37,14 @@ class LeaseLostError(DeviceError):
 class Lease:
     """A device that one process holds at a time.
 
-    path: of the lease's record; its folder exists. Reentrant: who holds it may hold it again.
+    path: of the lease's record; its folder exists; waiting: called now and then while another process has the device.
+    Reentrant: who holds it may hold it again.
     """
 
     path: Path
     clock: Clock
     term_s: float = TERM_S
+    waiting: Callable[[], None] = lambda: None
     _depth: int = field(default=0, init=False)
     _fence: int = field(default=0, init=False)
 
@@ -75,6 +78,7 @@ class Lease:
             )
 
     def _take(self) -> None:
+        told = self.clock.wall()
         while True:
             with self._exclusive():
                 record = self._read()
@@ -82,6 +86,9 @@ class Lease:
                     self._fence = int(record.get("fence", 0)) + 1
                     self._write(self.clock.wall() + self.term_s)
                     return
+            if self.clock.wall() - told > _TELL_S:
+                told = self.clock.wall()
+                self.waiting()
             self.clock.sleep(_POLL_S)
 
     def _free(self, record: dict[str, Any]) -> bool:
@@ -133,15 +140,18 @@ class NoLease:
         yield
 
 
-def device_lease(folder: Path, fingerprint: str, clock: Clock, *, exclusive: bool) -> Lease | NoLease:
+def device_lease(
+    folder: Path, fingerprint: str, clock: Clock, *, exclusive: bool, waiting: Callable[[], None] = lambda: None
+) -> Lease | NoLease:
     """What must be held around each measurement on the device of that fingerprint.
 
     All runtimes of one processor share it: the device is the first part of the fingerprint.
     """
     if not exclusive:
         return NoLease()
-    device = fingerprint.partition(" / ")[0]
-    return Lease(folder / f"{hashlib.sha256(device.encode()).hexdigest()[:16]}.lease", clock)
+    # The boot names the machine: a home directory may be shared by several with the same processor.
+    device = f"{_boot()} {fingerprint.partition(' / ')[0]}"
+    return Lease(folder / f"{hashlib.sha256(device.encode()).hexdigest()[:16]}.lease", clock, waiting=waiting)
 
 
 def _boot() -> str:

@@ -49,8 +49,9 @@ def _read(value: Any) -> Any:
 
 def _tensor(dtype: torch.dtype, size: list[int], stride: list[int]) -> Tensor:
     """Ordinary numbers; of whole numbers zeros, which any table can look up."""
-    made = torch.empty_strided(size, stride, dtype=dtype)
-    return made.normal_() if dtype.is_floating_point else made.zero_()
+    length = 1 + sum((count - 1) * step for count, step in zip(size, stride, strict=True)) if all(size) else 0
+    flat = torch.zeros(max(length, 0), dtype=dtype)
+    return (flat.normal_() if dtype.is_floating_point else flat).as_strided(size, stride)
 
 
 def _constant(name: str) -> Any:

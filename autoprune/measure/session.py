@@ -12,7 +12,7 @@ import numpy as np
 
 from autoprune.core.measurement import Block, Measurement, RunSpec
 from autoprune.core.metric import COSTS
-from autoprune.errors import CrashedError
+from autoprune.errors import DeviceError
 from autoprune.measure import estimator
 from autoprune.measure.artifact import Artifact
 from autoprune.measure.bench import AnyBench
@@ -27,8 +27,8 @@ BLOCK_RUNS: Final = 2
 _FEWEST, _MOST = 9, 81
 #: Seconds of measuring after which a candidate is left at what it is.
 _CAP_S: Final = 4.0
-#: Pairs that are asked for at a time, once the fewest are there.
-_MORE: Final = 6
+#: Pairs that are asked for at a time.
+_LOT: Final = 3
 _BASELINE: Final = 36
 #: Consecutive blocks of the reference whose median counts as one look at the device.
 _WINDOW: Final = 6
@@ -76,14 +76,15 @@ class Session:
         """Take the reference and measure it alone; its measurements by key."""
         self._rng = np.random.default_rng(self.seed)
         found = self.bench.capabilities()
+        self._device = self.bench.fingerprint()
         self._single = found.cpu_time and self.spec.threads == 1
-        self._anchors_most = min(_ANCHORS, found.most_handles - 1)
-        self._patience = _PATIENCE_S
+        self._room = min(_ANCHORS, found.most_handles - 1)
+        self._patience, self._adoptions = _PATIENCE_S, 2 * _ANCHORS
         one = Interval(1.0, 1.0, 1.0)
         self._anchors = [_Anchor(_REFERENCE, reference, one, one)]
-        self.bench.prepare(_REFERENCE, reference)
+        self._restart()
         for attempt in range(_RETRIES + 1):
-            self._baseline = [blocks[0] for blocks in self._rounds([_REFERENCE], _BASELINE)]
+            self._baseline = self._alone()
             if np.mean([self._quiet(block) for block in self._baseline]) >= 0.5 or attempt == _RETRIES:
                 break
             self.bench.settle(_WAIT_S)
@@ -105,18 +106,17 @@ class Session:
         Raises:
             DeviceError: it does not run, takes the process down, hangs, or needs too much memory.
         """
-        if self.bench.lost():
+        if self.bench.generation() != self._generation:
             self._restart()
         self.bench.prepare(_CANDIDATE, candidate)
         try:
             anchor = self._nearest()
-            pairs, note = self._settled(anchor, bounds.get("latency"))
+            pairs, note = self._settled(anchor, self._latencies(bounds))
             found = self._ratio([pairs], anchor)
             if self._lonely(found.value):
                 self._adopt(candidate)
         finally:
-            with contextlib.suppress(CrashedError):  # what killed it was raised already
-                self.bench.release(_CANDIDATE)
+            self.bench.release(_CANDIDATE)
         self._look([pair.reference for pair in pairs], anchor.passed.value)
         return self._measurements(found, pairs, anchor, note)
 
@@ -138,18 +138,40 @@ class Session:
         """Earlier measurements of a candidate as they read with what is known of the reference by now."""
         relative = measured["latency.relative"]
         latency = estimator.chained(Interval(relative.value, relative.low, relative.high), self._spread())
-        return {
-            **measured,
-            **{
-                key: replace(measured[key], value=found.value, low=found.low, high=found.high)
-                for key, found in self._derived(latency)
-            },
+        grown = latency.value / measured["latency"].value
+        again = {
+            key: replace(each, value=each.value * grown, low=each.low * grown, high=each.high * grown)
+            for key, each in measured.items()
+            if key.startswith("latency.") and key != "latency.relative"
         }
+        derived = {
+            key: replace(measured[key], value=found.value, low=found.low, high=found.high)
+            for key, found in self._derived(latency)
+        }
+        return {**measured, **again, **derived}
 
     def _restart(self) -> None:
-        """The process died: a new one takes the models that others are paired with."""
-        for anchor in self._anchors:
-            self.bench.prepare(anchor.name, anchor.artifact)
+        """Another process answers: it takes the models that others are paired with, as far as it can."""
+        first, *others = self._anchors
+        self.bench.prepare(first.name, first.artifact)
+        self._anchors = [first]
+        for anchor in others:
+            with contextlib.suppress(DeviceError):  # it fitted once; without it, the others serve
+                self.bench.prepare(anchor.name, anchor.artifact)
+                self._anchors.append(anchor)
+        self._generation = self.bench.generation()
+
+    def _alone(self) -> list[Block]:
+        """Blocks of the reference, in small lots, as many as time allows."""
+        blocks: list[Block] = []
+        while len(blocks) < _BASELINE and (len(blocks) < _FEWEST or _spent(blocks) < _CAP_S):
+            blocks += [blocks[0] for blocks in self._rounds([_REFERENCE], _LOT)]
+        return blocks
+
+    def _latencies(self, bounds: Mapping[str, float]) -> list[float]:
+        """Limits on latency and on throughput, as seconds of one run."""
+        found = [bound for key, bound in bounds.items() if key.partition(".")[0] == "latency"]
+        return [*found, *(self.batch / bound for key, bound in bounds.items() if key == "throughput")]
 
     def _nearest(self) -> _Anchor:
         """The anchor whose latency is nearest to the candidate's; one look at both tells."""
@@ -162,39 +184,54 @@ class Session:
 
     def _lonely(self, ratio: float) -> bool:
         gaps = [abs(math.log(ratio / anchor.passed.value)) for anchor in self._anchors]
-        return len(self._anchors) < self._anchors_most and min(gaps) > math.log(_APART)
+        room = len(self._anchors) < self._room and self._adoptions > 0
+        return room and min(gaps) > math.log(_APART)
 
     def _adopt(self, candidate: Artifact) -> None:
         """The candidate becomes an anchor: its ratio to the reference is pinned down once, for all that follow."""
-        pairs, note = self._pairs(self._anchors[0], _NEAR)
-        if note:
+        self._adoptions -= 1
+        pairs, note = self._pairs(self._anchors[0], _NEAR, self._times())
+        calm = self._calm(pairs)
+        if note or len(calm) < len(pairs) / 2:
             return
-        worked, passed = (estimator.ratio([pairs], self._rng, time) for time in self._times())
+        worked, passed = (estimator.ratio([calm], self._rng, time) for time in self._times())
         name = f"anchor {len(self._anchors)}"
-        self.bench.prepare(name, candidate)
-        self._anchors.append(_Anchor(name, candidate, worked, passed))
+        with contextlib.suppress(DeviceError):  # no room for it twice; the candidate itself was measured
+            self.bench.prepare(name, candidate)
+            self._anchors.append(_Anchor(name, candidate, worked, passed))
 
-    def _settled(self, anchor: _Anchor, bound: float | None) -> tuple[list[Pair], str]:
+    def _settled(self, anchor: _Anchor, bounds: Sequence[float]) -> tuple[list[Pair], str]:
         """Pairs of a quiet machine if it can be had; it is waited for, and the measurement taken again."""
         for attempt in range(_RETRIES + 1):
-            first = self._take(anchor, _FEWEST)
+            first = self._first(anchor)
             rough = self._ratio([first], anchor).value * self.typical
-            near = bound is not None and abs(rough / bound - 1) < 3 * _FAR
-            pairs, note = self._pairs(anchor, _NEAR if near else _FAR, first)
-            if self._share_quiet(pairs) >= 0.5 or attempt == _RETRIES or self._patience <= 0:
+            near = any(abs(rough / bound - 1) < 3 * _FAR for bound in bounds)
+            # Far from a bound the order counts alone; near it the wall must be known as well.
+            wanted, times = (_NEAR, self._times()) if near else (_FAR, self._times()[:1])
+            pairs, note = self._pairs(anchor, wanted, times, first)
+            if len(self._calm(pairs)) >= len(pairs) / 2 or attempt == _RETRIES or self._patience <= 0:
                 break
             self._patience -= self.bench.settle(min(_WAIT_S, self._patience))
         return pairs, note
 
-    def _pairs(self, anchor: _Anchor, wanted: float, taken: Sequence[Pair] = ()) -> tuple[list[Pair], str]:
+    def _pairs(
+        self, anchor: _Anchor, wanted: float, times: Sequence[Time], taken: Sequence[Pair] = ()
+    ) -> tuple[list[Pair], str]:
         """Pairs until the interval of their ratio is as narrow as wanted, or the cap; why not, if not."""
-        pairs = [*taken] or self._take(anchor, _FEWEST)
+        pairs = [*taken] or self._first(anchor)
         while True:
-            if estimator.ratio([pairs], self._rng, self._times()[0]).half_width <= wanted:
+            if all(estimator.ratio([pairs], self._rng, time).half_width <= wanted for time in times):
                 return pairs, ""
-            if len(pairs) >= _MOST or sum(sum(p.candidate.wall_s) + sum(p.reference.wall_s) for p in pairs) > _CAP_S:
+            if len(pairs) >= _MOST or _spent([block for p in pairs for block in (p.candidate, p.reference)]) > _CAP_S:
                 return pairs, f"still wider than {wanted:.0%} after {len(pairs)} blocks"
-            pairs += self._take(anchor, _MORE)
+            pairs += self._take(anchor, _LOT)
+
+    def _first(self, anchor: _Anchor) -> list[Pair]:
+        """The fewest pairs that make an interval; of a slow model fewer, as time allows."""
+        pairs = self._take(anchor, _LOT)
+        while len(pairs) < _FEWEST and _spent([b for p in pairs for b in (p.candidate, p.reference)]) < _CAP_S:
+            pairs += self._take(anchor, _LOT)
+        return pairs
 
     def _take(self, anchor: _Anchor, count: int) -> list[Pair]:
         return [Pair(*blocks) for blocks in self._rounds([_CANDIDATE, anchor.name], count)]
@@ -212,18 +249,22 @@ class Session:
     def _quiet(self, block: Block) -> bool:
         return quiet(block, single=self._single)
 
-    def _share_quiet(self, pairs: Sequence[Pair]) -> float:
-        return float(np.mean([self._quiet(pair.candidate) and self._quiet(pair.reference) for pair in pairs]))
+    def _calm(self, pairs: Sequence[Pair]) -> list[Pair]:
+        return [pair for pair in pairs if self._quiet(pair.candidate) and self._quiet(pair.reference)]
 
     def _ratio(self, rounds: Sequence[Sequence[Pair]], anchor: _Anchor) -> Interval:
         """A candidate's share of the reference: ranked by processor time where that is the work, held to the wall."""
-        calm = [[p for p in pairs if self._quiet(p.candidate) and self._quiet(p.reference)] for pairs in rounds]
-        calm = [pairs if len(pairs) >= _FEWEST // 2 else [*every] for pairs, every in zip(calm, rounds, strict=True)]
+        calm = [self._known(pairs) for pairs in rounds]
         passed = estimator.chained(estimator.ratio(calm, self._rng), anchor.passed)
         if not self._single:
             return passed
         worked = estimator.chained(estimator.ratio(rounds, self._rng, "cpu"), anchor.worked)
         return estimator.agreed(worked, passed)
+
+    def _known(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
+        """The calm pairs, or all where those are too few to tell anything."""
+        calm = self._calm(pairs)
+        return calm if len(calm) >= min(_LOT, len(pairs)) else pairs
 
     def _look(self, blocks: Sequence[Block], size: float) -> None:
         """Take in blocks of a model that takes `size` times as long as the reference; disturbed ones tell nothing."""
@@ -251,7 +292,7 @@ class Session:
     ) -> dict[str, Measurement]:
         reference = self._spread()
         blocks = [pair.candidate for pair in pairs]
-        calm = self._share_quiet(pairs) >= 0.5
+        calm = len(self._calm(pairs)) >= len(pairs) / 2
         seen = estimator.spread(self.windows, self.typical)
         doubts = [note] if note else []
         if not calm:
@@ -262,7 +303,7 @@ class Session:
             "n": sum(len(block.wall_s) for block in blocks),
             "valid": calm and seen.half_width <= _DRIFT,
             "converged": not note,
-            "device": self.bench.fingerprint(),
+            "device": self._device,
             "profiler": self.profiler,
             "note": "; ".join(doubts),
         }
@@ -274,14 +315,23 @@ class Session:
         for name, found in self._derived(estimator.chained(ratio, reference)):
             measured[name] = made(name, COSTS[name].unit, found)
         # Quantiles of single runs in units of the anchor's median then, so that they read as of a typical moment.
-        now = float(np.median([estimator.median(pair.reference) for pair in pairs])) / anchor.passed.value
-        kept = [block for block in blocks if self._quiet(block)] or blocks
+        known = self._known(pairs)
+        now = float(np.median([estimator.median(pair.reference) for pair in known])) / anchor.passed.value
+        kept = [pair.candidate for pair in known]
         for key, share in (("mean", None), ("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
             of_runs = estimator.quantile(kept, share, self._rng)
             relative = Interval(of_runs.value / now, of_runs.low / now, of_runs.high / now)
             measured[f"latency.{key}"] = made(f"latency.{key}", "s", estimator.chained(relative, reference))
-        spent = [block.joules for block in blocks if block.joules is not None]
-        if spent:
-            low, high = estimator.order_interval(np.sort(spent))
-            measured["energy"] = made("energy", "J", Interval(float(np.median(spent)), low, high))
+        metered = [(block.joules, len(block.wall_s)) for block in blocks if block.joules is not None]
+        if metered:
+            # Counters move seldom within a block: their sum is right where single readings are not.
+            joules, runs = np.array(metered).T
+            value = float(np.average(joules, weights=runs))
+            error = 2 * float(np.std(joules)) / math.sqrt(len(joules))
+            measured["energy"] = made("energy", "J", Interval(value, max(value - error, 0.0), value + error))
         return measured
+
+
+def _spent(blocks: Sequence[Block]) -> float:
+    """Seconds that the runs of some blocks took."""
+    return sum(sum(block.wall_s) for block in blocks)

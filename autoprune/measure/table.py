@@ -21,6 +21,8 @@ from autoprune.store.device import DeviceStore
 
 _FILE: Final = "table.json"
 _SCHEMA: Final = 1
+#: Models that a session holds meanwhile: a reference, anchors, and the unit that all are measured beside.
+_HELD: Final = 5
 #: Units that are measured side by side, with the one that tells how fast the device is at the moment.
 _TOGETHER: Final = 12
 _ROUNDS: Final = 3
@@ -72,16 +74,21 @@ class Table:
         start, done, present = clock.wall(), 0, 0.0
         if not self._yardstick(bench, units):
             return 0
-        for place in range(0, len(units), _TOGETHER):
+        together = max(min(_TOGETHER, bench.capabilities().most_handles - _HELD), 1)
+        for place in range(0, len(units), together):
             if clock.wall() - start > limit_s:
                 break
             names: dict[str, Unit] = {}
-            for offset, unit in enumerate(units[place : place + _TOGETHER]):
+            for offset, unit in enumerate(units[place : place + together]):
                 name = f"unit {offset}"
+                alive = bench.generation()
                 try:
                     bench.prepare(name, unit.artifact(), _WARM_S)
                 except DeviceError:  # an operator that needs its model around it
                     self.failed.add(unit.key)
+                    if bench.generation() != alive:  # and that took its process down
+                        names.clear()
+                        self._yardstick(bench, units)
                     continue
                 names[name] = unit
             if not names:

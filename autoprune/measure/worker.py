@@ -19,11 +19,11 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 
@@ -98,17 +98,19 @@ class _Models:
             load_into(model, artifact.content, "the artifact")
         with torch.no_grad():
             expected = arrays(self._inputs.fresh().call(model))
-        return Runnable(model, self._inputs, expected)
+        return Runnable(model, self._inputs, expected or None)
 
 
 class _Host:
     """One method a request."""
 
-    def __init__(self, opened: Mapping[str, Any]) -> None:
+    def __init__(self, opened: Mapping[str, Any], waiting: Callable[[], None]) -> None:
         spec, clock = RunSpec(**opened["spec"]), SystemClock()
         profiler = registry.load("profilers", opened["profiler"]).create(spec, clock)
         found = profiler.capabilities()
-        lease = device_lease(Path(opened["leases"]), profiler.fingerprint(), clock, exclusive=found.exclusive)
+        lease = device_lease(
+            Path(opened["leases"]), profiler.fingerprint(), clock, exclusive=found.exclusive, waiting=waiting
+        )
         models = _Models(opened["task"], spec)
         if opened["task"]:
             models.make()
@@ -187,11 +189,21 @@ def _failure(error: Exception) -> dict[str, str]:
     }
 
 
+def _ruined(reply: Mapping[str, Any]) -> bool:
+    """Whether the device's context is beyond use: an error of a card stays until its process ends."""
+    said = reply.get("error", {}).get("received", "")
+    return "CUDA error" in said or "AcceleratorError" in said
+
+
+def _say(answers: IO[str], reply: Mapping[str, Any]) -> None:
+    print(json.dumps(reply), file=answers, flush=True)
+
+
 def main() -> int:
     # What the task or a runtime prints must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    if "--die-with-parent" in sys.argv:
+    if "--die-with-parent" in sys.argv and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(OSError):  # where memory ends all the same, this process goes first
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -200,14 +212,16 @@ def main() -> int:
         request = json.loads(line)
         try:
             if host is None:
-                host = _Host(request)
+                host = _Host(request, lambda: _say(answers, {"waiting": True}))
                 answer = host.about()
             else:
                 answer = getattr(host, request.pop("call"))(**request)
             reply = {"ok": answer}
         except Exception as error:  # every failure is the caller's to judge
             reply = {"error": _failure(error)}
-        print(json.dumps(reply), file=answers, flush=True)
+        _say(answers, reply)
+        if _ruined(reply):
+            return 1
     return 0
 
 

@@ -60,7 +60,7 @@ class CudaProfiler:
         """Raises DeviceError where the model does not run on the card."""
         try:
             model = copy.deepcopy(artifact).eval().to(self._device)
-            example = Example.of(inputs).map(lambda tensor: tensor.to(self._device))
+            example = Example.of(inputs).fresh().map(lambda tensor: tensor.to(self._device))
             with self._running():
                 for _ in range(_WARM_RUNS):
                     example.call(model)
@@ -110,13 +110,17 @@ class CudaProfiler:
             graph.replay()
             return out
 
-        return _Handle(replay, model)
+        # The graph reads and writes the memory of both.
+        return _Handle(replay, (model, example))
 
     @contextmanager
     def _running(self) -> Iterator[None]:
         low = self._spec.precision != "float32"
         kind = self._device.partition(":")[0]
-        with torch.no_grad(), torch.autocast(kind, getattr(torch, self._spec.precision), enabled=low):
+        with (
+            torch.no_grad(),
+            torch.autocast(kind, getattr(torch, self._spec.precision), enabled=low, cache_enabled=False),
+        ):
             yield
 
 

@@ -32,11 +32,10 @@ class ExecuTorchProfiler:
     name = "executorch"
 
     def __init__(self, spec: RunSpec, clock: Clock) -> None:
-        self._spec, self._clock = spec, clock
-        runtime._unsafe_reset_threadpool(spec.threads)
+        self._spec, self._clock, self._threads = spec, clock, 0
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(metrics=("latency", "throughput"))
+        return Capabilities(metrics=("latency", "throughput"), patience=600.0)
 
     def fingerprint(self) -> str:
         return f"{processor()} / executorch {version('executorch')} xnnpack"
@@ -48,6 +47,9 @@ class ExecuTorchProfiler:
             raise UsageError(
                 expected="example inputs in order", received="named ones", cure="give example_inputs as a tuple"
             )
+        if self._threads != self._spec.threads:
+            runtime._unsafe_reset_threadpool(self._spec.threads)
+            self._threads = self._spec.threads
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")

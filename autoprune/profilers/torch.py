@@ -19,9 +19,10 @@ from autoprune.surgery.example import Example, arrays
 
 @dataclass(frozen=True)
 class Handle:
-    """A module with the arguments of one call."""
+    """A module with the arguments of one call, and a copy of them that it may change."""
 
     model: nn.Module
+    given: Example
     example: Example
 
 
@@ -48,7 +49,8 @@ class TorchProfiler:
                 received=f"one on {min(places)}",
                 cure="call model.cpu() in the task",
             )
-        handle = Handle(self.made(artifact.eval()), Example.of(inputs))
+        given = Example.of(inputs)
+        handle = Handle(self.made(artifact.eval()), given, given.fresh())
         try:
             with self._running():
                 handle.example.call(handle.model)
@@ -62,7 +64,7 @@ class TorchProfiler:
 
     def outputs(self, handle: Handle) -> list[Any]:
         with self._running():
-            return arrays(handle.example.call(handle.model))
+            return arrays(handle.given.fresh().call(handle.model))
 
     def run_block(self, handle: Handle, min_s: float, min_runs: int) -> Block:
         with self._running():

@@ -13,7 +13,7 @@ from torch import nn
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import Capabilities, RunSpec
 from autoprune.profilers._host import processor
-from autoprune.profilers.torch import Handle, TorchProfiler
+from autoprune.profilers.torch import TorchProfiler
 
 
 class TorchCompileProfiler(TorchProfiler):
@@ -22,16 +22,13 @@ class TorchCompileProfiler(TorchProfiler):
     name = "torch-compile"
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(metrics=("latency", "throughput"), most_handles=4)
+        return Capabilities(metrics=("latency", "throughput"), most_handles=4, patience=600.0)
 
     def fingerprint(self) -> str:
         return f"{processor()} / torch {torch.__version__} inductor"
 
     def made(self, model: nn.Module) -> Any:
         return torch.compile(model, dynamic=False, options={"freezing": True})
-
-    def release(self, handle: Handle) -> None:
-        torch.compiler.reset()
 
 
 def create(spec: RunSpec, clock: Clock) -> TorchCompileProfiler:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, layers
@@ -90,7 +90,7 @@ class Finisher:
             **task.score(task.model, "validation"),
         }
         finished = []
-        for trial in scored:
+        for trial in (trial for trial in scored if trial.number in timed):
             measured = {**trial.measurements, **timed[trial.number]}
             broken = excesses(self.evaluator.budget, measured, dense)
             finished.append(replace(trial, measurements=measured, excesses=broken))
@@ -157,8 +157,21 @@ class Finisher:
                 found = device.measure_again(cut, advance)
         except DeviceError as error:
             self.reporter.warn(f"models are measured again beside the search, as fresh processes failed: {error}")
-            found = [device.measure(model, slices, {}) for model, slices in cut]
+            return self._measured_here(chosen, cut)
         return dict(zip([trial.number for trial in chosen], found, strict=True))
+
+    def _measured_here(
+        self, chosen: Sequence[Trial], cut: Sequence[tuple[nn.Module, Mapping[str, Tensor]]]
+    ) -> dict[int, dict[str, Measurement]]:
+        """Each by itself; what cannot be measured is left out, with a warning."""
+        found = {}
+        for trial, (model, slices) in zip(chosen, cut, strict=True):
+            try:
+                found[trial.number] = self.evaluator.device.measure(model, slices, {})
+            except DeviceError as error:
+                self.record(replace(trial, state=TrialState.FAILED, error=str(error)), "final")
+                self.reporter.warn(f"trial {trial.number} cannot be measured again: {error}")
+        return found
 
 
 def save(trial: Trial, model: nn.Module, evaluator: Evaluator, folder: Path) -> None:

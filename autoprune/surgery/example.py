@@ -9,6 +9,7 @@ from torch import Tensor, bfloat16, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from autoprune.errors import UsageError
+from autoprune.surgery.tracer import tensors_of
 
 
 class Example(NamedTuple):
@@ -59,5 +60,6 @@ class Example(NamedTuple):
 
 def arrays(outputs: Any) -> list[Any]:
     """Every tensor of what a model returned as a numpy array, in order; bfloat16, which numpy lacks, as float32."""
-    leaves = [leaf.detach().cpu() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    found = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    leaves = [leaf.detach().cpu() for leaf in found or tensors_of(outputs)]
     return [(leaf.float() if leaf.dtype is bfloat16 else leaf).numpy() for leaf in leaves]

@@ -87,3 +87,24 @@ def test_what_torch_cannot_express_is_refused():
 
     with pytest.raises(DeviceError, match=r"torch\.onnx\.export"):
         create(Odd(), Example.of(torch.ones(2)), {})
+
+
+def test_a_model_without_one_of_its_layers_is_exported_anew():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8)) for _ in range(2))
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = x + block(x)
+            return x
+
+    model, example = Residual().eval(), torch.randn(2, 8)
+    traced = trace(model, (example,))
+    layer = next(group for group in traced.open if group.kind == "layer")
+    exporter = create(model, Example.of(example), {group.name: group.size for group in traced})
+    cut = apply(model, traced, {layer.name: torch.arange(0)}).eval()
+    assert exporter.derived(cut, {layer.name: 0}) is None
+    expected = arrays(cut(example))
+    assert deviation(run(exporter.anew(cut, {layer.name: 0}), exporter.inputs()), expected) < 1e-5

@@ -16,10 +16,13 @@ def powercap(root, *microjoules):
         package.mkdir(parents=True, exist_ok=True)
         (package / "energy_uj").write_text(str(value))
         (package / "max_energy_range_uj").write_text("1000000")
+        (package / "name").write_text(f"package-{place}")
     return root
 
 
 def test_packages_are_added_up_and_a_counter_that_begins_anew_loses_nothing(tmp_path):
+    platform = powercap(tmp_path, 0, 0, 700_000) / "intel-rapl:2"
+    (platform / "name").write_text("psys")
     found = meter("cpu", powercap(tmp_path, 900_000, 100_000))
     assert isinstance(found, PowercapMeter)
     start = found.read()

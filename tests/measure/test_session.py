@@ -61,8 +61,8 @@ def test_the_interval_says_where_the_device_will_be_found_again():
 
 
 def test_near_a_bound_more_blocks_are_spent_than_far_from_it():
-    near = opened(noise=0.05)[0].measure(0.004, {"latency": 0.004})["latency"].n
-    far = opened(noise=0.05)[0].measure(0.004, {"latency": 0.1})["latency"].n
+    near = opened(noise=0.15)[0].measure(0.004, {"latency": 0.004})["latency"].n
+    far = opened(noise=0.15)[0].measure(0.004, {"latency": 0.1})["latency"].n
     assert near > far
 
 
@@ -87,7 +87,10 @@ def test_earlier_numbers_are_restated_when_the_reference_was_first_seen_in_a_bad
     for _ in range(6):
         session.measure(0.004, {})
     session.reference()
-    assert session.restated(early)["latency"].value == pytest.approx(0.004)
+    again = session.restated(early)
+    assert again["latency"].value == pytest.approx(0.004)
+    assert again["latency.p99"].value == pytest.approx(early["latency.p99"].value / 1.5)
+    assert again["throughput"].value == pytest.approx(1000)
 
 
 def test_what_the_device_did_in_earlier_runs_widens_the_interval():
@@ -123,3 +126,42 @@ def test_a_model_that_waits_is_judged_by_the_wall():
     found = session.measure(0.004, {})
     assert found["latency"].value == pytest.approx(0.012)
     assert found["latency"].valid
+
+
+def test_a_limit_on_throughput_is_near_as_well():
+    near = opened(noise=0.15)[0].measure(0.004, {"throughput": 1000.0})["latency"].n
+    far = opened(noise=0.15)[0].measure(0.004, {"throughput": 40.0})["latency"].n
+    assert near > far
+
+
+def test_slow_models_are_measured_as_long_as_time_allows_and_no_longer():
+    session, profiler, _ = opened()
+    before = profiler.clock.now
+    found = session.measure(3.0, {})
+    assert found["latency"].value == pytest.approx(3.0)
+    assert profiler.clock.now - before < 120
+
+
+class Mortal(Bench):
+    """Loses all its models when told to."""
+
+    life = 1
+
+    def generation(self):
+        return self.life
+
+    def die(self):
+        self.life += 1
+        self._handles.clear()
+
+
+def test_a_process_that_died_between_candidates_is_replaced_with_all_models_that_others_are_paired_with():
+    profiler = FakeProfiler(lambda model: model)
+    bench = Mortal(profiler, NoLease(), profiler.clock, watch=Machine())
+    session = Timed(bench, RunSpec(), "fake", 4, seed=0)
+    session.open(Artifact("module", module=(0.010, ())))
+    session.measure(0.002, {})
+    bench.die()
+    assert session.measure(0.0021, {})["latency"].value == pytest.approx(0.0021)
+    bench.die()
+    assert session.reference()["latency"].value == pytest.approx(0.010)

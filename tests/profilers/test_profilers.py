@@ -75,3 +75,20 @@ def test_a_missing_library_says_what_to_install(monkeypatch, name):
     monkeypatch.delitem(sys.modules, f"autoprune.profilers.{name}", raising=False)
     with pytest.raises(DeviceError, match=rf"pip install 'autoprune\[{name}\]'"):
         registry.load("profilers", name)
+
+
+class Normalising(nn.Linear):
+    """Changes its input, as many first layers do."""
+
+    def forward(self, x):
+        return super().forward(x.sub_(0.5).mul_(2.0))
+
+
+def test_a_model_that_changes_its_inputs_is_run_on_what_was_given():
+    inputs = torch.rand(2, 4)
+    before, model, profiler = inputs.clone(), Normalising(4, 4).eval(), create(RunSpec(), FakeClock())
+    handle = profiler.prepare(model, Example.of(inputs))
+    expected = model(before.clone()).detach().numpy()
+    assert profiler.outputs(handle)[0] == pytest.approx(expected)
+    assert profiler.outputs(handle)[0] == pytest.approx(expected)
+    assert torch.equal(inputs, before)
