@@ -191,7 +191,8 @@ class Device:
         room = max(self.capabilities.most_handles - 1, 1)
         benches: list[WorkerBench] = []
         try:
-            benches += [self._worker() for _ in range(PROCESSES)]
+            for _ in range(PROCESSES):
+                benches.append(self._worker())
             for bench in benches:
                 bench.fingerprint()  # all have opened before the first measures
             for process, bench in enumerate(benches):
