@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -14,9 +15,10 @@ from autoprune.testing.fakes import FakeClock
 def test_who_holds_it_may_hold_it_again_and_it_is_free_afterwards(tmp_path):
     lease, other = (Lease(tmp_path / "device.lease", SystemClock()) for _ in range(2))
     with lease.held(), lease.held():
-        pass
+        assert json.loads(lease.path.read_text())["until"] > lease.clock.wall()
+    assert json.loads(lease.path.read_text())["until"] == 0
     with other.held():
-        pass
+        assert json.loads(lease.path.read_text())["fence"] == 2
 
 
 def test_runtimes_of_one_device_share_its_lease_and_unlimited_devices_need_none(tmp_path):
