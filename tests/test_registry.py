@@ -4,7 +4,7 @@ from importlib import metadata
 import pytest
 
 from autoprune import registry
-from autoprune.errors import UsageError
+from autoprune.errors import DeviceError, UsageError
 
 
 def test_listing_names_imports_nothing():
@@ -14,9 +14,14 @@ def test_listing_names_imports_nothing():
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)
-def test_every_built_in_name_loads(kind):
+def test_every_built_in_name_loads_or_says_what_to_install(kind):
     for name in registry.names(kind):
-        assert registry.load(kind, name).__name__.endswith(name.replace("-", "_"))
+        try:
+            module = registry.load(kind, name)
+        except DeviceError as error:  # a library that is not part of the development set
+            assert f"pip install 'autoprune[{name}]'" in str(error)
+        else:
+            assert module.__name__.endswith(name.replace("-", "_"))
 
 
 def test_a_typo_is_answered_with_the_nearest_name_and_all_known_ones():

@@ -23,7 +23,7 @@ from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front
 from autoprune.core.measurement import RunSpec
-from autoprune.core.metric import COSTS
+from autoprune.core.metric import COSTS, COUNTED
 from autoprune.core.reporter import Reporter, Silent
 from autoprune.core.trial import Trial, TrialState
 from autoprune.criteria import rank
@@ -176,6 +176,7 @@ class _Engine:
         setup = Setup(settings.profiler, spec, task.spec)
         self.objectives = objectives_of(budget, task, setup.capabilities(clock), settings.profiler)
         wanted = {limit.metric for limit in budget.limits} | {metric.name for metric in self.objectives}
+        self.timed = bool(wanted & COSTS.keys() - set(COUNTED))
         self.device = Device(
             setup, task.model, task.example_inputs, prepared.traced, settings.seed, clock, reporter, "memory" in wanted
         )
@@ -259,7 +260,7 @@ class _Engine:
         costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.metric in COSTS))
         if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
             self.reporter.note("the dense model already meets the budget; looking for the best front below it")
-        return Evaluator(task, self.prepared.traced, ranking, self.device, costs, dense, self.clock)
+        return Evaluator(task, self.prepared.traced, ranking, self.device, costs, dense, self.clock, self.timed)
 
     def _coordinator(self) -> Coordinator:
         chosen = self.settings.sampler

@@ -25,7 +25,8 @@ from autoprune.tasks.task import Task
 class Evaluator:
     """Evaluates plans of one task against one dense model.
 
-    ranking: scores of slices by group; dense: the dense model's measurements by key, on the search split.
+    ranking: scores of slices by group; dense: the dense model's measurements by key, on the search split; timed:
+    whether candidates are measured on the device, which finished models are in any case.
     """
 
     task: Task
@@ -35,6 +36,7 @@ class Evaluator:
     budget: Budget
     dense: Mapping[str, Measurement]
     clock: Clock
+    timed: bool = True
 
     def __call__(self, proposal: Proposal) -> Trial:
         """Never raises for what a candidate does: a failure is a trial with its reason."""
@@ -76,7 +78,7 @@ class Evaluator:
         cut = self.clock.wall()
         recalibrate(model, self.task)
         # A candidate runs first where it can do no harm: what takes a process down takes the one that measures.
-        timed = self.device.measure(model, slices, bounds(self.budget, self.dense))
+        timed = self.device.measure(model, slices, bounds(self.budget, self.dense)) if self.timed else {}
         counted = counts(model, self.device.example)
         measured_at = self.clock.wall()
         scored = self.task.score(model, "search")

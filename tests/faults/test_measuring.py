@@ -38,6 +38,7 @@ def gone(pid, limit_s=10.0):
     return False
 
 
+@pytest.mark.slow
 def test_a_candidate_that_kills_its_process_fails_alone_and_the_search_goes_on(tasks, command):
     options = ["--budget", "latency=99%", "--trials", "4", "--finetune-epochs", "0", "--run", "r"]
     code, _, stderr = command("search", "tasks.py:segfaults", *options)
