@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autoprune.core.plan import Plan
     from autoprune.core.space import SearchSpace
     from autoprune.errors import AutopruneError
+    from autoprune.models.masks import from_torch_prune, masks, to_torch_prune
     from autoprune.surgery import Traced, trace
     from autoprune.tasks.classification import Classification
     from autoprune.tasks.task import Task
@@ -42,10 +43,13 @@ _HOMES = {
     "SearchSpace": "core.space",
     "Task": "tasks.task",
     "Traced": "surgery",
+    "from_torch_prune": "models.masks",
     "load": "api.load",
+    "masks": "models.masks",
     "profile": "api.profile",
     "prune": "api.prune",
     "search": "api.search",
+    "to_torch_prune": "models.masks",
     "trace": "surgery",
 }
 
@@ -66,10 +70,13 @@ __all__ = [
     "SearchSpace",
     "Task",
     "Traced",
+    "from_torch_prune",
     "load",
+    "masks",
     "profile",
     "prune",
     "search",
+    "to_torch_prune",
     "trace",
 ]
 

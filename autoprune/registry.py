@@ -22,6 +22,7 @@ KINDS: Final[dict[str, str]] = {
     "executors": "autoprune.executors",
     "exporters": "autoprune.exporters",
     "profilers": "autoprune.profilers",
+    "repairs": "autoprune.recovery.repairs",
     "samplers": "autoprune.samplers",
     "tasks": "autoprune.tasks.builtin",
 }

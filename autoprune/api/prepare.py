@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,11 +18,14 @@ from autoprune.errors import DeviceError, UsageError
 from autoprune.families import choose
 from autoprune.surgery import Traced, trace
 from autoprune.surgery.coverage import Coverage, coverage
+from autoprune.surgery.sparsity import with_weights
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
 
 #: Devices that need no connection; further ones belong to agents.
 DEVICES = ("local",)
+#: Costs that zeroed weights change only where the runtime skips them.
+_TIMED = frozenset(("latency", "throughput", "energy"))
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,21 @@ def prepare(task: Task, space: str | None) -> Prepared:
     Raises:
         SurgeryError: it does not run, or nothing in it may be cut. UsageError: no such search space.
     """
+    family, traced = _traced(task, space)
+    return Prepared(task, traced, family, SearchSpace.build(traced.groups, family))
+
+
+def _traced(task: Task, space: str | None) -> tuple[Family, Traced]:
+    """The family, and the model's groups; with those of single weights where the family opens them."""
     family = choose(space, (type(module).__name__ for module in task.model.modules()))
     traced = trace(task.model, task.example_inputs)
-    return Prepared(task, traced, family, SearchSpace.build(traced.groups, family))
+    return family, with_weights(task.model, traced, family.pattern) if "weight" in family.kinds else traced
 
 
 def inspected(task: Task, space: str | None) -> tuple[Family, tuple[Group, ...], Coverage]:
     """All groups as the family sees them, with its step and floor, and with its reason where it keeps one whole; and
     how much of the model they are."""
-    family = choose(space, (type(module).__name__ for module in task.model.modules()))
-    traced = trace(task.model, task.example_inputs)
+    family, traced = _traced(task, space)
     groups = tuple(replace(group, step=family.step_of(group)) for group in opened(traced.groups, family))
     return family, groups, coverage(task.model, traced, groups)
 
@@ -97,6 +105,26 @@ def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profil
     if limited and not limited - set(own):  # a floor under the quality alone asks for the cheapest model above it
         return tuple(sorted(chosen, key=lambda metric: metric.name in limited))
     return chosen
+
+
+def check_zeros(space: SearchSpace, wanted: Collection[str], capabilities: Capabilities, profiler: str) -> str:
+    """A note where zeroed weights leave what is wanted on the device as it is; empty where they do not.
+
+    Raises:
+        UsageError: nothing else in the space could lower it.
+    """
+    patterns = {group.pattern for group in space.groups if group.kind == "weight"} - set(capabilities.sparsity)
+    unmoved = sorted(set(wanted) & _TIMED)
+    if not patterns or not unmoved:
+        return ""
+    said = f"'{profiler}' does not run {' and '.join(sorted(patterns))} zeros faster than other weights"
+    if all(group.kind == "weight" for group in space.groups):
+        raise UsageError(
+            expected=f"something to cut that changes {' and '.join(unmoved)}",
+            received=f"a search space of zeroed weights alone, and {said}",
+            cure="limit what they do change, such as --budget size=30%, or open channels, neurons or heads",
+        )
+    return f"{said}: only the other groups change {' and '.join(unmoved)}"
 
 
 def _known(name: str, known: dict[str, Metric], profiler: str, task: Task) -> Metric:

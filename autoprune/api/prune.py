@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune import registry
+from autoprune.api.ready import ready
+from autoprune.core.clock import SystemClock
+from autoprune.core.defaults import REPAIR
 from autoprune.core.group import Group
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
-from autoprune.criteria import rank
+from autoprune.core.scope import Scope, scoped
 from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
 from autoprune.surgery import Traced, apply, kept_slices, trace, twin
+from autoprune.surgery.sparsity import masks, with_weights
+from autoprune.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -63,30 +68,49 @@ def prune(
     keep: Plan | Mapping[str, int | float] | float = 0.5,
     *,
     criterion: str = "l1",
+    scope: Scope = "layer",
+    pattern: str = "",
+    repair: str = "",
+    task: Task | None = None,
 ) -> Pruned:
     """A smaller copy of the model; the one passed in is left as it is.
 
-    example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments; keep: one ratio in (0, 1] for all
-    groups of slices, or by group a ratio (a float) or a count (an int), or a `Plan`; groups that are left out stay
-    whole, those tied to one that is named follow it; criterion: which slices go first.
+    example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments; keep: one number for all groups of
+    slices, as `scope` reads it (by default the ratio in (0, 1] that each group keeps), or by group a ratio (a float) or
+    a count (an int), or a `Plan`; groups that are left out stay whole, those tied to one that is named follow it;
+    criterion: which slices go first; scope: "layer", "global", "threshold" or "percentile", see `core.scope`; pattern:
+    "unstructured", "2:4", "4x4" ... to zero single weights instead of cutting slices; task: whose data criteria such as
+    taylor, and repairs, look at; repair: by default what a search uses where there is a task, and none without.
 
     Raises:
-        UsageError: a plan that the groups cannot obey, or an unknown criterion.
+        UsageError: a plan that the groups cannot obey, an unknown name, or no task where data is needed.
         SurgeryError: the model does not run on the inputs.
     """
-    score = registry.load("criteria", criterion).score
     traced = trace(model, example_inputs)
-    plan = keep if isinstance(keep, Plan) else _plan(keep, traced)
-    slices = kept_slices(traced, rank(score, model, traced), plan)
+    if pattern:
+        traced = with_weights(model, traced, pattern)
+    given = None if task is None else replace(task, model=model)
+    readied = ready(model, traced, criterion, repair or (REPAIR if given else "none"), SystemClock(), given)
+    plan = keep if isinstance(keep, Plan) else _plan(keep, traced, readied.ranking, scope, weights=bool(pattern))
+    slices = kept_slices(traced, readied.ranking, plan)
     cut = apply(model, traced, slices)
+    readied.repair(cut, slices, masks(traced, readied.ranking, plan, slices))
     before = counts(twin(model, meta=False)[0], example_inputs)  # running the user's own might fill its caches
     kept = {name: tuple(chosen.tolist()) for name, chosen in slices.items()}
     return Pruned(cut, plan, kept, traced, before, counts(twin(cut, meta=False)[0], example_inputs))
 
 
-def _plan(keep: Mapping[str, int | float] | float, traced: Traced) -> Plan:
+def _plan(
+    keep: Mapping[str, int | float] | float,
+    traced: Traced,
+    ranking: Mapping[str, Tensor],
+    scope: Scope,
+    *,
+    weights: bool,
+) -> Plan:
     if not isinstance(keep, Mapping):
-        return Plan.of({group.name: _count(keep, group) for group in traced.open if group.kind != "layer"})
+        groups = [group for group in traced.open if (group.kind == "weight") == weights]
+        return scoped(groups, {name: scores.tolist() for name, scores in ranking.items()}, scope, keep)
     known = {group.name: group for group in traced.groups}
     plan: dict[str, int] = {}
     for name, wanted in keep.items():

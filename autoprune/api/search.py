@@ -15,18 +15,19 @@ from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 
 from autoprune import registry
-from autoprune.api.prepare import Prepared, check_device, describe_space, make_task, objectives_of, prepare
+from autoprune.api.prepare import Prepared, check_device, check_zeros, describe_space, make_task, objectives_of, prepare
+from autoprune.api.ready import ready
 from autoprune.api.result import Point, Result
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock, SystemClock
+from autoprune.core.defaults import CRITERION, EXECUTOR, PROFILER, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front
 from autoprune.core.measurement import RunSpec
 from autoprune.core.metric import COSTS, COUNTED
 from autoprune.core.reporter import Reporter, Silent
 from autoprune.core.trial import Trial, TrialState
-from autoprune.criteria import rank
 from autoprune.errors import InterruptedSearchError, StoppedEarlyError, Terminated, UsageError
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, Setup
@@ -39,7 +40,13 @@ from autoprune.store.run import RunDirectory, next_free
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 
-_PLURALS: Final = {"sampler": "samplers", "criterion": "criteria", "profiler": "profilers", "executor": "executors"}
+_PLURALS: Final = {
+    "sampler": "samplers",
+    "criterion": "criteria",
+    "repair": "repairs",
+    "profiler": "profilers",
+    "executor": "executors",
+}
 _RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
 
 
@@ -47,15 +54,16 @@ _RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
 class Settings:
     """Names of plug-ins and how they run; everything but task, budget and effort."""
 
-    sampler: str | BaseSampler = "nsga2"
-    criterion: str = "l2"
+    sampler: str | BaseSampler = SAMPLER
+    criterion: str = CRITERION
+    repair: str = REPAIR
     space: str | None = None
-    profiler: str = "torch"
+    profiler: str = PROFILER
     device: str = "local"
     threads: int = 1
     batch: int = 0
     precision: str = "float32"
-    executor: str = "inline"
+    executor: str = EXECUTOR
     seed: int = 0
 
     @property
@@ -68,7 +76,7 @@ class Settings:
             cure = "pass a whole number to seed"
             raise UsageError(expected="seed of at least 0", received=repr(self.seed), cure=cure)
         check_device(self.device)
-        for kind in ("sampler", "criterion", "profiler", "executor"):
+        for kind in _PLURALS:
             name = getattr(self, kind)
             if isinstance(name, str):
                 registry.load(_PLURALS[kind], name)
@@ -82,15 +90,16 @@ def search(
     timeout: float | None = None,
     epochs: int = Effort.epochs,
     finalists: int = Effort.finalists,
-    sampler: str | BaseSampler = "nsga2",
-    criterion: str = "l2",
+    sampler: str | BaseSampler = SAMPLER,
+    criterion: str = CRITERION,
+    repair: str = REPAIR,
     space: str | None = None,
-    profiler: str = "torch",
+    profiler: str = PROFILER,
     device: str = "local",
     threads: int = 1,
     batch: int = 0,
     precision: str = "float32",
-    executor: str = "inline",
+    executor: str = EXECUTOR,
     run: str | PathLike[str] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -100,7 +109,8 @@ def search(
     task: a Task, a name such as "digits" or "my_task.py:task", or an importable function that makes one;
     budget: `Budget`, or limits such as "latency=5ms"; trials, timeout (seconds): what the search for candidates may
     spend; epochs: fine-tuning of each of the at most `finalists` finished models; batch: whose latency counts, 0 for
-    the task's own; precision: that the profiler computes in; run: a new directory, by default the next free one under
+    the task's own; criterion, repair: which slices go first, and how a cut model is healed before it is scored;
+    precision: that the profiler computes in; run: a new directory, by default the next free one under
     `runs/`.
 
     Ctrl-C ends the search with a partial front, and InterruptedSearchError once that is written.
@@ -110,7 +120,7 @@ def search(
     """
     reporter = reporter or Silent()
     limits = budget if isinstance(budget, Budget) else Budget.parse(*([budget] if isinstance(budget, str) else budget))
-    settings = Settings(sampler, criterion, space, profiler, device, threads, batch, precision, executor, seed)
+    settings = Settings(sampler, criterion, repair, space, profiler, device, threads, batch, precision, executor, seed)
     effort = Effort(trials, timeout, epochs, finalists)
     clock = SystemClock()
     path = Path(run) if run is not None else next_free(Path("runs"), _name_of(task))
@@ -135,6 +145,8 @@ def preview(task: str, budget: Budget, effort: Effort, *, reporter: Reporter, **
     prepared = prepare(make_task(task, reporter), settings.space)
     capabilities = Setup(settings.profiler, settings.run_spec).capabilities(SystemClock())
     objectives = objectives_of(budget, prepared.task, capabilities, settings.profiler)
+    wanted = {limit.metric for limit in budget.limits} | {metric.name for metric in objectives}
+    check_zeros(prepared.space, wanted, capabilities, settings.profiler)
     return _recipe(prepared, budget, [metric.name for metric in objectives], effort, settings) | {
         "meaning": [limit.meaning() for limit in budget.limits]
     }
@@ -176,6 +188,9 @@ class _Engine:
         setup = Setup(settings.profiler, spec, task.spec)
         self.objectives = objectives_of(budget, task, setup.capabilities(clock), settings.profiler)
         wanted = {limit.metric for limit in budget.limits} | {metric.name for metric in self.objectives}
+        note = check_zeros(prepared.space, wanted, setup.capabilities(clock), settings.profiler)
+        if note:
+            reporter.warn(note)
         self.timed = bool(wanted & COSTS.keys() - set(COUNTED))
         self.device = Device(
             setup, task.model, task.example_inputs, prepared.traced, settings.seed, clock, reporter, "memory" in wanted
@@ -254,13 +269,26 @@ class _Engine:
     def _evaluator(self) -> Evaluator:
         task = self.prepared.task
         dense = {**task.score(task.model, "search"), **self.device.open(), **counts(task.model, self.device.example)}
-        score = registry.load("criteria", self.settings.criterion).score
-        ranking = rank(score, task.model, self.prepared.traced)
-        self.directory.write("ranking.safetensors", safetensors.torch.save(ranking))
+        readied = ready(
+            task.model, self.prepared.traced, self.settings.criterion, self.settings.repair, self.clock, task
+        )
+        for note in readied.notes:
+            self.reporter.note(note)
+        self.directory.write("ranking.safetensors", safetensors.torch.save(dict(readied.ranking)))
         costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.metric in COSTS))
         if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
             self.reporter.note("the dense model already meets the budget; looking for the best front below it")
-        return Evaluator(task, self.prepared.traced, ranking, self.device, costs, dense, self.clock, self.timed)
+        return Evaluator(
+            task,
+            self.prepared.traced,
+            readied.ranking,
+            self.device,
+            costs,
+            dense,
+            self.clock,
+            readied.repair,
+            self.timed,
+        )
 
     def _coordinator(self) -> Coordinator:
         chosen = self.settings.sampler

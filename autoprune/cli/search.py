@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autoprune.core.defaults import CRITERION, EXECUTOR, PROFILER, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
 
 if TYPE_CHECKING:
@@ -48,15 +49,20 @@ def search(
             help="A metric to trade off; default: the task's quality and every limited cost. May be repeated."
         ),
     ] = None,
-    sampler: Annotated[str, typer.Option(help="Who proposes plans: nsga2, random, uniform.")] = "nsga2",
-    criterion: Annotated[str, typer.Option(help="Which slices go first: l1, l2.")] = "l2",
+    sampler: Annotated[str, typer.Option(help="Who proposes plans: nsga2, random, uniform.")] = SAMPLER,
+    criterion: Annotated[
+        str, typer.Option(help="Which slices go first: l2, taylor, hessian ...; `autoprune plugins` lists all.")
+    ] = CRITERION,
+    repair: Annotated[
+        str, typer.Option(help="How a cut model is healed before it is scored: none, batchnorm, bias, reconstruct.")
+    ] = REPAIR,
     space: Annotated[
         str | None, typer.Option(help="A search space by name, or a YAML file; default: by the model's modules.")
     ] = None,
     profiler: Annotated[
         str,
         typer.Option(help="What runs and times models: torch, torch-compile, onnxruntime, openvino, executorch, cuda."),
-    ] = "torch",
+    ] = PROFILER,
     device: Annotated[str, typer.Option(help="Where it is measured.")] = "local",
     batch: Annotated[int, typer.Option(help="Batch size whose latency counts; 0: the task's own.")] = 0,
     threads: Annotated[int, typer.Option(help="Processor threads while measuring.")] = 1,
@@ -72,7 +78,7 @@ def search(
     finalists: Annotated[
         int, typer.Option(help="How many models of the front are finished at most.")
     ] = Effort.finalists,
-    executor: Annotated[str, typer.Option(help="Where candidates are evaluated: inline.")] = "inline",
+    executor: Annotated[str, typer.Option(help="Where candidates are evaluated: inline.")] = EXECUTOR,
     run: Annotated[
         Path | None, typer.Option(help="A new run directory; default: the next free one under runs/.")
     ] = None,
@@ -97,6 +103,7 @@ def search(
     names: dict[str, Any] = {
         "sampler": sampler,
         "criterion": criterion,
+        "repair": repair,
         "space": space,
         "profiler": profiler,
         "device": device,

@@ -18,7 +18,8 @@ class Family:
     highest wins; kinds: kinds of group to open; frozen: regular
     expressions on group names that stay whole; step: rounding of counts, and floor: fewest slices left, each one
     number or one a kind (1 where it is not named); ladder: keep ratios in (0, 1]; tied: regular expressions on
-    "kind name" of groups: those that match the same one with the same captures share one level.
+    "kind name" of groups: those that match the same one with the same captures share one level;
+    pattern: where the zeros of groups of kind weight may stand.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Family:
     ladder: tuple[float, ...]
     priority: int = 0
     tied: tuple[str, ...] = ()
+    pattern: str = "unstructured"
 
     def step_of(self, group: Group) -> int:
         """The group's own step as often as the family's rounding asks for."""

@@ -30,7 +30,7 @@ class Group:
     size: how many slices; step, floor: legal counts are multiples of `step` (or the full size) from `floor` up;
     share_params, share_flops: the part of the model that touches the group; frozen_reason: empty if it may be cut;
     tie: groups with the same tie (the name of one of them; empty for none) keep their sizes in proportion, so they
-    keep equally many steps.
+    keep equally many steps; pattern: of weights that are zeroed one by one, where zeros may stand.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Group:
     share_flops: float = 0.0
     frozen_reason: str = ""
     tie: str = ""
+    pattern: str = ""
 
     @property
     def steps(self) -> int:

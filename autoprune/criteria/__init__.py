@@ -1,35 +1,110 @@
 """How important each slice of a group is. Knows the contract; each file beside this one is one criterion.
 
-A criterion is a module with `score(views) -> Tensor`: the views of one group in, one score a slice out (1-D, finite,
-higher is more important, permuted when the slices are permuted).
+A criterion is a module with `score(group) -> Tensor`: what is known of one group in, one score a slice out (1-D,
+finite, higher is more important, permuted when the slices are permuted). `NEEDS`, a string, says what it looks at
+besides the weights: "activations" (views have `reads`) or "gradients" (the group has a sensitivity).
+
+Weights that are zeroed one by one are a group whose slices are single elements: the same criteria score them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from autoprune.core.group import Group
-from autoprune.surgery.find import named_tensors
-from autoprune.surgery.layout import slice_of_position
-from autoprune.surgery.traced import Traced
+from autoprune.surgery.contractions import Contraction
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of the inputs x of one contraction over the calibration split, in float64.
+
+    mean: (size,) E[x]; second: (size, size) E[x x'], uncentred; taps: how many entries each input has, next to each
+    other: a kernel's where a convolution is unfolded, 1 otherwise; rows: how many inputs were looked at.
+    """
+
+    contraction: Contraction
+    mean: Tensor
+    second: Tensor
+    taps: int
+    rows: int
+
+    @property
+    def inputs(self) -> int:
+        return len(self.mean) // self.taps
+
+    @property
+    def constant(self) -> bool:
+        """Whether a constant in the result can be made up for, by a bias or by normalisation."""
+        return bool(self.contraction.bias) or self.contraction.absorbed
+
+    def entries(self, inputs: Tensor) -> Tensor:
+        """Where the given inputs stand in the moments, tap by tap."""
+        return (inputs[:, None] * self.taps + torch.arange(self.taps)).flatten()
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """The weight as (rows, entries), float64."""
+        return self.contraction.matrix(weight, self.taps).double().cpu()
+
+    def restored(self, matrix: Tensor, shape: torch.Size) -> Tensor:
+        """The weight of that shape from its `matrix`."""
+        return self.contraction.restored(matrix, shape, self.taps)
+
+    def per_result(self, rows: Tensor, results: int) -> Tensor:
+        """One number a row of `matrix`, summed to one a result."""
+        return rows.view(results, -1).sum(1)
+
+    def solvable(self) -> Tensor:
+        """What least squares are to be solved with: the covariance, or E[x x'] where no constant can be added."""
+        return self.second - torch.outer(self.mean, self.mean) if self.constant else self.second
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What gradients say of the slices of a group, each (size,): averages over small batches of the calibration split.
+
+    z = sum of w * dL/dw over all elements of a slice in all members: minus the first-order change of the loss without
+    it. mean: E[z]; absolute: E|z|; square: E[z^2]; gradient: E[sum |dL/dw|].
+    """
+
+    mean: Tensor
+    absolute: Tensor
+    square: Tensor
+    gradient: Tensor
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What the positions of a view read. columns: where their entries stand in the moments, (positions, taps)."""
+
+    moments: Moments
+    columns: Tensor
+
+    def per_position(self, per_entry: Tensor) -> Tensor:
+        """One number an entry, averaged to one a position (positions,)."""
+        return per_entry[self.columns].mean(1)
 
 
 @dataclass(frozen=True)
 class View:
     """One parameter as a group sees it.
 
-    rows: the parameter with the group's dimension first, (positions, elements); slices: for each position the index
-    of the group's slice that it belongs to, -1 for none; size: number of slices of the group.
+    rows: the parameter with the group's dimension first, (positions, elements), float64; slices: for each position the
+    index of the group's slice that it belongs to, -1 for none; size: number of slices of the group; role: "in" where
+    the positions are inputs that the weight is summed over, "out" where they are results, "scale" for a factor each,
+    "other" for biases, tables and the rest, "elements" where each position is a single weight; reads: the inputs that
+    positions meet, where they are known.
     """
 
     tensor: str
     rows: Tensor
     slices: Tensor
     size: int
+    role: str = "other"
+    reads: Reads | None = None
 
     def sum(self, per_position: Tensor) -> Tensor:
         """Add up one number a position (positions,) into one number a slice (size,)."""
@@ -37,21 +112,41 @@ class View:
         return torch.zeros(self.size, dtype=per_position.dtype).index_add_(0, self.slices[inside], per_position[inside])
 
 
-Score = Callable[[Sequence[View]], Tensor]
+@dataclass(frozen=True)
+class Scored:
+    """What a criterion is told of one group. sensitivity: None unless the criterion needs gradients."""
+
+    name: str
+    size: int
+    views: tuple[View, ...]
+    sensitivity: Sensitivity | None = None
+
+    @property
+    def readers(self) -> list[tuple[View, Reads]]:
+        """The views whose inputs are known."""
+        return [(view, view.reads) for view in self.views if view.reads is not None]
+
+    @property
+    def slopes(self) -> Sensitivity:
+        """The sensitivity.
+
+        Raises:
+            LookupError: there is none, as the criterion does not say that it needs gradients.
+        """
+        if self.sensitivity is None:
+            raise LookupError("a criterion that looks at gradients says so: NEEDS = 'gradients'")
+        return self.sensitivity
+
+    def total(self, per_position: Callable[[View], Tensor], views: Iterable[View] | None = None) -> Tensor:
+        """One number a position of each view, summed to one a slice (size,)."""
+        return self._sum((view, per_position(view)) for view in (self.views if views is None else views))
+
+    def total_read(self, per_position: Callable[[View, Reads], Tensor]) -> Tensor:
+        """The same over the views whose inputs are known."""
+        return self._sum((view, per_position(view, reads)) for view, reads in self.readers)
+
+    def _sum(self, parts: Iterable[tuple[View, Tensor]]) -> Tensor:
+        return sum((view.sum(each) for view, each in parts), torch.zeros(self.size, dtype=torch.float64))
 
 
-def rank(score: Score, model: nn.Module, traced: Traced) -> dict[str, Tensor]:
-    """Scores of every group of slices that may be cut, in float64: group -> (size,). Layers have no slices."""
-    tensors = {name: tensor.detach().cpu() for name, tensor in named_tensors(model) if isinstance(tensor, nn.Parameter)}
-    return {group.name: score(list(views(group, traced, tensors))) for group in traced.open if group.kind != "layer"}
-
-
-def views(group: Group, traced: Traced, tensors: Mapping[str, Tensor]) -> Iterator[View]:
-    """What a group touches, one view for each place where it stands in a dimension."""
-    for member in group.members:
-        if member.tensor in tensors and member.dim is not None:
-            tensor = tensors[member.tensor]
-            moved = (tensor.abs() if tensor.is_complex() else tensor).movedim(member.dim, 0).double()
-            rows = moved.reshape(len(moved), -1)
-            for slices in slice_of_position(traced.layouts[member.tensor][member.dim], group.name):
-                yield View(member.tensor, rows, slices, group.size)
+Score = Callable[[Scored], Tensor]

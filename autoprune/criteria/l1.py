@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
-from autoprune.criteria import View
+from autoprune.criteria import Scored
 
 
-def score(views: Sequence[View]) -> Tensor:
+def score(group: Scored) -> Tensor:
     """|w| summed over the group."""
-    return torch.stack([view.sum(view.rows.abs().sum(1)) for view in views]).sum(0)
+    return group.total(lambda view: view.rows.abs().sum(1))

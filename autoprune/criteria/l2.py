@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
-from autoprune.criteria import View
+from autoprune.criteria import Scored
 
 
-def score(views: Sequence[View]) -> Tensor:
+def score(group: Scored) -> Tensor:
     """sqrt(sum w^2) over the group."""
-    return torch.stack([view.sum(view.rows.square().sum(1)) for view in views]).sum(0).sqrt()
+    return group.total(lambda view: view.rows.square().sum(1)).sqrt()

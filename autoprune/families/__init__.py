@@ -10,6 +10,7 @@ from typing import Any, Final, get_args
 
 from autoprune.core.family import Family
 from autoprune.core.group import Kind
+from autoprune.core.pattern import Pattern
 from autoprune.errors import UsageError
 from autoprune.families.document import read
 from autoprune.registry import unknown
@@ -29,6 +30,13 @@ def _patterns(value: Any) -> bool:
     try:
         return _texts(value) and all(re.compile(each) for each in value)
     except re.error:
+        return False
+
+
+def _zeros(value: Any) -> bool:
+    try:
+        return bool(Pattern.parse(value)) if isinstance(value, str) else False
+    except UsageError:
         return False
 
 
@@ -59,11 +67,12 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "floor": (_counts, "a whole number of at least 1, or one a kind"),
     "ladder": (_ratios, "a list of keep ratios above 0 and at most 1"),
     "tied": (_patterns, "a list of regular expressions"),
+    "pattern": (_zeros, "unstructured, N:M such as 2:4, or a block such as 4x4"),
 }
 
 
 #: What a file leaves out.
-_USUAL: Final = {"match": [], "priority": 0, "frozen": [], "step": 1, "floor": 1, "tied": []}
+_USUAL: Final = {"match": [], "priority": 0, "frozen": [], "step": 1, "floor": 1, "tied": [], "pattern": "unstructured"}
 
 
 def folder() -> Path:
@@ -111,4 +120,6 @@ def load(path: Path) -> Family:
         if not legal(text[key]):
             raise UsageError(expected=f"{key} in {path} as {form}", received=repr(text[key]), cure="correct the file")
     lists = {key: tuple(text[key]) for key in ("match", "kinds", "frozen", "ladder", "tied")}
-    return Family(path.stem, step=text["step"], floor=text["floor"], priority=text["priority"], **lists)
+    return Family(
+        path.stem, step=text["step"], floor=text["floor"], priority=text["priority"], pattern=text["pattern"], **lists
+    )

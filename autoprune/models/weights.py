@@ -1,8 +1,9 @@
-"""A model's tensors as a safetensors file. Knows tied tensors, which are stored once."""
+"""A model's tensors as a safetensors file. Knows tied tensors, which are stored once, and that zeros can be packed."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Final
 
 import safetensors.torch
@@ -11,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from autoprune.errors import StorageError, describe
+from autoprune.models.packing import form_of, pack, unpack
 
 #: How safetensors writes data types, for the size of its header.
 _DTYPES: Final = {
@@ -38,8 +40,17 @@ def stored(model: nn.Module) -> dict[str, Tensor]:
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
-    """What is stored of a model, on the processor."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in stored(model).items()}
+    """What is stored of a model, on the processor, weights with zeros in their smallest form."""
+    parts: dict[str, Tensor] = {}
+    for name, tensor in stored(model).items():
+        parts.update(pack(name, tensor.detach().cpu().contiguous()))
+    return parts
+
+
+def forms(model: nn.Module) -> Counter[str]:
+    """How many weights are stored in each form that is not dense."""
+    found = {form_of(part) for part in tensors(model)}
+    return Counter(form for _, form in found if form != "dense")
 
 
 def to_bytes(model: nn.Module) -> bytes:
@@ -66,12 +77,12 @@ def load_into(model: nn.Module, content: bytes, source: str) -> None:
         StorageError: the content is no safetensors file, or its tensors are not the model's.
     """
     try:
-        found = safetensors.torch.load(content)
+        target = stored(model)
+        found = unpack(safetensors.torch.load(content), {name: tensor.shape for name, tensor in target.items()})
     except (SafetensorError, ValueError) as error:
         raise StorageError(
             expected=f"a whole safetensors file in {source}", received=describe(error), cure="restore the file"
         ) from error
-    target = stored(model)
     wrong = [
         name
         for name in target.keys() | found.keys()

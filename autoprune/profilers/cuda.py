@@ -48,7 +48,6 @@ class CudaProfiler:
         return Capabilities(
             metrics=("latency", "throughput"),
             precisions=("float32", "bfloat16", "float16"),
-            sparsity=("2:4",),
             cpu_time=False,
             meter="nvidia",
         )

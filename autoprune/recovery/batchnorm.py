@@ -2,36 +2,72 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task, batch_size
 
 BATCHES: Final = 100
+#: So many values a channel in every layer are enough: their mean is known to a hundredth of their spread.
+VALUES: Final = 8192
 
 
 def recalibrate(model: nn.Module, task: Task) -> None:
-    """Replace running means and variances by the cumulative average over at most `BATCHES` batches, in place.
+    """Replace running means and variances by the cumulative average over some batches, in place.
+
+    As many as show each layer `VALUES` values a channel, and at most `BATCHES`.
 
     Only the normalisation layers are in train mode meanwhile; dropout stays off. Batches of one sample, which has no
     spread, are passed over; without such layers nothing runs.
     """
+    with renewed(model) as layers, torch.no_grad():
+        if not layers:
+            return
+        with _counting(layers) as seen:
+            for batch in islice(task.split("calibration"), BATCHES):
+                if batch_size((batch,)) > 1:
+                    task.forward(model, batch)
+                if len(seen) == len(layers) and min(seen.values()) >= VALUES:
+                    break
+
+
+@contextmanager
+def renewed(model: nn.Module) -> Iterator[list[_NormBase]]:
+    """Inside, the model is in eval mode but for its BatchNorm layers, which average the statistics of what they are
+    given, from nothing; those layers."""
     layers = [module for module in model.modules() if isinstance(module, _NormBase) and module.track_running_stats]
-    if not layers:
-        return
     momenta = [layer.momentum for layer in layers]
-    with evaluating(model), torch.no_grad():
+    with evaluating(model):
         for layer in layers:
             layer.reset_running_stats()
             layer.momentum = None  # torch's way to ask for a cumulative average
             layer.train()
-        for batch in islice(task.split("calibration"), BATCHES):
-            if batch_size((batch,)) > 1:
-                task.forward(model, batch)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+        try:
+            yield layers
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
+
+
+@contextmanager
+def _counting(layers: Sequence[_NormBase]) -> Iterator[Counter[nn.Module]]:
+    """How many values a channel each layer was given inside."""
+    seen: Counter[nn.Module] = Counter()
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen[layer] += inputs[0].numel() // max(inputs[0].shape[1], 1)
+
+    hooks = [layer.register_forward_pre_hook(count) for layer in layers]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()

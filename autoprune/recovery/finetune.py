@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.core.reporter import Advance
 from autoprune.surgery.modes import evaluating
+from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
 
 RATE: Final = 5e-3
@@ -26,11 +27,20 @@ def teacher_of(task: Task) -> nn.Module | None:
     return teacher
 
 
-def finetune(model: nn.Module, task: Task, teacher: nn.Module | None, epochs: int, seed: int, advance: Advance) -> None:
+def finetune(
+    model: nn.Module,
+    task: Task,
+    teacher: nn.Module | None,
+    epochs: int,
+    seed: int,
+    advance: Advance,
+    masks: Mapping[str, Tensor] | None = None,
+) -> None:
     """Train in place on the train split, leaving eval mode; nothing happens where the task has no loss.
 
     The task's own loss, plus the distance to the teacher's outputs where there is one (Hinton et al. 2015); AdamW
-    under one cosine, gradients clipped to norm 1. `advance` is called after each epoch.
+    under one cosine, gradients clipped to norm 1. `advance` is called after each epoch. masks: by weight, the elements
+    that are trained; the others stay zero.
     """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if task.loss is None or epochs == 0 or not weights:
@@ -55,6 +65,7 @@ def finetune(model: nn.Module, task: Task, teacher: nn.Module | None, epochs: in
                 loss.backward()
                 nn.utils.clip_grad_norm_(weights, _CLIP)
                 optimizer.step()
+                thin(model, masks or {})
                 schedule.step()
             advance(f"loss {loss.item():.3f}")
     _arrange(model, torch.contiguous_format)

@@ -16,8 +16,9 @@ from autoprune.core.trial import Proposal, Timing, Trial, TrialState
 from autoprune.errors import AutopruneError, describe
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device
-from autoprune.recovery.batchnorm import recalibrate
+from autoprune.recovery.repairs import Repair
 from autoprune.surgery import Traced, apply, kept_slices
+from autoprune.surgery.sparsity import masks
 from autoprune.tasks.task import Task
 
 
@@ -25,8 +26,8 @@ from autoprune.tasks.task import Task
 class Evaluator:
     """Evaluates plans of one task against one dense model.
 
-    ranking: scores of slices by group; dense: the dense model's measurements by key, on the search split; timed:
-    whether candidates are measured on the device, which finished models are in any case.
+    ranking: scores of slices by group; dense: the dense model's measurements by key, on the search split; repair: heals
+    a cut model; timed: whether candidates are measured on the device, which finished models are in any case.
     """
 
     task: Task
@@ -36,11 +37,12 @@ class Evaluator:
     budget: Budget
     dense: Mapping[str, Measurement]
     clock: Clock
+    repair: Repair
     timed: bool = True
 
     def __call__(self, proposal: Proposal) -> Trial:
         """Never raises for what a candidate does: a failure is a trial with its reason."""
-        if not self.slices(proposal.plan):
+        if self.whole(proposal.plan):
             return Trial(
                 proposal.number,
                 proposal.plan,
@@ -65,10 +67,20 @@ class Evaluator:
         """What the plan keeps, by group that it cuts; empty for the dense plan."""
         return kept_slices(self.traced, self.ranking, plan)
 
+    def masks(self, plan: Plan) -> dict[str, Tensor]:
+        """Which elements stay, by weight that the plan thins out."""
+        return masks(self.traced, self.ranking, plan, self.slices(plan))
+
+    def whole(self, plan: Plan) -> bool:
+        """Whether the plan cuts nothing."""
+        sizes = {group.name: group.size for group in self.traced.groups}
+        return all(count == sizes[name] for name, count in plan.keep)
+
     def cut(self, plan: Plan) -> nn.Module:
-        """The plan's model with repaired statistics, in eval mode."""
-        model = apply(self.task.model, self.traced, self.slices(plan))
-        recalibrate(model, self.task)
+        """The plan's model, repaired, in eval mode."""
+        slices = self.slices(plan)
+        model = apply(self.task.model, self.traced, slices).eval()
+        self.repair(model, slices, self.masks(plan))
         return model.eval()
 
     def _evaluated(self, proposal: Proposal) -> Trial:
@@ -76,7 +88,7 @@ class Evaluator:
         slices = self.slices(proposal.plan)
         model = apply(self.task.model, self.traced, slices).eval()
         cut = self.clock.wall()
-        recalibrate(model, self.task)
+        self.repair(model, slices, self.masks(proposal.plan))
         # A candidate runs first where it can do no harm: what takes a process down takes the one that measures.
         timed = self.device.measure(model, slices, bounds(self.budget, self.dense)) if self.timed else {}
         counted = counts(model, self.device.example)

@@ -18,7 +18,7 @@ from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, describe
 from autoprune.measure.device import PROCESSES
 from autoprune.models.folder import PrunedModel, write
-from autoprune.models.weights import to_bytes
+from autoprune.models.weights import forms, to_bytes
 from autoprune.recovery.finetune import finetune, teacher_of
 from autoprune.searching.candidate import Evaluator, excesses
 
@@ -107,7 +107,8 @@ class Finisher:
         """The trial with its scores after fine-tuning, and its model; None, with a warning, where that fails."""
         try:
             model = self.evaluator.cut(trial.plan)
-            finetune(model, self.evaluator.task, teacher, epochs, self.seed, advance)
+            masks = self.evaluator.masks(trial.plan)
+            finetune(model, self.evaluator.task, teacher, epochs, self.seed, advance, masks)
             scores = self.evaluator.task.score(model, split)
         except Exception as error:
             failed = replace(trial, state=TrialState.FAILED, error=describe(error))
@@ -123,7 +124,7 @@ class Finisher:
         """
         within = [trial for trial in trials if trial.feasible]
         front = Front.of(trials, self.objectives).trials
-        outside = [trial for trial in front if not trial.feasible and self.evaluator.slices(trial.plan)]
+        outside = [trial for trial in front if not trial.feasible and not self.evaluator.whole(trial.plan)]
         count = self.effort.finalists
         beyond = evenly(outside, self.objectives, count // 3 if within else count)
         return [*self._contest(within, count - len(beyond), teacher), *beyond]
@@ -180,14 +181,16 @@ def save(trial: Trial, model: nn.Module, evaluator: Evaluator, folder: Path) -> 
     record = PrunedModel(
         trial.number, evaluator.task.spec, trial.plan, {name: tuple(kept.tolist()) for name, kept in slices.items()}
     )
-    write(folder, record, to_bytes(model), card(trial, evaluator.task.name, folder))
+    write(folder, record, to_bytes(model), card(trial, evaluator.task.name, folder, forms(model)))
 
 
-def card(trial: Trial, task: str, folder: Path) -> str:
-    """What the folder's README says."""
+def card(trial: Trial, task: str, folder: Path, packed: Mapping[str, int]) -> str:
+    """What the folder's README says. packed: how many weights are stored in each form that is not dense."""
+    zeros = "".join(f"\n- {count} weights with zeros are stored as {form}" for form, count in sorted(packed.items()))
     rows = "\n".join(f"- `{group}`: {kept}" for group, kept in trial.plan.keep)
     return (
         f"# Trial {trial.number} of a search on `{task}`\n\n"
         f'```python\nimport autoprune\n\nmodel = autoprune.load("{folder}")\n```\n\n'
-        f"Slices kept of each group (`plan.json` has their indices, `model.safetensors` the weights):\n\n{rows}\n"
+        f"Slices kept of each group (`plan.json` has their indices, `model.safetensors` the weights):\n\n"
+        f"{rows}{zeros}\n"
     )

@@ -22,7 +22,7 @@ from autoprune.surgery.traced import Traced
 
 
 def kept_slices(traced: Traced, ranking: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
-    """For every group of the plan, the indices of its most important slices in ascending order (int64, 1-D).
+    """For every group of slices that the plan cuts, the indices of its most important ones in ascending order (1-D).
 
     ranking: group -> 1-D scores, higher is more important; among equals the lower index stays.
 
@@ -33,7 +33,7 @@ def kept_slices(traced: Traced, ranking: Mapping[str, Tensor], plan: Plan) -> di
     groups = {group.name: group for group in traced.groups}
     kept: dict[str, Tensor] = {}
     for name, count in plan.keep:
-        if count < groups[name].size:
+        if count < groups[name].size and groups[name].kind != "weight":
             if groups[name].kind == "layer":
                 kept[name] = torch.arange(count)
                 continue

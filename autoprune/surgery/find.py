@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from autoprune.errors import SurgeryError, describe
 from autoprune.surgery.attributes import tag_all, tensors_in
 from autoprune.surgery.clone import clone
+from autoprune.surgery.contractions import Contraction, ContractionWatch, unfused
 from autoprune.surgery.equations import Equation
 from autoprune.surgery.example import Example
 from autoprune.surgery.groups import collect
@@ -91,6 +92,18 @@ def _unwatched(model: nn.Module, example: Example, failure: Exception) -> Traced
         for label in labels:
             freeze(label, f"the model does not run while it is watched ({describe(failure)})")
     return collect(tracer, (), dict(model.named_parameters()), ())
+
+
+def contractions(model: nn.Module, example: Example) -> dict[str, Contraction]:
+    """How weights read their inputs, by weight; none where a model cannot be watched."""
+    copied, _ = twin(model, meta=False)
+    watch = ContractionWatch(dict(named_tensors(copied)))
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused(), watch:
+            example.fresh().call(copied.eval())
+    except Exception:  # a model that runs, but not while it is watched, is one without readers
+        return {}
+    return watch.found
 
 
 def twin(model: nn.Module, meta: bool) -> tuple[nn.Module, dict[str, Tensor]]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from autoprune.core.group import Group
+from autoprune.surgery.contractions import Contraction
 from autoprune.surgery.layers import Drop
 from autoprune.surgery.layout import Concat, Fixed, Formula, Layout, Part, Product, size
 from autoprune.surgery.tagged import Attribute
@@ -21,7 +22,8 @@ class Traced:
 
     layouts: tensor name -> one layout a dimension (tied tensors under their first name);
     formulas: what attributes of modules must hold; layers: name of a group of kind layer -> how it is dropped;
-    work: operations of each operator that costs any, with the groups that it touches; notes: what could not be done.
+    work: operations of each operator that costs any, with the groups that it touches; notes: what could not be done;
+    reading: weight -> how it reads its inputs.
     """
 
     groups: tuple[Group, ...]
@@ -30,6 +32,7 @@ class Traced:
     layers: Mapping[str, Drop]
     work: tuple[tuple[int, tuple[str, ...]], ...] = ()
     notes: tuple[str, ...] = ()
+    reading: Mapping[str, Contraction] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self.groups)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from autoprune.core.group import Group
 from autoprune.errors import SurgeryError, describe
 from autoprune.surgery.apply import apply
 from autoprune.surgery.example import Example
-from autoprune.surgery.find import does_not_run, find, twin
+from autoprune.surgery.find import contractions, does_not_run, find, twin
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import tensors_of
 
@@ -41,7 +42,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Traced:
         SurgeryError: the model does not run on the example inputs.
     """
     example = Example.of(example_inputs)
-    return verified(model, example, find(model, example))
+    return replace(verified(model, example, find(model, example)), reading=contractions(model, example))
 
 
 def verified(model: nn.Module, example: Example, traced: Traced) -> Traced:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from autoprune import registry
-from autoprune.criteria import rank
+from autoprune.calibration.ranking import rank
 from autoprune.surgery import trace
 from autoprune.testing.criterion import CriterionConformance
 
@@ -20,5 +20,5 @@ def test_magnitudes_are_the_norms_of_all_that_a_slice_holds():
     traced = trace(model, (torch.zeros(1, 3, dtype=torch.float64),))
     held = torch.cat([model[0].weight, model[0].bias[:, None], model[2].weight.T], 1).detach()
     for name, order in (("l1", 1), ("l2", 2)):
-        scores = rank(registry.load("criteria", name).score, model, traced)["0"]
+        scores = rank(registry.load("criteria", name), model, traced).scores["0"]
         torch.testing.assert_close(scores, torch.linalg.vector_norm(held, order, dim=1))

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from autoprune import registry
+from autoprune.calibration.ranking import rank
 from autoprune.core.reporter import Silent
 from autoprune.core.space import SearchSpace
-from autoprune.criteria import rank
 from autoprune.families import choose
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.tasks.builtin import digits
@@ -48,7 +48,7 @@ def test_the_task_discriminates_and_is_trained_once(own_cache):
     assert digits.task(again).score(task.model, "test")["accuracy"].value == dense
     assert again.steps == {}
     traced = trace(task.model, task.example_inputs)
-    ranking = rank(registry.load("criteria", "l2").score, task.model, traced)
+    ranking = rank(registry.load("criteria", "l2"), task.model, traced).scores
     space = SearchSpace.build(traced.groups, choose("cnn", []))
     quarter = apply(task.model, traced, kept_slices(traced, ranking, space.uniform(0.375)))
     assert task.score(quarter, "test")["accuracy"].value <= dense - 0.05

@@ -1,0 +1,59 @@
+"""What is gathered once before models are cut: scores of slices and a repair. Knows which of them share a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from torch import Tensor, nn
+
+from autoprune import registry
+from autoprune.calibration import moments
+from autoprune.calibration.ranking import rank
+from autoprune.core.clock import Clock
+from autoprune.criteria import Moments
+from autoprune.errors import UsageError
+from autoprune.recovery.repairs import Repair
+from autoprune.surgery import Traced
+from autoprune.tasks.task import Task
+
+#: The repair that needs no data.
+_WITHOUT: Final = "none"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """ranking: scores of slices by group; repair: heals a cut model; notes: what took how long or was replaced."""
+
+    ranking: Mapping[str, Tensor]
+    repair: Repair
+    notes: tuple[str, ...]
+
+
+def ready(model: nn.Module, traced: Traced, criterion: str, repair: str, clock: Clock, task: Task | None) -> Ready:
+    """Gather what a criterion and a repair need, each in one pass over the calibration split of the model's task.
+
+    Raises:
+        UsageError: an unknown name, or no task where one is needed. TaskError: gradients that cannot be taken.
+    """
+    scoring, healing = registry.load("criteria", criterion), registry.load("repairs", repair)
+    if task is None and repair != _WITHOUT:
+        raise UsageError(
+            expected=f"a task, as the repair '{repair}' looks at its data",
+            received="a model alone",
+            cure=f"pass task=, or repair='{_WITHOUT}'",
+        )
+    notes = []
+    entering: Mapping[str, Moments] | None = None
+    if task is not None and "activations" in (getattr(scoring, "NEEDS", ""), healing.NEEDS):
+        start = clock.wall()
+        entering = moments.gather(task, traced.reading.keys())
+        notes.append(f"inputs of {len(entering)} weights looked at in {clock.wall() - start:.1f} s")
+        lost = traced.reading.keys() - entering.keys()
+        if lost:
+            notes.append(f"not healed, as their inputs are not finite or too many: {', '.join(sorted(lost))}")
+    start = clock.wall()
+    ranking = rank(scoring, model, traced, task, entering)
+    notes.append(f"slices ranked by {criterion} in {clock.wall() - start:.1f} s")
+    return Ready(ranking.scores, healing.prepare(task, traced, entering or {}), (*notes, *ranking.notes))

@@ -1,0 +1,1 @@
+"""What the calibration split says of a dense model, gathered in streamed passes: moments, gradients, scores."""

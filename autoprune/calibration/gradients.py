@@ -1,0 +1,95 @@
+"""How the loss answers to each slice, from one pass of gradients over the calibration split.
+
+Knows the task's loss; keeps four numbers a slice and nothing of a single sample. Not what the numbers are used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from autoprune.calibration.batches import pieces
+from autoprune.criteria import Sensitivity, View
+from autoprune.errors import TaskError
+from autoprune.surgery.find import named_tensors
+from autoprune.surgery.modes import evaluating
+from autoprune.tasks.task import Task
+
+#: Samples whose gradients are averaged before they are squared: few, so that what cancels on the whole still counts.
+SAMPLES: Final = 8
+BATCHES: Final = 64
+
+#: Tensors by name -> each group with what it sees of them.
+Views = Callable[[Mapping[str, Tensor]], Iterator[tuple[str, Sequence[View]]]]
+
+
+def gather(task: Task, views: Views) -> dict[str, Sensitivity]:
+    """By group, averages over at most `BATCHES` small batches.
+
+    Raises:
+        TaskError: the task has no loss, or its gradients are not finite.
+    """
+    if task.loss is None:
+        raise TaskError(
+            expected=f"a loss of the task '{task.name}', for a criterion that looks at gradients",
+            received="none",
+            cure="pass Task(loss=...), or choose a criterion that looks at weights or activations",
+        )
+    weights = {name: each for name, each in named_tensors(task.model) if isinstance(each, torch.nn.Parameter)}
+    weights = {name: each for name, each in weights.items() if each.is_floating_point() and not each.is_meta}
+    own = {name: weight.detach().cpu() for name, weight in weights.items()}
+    sums: dict[str, Tensor] = {}
+    count = 0
+    with evaluating(task.model), _differentiable(weights.values()):
+        for batch in islice(_small(task), BATCHES):
+            loss = task.loss(task.forward(task.model, batch), batch)
+            found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+            slopes = {
+                name: (torch.zeros_like(weight) if slope is None else slope).detach().cpu()
+                for (name, weight), slope in zip(weights.items(), found, strict=True)
+            }
+            for (group, held), (_, sloping) in zip(views(own), views(slopes), strict=True):
+                added = _numbers(held, sloping)
+                sums[group] = sums[group] + added if group in sums else added
+            count += 1
+    means = {group: each / count for group, each in sums.items()}
+    wrong = [group for group, each in means.items() if not torch.isfinite(each).all()]
+    if wrong:
+        raise TaskError(
+            expected=f"finite gradients of the loss of the task '{task.name}'",
+            received=f"nan or infinite ones in {len(wrong)} groups, such as '{wrong[0]}'",
+            cure="check the calibration split and the loss, or choose a criterion that looks at weights",
+        )
+    return {group: Sensitivity(*each) for group, each in means.items()}
+
+
+def _numbers(weights: Sequence[View], slopes: Sequence[View]) -> Tensor:
+    """z, |z|, z^2 and the sum of |slope|, by slice (4, size)."""
+    products = [own.sum((own.rows * slope.rows).sum(1)) for own, slope in zip(weights, slopes, strict=True)]
+    z = torch.stack(products).sum(0)
+    steep = torch.stack([slope.sum(slope.rows.abs().sum(1)) for slope in slopes]).sum(0)
+    return torch.stack([z, z.abs(), z.square(), steep])
+
+
+def _small(task: Task) -> Iterator[object]:
+    for batch in task.split("calibration"):
+        yield from pieces(batch, SAMPLES)
+
+
+@contextmanager
+def _differentiable(weights: Collection[Tensor]) -> Iterator[None]:
+    """Gradients are on inside, frozen weights have them too; afterwards each is as it was."""
+    frozen = [weight for weight in weights if not weight.requires_grad]
+    for weight in frozen:
+        weight.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(False)

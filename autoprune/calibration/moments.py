@@ -1,0 +1,101 @@
+"""Means and second moments of what enters each weight, from one pass over the calibration split.
+
+Knows how a sample of rows is drawn so that time and memory stay bounded; nothing is kept of a single sample. Not what
+the moments are used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from itertools import islice
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from autoprune.calibration.rows import sampled, unfolds
+from autoprune.criteria import Moments
+from autoprune.surgery.contractions import Contraction, ContractionWatch, unfused
+from autoprune.surgery.find import named_tensors
+from autoprune.surgery.modes import evaluating
+from autoprune.tasks.task import Task
+
+BATCHES: Final = 100
+#: Rows that are looked at of one batch: so many an input, and so many in any case.
+_ROWS_PER_INPUT, _ROWS = 4, 2048
+#: More inputs than this have no second moments: 8 bytes a pair would be gigabytes.
+_LARGEST: Final = 12288
+
+
+def gather(task: Task, weights: Collection[str]) -> dict[str, Moments]:
+    """Moments of what enters each of the weights, by weight; one pass over at most `BATCHES` batches.
+
+    Left out are weights that are used otherwise too, such as a tied embedding, and those whose inputs are not finite.
+    """
+    tensors = dict(named_tensors(task.model))
+    sums = _Sums(tensors, weights)
+    watch = ContractionWatch(tensors, sums.add)
+    with evaluating(task.model), torch.no_grad(), unfused():
+        for batch in islice(task.split("calibration"), BATCHES):
+            sums.open()
+            with watch:
+                task.forward(task.model, batch)
+    return sums.moments(watch.found)
+
+
+class _Sums:
+    """Running sums; weights that are given the same tensor share theirs."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], weights: Collection[str]) -> None:
+        self._tensors, self._weights = tensors, weights
+        self._generator = torch.Generator().manual_seed(0)
+        self._sums: dict[str, tuple[Tensor, Tensor]] = {}
+        self._rows: dict[str, int] = {}
+        self._owner: dict[str, str] = {}
+        self._last: tuple[str, Tensor, int] | None = None
+
+    def open(self) -> None:
+        """A new batch."""
+        self._last = None
+
+    def add(self, contraction: Contraction, inputs: Tensor) -> None:
+        name = contraction.weight
+        if name not in self._weights:
+            return
+        shared = self._shared(contraction, inputs)
+        if self._owner.setdefault(name, shared or name) != name:
+            return
+        self._last = (name, inputs, inputs._version)
+        unfolded = unfolds(contraction, self._tensors[name])
+        size = inputs.shape[1] * (self._tensors[name].shape[2:].numel() if unfolded else 1)
+        rows = sampled(
+            contraction, inputs, self._tensors[name], _ROWS_PER_INPUT * size + _ROWS, self._generator, unfolded
+        )
+        if size > _LARGEST:
+            return
+        if name not in self._sums:
+            self._sums[name] = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
+            self._rows[name] = 0
+        mean, second = self._sums[name]
+        mean += rows.sum(0).double().cpu()
+        second += (rows.T @ rows).double().cpu()
+        self._rows[name] += len(rows)
+
+    def moments(self, found: Mapping[str, Contraction]) -> dict[str, Moments]:
+        moments: dict[str, Moments] = {}
+        means = {name: (a / self._rows[name], b / self._rows[name]) for name, (a, b) in self._sums.items()}
+        for name, owner in self._owner.items():
+            if name in found and owner in means:
+                mean, second = means[owner]
+                if torch.isfinite(mean).all() and torch.isfinite(second).all():
+                    taps = len(mean) // self._tensors[name].shape[found[name].dim]
+                    moments[name] = Moments(found[name], mean, second, taps, self._rows[owner])
+        return moments
+
+    def _shared(self, contraction: Contraction, inputs: Tensor) -> str:
+        """The weight that has just been given the very same numbers; empty where there is none."""
+        if contraction.stride or self._last is None:
+            return ""
+        name, held, version = self._last
+        same = held.data_ptr() == inputs.data_ptr() and held.shape == inputs.shape and held._version == version
+        return name if same else ""

@@ -1,0 +1,11 @@
+"""Which plug-ins are used unless others are asked for. Knows names only."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CRITERION: Final = "hessian"
+REPAIR: Final = "sequential"
+SAMPLER: Final = "nsga2"
+PROFILER: Final = "torch"
+EXECUTOR: Final = "inline"

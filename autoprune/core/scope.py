@@ -1,0 +1,78 @@
+"""From scores to how many slices stay, without a search. Knows numbers; not where scores come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal, get_args
+
+from autoprune.core.group import Group
+from autoprune.core.plan import Plan
+from autoprune.errors import UsageError
+
+Scope = Literal["layer", "global", "threshold", "percentile"]
+SCOPES: Final = get_args(Scope)
+
+
+def scoped(groups: Iterable[Group], scores: Mapping[str, Sequence[float]], scope: Scope, keep: float) -> Plan:
+    """How many slices of each group stay; layers stay.
+
+    keep, by scope: "layer": the share of slices that each group keeps; "global": the share of all slices, the best of
+    all groups together; "threshold": the least score that stays; "percentile": of all scores, in percent, the one that
+    must be reached. Scores of different groups are compared as they are, so that all but "layer" want a criterion whose
+    scores mean the same everywhere: lamp, or one that speaks of the loss. Floors, steps and ties of groups hold.
+
+    Raises:
+        UsageError: an unknown scope, or a value that it does not take.
+    """
+    _check(scope, keep)
+    cut = [group for group in groups if group.kind != "layer" and not group.frozen_reason]
+    if scope == "layer":
+        wanted = {group.name: round(keep * group.steps) for group in cut}
+    else:
+        _check_slices(cut, scores, scope)
+        least = _least(sorted((score for group in cut for score in scores[group.name]), reverse=True), scope, keep)
+        reached = {group.name: sum(score >= least for score in scores[group.name]) for group in cut}
+        wanted = {group.name: math.ceil(reached[group.name] / group.step) for group in cut}
+    steps: dict[str, int] = {}
+    for group in cut:
+        tie = group.tie or group.name
+        floor = math.ceil(max(group.floor, 1) / group.step)
+        steps[tie] = max(steps.get(tie, 0), wanted[group.name], floor)
+    return Plan.of({group.name: min(steps[group.tie or group.name] * group.step, group.size) for group in cut})
+
+
+def _least(ordered: Sequence[float], scope: Scope, keep: float) -> float:
+    """The lowest score that stays, of scores from the highest down."""
+    if scope == "threshold" or not ordered:
+        return keep
+    share = keep if scope == "global" else 1 - keep / 100
+    return ordered[min(max(round(share * len(ordered)), 1), len(ordered)) - 1]
+
+
+def _check_slices(groups: Iterable[Group], scores: Mapping[str, Sequence[float]], scope: str) -> None:
+    for group in groups:
+        if len(scores[group.name]) != group.size:
+            raise UsageError(
+                expected=f"scope='layer' for zeros in the pattern {group.pattern}",
+                received=repr(scope),
+                cure="pass scope='layer', or pattern='unstructured'",
+            )
+
+
+def _check(scope: str, keep: float) -> None:
+    if scope not in SCOPES:
+        raise UsageError(
+            expected=f"a scope out of {', '.join(SCOPES)}", received=repr(scope), cure="pass scope='layer'"
+        )
+    number = isinstance(keep, int | float) and not isinstance(keep, bool) and math.isfinite(keep)
+    legal = {"threshold": True, "percentile": number and 0 <= keep < 100}.get(scope, number and 0 < keep <= 1)
+    if not number or not legal:
+        what = {"threshold": "a score", "percentile": "a percentage from 0 to below 100"}
+        raise UsageError(
+            expected=what.get(scope, "a keep ratio above 0 and at most 1, counts by group, or a Plan"),
+            received=repr(keep),
+            cure="pass for example 0.5"
+            if scope in ("layer", "global")
+            else f"pass a number that suits scope='{scope}'",
+        )

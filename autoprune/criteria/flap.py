@@ -1,0 +1,24 @@
+"""Fluctuation: the variance of an input times the squared norm of its column (FLAP, An et al. 2024, eq. 5).
+
+What hardly varies can be replaced by its mean, which a bias takes over.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from torch import Tensor
+
+from autoprune.criteria import Reads, Scored, View
+
+NEEDS: Final = "activations"
+
+
+def score(group: Scored) -> Tensor:
+    """sum of Var(x_j) |W_:j|^2."""
+    return group.total_read(_fluctuation)
+
+
+def _fluctuation(view: View, reads: Reads) -> Tensor:
+    variance = reads.moments.second.diagonal() - reads.moments.mean.square()
+    return view.rows.square().sum(1) * reads.per_position(variance).clamp_min(0)

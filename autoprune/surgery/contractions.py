@@ -1,0 +1,143 @@
+"""Which weights multiply what: every sum of products of a run that has a parameter as its matrix.
+
+Knows matrix products and convolutions as torch runs them; nothing of groups. Modules need not be of known classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+_ALIASES: Final = ("aten.t", "aten.transpose", "aten.permute", "aten.detach", "aten.alias")
+_NORMS: Final = ("aten.native_batch_norm", "aten._native_batch_norm_legit", "aten._native_batch_norm_legit_no_training")
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """A weight that is summed over one of its dimensions (and over kernel taps, where it is a convolution's).
+
+    dim: the dimension that meets the inputs; bias: the parameter that is added, empty for none; absorbed: whether
+    batch normalisation follows, so that a constant in the result does not matter; stride, padding, dilation: of a
+    convolution, empty for a matrix.
+    """
+
+    weight: str
+    dim: int
+    bias: str = ""
+    absorbed: bool = False
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+
+    def matrix(self, weight: Tensor, taps: int) -> Tensor:
+        """The weight as (rows, entries). taps: entries that each input has; with one, each tap of a kernel is a row."""
+        if taps > 1:
+            return weight.flatten(1)
+        return weight.movedim(self.dim, -1).reshape(-1, weight.shape[self.dim])
+
+    def restored(self, matrix: Tensor, shape: torch.Size, taps: int) -> Tensor:
+        """The weight of that shape from its `matrix`."""
+        if taps > 1:
+            return matrix.reshape(shape)
+        return matrix.reshape(*shape[: self.dim], *shape[self.dim + 1 :], shape[self.dim]).movedim(-1, self.dim)
+
+
+See = Callable[[Contraction, Tensor], None]
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Attention runs as the products that it consists of inside, not as one fused operator that shows none."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+class ContractionWatch(TorchDispatchMode):
+    """Sees the contractions of what runs inside; `see(contraction, inputs)` is called before each one.
+
+    inputs: (rows, size) of a matrix, (samples, channels, ...) of a convolution. `found` has each weight's contraction
+    by name, without the weights that are used in any other way as well.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], see: See | None = None) -> None:
+        super().__init__()
+        self._see = see
+        self._names: Any = WeakTensorKeyDictionary()
+        self._flipped: Any = WeakTensorKeyDictionary()
+        self._results: Any = WeakTensorKeyDictionary()
+        self._seen: dict[str, Contraction] = {}
+        self._normed: set[str] = set()
+        self._exposed: set[str] = set()
+        self._otherwise: set[str] = set()
+        for name, tensor in tensors.items():
+            self._names[tensor] = name
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    @property
+    def found(self) -> dict[str, Contraction]:
+        return {
+            name: replace(each, absorbed=name in self._normed - self._exposed)
+            for name, each in self._seen.items()
+            if name not in self._otherwise
+        }
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = str(func.overloadpacket)
+        matched = self._matched(name, args)
+        if matched is not None and self._see is not None:
+            self._see(*matched)
+        out = func(*args, **(kwargs or {}))
+        if matched is not None:
+            self._seen[matched[0].weight] = matched[0]
+            self._results[out] = matched[0].weight
+        elif not self._alias(name, args, out):
+            self._used(name, args)
+        return out
+
+    def _matched(self, name: str, args: tuple[Any, ...]) -> tuple[Contraction, Tensor] | None:
+        if name == "aten.convolution" and args[1] in self._names and args[8] == 1:
+            bias = "" if args[2] is None else self._names.get(args[2], "")
+            found = Contraction(
+                self._names[args[1]], 0 if args[6] else 1, bias, False, *(tuple(args[place]) for place in (3, 4, 5))
+            )
+            return found, args[0]
+        if name in ("aten.mm", "aten.addmm"):
+            inputs, weight = args[-2:]
+            if weight in self._names and weight.dim() == 2:
+                bias = self._names.get(args[0], "") if name == "aten.addmm" else ""
+                return Contraction(self._names[weight], int(self._flipped.get(weight, False)), bias), inputs
+        return None
+
+    def _alias(self, name: str, args: tuple[Any, ...], out: Any) -> bool:
+        """Whether the operator only turned a known matrix round."""
+        if name not in _ALIASES or args[0] not in self._names or args[0].dim() != 2:
+            return False
+        self._names[out] = self._names[args[0]]
+        self._flipped[out] = self._flipped.get(args[0], False) != (out.stride() != args[0].stride())
+        return True
+
+    def _used(self, name: str, args: tuple[Any, ...]) -> None:
+        for tensor in tree_leaves(args):
+            if not isinstance(tensor, Tensor):
+                continue
+            if tensor in self._names:
+                self._otherwise.add(self._names[tensor])
+            if tensor in self._results:
+                (self._normed if name in _NORMS else self._exposed).add(self._results[tensor])

@@ -1,0 +1,111 @@
+"""Weights zeroed one by one: groups of kind weight, and their masks. Knows patterns; not how importance was found.
+
+A weight is seen as a matrix: its results by its inputs, with the taps of a kernel as further columns beside each
+other. Counts of a plan are those of the whole weight; of one that slices were cut from, the same share is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from autoprune.core.group import Group, Member
+from autoprune.core.pattern import Pattern
+from autoprune.core.plan import Plan
+from autoprune.surgery.find import named_tensors
+from autoprune.surgery.layout import positions, size
+from autoprune.surgery.traced import Traced
+
+
+def with_weights(model: nn.Module, traced: Traced, pattern: str) -> Traced:
+    """The same with one more group for each weight that sums over inputs: its elements, zeroed by the pattern.
+
+    Raises:
+        UsageError: there is no such pattern.
+    """
+    form, tensors = Pattern.parse(pattern), dict(named_tensors(model))
+    total = max(sum(parameter.numel() for parameter in model.parameters()), 1)
+    taken = {group.name for group in traced.groups}
+    groups = []
+    for name, contraction in traced.reading.items():
+        inputs, elements = tensors[name].shape[contraction.dim], tensors[name].numel()
+        rows, columns = _matrix(tensors[name], contraction.dim).shape
+        units = form.among or -(-rows // form.rows) * -(-columns // form.columns)
+        uneven = form.among and inputs % form.among
+        groups.append(
+            Group(
+                f"{name}#weights" if name in taken else name, "weight", units, (Member(name),),
+                floor=max(form.least, 1), share_params=elements / total, pattern=str(form),
+                frozen_reason=f"its {inputs} inputs make no groups of {form.among}" if uneven else "",
+            )
+        )  # fmt: skip
+    return replace(traced, groups=(*traced.groups, *groups))
+
+
+def masks(traced: Traced, ranking: Mapping[str, Tensor], plan: Plan, slices: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """By weight that the plan thins out, which elements stay (bool, of the shape that is left when slices are cut).
+
+    ranking: of a group of kind weight, one score an element of the whole weight, in its order.
+    """
+    found: dict[str, Tensor] = {}
+    groups = {group.name: group for group in traced.groups if group.kind == "weight"}
+    for name, count in plan.keep:
+        group = groups.get(name)
+        if group is None or count == group.size:
+            continue
+        (member,) = group.members
+        layouts = traced.layouts[member.tensor]
+        scores = ranking[name].view([size(layout) for layout in layouts])
+        for dim, layout in enumerate(layouts):
+            kept = positions(layout, slices)
+            scores = scores if kept is None else scores.index_select(dim, kept)
+        found[member.tensor] = mask(
+            scores, traced.reading[member.tensor].dim, Pattern.parse(group.pattern), count / group.size
+        )
+    return found
+
+
+def mask(scores: Tensor, dim: int, pattern: Pattern, share: float) -> Tensor:
+    """Which elements stay, by their scores; dim: where the inputs are; share: of elements, of each m, or of blocks."""
+    matrix = _matrix(scores, dim)
+    if pattern.among:
+        inputs = scores.movedim(dim, -1)
+        whole = inputs.shape[-1] // pattern.among * pattern.among
+        parts = inputs[..., :whole].unflatten(-1, (-1, pattern.among))
+        order = parts.argsort(dim=-1, descending=True, stable=True).argsort(-1)
+        kept = torch.ones_like(inputs, dtype=torch.bool)
+        kept[..., :whole] = (order < round(share * pattern.among)).flatten(-2)
+        return kept.movedim(-1, dim)
+    height, width = pattern.rows, pattern.columns
+    padding = (0, -matrix.shape[1] % width, 0, -matrix.shape[0] % height)
+    summed, counted = (
+        functional.pad(each, padding).unflatten(0, (-1, height)).unflatten(-1, (-1, width)).sum((1, 3))
+        for each in (matrix, torch.ones_like(matrix))
+    )
+    blocks = (summed / counted).flatten()
+    order = blocks.argsort(descending=True, stable=True)[: max(round(share * len(blocks)), 1)]
+    chosen = torch.zeros_like(blocks, dtype=torch.bool)
+    chosen[order] = True
+    grid = chosen.view(summed.shape).repeat_interleave(height, 0).repeat_interleave(width, 1)
+    return _unmatrix(grid[: matrix.shape[0], : matrix.shape[1]], scores, dim)
+
+
+def thin(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Zero what the masks leave out, in place."""
+    own = dict(named_tensors(model)) if masks else {}
+    with torch.no_grad():
+        for name in masks.keys() & own.keys():  # a dropped layer has no weights
+            own[name].mul_(masks[name].to(own[name].device))
+
+
+def _matrix(tensor: Tensor, dim: int) -> Tensor:
+    """(results, inputs x taps)."""
+    return tensor.movedim(dim, 1).flatten(1)
+
+
+def _unmatrix(matrix: Tensor, like: Tensor, dim: int) -> Tensor:
+    return matrix.reshape(like.movedim(dim, 1).shape).movedim(1, dim)
