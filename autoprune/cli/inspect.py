@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from autoprune.core.defaults import CRITERION, PROFILER, REPAIR
 
 
 def inspect(
     task: Annotated[str, typer.Argument(help="digits, file.py:callable or package.module:callable.")] = "digits",
     space: Annotated[str | None, typer.Option(help="A search space by name, or a YAML file.")] = None,
     members: Annotated[bool, typer.Option("--members", help="Name every member instead of counting them.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the groups as JSON.")] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Cut each group alone, level by level: what it costs, what it saves."),
+    ] = False,
+    levels: Annotated[int, typer.Option(help="Of each group, with --sensitivity.")] = 4,
+    picture: Annotated[Path, typer.Option(help="Where --sensitivity draws it.")] = Path("sensitivity.png"),
+    criterion: Annotated[str, typer.Option(help="Which slices go first, with --sensitivity.")] = CRITERION,
+    repair: Annotated[str, typer.Option(help="How a cut model is healed, with --sensitivity.")] = REPAIR,
+    profiler: Annotated[str, typer.Option(help="What times models, with --sensitivity.")] = PROFILER,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
     """List what may be cut: group, kind, size, step, members, share of parameters and operations, why it is frozen.
 
-    The last line says how much of the model can be cut, and why the rest cannot.
+    The last line says how much of the model can be cut, and why the rest cannot. With --sensitivity: the quality, the
+    loss and the latency of each group cut alone, as a table and as a picture.
     """
+    if sensitivity:
+        _sensitivity(
+            task, picture, as_json, space=space, levels=levels, criterion=criterion, repair=repair, profiler=profiler
+        )
+        return
     from autoprune.api.prepare import inspected, make_task
     from autoprune.cli.console import ConsoleReporter
     from autoprune.core.clock import SystemClock
@@ -51,3 +69,17 @@ def inspect(
         )
     typer.echo(aligned(rows, right=range(2, 4)))
     typer.echo(f"search space '{family.name}': {coverage}")
+
+
+def _sensitivity(task: str, picture: Path, as_json: bool, **names: Any) -> None:
+    from autoprune.api.sensitivity import sensitivity
+    from autoprune.cli.console import ConsoleReporter
+    from autoprune.core.clock import SystemClock
+    from autoprune.report.sensitivity import sensitivity_picture, sensitivity_table
+    from autoprune.store.files import write_atomic
+
+    reporter = ConsoleReporter(False, SystemClock())
+    found = sensitivity(task, reporter=reporter, **names)
+    write_atomic(picture, sensitivity_picture(found))
+    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else sensitivity_table(found))
+    reporter.note(f"drawn in {picture}")

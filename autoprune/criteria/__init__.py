@@ -11,11 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from autoprune.surgery.contractions import Contraction
+
+#: Of a sum of products in float32, relative.
+_ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,18 @@ class Moments:
         return rows.view(results, -1).sum(1)
 
     def solvable(self) -> Tensor:
-        """What least squares are to be solved with: the covariance, or E[x x'] where no constant can be added."""
-        return self.second - torch.outer(self.mean, self.mean) if self.constant else self.second
+        """What least squares are to be solved with: the covariance, or E[x x'] where no constant can be added.
+
+        The covariance is a difference of sums in float32, whose rounding is added to its diagonal.
+        """
+        if not self.constant:
+            return self.second
+        rounding = _ROUNDING * self.second.diagonal().mean()
+        return (
+            self.second
+            - torch.outer(self.mean, self.mean)
+            + rounding * torch.eye(len(self.mean), dtype=self.mean.dtype)
+        )
 
 
 @dataclass(frozen=True)

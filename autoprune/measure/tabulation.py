@@ -39,8 +39,8 @@ class Tabulated:
 
 def first_slices(traced: Traced, plan: Plan) -> Slices:
     """The first slices of each group that a plan cuts: which ones are left is nothing to latency."""
-    sizes = {group.name: group.size for group in traced.groups}
-    return {name: torch.arange(count) for name, count in plan.keep if count < sizes[name]}
+    sizes = {group.name: group.size for group in traced.groups if group.kind != "weight"}
+    return {name: torch.arange(count) for name, count in plan.keep if count < sizes.get(name, 0)}
 
 
 def tabulate(device: Device, space: SearchSpace, seed: int, reporter: Reporter) -> Tabulated:

@@ -14,7 +14,8 @@ from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
 
-RATE: Final = 5e-3
+#: More undoes in the first epoch what healing has won.
+RATE: Final = 2e-3
 _CLIP: Final = 1.0
 
 

@@ -104,18 +104,30 @@ class Finisher:
     def _tuned(
         self, trial: Trial, teacher: nn.Module | None, epochs: int, split: str, advance: Advance
     ) -> tuple[Trial, nn.Module] | None:
-        """The trial with its scores after fine-tuning, and its model; None, with a warning, where that fails."""
+        """The trial with its scores after fine-tuning, and its model; None, with a warning, where that fails.
+
+        Where training leaves less than healing gave on the search split, the healed model is taken.
+        """
         try:
             model = self.evaluator.cut(trial.plan)
             masks = self.evaluator.masks(trial.plan)
             finetune(model, self.evaluator.task, teacher, epochs, self.seed, advance, masks)
-            scores = self.evaluator.task.score(model, split)
+            scores = self.evaluator.task.score(model, "search")
+            if epochs and self._worse(scores, trial.measurements):
+                model, scores = self.evaluator.cut(trial.plan), trial.measurements
+            if split != "search":
+                scores = self.evaluator.task.score(model, split)
         except Exception as error:
             failed = replace(trial, state=TrialState.FAILED, error=describe(error))
             self.record(failed, "contender" if split == "search" else "final")
             self.reporter.warn(f"fine-tuning of trial {trial.number} failed: {failed.error}")
             return None
         return replace(trial, measurements={**trial.measurements, **scores}), model
+
+    def _worse(self, tuned: Mapping[str, Measurement], healed: Mapping[str, Measurement]) -> bool:
+        quality = self.evaluator.task.quality
+        change = tuned[quality.name].value - healed[quality.name].value
+        return change > 0 if quality.lower_is_better else change < 0
 
     def _chosen(self, trials: Sequence[Trial], teacher: nn.Module | None) -> list[Trial]:
         """The finalists: from within the budget, and a third from the front beyond it; where nothing is within, all.

@@ -1,0 +1,75 @@
+"""`autoprune inspect --sensitivity`: each group cut alone, level by level: what it costs and what it saves."""
+
+from __future__ import annotations
+
+from autoprune.api.prepare import make_task, prepare
+from autoprune.api.ready import ready
+from autoprune.core.budget import Budget
+from autoprune.core.clock import SystemClock
+from autoprune.core.defaults import CRITERION, PROFILER, REPAIR
+from autoprune.core.measurement import RunSpec
+from autoprune.core.reporter import Reporter, Silent
+from autoprune.core.sensitivity import Level, Sensitivities
+from autoprune.core.space import Variable
+from autoprune.core.trial import Proposal, TrialState
+from autoprune.errors import UsageError
+from autoprune.measure.counts import counts
+from autoprune.measure.device import Device, Setup
+from autoprune.searching.candidate import Evaluator
+from autoprune.surgery.modes import evaluating
+from autoprune.tasks.task import Task
+
+
+def sensitivity(
+    task: Task | str,
+    *,
+    space: str | None = None,
+    levels: int = 4,
+    criterion: str = CRITERION,
+    repair: str = REPAIR,
+    profiler: str = PROFILER,
+    spec: RunSpec | None = None,
+    reporter: Reporter | None = None,
+) -> Sensitivities:
+    """Cut each choice of the search space alone to some of its levels, repair, score, and measure.
+
+    levels: how many of each, spread over its range.
+
+    Raises:
+        UsageError: no levels. SurgeryError, DeviceError, TaskError: as in a search.
+    """
+    if levels < 1:
+        raise UsageError(expected="at least one level a group", received=str(levels), cure="pass for example 4")
+    reporter, clock = reporter or Silent(), SystemClock()
+    prepared = prepare(make_task(task, reporter), space)
+    made, setup = prepared.task, Setup(profiler, spec or RunSpec(), prepared.task.spec)
+    device = Device(setup, made.model, made.example_inputs, prepared.traced, 0, clock, reporter)
+    try:
+        with evaluating(made.model):
+            dense = {**made.score(made.model, "search"), **device.open(), **counts(made.model, device.example)}
+            readied = ready(made.model, prepared.traced, criterion, repair, clock, made)
+            evaluator = Evaluator(
+                made, prepared.traced, readied.ranking, device, Budget(()), dense, clock, readied.repair
+            )
+            chosen = [(variable, level) for variable in prepared.space.variables for level in _spread(variable, levels)]
+            found = []
+            whole = {variable.name: len(variable.levels) - 1 for variable in prepared.space.variables}
+            with reporter.track("levels", len(chosen)) as advance:
+                for number, (variable, level) in enumerate(chosen):
+                    trial = evaluator(Proposal(number, prepared.space.plan({**whole, variable.name: level})))
+                    complete = trial.state is TrialState.COMPLETE
+                    measured = evaluator.restated(trial).measurements if complete else {}
+                    kept, size = sum(variable.levels[level]), sum(group.size for group in variable.groups)
+                    found.append(Level(variable.name, variable.groups[0].kind, kept, size, measured, trial.error))
+                    advance(variable.name)
+    finally:
+        device.close()
+    return Sensitivities(made.name, made.quality.name, dense, tuple(found))
+
+
+def _spread(variable: Variable, count: int) -> list[int]:
+    """At most so many levels below the whole, from the largest down, the smallest among them."""
+    below = len(variable.levels) - 1
+    if count >= below:
+        return list(range(below))[::-1]
+    return [below - round((place + 1) * below / count) for place in range(count)]

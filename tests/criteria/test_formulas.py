@@ -1,0 +1,62 @@
+"""Each criterion's formula on small groups, worked out by hand."""
+
+import pytest
+import torch
+
+from autoprune import registry
+from autoprune.criteria import Moments, Reads, Scored, View
+from autoprune.surgery.contractions import Contraction
+
+
+def scored(rows, role="out", reads=None):
+    rows = torch.tensor(rows, dtype=torch.float64)
+    return Scored("g", len(rows), (View("w", rows, torch.arange(len(rows)), len(rows), role, reads),))
+
+
+def score(name, group):
+    return registry.load("criteria", name).score(group).tolist()
+
+
+def reads(mean, second):
+    moments = Moments(Contraction("w", 1, "b"), torch.tensor(mean).double(), torch.tensor(second).double(), 1, 100)
+    return Reads(moments, torch.arange(len(mean))[:, None])
+
+
+def test_lamp_is_a_share_of_what_is_as_large_or_larger():
+    assert score("lamp", scored([[1.0], [2.0], [3.0]])) == pytest.approx([1 / 14, 4 / 13, 9 / 9])
+    assert score("lamp", scored([[2.0], [2.0]])) == pytest.approx([0.5, 0.5])
+
+
+def test_the_slice_nearest_to_all_others_goes_first():
+    found = score("geometric_median", scored([[0.0, 0.0], [4.0, 0.0], [2.0, 0.0]]))
+    assert found == pytest.approx([6.0, 6.0, 4.0])
+
+
+def test_scales_of_normalisation_are_taken_alone_where_there_are_any():
+    views = (
+        View("w", torch.ones(2, 3).double(), torch.arange(2), 2, "out"),
+        View("bn.weight", torch.tensor([[-2.0], [1.0]]).double(), torch.arange(2), 2, "scale"),
+    )
+    assert score("bn_scale", Scored("g", 2, views)) == [2.0, 1.0]
+    assert score("bn_scale", Scored("g", 2, views[:1])) == pytest.approx([3**0.5] * 2)
+
+
+def test_wanda_and_flap_weigh_columns_by_their_inputs():
+    group = scored([[1.0, -1.0], [2.0, 0.0]], "in", reads([1.0, 0.0], [[4.0, 0.0], [0.0, 9.0]]))
+    assert score("wanda", group) == [2 * 2.0, 2 * 3.0]
+    assert score("flap", group) == [(4 - 1) * 2.0, 9 * 4.0]
+
+
+def test_a_slice_that_others_can_stand_in_for_costs_nothing():
+    # inputs 0 and 1 are the same up to a factor, input 2 stands alone
+    second = [[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [0.0, 0.0, 1.0]]
+    group = scored([[1.0], [1.0], [0.5]], "in", reads([0.0, 0.0, 0.0], second))
+    found = score("hessian", group)
+    assert min(found) == found[0] < 0.02
+    assert max(found) == found[1]
+
+
+def test_chance_follows_the_slice_and_not_its_place():
+    first = score("random", scored([[0.3], [1.7], [0.9]]))
+    assert score("random", scored([[0.9], [0.3], [1.7]])) == [first[2], first[0], first[1]]
+    assert len(set(first)) == 3
