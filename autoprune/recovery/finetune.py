@@ -14,8 +14,9 @@ from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
 
-#: More undoes in the first epoch what healing has won.
-RATE: Final = 2e-3
+RATE: Final = 5e-3
+#: Fewer epochs have no time to make good what a high rate undoes at first, and get so much less of it.
+_UNHURRIED: Final = 8
 _CLIP: Final = 1.0
 
 
@@ -49,7 +50,7 @@ def finetune(
     batches = task.split("train")
     steps = epochs * _count(batches)
     _arrange(model, torch.channels_last)
-    optimizer = torch.optim.AdamW(weights, RATE)
+    optimizer = torch.optim.AdamW(weights, RATE * min(epochs / _UNHURRIED, 1))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     with evaluating(model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -114,7 +114,7 @@ class Finisher:
             finetune(model, self.evaluator.task, teacher, epochs, self.seed, advance, masks)
             scores = self.evaluator.task.score(model, "search")
             if epochs and self._worse(scores, trial.measurements):
-                model, scores = self.evaluator.cut(trial.plan), trial.measurements
+                model, scores = self.evaluator.cut(trial.plan), dict(trial.measurements)
             if split != "search":
                 scores = self.evaluator.task.score(model, split)
         except Exception as error:
