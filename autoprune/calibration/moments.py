@@ -22,7 +22,7 @@ from autoprune.tasks.task import Task
 
 BATCHES: Final = 100
 #: Rows that are looked at of one batch: so many an input, and so many in any case.
-_ROWS_PER_INPUT, _ROWS = 4, 2048
+_ROWS_PER_INPUT, _ROWS = 2, 1024
 #: More inputs than this have no second moments: 8 bytes a pair would be gigabytes.
 _LARGEST: Final = 12288
 
@@ -50,6 +50,7 @@ class _Sums:
         self._tensors, self._weights = tensors, weights
         self._generator = torch.Generator().manual_seed(0)
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
+        self._middles: dict[str, Tensor] = {}
         self._rows: dict[str, int] = {}
         self._owner: dict[str, str] = {}
         self._last: tuple[str, Tensor, int] | None = None
@@ -76,7 +77,9 @@ class _Sums:
         if name not in self._sums:
             self._sums[name] = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
             self._rows[name] = 0
+            self._middles[name] = rows.mean(0)  # near the mean, so that no large sums are subtracted in the end
         mean, second = self._sums[name]
+        rows = rows - self._middles[name]
         mean += rows.sum(0).double().cpu()
         second += (rows.T @ rows).double().cpu()
         self._rows[name] += len(rows)
@@ -86,10 +89,11 @@ class _Sums:
         means = {name: (a / self._rows[name], b / self._rows[name]) for name, (a, b) in self._sums.items()}
         for name, owner in self._owner.items():
             if name in found and owner in means:
-                mean, second = means[owner]
-                if torch.isfinite(mean).all() and torch.isfinite(second).all():
+                off, second = means[owner]
+                if torch.isfinite(off).all() and torch.isfinite(second).all():
+                    mean, covariance = off + self._middles[owner].double().cpu(), second - torch.outer(off, off)
                     taps = len(mean) // self._tensors[name].shape[found[name].dim]
-                    moments[name] = Moments(found[name], mean, second, taps, self._rows[owner])
+                    moments[name] = Moments(found[name], mean, covariance, taps, self._rows[owner])
         return moments
 
     def _shared(self, contraction: Contraction, inputs: Tensor) -> str:

@@ -11,28 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor
 
 from autoprune.surgery.contractions import Contraction
 
-#: Of a sum of products in float32, relative.
-_ROUNDING: Final = 1e-6
-
 
 @dataclass(frozen=True)
 class Moments:
     """Of the inputs x of one contraction over the calibration split, in float64.
 
-    mean: (size,) E[x]; second: (size, size) E[x x'], uncentred; taps: how many entries each input has, next to each
-    other: a kernel's where a convolution is unfolded, 1 otherwise; rows: how many inputs were looked at.
+    mean: (size,) E[x]; covariance: (size, size) E[(x - E[x]) (x - E[x])']; taps: how many entries each input has, next
+    to each other: a kernel's where a convolution is unfolded, 1 otherwise; rows: how many inputs were looked at.
     """
 
     contraction: Contraction
     mean: Tensor
-    second: Tensor
+    covariance: Tensor
     taps: int
     rows: int
 
@@ -61,19 +57,14 @@ class Moments:
         """One number a row of `matrix`, summed to one a result."""
         return rows.view(results, -1).sum(1)
 
-    def solvable(self) -> Tensor:
-        """What least squares are to be solved with: the covariance, or E[x x'] where no constant can be added.
+    @property
+    def square(self) -> Tensor:
+        """(size,) E[x^2]."""
+        return self.covariance.diagonal() + self.mean.square()
 
-        The covariance is a difference of sums in float32, whose rounding is added to its diagonal.
-        """
-        if not self.constant:
-            return self.second
-        rounding = _ROUNDING * self.second.diagonal().mean()
-        return (
-            self.second
-            - torch.outer(self.mean, self.mean)
-            + rounding * torch.eye(len(self.mean), dtype=self.mean.dtype)
-        )
+    def solvable(self) -> Tensor:
+        """What least squares are solved with: the covariance, or E[x x'] where no constant can be added."""
+        return self.covariance if self.constant else self.covariance + torch.outer(self.mean, self.mean)
 
 
 @dataclass(frozen=True)

@@ -20,5 +20,4 @@ def score(group: Scored) -> Tensor:
 
 
 def _fluctuation(view: View, reads: Reads) -> Tensor:
-    variance = reads.moments.second.diagonal() - reads.moments.mean.square()
-    return view.rows.square().sum(1) * reads.per_position(variance).clamp_min(0)
+    return view.rows.square().sum(1) * reads.per_position(reads.moments.covariance.diagonal()).clamp_min(0)

@@ -18,6 +18,7 @@ from autoprune.criteria import Reads, Scored, View
 
 NEEDS: Final = "activations"
 _DAMPING: Final = 0.01
+_STRONGER: Final = (1.0, 10.0, 100.0)
 #: So many steps halve what is left of a very wide group; narrower ones lose one slice a step.
 _STEPS: Final = 128
 
@@ -48,10 +49,14 @@ def _single(view: View, reads: Reads) -> Tensor:
 
 
 def _inverse(moment: Tensor) -> Tensor:
-    """(S + l I)^-1; the identity where there is nothing at all."""
+    """(S + l I)^-1, with more of a ridge where S is singular beyond it; the identity where there is nothing at all."""
     scale = moment.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
-    damped = moment / scale + _DAMPING * torch.eye(len(moment), dtype=moment.dtype)
-    return torch.cholesky_inverse(torch.linalg.cholesky(damped)) / scale
+    identity = torch.eye(len(moment), dtype=moment.dtype)
+    for factor in _STRONGER:
+        lower, info = torch.linalg.cholesky_ex(moment / scale + factor * _DAMPING * identity)
+        if not int(info):
+            return torch.cholesky_inverse(lower) / scale
+    return identity / scale
 
 
 class _Reader:

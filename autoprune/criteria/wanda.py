@@ -17,4 +17,4 @@ def score(group: Scored) -> Tensor:
 
 
 def _weighted(view: View, reads: Reads) -> Tensor:
-    return view.rows.abs().sum(1) * reads.per_position(reads.moments.second.diagonal()).clamp_min(0).sqrt()
+    return view.rows.abs().sum(1) * reads.per_position(reads.moments.square).clamp_min(0).sqrt()

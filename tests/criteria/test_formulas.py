@@ -17,8 +17,8 @@ def score(name, group):
     return registry.load("criteria", name).score(group).tolist()
 
 
-def reads(mean, second):
-    moments = Moments(Contraction("w", 1, "b"), torch.tensor(mean).double(), torch.tensor(second).double(), 1, 100)
+def reads(mean, covariance):
+    moments = Moments(Contraction("w", 1, "b"), torch.tensor(mean).double(), torch.tensor(covariance).double(), 1, 100)
     return Reads(moments, torch.arange(len(mean))[:, None])
 
 
@@ -42,15 +42,15 @@ def test_scales_of_normalisation_are_taken_alone_where_there_are_any():
 
 
 def test_wanda_and_flap_weigh_columns_by_their_inputs():
-    group = scored([[1.0, -1.0], [2.0, 0.0]], "in", reads([1.0, 0.0], [[4.0, 0.0], [0.0, 9.0]]))
+    group = scored([[1.0, -1.0], [2.0, 0.0]], "in", reads([1.0, 0.0], [[3.0, 0.0], [0.0, 9.0]]))
     assert score("wanda", group) == [2 * 2.0, 2 * 3.0]
     assert score("flap", group) == [(4 - 1) * 2.0, 9 * 4.0]
 
 
 def test_a_slice_that_others_can_stand_in_for_costs_nothing():
     # inputs 0 and 1 are the same up to a factor, input 2 stands alone
-    second = [[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [0.0, 0.0, 1.0]]
-    group = scored([[1.0], [1.0], [0.5]], "in", reads([0.0, 0.0, 0.0], second))
+    covariance = [[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [0.0, 0.0, 1.0]]
+    group = scored([[1.0], [1.0], [0.5]], "in", reads([0.0, 0.0, 0.0], covariance))
     found = score("hessian", group)
     assert min(found) == found[0] < 0.02
     assert max(found) == found[1]
