@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
@@ -73,18 +75,15 @@ class CriterionConformance:
 
     name: str
 
-    def ranked(self, task: Task, model: nn.Module | None = None, pattern: str = "") -> tuple[Traced, dict[str, Tensor]]:
-        import dataclasses
-
-        task = task if model is None else dataclasses.replace(task, model=model)
-        traced = trace(task.model, task.example_inputs)
-        traced = with_weights(task.model, traced, pattern) if pattern else traced
-        ranking = rank(registry.load("criteria", self.name), task.model, traced, task)
-        return traced, dict(ranking.scores)
+    def ranked(self, task: Task, traced: Traced, model: nn.Module | None = None) -> dict[str, Tensor]:
+        """The scores of a task's model, or of another one with the same groups."""
+        task = dataclasses.replace(task, model=model or task.model)
+        return dict(rank(registry.load("criteria", self.name), task.model, traced, task).scores)
 
     def test_one_finite_score_a_slice(self) -> None:
         for task in (residual_task(), attention_task()):
-            traced, scores = self.ranked(task)
+            traced = trace(task.model, task.example_inputs)
+            scores = self.ranked(task, traced)
             for group in traced.open:
                 if group.kind != "layer":
                     assert scores[group.name].shape == (group.size,)
@@ -92,7 +91,8 @@ class CriterionConformance:
 
     def test_one_finite_score_a_weight(self) -> None:
         task = residual_task()
-        traced, scores = self.ranked(task, pattern="unstructured")
+        traced = with_weights(task.model, trace(task.model, task.example_inputs), "unstructured")
+        scores = self.ranked(task, traced)
         tensors = dict(task.model.named_parameters())
         weights = [group for group in traced.groups if group.kind == "weight"]
         assert {group.members[0].tensor for group in weights} == {
@@ -103,15 +103,16 @@ class CriterionConformance:
             assert torch.isfinite(scores[group.name]).all()
 
     def test_deterministic(self) -> None:
-        first, second = self.ranked(residual_task())[1], self.ranked(residual_task())[1]
+        traced = trace(residual_task().model, residual_task().example_inputs)
+        first, second = self.ranked(residual_task(), traced), self.ranked(residual_task(), traced)
         assert all(torch.equal(first[name], second[name]) for name in first)
 
     def test_scores_follow_reordered_slices(self) -> None:
         for task in (residual_task(), attention_task()):
-            traced, scores = self.ranked(task)
-            for name, before in scores.items():
+            traced = trace(task.model, task.example_inputs)
+            for name, before in self.ranked(task, traced).items():
                 order = torch.randperm(len(before), generator=torch.Generator().manual_seed(1))
-                after = self.ranked(task, apply(task.model, traced, {name: order}))[1][name]
+                after = self.ranked(task, traced, apply(task.model, traced, {name: order}))[name]
                 assert torch.allclose(after, before[order], rtol=1e-6, atol=1e-9), name
 
     def test_dead_slices_come_last(self) -> None:
@@ -120,10 +121,13 @@ class CriterionConformance:
         with torch.no_grad():
             tensors["inner.weight"][3], tensors["inner.bias"][3], tensors["outer.weight"][:, 3] = 0, 0, 0
             tensors["head.weight"][:, (8 + 3) * 4 : (8 + 4) * 4] = 0
-        assert int(self.ranked(task)[1]["inner"].argmin()) == 3
+        traced = trace(task.model, task.example_inputs)
+        assert int(self.ranked(task, traced)["inner"].argmin()) == 3
 
     def test_every_scope_makes_a_plan_that_the_groups_obey(self) -> None:
-        traced, scores = self.ranked(residual_task())
+        task = residual_task()
+        traced = trace(task.model, task.example_inputs)
+        scores = self.ranked(task, traced)
         listed = {name: each.tolist() for name, each in scores.items()}
         values = sorted(score for each in listed.values() for score in each)
         for scope, keep in (
