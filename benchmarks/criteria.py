@@ -123,7 +123,7 @@ def passes(prepared: Prepared) -> None:
     """Seconds of what is done once, and of one repair against scoring one candidate."""
     task, traced = prepared.task, prepared.traced
     start = time.perf_counter()
-    entering = moments.gather(task, traced.reading.keys())
+    entering = moments.gather(task, traced.reading)
     print(f"\n## Passes\n| moments of {len(entering)} weights | {time.perf_counter() - start:.2f} s |")
     for name in criteria():
         start = time.perf_counter()
@@ -159,7 +159,7 @@ def large() -> None:
     task = Classification(model, splits={**splits, "calibration": [batch] * 20}, example_inputs=(batch[0][:1],))
     traced = trace(model, task.example_inputs)
     start = time.perf_counter()
-    entering = moments.gather(task, traced.reading.keys())
+    entering = moments.gather(task, traced.reading)
     print(f"\n# ResNet-18\n| moments of {len(entering)} weights, 1000 images | {time.perf_counter() - start:.1f} s |")
     start = time.perf_counter()
     scores = rank(registry.load("criteria", CRITERION), model, traced, task, entering).scores

@@ -9,17 +9,17 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune import registry
-from autoprune.api.ready import ready
+from autoprune.api.ready import Ready, ready
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import REPAIR
 from autoprune.core.group import Group
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
 from autoprune.core.scope import Scope, scoped
-from autoprune.errors import UsageError
+from autoprune.errors import SurgeryError, UsageError
 from autoprune.measure.counts import counts
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
@@ -91,7 +91,7 @@ def prune(
         traced = with_weights(model, traced, pattern)
     given = None if task is None else replace(task, model=model)
     readied = ready(model, traced, criterion, repair or (REPAIR if given else "none"), SystemClock(), given)
-    plan = keep if isinstance(keep, Plan) else _plan(keep, traced, readied.ranking, scope, weights=bool(pattern))
+    plan = keep if isinstance(keep, Plan) else _plan(keep, traced, readied, scope, weights=bool(pattern))
     slices = kept_slices(traced, readied.ranking, plan)
     cut = apply(model, traced, slices)
     readied.repair(cut, slices, masks(traced, readied.ranking, plan, slices))
@@ -103,14 +103,23 @@ def prune(
 def _plan(
     keep: Mapping[str, int | float] | float,
     traced: Traced,
-    ranking: Mapping[str, Tensor],
+    readied: Ready,
     scope: Scope,
     *,
     weights: bool,
 ) -> Plan:
     if not isinstance(keep, Mapping):
         groups = [group for group in traced.open if (group.kind == "weight") == weights]
-        return scoped(groups, {name: scores.tolist() for name, scores in ranking.items()}, scope, keep)
+        if not groups:
+            same = [group for group in traced.groups if (group.kind == "weight") == weights]
+            reasons = [group.frozen_reason for group in same if group.frozen_reason]
+            raise SurgeryError(
+                expected="at least one group to cut",
+                received=f"nothing to prune ({max(reasons, key=reasons.count) if reasons else 'no parameters'})",
+                cure="`autoprune.trace(model, inputs)` lists every group with its reason",
+            )
+        scores = {name: each.tolist() for name, each in readied.ranking.items()}
+        return scoped(groups, scores, scope, keep, readied.instead)
     known = {group.name: group for group in traced.groups}
     plan: dict[str, int] = {}
     for name, wanted in keep.items():

@@ -24,9 +24,11 @@ _WITHOUT: Final = "none"
 
 @dataclass(frozen=True)
 class Ready:
-    """ranking: scores of slices by group; repair: heals a cut model; notes: what took how long or was replaced."""
+    """ranking: scores of slices by group; instead: groups that l2 ranked, as the criterion could not; repair: heals a
+    cut model; notes: what took how long or was replaced."""
 
     ranking: Mapping[str, Tensor]
+    instead: tuple[str, ...]
     repair: Repair
     notes: tuple[str, ...]
 
@@ -48,12 +50,15 @@ def ready(model: nn.Module, traced: Traced, criterion: str, repair: str, clock: 
     entering: Mapping[str, Moments] | None = None
     if task is not None and "activations" in (getattr(scoring, "NEEDS", ""), healing.NEEDS):
         start = clock.wall()
-        entering = moments.gather(task, traced.reading.keys())
+        entering = moments.gather(task, traced.reading)
         notes.append(f"inputs of {len(entering)} weights looked at in {clock.wall() - start:.1f} s")
         lost = traced.reading.keys() - entering.keys()
         if lost:
-            notes.append(f"not healed, as their inputs are not finite or too many: {', '.join(sorted(lost))}")
+            why = "not used by the calibration split, not finite, or too wide"
+            notes.append(f"inputs unknown ({why}): {', '.join(sorted(lost))}")
     start = clock.wall()
     ranking = rank(scoring, model, traced, task, entering)
     notes.append(f"slices ranked by {criterion} in {clock.wall() - start:.1f} s")
-    return Ready(ranking.scores, healing.prepare(task, traced, entering or {}), (*notes, *ranking.notes))
+    return Ready(
+        ranking.scores, ranking.instead, healing.prepare(task, traced, entering or {}), (*notes, *ranking.notes)
+    )

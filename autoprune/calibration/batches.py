@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -29,21 +29,31 @@ def _together(left: Any, right: Any) -> Any:
     """Both batches as one; None where they are not made of tensors of the same shapes."""
     if type(left) is not type(right) or not _length(left) or not _length(right):
         return None
-    if isinstance(left, Mapping):
+    if type(left) is dict:
         tied = _together(tuple(left.values()), tuple(right.values())) if left.keys() == right.keys() else None
         return None if tied is None else dict(zip(left, tied, strict=True))
     if isinstance(left, Tensor):
         return torch.cat([left, right]) if left.shape[1:] == right.shape[1:] else None
     if len(left) != len(right) or any(one.shape[1:] != other.shape[1:] for one, other in zip(left, right, strict=True)):
         return None
-    return tuple(map(torch.cat, zip(left, right, strict=True)))
+    return _like(left, map(torch.cat, zip(left, right, strict=True)))
+
+
+def _like(batch: Any, parts: Iterable[Tensor]) -> Any:
+    """A tuple, a list or a named tuple of the parts, as the batch is one."""
+    return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
 
 
 def _length(batch: Any) -> int:
     """The samples of a batch that is made of tensors with one first dimension; 0 of any other."""
-    parts = (
-        list(batch.values()) if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else [batch]
-    )
+    if isinstance(batch, Tensor):
+        parts: Iterable[Any] = [batch]
+    elif type(batch) is dict:
+        parts = batch.values()
+    elif type(batch) in (list, tuple) or hasattr(batch, "_fields"):
+        parts = batch
+    else:
+        return 0
     lengths = {len(part) if isinstance(part, Tensor) and part.dim() else 0 for part in parts}
     return lengths.pop() if len(lengths) == 1 else 0
 
@@ -56,9 +66,9 @@ def pieces(batch: Any, size: int) -> Iterator[Any]:
         return
     for start in range(0, length, size):
         cut = slice(start, start + size)
-        if isinstance(batch, Mapping):
-            yield {key: part[cut] for key, part in batch.items()}
-        elif isinstance(batch, list | tuple):
-            yield tuple(part[cut] for part in batch)
-        else:
+        if isinstance(batch, Tensor):
             yield batch[cut]
+        elif type(batch) is dict:
+            yield {key: part[cut] for key, part in batch.items()}
+        else:
+            yield _like(batch, (part[cut] for part in batch))

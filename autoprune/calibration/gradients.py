@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from autoprune.calibration.batches import pieces
 from autoprune.criteria import Sensitivity, View
-from autoprune.errors import TaskError
+from autoprune.errors import TaskError, describe
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
@@ -43,12 +44,12 @@ def gather(task: Task, views: Views) -> dict[str, Sensitivity]:
     weights = {name: each for name, each in named_tensors(task.model) if isinstance(each, torch.nn.Parameter)}
     weights = {name: each for name, each in weights.items() if each.is_floating_point() and not each.is_meta}
     own = {name: weight.detach().cpu() for name, weight in weights.items()}
+    loss_of = partial(_loss, task)
     sums: dict[str, Tensor] = {}
     count = 0
     with evaluating(task.model), _differentiable(weights.values()):
-        for batch in islice(_small(task), BATCHES):
-            loss = task.loss(task.forward(task.model, batch), batch)
-            found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        for batch in islice(_small(task, loss_of), BATCHES):
+            found = torch.autograd.grad(loss_of(batch), list(weights.values()), allow_unused=True)
             slopes = {
                 name: (torch.zeros_like(weight) if slope is None else slope).detach().cpu()
                 for (name, weight), slope in zip(weights.items(), found, strict=True)
@@ -76,9 +77,36 @@ def _numbers(weights: Sequence[View], slopes: Sequence[View]) -> Tensor:
     return torch.stack([z, z.abs(), z.square(), steep])
 
 
-def _small(task: Task) -> Iterator[object]:
-    for batch in task.split("calibration"):
-        yield from pieces(batch, SAMPLES)
+def _loss(task: Task, batch: Any) -> Tensor:
+    """The loss on a batch, checked."""
+    try:
+        loss = task.loss(task.forward(task.model, batch), batch) if task.loss else None
+    except Exception as error:
+        raise TaskError(
+            expected=f"the task '{task.name}' to compute its loss on the calibration split",
+            received=describe(error),
+            cure="run forward and loss on one of its batches to find the cause",
+        ) from error
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        shape = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise TaskError(
+            expected=f"a scalar loss of the task '{task.name}' that gradients can be taken of",
+            received=shape if not isinstance(loss, Tensor) or loss.numel() != 1 else "one that was detached",
+            cure="return for example torch.nn.functional.cross_entropy(outputs, labels)",
+        )
+    return loss
+
+
+def _small(task: Task, loss_of: Callable[[Any], Tensor]) -> Iterator[Any]:
+    """The calibration split in small batches; as it is where a batch cannot be cut, such as a graph."""
+    divisible = True
+    for number, batch in enumerate(task.split("calibration")):
+        if number == 0:
+            try:
+                loss_of(next(pieces(batch, SAMPLES)))
+            except TaskError:
+                divisible = False
+        yield from pieces(batch, SAMPLES) if divisible else [batch]
 
 
 @contextmanager
@@ -88,7 +116,7 @@ def _differentiable(weights: Collection[Tensor]) -> Iterator[None]:
     for weight in frozen:
         weight.requires_grad_(True)
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):  # its recurrences only learn in train mode
             yield
     finally:
         for weight in frozen:

@@ -6,7 +6,7 @@ the moments are used for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
@@ -23,31 +23,33 @@ from autoprune.tasks.task import Task
 BATCHES: Final = 100
 #: Rows that are looked at of one batch: so many an input, and so many in any case.
 _ROWS_PER_INPUT, _ROWS = 2, 1024
-#: More inputs than this have no second moments: 8 bytes a pair would be gigabytes.
-_LARGEST: Final = 12288
+#: More entries than this have no moments, nor have those that come when all together have taken so many bytes.
+_LARGEST: Final = 8192
+_BYTES: Final = 4 << 30
 
 
-def gather(task: Task, weights: Collection[str]) -> dict[str, Moments]:
+def gather(task: Task, reading: Mapping[str, Contraction]) -> dict[str, Moments]:
     """Moments of what enters each of the weights, by weight; one pass over at most `BATCHES` batches.
 
-    Left out are weights that are used otherwise too, such as a tied embedding, and those whose inputs are not finite.
+    Left out are weights that the calibration split does not use, whose inputs are not finite, or that are too wide.
     """
     tensors = dict(named_tensors(task.model))
-    sums = _Sums(tensors, weights)
+    sums = _Sums(tensors, reading)
     watch = ContractionWatch(tensors, sums.add)
     with evaluating(task.model), torch.no_grad(), unfused():
         for batch in islice(task.split("calibration"), BATCHES):
             sums.open()
             with watch:
                 task.forward(task.model, batch)
-    return sums.moments(watch.found)
+    return sums.moments()
 
 
 class _Sums:
     """Running sums; weights that are given the same tensor share theirs."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], weights: Collection[str]) -> None:
-        self._tensors, self._weights = tensors, weights
+    def __init__(self, tensors: Mapping[str, Tensor], reading: Mapping[str, Contraction]) -> None:
+        self._tensors, self._reading = tensors, reading
+        self._bytes = 0
         self._generator = torch.Generator().manual_seed(0)
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
         self._middles: dict[str, Tensor] = {}
@@ -61,7 +63,7 @@ class _Sums:
 
     def add(self, contraction: Contraction, inputs: Tensor) -> None:
         name = contraction.weight
-        if name not in self._weights:
+        if name not in self._reading or not inputs.numel():
             return
         shared = self._shared(contraction, inputs)
         if self._owner.setdefault(name, shared or name) != name:
@@ -69,12 +71,12 @@ class _Sums:
         self._last = (name, inputs, inputs._version)
         unfolded = unfolds(contraction, self._tensors[name])
         size = inputs.shape[1] * (self._tensors[name].shape[2:].numel() if unfolded else 1)
-        rows = sampled(
-            contraction, inputs, self._tensors[name], _ROWS_PER_INPUT * size + _ROWS, self._generator, unfolded
-        )
-        if size > _LARGEST:
+        if size > _LARGEST or (name not in self._sums and self._bytes + 8 * size**2 > _BYTES):
             return
+        wanted = _ROWS_PER_INPUT * size + _ROWS
+        rows = sampled(contraction, inputs, self._tensors[name], wanted, self._generator, unfolded)
         if name not in self._sums:
+            self._bytes += 8 * size**2
             self._sums[name] = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
             self._rows[name] = 0
             self._middles[name] = rows.mean(0)  # near the mean, so that no large sums are subtracted in the end
@@ -84,16 +86,16 @@ class _Sums:
         second += (rows.T @ rows).double().cpu()
         self._rows[name] += len(rows)
 
-    def moments(self, found: Mapping[str, Contraction]) -> dict[str, Moments]:
+    def moments(self) -> dict[str, Moments]:
         moments: dict[str, Moments] = {}
         means = {name: (a / self._rows[name], b / self._rows[name]) for name, (a, b) in self._sums.items()}
         for name, owner in self._owner.items():
-            if name in found and owner in means:
+            if owner in means:
                 off, second = means[owner]
                 if torch.isfinite(off).all() and torch.isfinite(second).all():
                     mean, covariance = off + self._middles[owner].double().cpu(), second - torch.outer(off, off)
-                    taps = len(mean) // self._tensors[name].shape[found[name].dim]
-                    moments[name] = Moments(found[name], mean, covariance, taps, self._rows[owner])
+                    taps = len(mean) // self._tensors[name].shape[self._reading[name].dim]
+                    moments[name] = Moments(self._reading[name], mean, covariance, taps, self._rows[owner])
         return moments
 
     def _shared(self, contraction: Contraction, inputs: Tensor) -> str:

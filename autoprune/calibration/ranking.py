@@ -17,7 +17,6 @@ from autoprune.core.group import Group
 from autoprune.criteria import Moments, Reads, Scored, Sensitivity, View, l2
 from autoprune.errors import SurgeryError, UsageError
 from autoprune.surgery import Traced
-from autoprune.surgery.contractions import Contraction
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import slice_of_position
 from autoprune.tasks.task import Task
@@ -28,10 +27,11 @@ _INSTEAD: Final = l2
 
 @dataclass(frozen=True)
 class Ranking:
-    """scores: by group, one a slice (size,), float64, higher is more important; layers have no slices. notes: which
-    groups a criterion could not rank, and what ranked them."""
+    """scores: by group, one a slice (size,), float64, higher is more important; layers have no slices. instead: groups
+    that the criterion could not rank, and l2 did; notes: that in words."""
 
     scores: Mapping[str, Tensor]
+    instead: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -58,15 +58,16 @@ def rank(
             received="a model alone",
             cure="pass task=, or a criterion that looks at weights, such as l2",
         )
+    scales = _scales(model)
     entering: Mapping[str, Moments] = {}
     sensitivities: Mapping[str, Sensitivity] = {}
     if needs == "activations" and task is not None:
-        entering = moments.gather(task, set(traced.reading)) if known is None else known
+        entering = moments.gather(task, traced.reading) if known is None else known
     if needs == "gradients" and task is not None:
-        sensitivities = gradients.gather(task, lambda tensors: _all_views(traced, tensors, {}))
+        sensitivities = gradients.gather(task, Sight(traced, scales, {}).of)
     scores: dict[str, Tensor] = {}
     instead: list[str] = []
-    for group, views in _all_views(traced, _parameters(model), entering):
+    for group, views in Sight(traced, scales, entering).of(_parameters(model)):
         shown = Scored(group, views[0].size, tuple(views), sensitivities.get(group))
         blind = (needs == "activations" and not shown.readers) or (
             needs == "gradients" and not (shown.sensitivity and shown.sensitivity.gradient.any())
@@ -74,61 +75,71 @@ def rank(
         instead += [group] * blind
         scores[group] = _checked((_INSTEAD if blind else criterion).score(shown), shown, name)
     notes = [f"'{name}' sees no {needs} of {', '.join(instead)}: ranked by l2"] if instead else []
-    return Ranking(scores, tuple(notes))
+    return Ranking(scores, tuple(instead), tuple(notes))
 
 
-def views(
-    group: Group,
-    traced: Traced,
-    tensors: Mapping[str, Tensor],
-    entering: Mapping[str, Moments],
-) -> Iterator[View]:
-    """What a group touches: one view for each place where it stands in a dimension, or one of all single weights."""
-    for member in group.members:
-        if member.tensor not in tensors:
-            continue
-        if member.dim is None:
-            yield _elements(member.tensor, tensors[member.tensor], traced, entering)
-            continue
-        tensor = tensors[member.tensor]
-        moved = (tensor.abs() if tensor.is_complex() else tensor).movedim(member.dim, 0).double()
-        rows = moved.reshape(len(moved), -1)
-        role = _role(member.tensor, member.dim, tensor, traced.reading)
-        found = entering.get(member.tensor) if role == "in" else None
-        reads = None if found is None else Reads(found, torch.arange(len(found.mean)).view(found.inputs, found.taps))
-        for slices in slice_of_position(traced.layouts[member.tensor][member.dim], group.name):
-            yield View(member.tensor, rows, slices, group.size, role, reads)
+@dataclass(frozen=True)
+class Sight:
+    """How groups see the tensors of a model. scales: names of factors of normalisation; entering: moments by weight."""
+
+    traced: Traced
+    scales: frozenset[str]
+    entering: Mapping[str, Moments]
+
+    def of(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, list[View]]]:
+        """Each group of slices or weights with what it touches among the tensors."""
+        for group in self.traced.open:
+            if group.kind != "layer":
+                views = list(self.views(group, tensors))
+                if views:
+                    yield group.name, views
+
+    def views(self, group: Group, tensors: Mapping[str, Tensor]) -> Iterator[View]:
+        """One view for each place where a group stands in a dimension, or one of all single weights."""
+        for member in group.members:
+            if member.tensor not in tensors:
+                continue
+            tensor = tensors[member.tensor]
+            tensor = (tensor.abs() if tensor.is_complex() else tensor).double()
+            if member.dim is None:
+                yield self._elements(member.tensor, tensor)
+                continue
+            moved = tensor.movedim(member.dim, 0)
+            rows = moved.reshape(len(moved), -1)
+            role = self._role(member.tensor, member.dim, tensor)
+            found = self.entering.get(member.tensor) if role == "in" else None
+            reads = Reads(found, found.entries(torch.arange(found.inputs)).view(found.inputs, -1)) if found else None
+            for slices in slice_of_position(self.traced.layouts[member.tensor][member.dim], group.name):
+                yield View(member.tensor, rows, slices, group.size, role, reads)
+
+    def _elements(self, name: str, tensor: Tensor) -> View:
+        found, reads, size = self.entering.get(name), None, tensor.numel()
+        if found is not None:
+            dim = self.traced.reading[name].dim
+            ordered = tensor.movedim(dim, 0)
+            places = torch.arange(found.inputs * found.taps).view(found.inputs, 1, found.taps)
+            places = places.expand(found.inputs, size // (found.inputs * found.taps), found.taps)
+            reads = Reads(found, places.reshape(ordered.shape).movedim(0, dim).reshape(-1, 1))
+        return View(name, tensor.reshape(-1, 1), torch.arange(size), size, "elements", reads)
+
+    def _role(self, name: str, dim: int, tensor: Tensor) -> str:
+        reading = self.traced.reading.get(name)
+        if tensor.dim() == 1:
+            return "scale" if name in self.scales else "other"
+        if reading is None:
+            return "out" if dim == 0 else "other"
+        return "in" if dim == reading.dim else "out" if dim == 1 - reading.dim else "other"
 
 
-def _elements(name: str, tensor: Tensor, traced: Traced, entering: Mapping[str, Moments]) -> View:
-    size, found, reads = tensor.numel(), entering.get(name), None
-    if found is not None:
-        ordered = tensor.movedim(traced.reading[name].dim, 0)
-        places = torch.arange(found.inputs * found.taps).view(found.inputs, 1, found.taps)
-        places = places.expand(found.inputs, ordered.numel() // (found.inputs * found.taps), found.taps)
-        reads = Reads(found, places.reshape(ordered.shape).movedim(0, traced.reading[name].dim).reshape(-1, 1))
-    rows = tensor.double().reshape(-1, 1)
-    return View(name, rows, torch.arange(size), size, "elements", reads)
-
-
-def _role(name: str, dim: int, tensor: Tensor, reading: Mapping[str, Contraction]) -> str:
-    if tensor.dim() == 1:
-        return "other" if "bias" in name.rpartition(".")[2] else "scale"
-    if name in reading:
-        return "in" if dim == reading[name].dim else "out" if dim == 1 - reading[name].dim else "other"
-    return "out" if dim == 0 else "other"
-
-
-def _all_views(
-    traced: Traced,
-    tensors: Mapping[str, Tensor],
-    entering: Mapping[str, Moments],
-) -> Iterator[tuple[str, list[View]]]:
-    for group in traced.open:
-        if group.kind != "layer":
-            seen = list(views(group, traced, tensors, entering))
-            if seen:
-                yield group.name, seen
+def _scales(model: nn.Module) -> frozenset[str]:
+    """Factors of normalisation layers, which are known by their class's name."""
+    return frozenset(
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if "norm" in type(module).__name__.lower()
+        for name, _ in module.named_parameters(recurse=False)
+        if name not in ("bias", "beta")
+    )
 
 
 def _parameters(model: nn.Module) -> dict[str, Tensor]:

@@ -13,14 +13,14 @@ _BLOCK = re.compile(r"(\d+)x(\d+)")
 
 @dataclass(frozen=True)
 class Pattern:
-    """Anywhere ("unstructured"), in all but n of each m inputs that lie together ("2:4"), or in whole blocks ("4x4").
+    """Anywhere ("unstructured"), so that n of each m inputs that lie together stay ("2:4"), or in whole blocks ("4x4").
 
-    rows, columns: of a block, 1 x 1 where elements stand alone; least, among: n and m, 0 for the other patterns.
+    rows, columns: of a block, 1 x 1 where elements stand alone; keep, among: n and m, 0 for the other patterns.
     """
 
     rows: int = 1
     columns: int = 1
-    least: int = 0
+    keep: int = 0
     among: int = 0
 
     @classmethod
@@ -33,7 +33,7 @@ class Pattern:
         if text == "unstructured":
             return cls()
         if (found := _N_OF_M.fullmatch(text)) and 0 < int(found[1]) < int(found[2]):
-            return cls(least=int(found[1]), among=int(found[2]))
+            return cls(keep=int(found[1]), among=int(found[2]))
         if (found := _BLOCK.fullmatch(text)) and int(found[1]) * int(found[2]) > 1:
             return cls(rows=int(found[1]), columns=int(found[2]))
         raise UsageError(
@@ -44,5 +44,5 @@ class Pattern:
 
     def __str__(self) -> str:
         if self.among:
-            return f"{self.least}:{self.among}"
+            return f"{self.keep}:{self.among}"
         return "unstructured" if self.rows * self.columns == 1 else f"{self.rows}x{self.columns}"

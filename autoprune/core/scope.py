@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal, get_args
 
 from autoprune.core.group import Group
@@ -14,13 +14,20 @@ Scope = Literal["layer", "global", "threshold", "percentile"]
 SCOPES: Final = get_args(Scope)
 
 
-def scoped(groups: Iterable[Group], scores: Mapping[str, Sequence[float]], scope: Scope, keep: float) -> Plan:
+def scoped(
+    groups: Iterable[Group],
+    scores: Mapping[str, Sequence[float]],
+    scope: Scope,
+    keep: float,
+    apart: Collection[str] = (),
+) -> Plan:
     """How many slices of each group stay; layers stay.
 
     keep, by scope: "layer": the share of slices that each group keeps; "global": the share of all slices, the best of
     all groups together; "threshold": the least score that stays; "percentile": of all scores, in percent, the one that
     must be reached. Scores of different groups are compared as they are, so that all but "layer" want a criterion whose
-    scores mean the same everywhere: lamp, or one that speaks of the loss. Floors, steps and ties of groups hold.
+    scores mean the same everywhere: lamp, or one that speaks of the loss. Floors, steps and ties of groups hold. apart:
+    groups whose scores mean something else; they keep the share that all others keep together.
 
     Raises:
         UsageError: an unknown scope, or a value that it does not take.
@@ -31,8 +38,11 @@ def scoped(groups: Iterable[Group], scores: Mapping[str, Sequence[float]], scope
         wanted = {group.name: round(keep * group.steps) for group in cut}
     else:
         _check_slices(cut, scores, scope)
-        least = _least(sorted((score for group in cut for score in scores[group.name]), reverse=True), scope, keep)
-        reached = {group.name: sum(score >= least for score in scores[group.name]) for group in cut}
+        like = [group for group in cut if group.name not in apart]
+        least = _least(sorted((score for group in like for score in scores[group.name]), reverse=True), scope, keep)
+        reached = {group.name: sum(score >= least for score in scores[group.name]) for group in like}
+        share = sum(reached.values()) / max(sum(group.size for group in like), 1)
+        reached |= {group.name: round(share * group.size) for group in cut if group.name in apart}
         wanted = {group.name: math.ceil(reached[group.name] / group.step) for group in cut}
     steps: dict[str, int] = {}
     for group in cut:

@@ -15,56 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoprune.surgery.contractions import Contraction
+from autoprune.criteria._moments import Moments
 
-
-@dataclass(frozen=True)
-class Moments:
-    """Of the inputs x of one contraction over the calibration split, in float64.
-
-    mean: (size,) E[x]; covariance: (size, size) E[(x - E[x]) (x - E[x])']; taps: how many entries each input has, next
-    to each other: a kernel's where a convolution is unfolded, 1 otherwise; rows: how many inputs were looked at.
-    """
-
-    contraction: Contraction
-    mean: Tensor
-    covariance: Tensor
-    taps: int
-    rows: int
-
-    @property
-    def inputs(self) -> int:
-        return len(self.mean) // self.taps
-
-    @property
-    def constant(self) -> bool:
-        """Whether a constant in the result can be made up for, by a bias or by normalisation."""
-        return bool(self.contraction.bias) or self.contraction.absorbed
-
-    def entries(self, inputs: Tensor) -> Tensor:
-        """Where the given inputs stand in the moments, tap by tap."""
-        return (inputs[:, None] * self.taps + torch.arange(self.taps)).flatten()
-
-    def matrix(self, weight: Tensor) -> Tensor:
-        """The weight as (rows, entries), float64."""
-        return self.contraction.matrix(weight, self.taps).double().cpu()
-
-    def restored(self, matrix: Tensor, shape: torch.Size) -> Tensor:
-        """The weight of that shape from its `matrix`."""
-        return self.contraction.restored(matrix, shape, self.taps)
-
-    def per_result(self, rows: Tensor, results: int) -> Tensor:
-        """One number a row of `matrix`, summed to one a result."""
-        return rows.view(results, -1).sum(1)
-
-    @property
-    def square(self) -> Tensor:
-        """(size,) E[x^2]."""
-        return self.covariance.diagonal() + self.mean.square()
-
-    def solvable(self) -> Tensor:
-        """What least squares are solved with: the covariance, or E[x x'] where no constant can be added."""
-        return self.covariance if self.constant else self.covariance + torch.outer(self.mean, self.mean)
+__all__ = ["Moments", "Reads", "Score", "Scored", "Sensitivity", "View"]
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ of the group. Single weights are scored at once, w^2 / (H^-1)_jj (Frantar & Alis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from autoprune.criteria import Reads, Scored, View
+from autoprune.criteria._moments import factored
 
 NEEDS: Final = "activations"
-_DAMPING: Final = 0.01
-_STRONGER: Final = (1.0, 10.0, 100.0)
 #: So many steps halve what is left of a very wide group; narrower ones lose one slice a step.
 _STEPS: Final = 128
 
@@ -27,7 +27,10 @@ def score(group: Scored) -> Tensor:
     """The cumulative relative error at which each slice is removed."""
     if any(view.role == "elements" for view in group.views):
         return group.total_read(_single)
-    readers = [_Reader(view, reads) for view, reads in group.readers]
+    places: dict[str, list[tuple[View, Reads]]] = {}
+    for view, reads in group.readers:
+        places.setdefault(view.tensor, []).append((view, reads))
+    readers = [_Reader(each) for each in places.values()]
     scores = torch.zeros(group.size, dtype=torch.float64)
     alive = torch.ones(group.size, dtype=torch.bool)
     spent = 0.0
@@ -49,26 +52,27 @@ def _single(view: View, reads: Reads) -> Tensor:
 
 
 def _inverse(moment: Tensor) -> Tensor:
-    """(S + l I)^-1, with more of a ridge where S is singular beyond it; the identity where there is nothing at all."""
-    scale = moment.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
-    identity = torch.eye(len(moment), dtype=moment.dtype)
-    for factor in _STRONGER:
-        lower, info = torch.linalg.cholesky_ex(moment / scale + factor * _DAMPING * identity)
-        if not int(info):
-            return torch.cholesky_inverse(lower) / scale
-    return identity / scale
+    """(S + l I)^-1; the identity where there is nothing at all."""
+    lower = factored(moment)
+    return torch.eye(len(moment), dtype=moment.dtype) if lower is None else torch.cholesky_inverse(lower)
+
+
+def _entries(view: View, reads: Reads) -> Tensor:
+    """Where each slice stands in the moments, (slices, entries of one)."""
+    inside = (view.slices >= 0).nonzero()[:, 0]
+    order = inside[torch.argsort(view.slices[inside], stable=True)]
+    return reads.columns[order].reshape(view.size, -1)
 
 
 class _Reader:
-    """One weight that reads the group: G = W'W and H^-1, both (entries, entries), as slices are removed."""
+    """One weight that reads the group, in one place or in several: G = W'W and H^-1, both (entries, entries), as slices
+    are removed."""
 
-    def __init__(self, view: View, reads: Reads) -> None:
-        inside = (view.slices >= 0).nonzero()[:, 0]
-        order = inside[torch.argsort(view.slices[inside], stable=True)]
-        self._entries = reads.columns[order].reshape(view.size, -1)
+    def __init__(self, places: Sequence[tuple[View, Reads]]) -> None:
+        view, reads = places[0]
+        self._entries = torch.cat([_entries(*place) for place in places], 1)
         positions, taps = reads.columns.shape
         matrix = view.rows.view(positions, -1, taps).permute(1, 0, 2).reshape(-1, positions * taps)
-        matrix = matrix[:, reads.columns.flatten().argsort()]
         moment = reads.moments.solvable()
         self._gram = matrix.T @ matrix
         energy = float((self._gram * moment).sum())

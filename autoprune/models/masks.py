@@ -45,7 +45,11 @@ def to_torch_prune(model: nn.Module, kept: Mapping[str, Tensor] | None = None) -
                 cure="take them from `autoprune.masks(model)`",
             )
         if not hasattr(module, key + _MASK):
-            prune.custom_from_mask(module, key, mask.to(parameter.device))  # type: ignore[no-untyped-call]
+            owners = [
+                (each, own) for each in model.modules() for own, held in each._parameters.items() if held is parameter
+            ]
+            for each, own in owners:  # a tied weight has several
+                prune.custom_from_mask(each, own, mask.to(parameter.device))  # type: ignore[no-untyped-call]
     return model
 
 

@@ -42,9 +42,12 @@ def recalibrate(model: nn.Module, task: Task) -> None:
 @contextmanager
 def renewed(model: nn.Module) -> Iterator[list[_NormBase]]:
     """Inside, the model is in eval mode but for its BatchNorm layers, which average the statistics of what they are
-    given, from nothing; those layers."""
+    given, from nothing; those layers.
+
+    A layer that is given nothing, or what is not finite, keeps the statistics that it had.
+    """
     layers = [module for module in model.modules() if isinstance(module, _NormBase) and module.track_running_stats]
-    momenta = [layer.momentum for layer in layers]
+    before = [(layer.momentum, {name: each.clone() for name, each in layer.named_buffers()}) for layer in layers]
     with evaluating(model):
         for layer in layers:
             layer.reset_running_stats()
@@ -53,8 +56,13 @@ def renewed(model: nn.Module) -> Iterator[list[_NormBase]]:
         try:
             yield layers
         finally:
-            for layer, momentum in zip(layers, momenta, strict=True):
+            for layer, (momentum, buffers) in zip(layers, before, strict=True):
                 layer.momentum = momentum
+                own = dict(layer.named_buffers())
+                unseen = not int(own["num_batches_tracked"])
+                if unseen or not all(bool(torch.isfinite(each).all()) for each in own.values()):
+                    for name, each in buffers.items():
+                        own[name].copy_(each)
 
 
 @contextmanager

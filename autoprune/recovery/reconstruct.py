@@ -16,21 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.criteria import Moments
+from autoprune.criteria._moments import DAMPING
 from autoprune.recovery.solve import solved
 from autoprune.surgery import Traced
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import positions
 
-#: Ridge, as a share of the mean of the diagonal (Frantar & Alistarh 2022).
-DAMPING: Final = 0.01
 #: Bytes of coefficients that are kept.
 _REMEMBERED: Final = 512 << 20
 
 
-def coefficients(moments: Moments, inside: Tensor, outside: Tensor, damping: float = DAMPING) -> Tensor:
+def coefficients(moments: Moments, inside: Tensor, outside: Tensor) -> Tensor:
     """C (removed, kept) of the module's first lines, of entries `outside` and `inside`."""
     moment = moments.solvable()
-    return solved(moment[inside][:, inside], moment[inside][:, outside], damping).T
+    return solved(moment[inside][:, inside], moment[inside][:, outside], DAMPING).T
 
 
 class Reconstruction:
@@ -73,7 +72,7 @@ class Reconstruction:
             gone = gone - factors @ moments.mean[inside]
         bias = own.get(moments.contraction.bias)
         if bias is not None:
-            bias.add_(moments.per_result(lost @ gone, len(bias)))
+            moments.shift(bias, lost @ gone)
 
     def _factors(self, moments: Moments, inside: Tensor, outside: Tensor) -> Tensor:
         """Coefficients, kept for the next plan that leaves the same of this weight's inputs."""

@@ -8,23 +8,21 @@ sec. 3.2): each step lowers the error, so that the result is never worse than th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from autoprune.criteria import Moments
-from autoprune.recovery.solve import masked, ridged
+from autoprune.criteria._moments import ridged
+from autoprune.recovery.solve import masked
 from autoprune.surgery import Traced
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import positions
 
-_DAMPING: Final = 0.01
-
 
 def fitted(weights: Tensor, mask: Tensor, moment: Tensor) -> Tensor:
     """The masked weights (rows, entries) nearest in output to the whole ones; moment: (entries, entries)."""
-    moment = ridged(moment, _DAMPING)
+    moment = ridged(moment)
     if not bool((moment.diagonal() > 0).all()):
         return weights * mask
     return masked(weights * mask, (weights * ~mask) @ moment, mask, moment)
@@ -56,4 +54,4 @@ class Refit:
         weight.copy_(moments.restored(healed, weight.shape))
         bias = own.get(moments.contraction.bias)
         if bias is not None:
-            bias.add_(moments.per_result((whole - healed) @ mean, len(bias)))
+            moments.shift(bias, (whole - healed) @ mean)

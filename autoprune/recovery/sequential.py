@@ -9,7 +9,8 @@ takes its statistics from this run, in sequence with the weights.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import torch
@@ -17,19 +18,27 @@ from torch import Tensor, nn
 
 from autoprune.calibration.batches import joined
 from autoprune.calibration.rows import sampled, unfolds
+from autoprune.criteria._moments import ridged
 from autoprune.recovery.batchnorm import renewed
-from autoprune.recovery.solve import masked, ridged, solved
+from autoprune.recovery.solve import masked, solved
 from autoprune.surgery import Traced
 from autoprune.surgery.contractions import Contraction, ContractionWatch, unfused
+from autoprune.surgery.example import Example
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import positions
 from autoprune.surgery.modes import evaluating
-from autoprune.tasks.task import Task
+from autoprune.tasks.task import Task, batch_size
 
+#: Samples that run at once, or fewer whose tokens are so many.
 SAMPLES: Final = 192
+_TOKENS: Final = 8192
 _RIDGE: Final = 0.01
 #: Rows that a weight is fitted on: so many an entry, and so many in any case.
 _ROWS_PER_ENTRY, _ROWS = 2, 1024
+#: The ridge for as many entries as rows: few rows say more of themselves than of the data.
+_SCARCE: Final = 0.5
+#: Entries of a weight that is still fitted for each candidate, and bytes of all dense results.
+_WIDEST, _BYTES = 2304, 1 << 30
 
 
 class Sequential:
@@ -38,22 +47,36 @@ class Sequential:
     def __init__(self, task: Task, traced: Traced) -> None:
         self._task, self._traced = task, traced
         self._dense = {name: tensor.detach() for name, tensor in named_tensors(task.model)}
-        self._batch: Any = joined(task.split("calibration"), SAMPLES)
         self._targets: dict[str, Tensor] = {}
+        self._batch: Any = None
+        for batch in _choices(task):
+            with suppress(Exception):  # batches that cannot be put together after all: one is enough
+                self._targets, self._batch = self._seen(batch), batch
+                break
+
+    def _seen(self, batch: Any) -> dict[str, Tensor]:
+        """What each weight of the dense model puts out at the sampled places."""
+        targets: dict[str, Tensor] = {}
         calls: Counter[str] = Counter()
+        spent = 0
 
         def see(contraction: Contraction, inputs: Tensor) -> None:
+            nonlocal spent
             name = contraction.weight
             calls[name] += 1
-            if name in traced.reading and calls[name] == 1 and self._fits(contraction):
-                matrix = contraction.matrix(self._dense[name], self._taps(contraction))
-                self._targets[name] = self._rows(contraction, inputs) @ matrix.float().T
+            if name not in self._traced.reading or calls[name] > 1 or not self._fits(contraction):
+                return
+            rows = self._rows(contraction, inputs)
+            matrix = contraction.matrix(self._dense[name], self._taps(contraction)).float().cpu()
+            spent += 4 * len(rows) * len(matrix)
+            if spent <= _BYTES:
+                targets[name] = rows @ matrix.T
 
-        with evaluating(task.model), torch.no_grad(), unfused(), ContractionWatch(dict(named_tensors(task.model)), see):
-            task.forward(task.model, self._batch)
-        for name, count in calls.items():  # a weight of two layers has two results to fit: it is left as it is
-            if count > 1 or not torch.isfinite(self._targets.get(name, torch.zeros(1))).all():
-                self._targets.pop(name, None)
+        model = self._task.model
+        with evaluating(model), torch.no_grad(), unfused(), ContractionWatch(dict(named_tensors(model)), see):
+            self._task.forward(model, batch)
+        # A weight of two layers has two results to fit: it is left as it is.
+        return {name: each for name, each in targets.items() if calls[name] == 1 and bool(torch.isfinite(each).all())}
 
     def heal(self, model: nn.Module, slices: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         """Replace weights, biases and BatchNorm statistics, in place."""
@@ -63,8 +86,10 @@ class Sequential:
             if contraction.weight in self._targets:
                 self._fit(own, self._traced.reading[contraction.weight], inputs, slices, masks)
 
-        with renewed(model), torch.no_grad(), unfused(), ContractionWatch(own, fit):
-            self._task.forward(model, self._batch)
+        if self._batch is not None:
+            statistics = renewed(model) if batch_size((self._batch,)) > 1 else evaluating(model)
+            with statistics, torch.no_grad(), unfused(), ContractionWatch(own, fit):
+                self._task.forward(model, self._batch)
 
     def _fit(
         self,
@@ -80,17 +105,21 @@ class Sequential:
         target = target if results is None else target[:, results]
         rows = self._rows(contraction, inputs)
         matrix = contraction.matrix(weight, taps).float().cpu()
+        # Fewer rows than unknowns; or others than the dense model's, where inputs choose among experts.
+        if len(rows) != len(target) or not matrix.shape[1] <= min(len(rows), _WIDEST):
+            return
         error = target - rows @ matrix.T
         constant = bias is not None or contraction.absorbed
         middle, drift = rows.mean(0) * constant, error.mean(0) * constant
         moment = ((rows - middle).T @ (rows - middle) / len(rows)).double()
         across = ((rows - middle).T @ (error - drift) / len(rows)).double()
+        ridge = max(_RIDGE, _SCARCE * len(moment) / len(rows))
         if name in masks:
             kept = contraction.matrix(masks[name], taps).cpu()
-            change = masked(torch.zeros_like(across.T), across.T, kept, ridged(moment, _RIDGE))
+            change = masked(torch.zeros_like(across.T), across.T, kept, ridged(moment, ridge))
         else:
-            change = solved(moment, across, _RIDGE).T
-        if not torch.isfinite(change).all():
+            change = solved(moment, across, ridge).T
+        if not all(bool(torch.isfinite(each).all()) for each in (change, middle, drift)):
             return
         weight.copy_(contraction.restored(matrix + change.float(), weight.shape, taps))
         if bias is not None:
@@ -113,3 +142,12 @@ class Sequential:
         """Whether a row of inputs decides a result: not for wide kernels, whose taps are not unfolded."""
         weight = self._dense[contraction.weight]
         return unfolds(contraction, weight) or weight.shape[2:].numel() == 1
+
+
+def _choices(task: Task) -> Iterator[Any]:
+    """Batches to run at once: as many samples as are wanted, or the first batch as it is."""
+    first = next(iter(task.split("calibration")))
+    tensors = Example.of((first,)).tensors
+    places = tensors[0][0].numel() if tensors and tensors[0].dim() and not tensors[0].is_floating_point() else 0
+    yield joined(task.split("calibration"), max(min(SAMPLES, _TOKENS // places if places else SAMPLES), 1))
+    yield first

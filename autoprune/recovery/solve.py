@@ -1,4 +1,4 @@
-"""Normal equations with a ridge. Knows symmetric matrices; not what they are moments of."""
+"""Least squares from normal equations. Knows symmetric matrices; not what they are moments of."""
 
 from __future__ import annotations
 
@@ -7,28 +7,23 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from autoprune.criteria._moments import DAMPING, factored
+
 #: Conjugate gradients: steps at most, and the share of the first residual that ends them.
 _STEPS: Final = 32
 _ENOUGH: Final = 1e-6
-_STRONGER: Final = (1.0, 10.0, 100.0)
 
 
-def ridged(moment: Tensor, damping: float) -> Tensor:
-    """S + damping * mean diagonal of S * I."""
-    return moment + damping * moment.diagonal().mean() * torch.eye(len(moment), dtype=moment.dtype)
-
-
-def solved(moment: Tensor, right: Tensor, damping: float) -> Tensor:
-    """(S + ridge)^-1 B in float64; a singular one gets a stronger ridge, and zeros where that does not help either.
+def solved(moment: Tensor, right: Tensor, damping: float = DAMPING) -> Tensor:
+    """(S + ridge)^-1 B in float64; zeros where S is so singular that no ridge helps.
 
     moment: (n, n); right: (n, m); damping: the ridge as a share of the mean of the diagonal.
     """
-    for factor in _STRONGER:
-        lower, info = torch.linalg.cholesky_ex(ridged(moment.double(), factor * damping))
-        if not int(info):
-            found = torch.cholesky_solve(right.double(), lower)
-            if torch.isfinite(found).all():
-                return found
+    lower = factored(moment, damping)
+    if lower is not None:
+        found = torch.cholesky_solve(right.double(), lower)
+        if torch.isfinite(found).all():
+            return found
     return torch.zeros_like(right, dtype=torch.float64)
 
 

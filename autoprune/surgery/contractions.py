@@ -5,7 +5,7 @@ Knows matrix products and convolutions as torch runs them; nothing of groups. Mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-_ALIASES: Final = ("aten.t", "aten.transpose", "aten.permute", "aten.detach", "aten.alias")
-_NORMS: Final = ("aten.native_batch_norm", "aten._native_batch_norm_legit", "aten._native_batch_norm_legit_no_training")
+_ADDS: Final = ("aten.add", "aten.add_")
+_SHAPES: Final = ("aten.view", "aten._unsafe_view", "aten.transpose", "aten.permute")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Contraction:
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
+
+    @property
+    def transposed(self) -> bool:
+        """Whether it is a transposed convolution."""
+        return bool(self.stride) and self.dim == 0
 
     def matrix(self, weight: Tensor, taps: int) -> Tensor:
         """The weight as (rows, entries). taps: entries that each input has; with one, each tap of a kernel is a row."""
@@ -68,11 +73,13 @@ class ContractionWatch(TorchDispatchMode):
     """Sees the contractions of what runs inside; `see(contraction, inputs)` is called before each one.
 
     inputs: (rows, size) of a matrix, (samples, channels, ...) of a convolution. `found` has each weight's contraction
-    by name, without the weights that are used in any other way as well.
+    by name, without the weights that are used in any other way as well. tensors: the model's, by name; renewed: names
+    of running means that are taken anew when a model was cut, so that what they normalise may shift.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], see: See | None = None) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], see: See | None = None, renewed: Collection[str] = ()) -> None:
         super().__init__()
+        self._renewed = set(renewed)
         self._see = see
         self._names: Any = WeakTensorKeyDictionary()
         self._flipped: Any = WeakTensorKeyDictionary()
@@ -112,7 +119,7 @@ class ContractionWatch(TorchDispatchMode):
         return out
 
     def _matched(self, name: str, args: tuple[Any, ...]) -> tuple[Contraction, Tensor] | None:
-        if name == "aten.convolution" and args[1] in self._names and args[8] == 1:
+        if name == "aten.convolution" and self._weight(args[1]) and args[8] == 1:
             bias = "" if args[2] is None else self._names.get(args[2], "")
             found = Contraction(
                 self._names[args[1]], 0 if args[6] else 1, bias, False, *(tuple(args[place]) for place in (3, 4, 5))
@@ -120,24 +127,48 @@ class ContractionWatch(TorchDispatchMode):
             return found, args[0]
         if name in ("aten.mm", "aten.addmm"):
             inputs, weight = args[-2:]
-            if weight in self._names and weight.dim() == 2:
+            if self._weight(weight) and weight.dim() == 2:
                 bias = self._names.get(args[0], "") if name == "aten.addmm" else ""
                 return Contraction(self._names[weight], int(self._flipped.get(weight, False)), bias), inputs
         return None
 
+    def _weight(self, tensor: Tensor) -> bool:
+        return tensor in self._names and tensor.is_floating_point()
+
     def _alias(self, name: str, args: tuple[Any, ...], out: Any) -> bool:
-        """Whether the operator only turned a known matrix round."""
-        if name not in _ALIASES or args[0] not in self._names or args[0].dim() != 2:
+        """Whether the operator only turned a known matrix round, or made it of another type."""
+        first = args[0] if args else None
+        if not isinstance(first, Tensor):
             return False
-        self._names[out] = self._names[args[0]]
-        self._flipped[out] = self._flipped.get(args[0], False) != (out.stride() != args[0].stride())
+        if first not in self._names:
+            return self._reshaped(name, first, out)
+        turned = {"aten.t": True, "aten.detach": False, "aten.alias": False, "aten._to_copy": False}
+        if first.dim() == 2 and name == "aten.transpose":
+            turned[name] = (args[1] - args[2]) % 2 == 1
+        elif first.dim() == 2 and name == "aten.permute":
+            turned[name] = args[1][0] % 2 == 1
+        if name not in turned:
+            return False
+        self._names[out] = self._names[first]
+        self._flipped[out] = self._flipped.get(first, False) != turned[name]
+        return True
+
+    def _reshaped(self, name: str, first: Tensor, out: Any) -> bool:
+        """Whether the result of a contraction was only given another shape; its bias may be added afterwards."""
+        if name not in _SHAPES or first not in self._results:
+            return False
+        self._results[out] = self._results[first]
         return True
 
     def _used(self, name: str, args: tuple[Any, ...]) -> None:
-        for tensor in tree_leaves(args):
-            if not isinstance(tensor, Tensor):
-                continue
+        tensors = [each for each in tree_leaves(args) if isinstance(each, Tensor)]
+        if name in _ADDS and len(tensors) == 2 and tensors[0] in self._results and tensors[1] in self._names:
+            weight = self._results[tensors[0]]
+            if tensors[1].dim() == 1 and not self._seen[weight].stride:
+                self._seen[weight] = replace(self._seen[weight], bias=self._names[tensors[1]])
+        renews = "batch_norm" in name and any(self._names.get(each, "") in self._renewed for each in tensors)
+        for tensor in tensors:
             if tensor in self._names:
                 self._otherwise.add(self._names[tensor])
             if tensor in self._results:
-                (self._normed if name in _NORMS else self._exposed).add(self._results[tensor])
+                (self._normed if renews else self._exposed).add(self._results[tensor])

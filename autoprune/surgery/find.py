@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from autoprune.errors import SurgeryError, describe
 from autoprune.surgery.attributes import tag_all, tensors_in
@@ -97,7 +98,12 @@ def _unwatched(model: nn.Module, example: Example, failure: Exception) -> Traced
 def contractions(model: nn.Module, example: Example) -> dict[str, Contraction]:
     """How weights read their inputs, by weight; none where a model cannot be watched."""
     copied, _ = twin(model, meta=False)
-    watch = ContractionWatch(dict(named_tensors(copied)))
+    renewed = [
+        f"{name}.running_mean"
+        for name, module in copied.named_modules()
+        if isinstance(module, _NormBase) and module.track_running_stats
+    ]
+    watch = ContractionWatch(dict(named_tensors(copied)), renewed=renewed)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused(), watch:
             example.fresh().call(copied.eval())

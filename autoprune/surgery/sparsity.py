@@ -1,13 +1,15 @@
 """Weights zeroed one by one: groups of kind weight, and their masks. Knows patterns; not how importance was found.
 
 A weight is seen as a matrix: its results by its inputs, with the taps of a kernel as further columns beside each
-other. Counts of a plan are those of the whole weight; of one that slices were cut from, the same share is kept.
+other. Counts of a plan are those of the whole weight; of one that slices were cut from, the same share is kept. Where
+n of each m inputs stay there are two counts: 1 thinned, 2 whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,9 @@ from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import positions, size
 from autoprune.surgery.traced import Traced
 
+#: The count of a weight of which n of each m inputs stay; one more is the whole weight.
+_THINNED: Final = 1
+
 
 def with_weights(model: nn.Module, traced: Traced, pattern: str) -> Traced:
     """The same with one more group for each weight that sums over inputs: its elements, zeroed by the pattern.
@@ -31,16 +36,20 @@ def with_weights(model: nn.Module, traced: Traced, pattern: str) -> Traced:
     total = max(sum(parameter.numel() for parameter in model.parameters()), 1)
     taken = {group.name for group in traced.groups}
     groups = []
-    for name, contraction in traced.reading.items():
-        inputs, elements = tensors[name].shape[contraction.dim], tensors[name].numel()
-        rows, columns = _matrix(tensors[name], contraction.dim).shape
-        units = form.among or -(-rows // form.rows) * -(-columns // form.columns)
-        uneven = form.among and inputs % form.among
+    for name, tensor in tensors.items():
+        if tensor.dim() < 2 or not isinstance(tensor, nn.Parameter):
+            continue
+        read, reason = traced.reading.get(name), ""
+        rows, columns = _matrix(tensor, read.dim if read else 1).shape
+        if read is None:
+            reason = "it is no matrix or kernel that all its inputs meet alone (recurrent, grouped, tied or a table)"
+        elif form.among and tensor.shape[read.dim] % form.among:
+            reason = f"its {tensor.shape[read.dim]} inputs make no groups of {form.among}"
         groups.append(
             Group(
-                f"{name}#weights" if name in taken else name, "weight", units, (Member(name),),
-                floor=max(form.least, 1), share_params=elements / total, pattern=str(form),
-                frozen_reason=f"its {inputs} inputs make no groups of {form.among}" if uneven else "",
+                f"{name}#weights" if name in taken else name, "weight",
+                _THINNED + 1 if form.among else -(-rows // form.rows) * -(-columns // form.columns),
+                (Member(name),), share_params=tensor.numel() / total, pattern=str(form), frozen_reason=reason,
             )
         )  # fmt: skip
     return replace(traced, groups=(*traced.groups, *groups))
@@ -70,7 +79,7 @@ def masks(traced: Traced, ranking: Mapping[str, Tensor], plan: Plan, slices: Map
 
 
 def mask(scores: Tensor, dim: int, pattern: Pattern, share: float) -> Tensor:
-    """Which elements stay, by their scores; dim: where the inputs are; share: of elements, of each m, or of blocks."""
+    """Which elements stay, by their scores; dim: where the inputs are; share: of elements or of blocks."""
     matrix = _matrix(scores, dim)
     if pattern.among:
         inputs = scores.movedim(dim, -1)
@@ -78,7 +87,7 @@ def mask(scores: Tensor, dim: int, pattern: Pattern, share: float) -> Tensor:
         parts = inputs[..., :whole].unflatten(-1, (-1, pattern.among))
         order = parts.argsort(dim=-1, descending=True, stable=True).argsort(-1)
         kept = torch.ones_like(inputs, dtype=torch.bool)
-        kept[..., :whole] = (order < round(share * pattern.among)).flatten(-2)
+        kept[..., :whole] = (order < pattern.keep).flatten(-2)
         return kept.movedim(-1, dim)
     height, width = pattern.rows, pattern.columns
     padding = (0, -matrix.shape[1] % width, 0, -matrix.shape[0] % height)
@@ -99,7 +108,7 @@ def thin(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     own = dict(named_tensors(model)) if masks else {}
     with torch.no_grad():
         for name in masks.keys() & own.keys():  # a dropped layer has no weights
-            own[name].mul_(masks[name].to(own[name].device))
+            own[name].masked_fill_(~masks[name].to(own[name].device), 0)
 
 
 def _matrix(tensor: Tensor, dim: int) -> Tensor:

@@ -9,7 +9,13 @@ import autoprune
 from autoprune.calibration import rows
 from autoprune.calibration.batches import joined, pieces
 from autoprune.calibration.moments import gather
+from autoprune.surgery import trace
 from autoprune.testing.criterion import attention_task, residual_task
+
+
+def gathered(task, names):
+    reading = trace(task.model, task.example_inputs).reading
+    return gather(task, {name: reading[name] for name in names})
 
 
 def inputs_of(task, name):
@@ -26,7 +32,7 @@ def inputs_of(task, name):
 
 def test_moments_of_a_linear_layer_are_those_of_its_inputs():
     task = attention_task()
-    moments = gather(task, {"block.linear2.weight"})["block.linear2.weight"]
+    moments = gathered(task, {"block.linear2.weight"})["block.linear2.weight"]
     x = inputs_of(task, "block.linear2").flatten(0, 1)
     torch.testing.assert_close(moments.mean, x.mean(0), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(moments.covariance, torch.cov(x.T, correction=0), rtol=1e-5, atol=1e-6)
@@ -37,7 +43,7 @@ def test_moments_of_a_linear_layer_are_those_of_its_inputs():
 
 def test_moments_of_a_kernel_are_those_of_its_windows():
     task = residual_task()
-    moments = gather(task, {"inner.weight"})["inner.weight"]
+    moments = gathered(task, {"inner.weight"})["inner.weight"]
     x = functional.unfold(inputs_of(task, "inner"), 3, padding=1).transpose(1, 2).flatten(0, 1)
     assert moments.taps == 9
     assert moments.rows < len(x)  # a sample of them
@@ -50,7 +56,7 @@ def test_moments_of_a_kernel_are_those_of_its_windows():
 def test_wide_kernels_have_a_moment_a_channel(monkeypatch):
     monkeypatch.setattr(rows, "_UNFOLDED", 8)
     task = residual_task()
-    moments = gather(task, {"inner.weight"})["inner.weight"]
+    moments = gathered(task, {"inner.weight"})["inner.weight"]
     assert moments.taps == 1
     assert moments.covariance.shape == (8, 8)
     x = inputs_of(task, "inner").movedim(1, -1).flatten(0, 2)
@@ -61,14 +67,14 @@ def test_inputs_that_are_not_finite_are_left_out():
     task = residual_task()
     broken = [(inputs * float("nan"), labels) for inputs, labels in task.splits["calibration"]]
     task = dataclasses.replace(task, splits={**task.splits, "calibration": broken})
-    assert gather(task, {"inner.weight", "head.weight"}) == {}
+    assert gathered(task, {"inner.weight", "head.weight"}) == {}
 
 
 def test_the_model_is_left_as_it_was():
     task = attention_task()
     task.model.train()
     before = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
-    gather(task, {"block.linear1.weight"})
+    gathered(task, {"block.linear1.weight"})
     assert task.model.training
     assert torch.backends.mha.get_fastpath_enabled()
     assert all(torch.equal(before[name], tensor) for name, tensor in task.model.state_dict().items())
@@ -113,7 +119,7 @@ class Twice(nn.Module):
 def test_a_weight_of_two_layers_has_the_moments_of_both():
     base = attention_task()
     task = dataclasses.replace(base, model=Twice().double().eval())
-    moments = gather(task, {"shared.weight"})["shared.weight"]
+    moments = gathered(task, {"shared.weight"})["shared.weight"]
     assert moments.rows == 240
     assert isinstance(task, autoprune.Task)
 
@@ -122,5 +128,5 @@ def test_a_small_spread_around_a_large_mean_is_not_lost():
     base = attention_task()
     shifted = [(inputs + 1000, labels) for inputs, labels in base.splits["calibration"]]
     task = dataclasses.replace(base, splits={**base.splits, "calibration": shifted})
-    found, wanted = (gather(each, {"embed.weight"})["embed.weight"] for each in (task, base))
+    found, wanted = (gathered(each, {"embed.weight"})["embed.weight"] for each in (task, base))
     torch.testing.assert_close(found.covariance, wanted.covariance, rtol=1e-3, atol=1e-3)

@@ -51,3 +51,12 @@ def test_masks_are_found_in_both_forms_and_go_there_and_back():
 def test_masks_of_another_model_are_refused(name, shape):
     with pytest.raises(UsageError, match="autoprune.masks"):
         autoprune.to_torch_prune(zeroed(), {name: torch.ones(shape, dtype=torch.bool)})
+
+
+def test_a_tied_weight_is_masked_wherever_it_stands():
+    model = zeroed()
+    model.add_module("again", nn.Linear(8, 8))
+    model.again.weight = model[0].weight
+    autoprune.to_torch_prune(model)
+    assert not model[0].weight[:, ::2].any()
+    assert not model.again.weight[:, ::2].any()

@@ -35,7 +35,7 @@ def test_matrices_are_found_whichever_way_they_stand():
 
 def test_layers_biases_and_normalisation_are_recognised():
     model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
-    found, _ = watched(model, torch.randn(2, 3, 4, 4))
+    found = trace(model, torch.randn(2, 3, 4, 4)).reading
     assert found["0.weight"].stride == (2, 2)
     assert found["0.weight"].absorbed
     assert found["3.weight"].bias == "3.bias"

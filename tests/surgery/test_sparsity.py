@@ -14,7 +14,7 @@ from autoprune.surgery.sparsity import mask, masks, thin, with_weights
 def test_at_most_n_of_each_m_inputs_stay_and_they_are_the_best(results, fours, among, data):
     least = data.draw(st.integers(1, among - 1))
     scores = torch.rand(results, fours * among, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 9))))
-    kept = mask(scores, 1, Pattern(least=least, among=among), least / among).view(results, fours, among)
+    kept = mask(scores, 1, Pattern(keep=least, among=among), 0.5).view(results, fours, among)
     assert (kept.sum(2) == least).all()
     parts = scores.view(results, fours, among)
     worst_kept = parts.masked_fill(~kept, 2).amin(2)
@@ -43,7 +43,7 @@ def test_blocks_stay_or_go_whole_also_at_the_edges(shape):
 
 
 def test_inputs_of_kernels_are_grouped_tap_by_tap():
-    kept = mask(torch.rand(4, 8, 3, 3), 1, Pattern(least=2, among=4), 0.5)
+    kept = mask(torch.rand(4, 8, 3, 3), 1, Pattern(keep=2, among=4), 0.5)
     assert (kept.view(4, 2, 4, 3, 3).sum(2) == 2).all()
 
 
@@ -61,7 +61,7 @@ def test_slices_and_single_weights_are_cut_by_one_plan():
     assert frozen == {"0.weight": "its 6 inputs make no groups of 4"}
     ranking = {"0": torch.arange(16.0), "2": torch.arange(8.0)}
     ranking |= {name: dict(model.named_parameters())[name].abs().flatten() for name in ("2.weight", "4.weight")}
-    plan = Plan.of({"0": 12, "2": 8, "2.weight": 2, "4.weight": 4})
+    plan = Plan.of({"0": 12, "2": 8, "2.weight": 1, "4.weight": 2})
     slices = kept_slices(traced, ranking, plan)
     kept = masks(traced, ranking, plan, slices)
     assert set(kept) == {"2.weight"}
@@ -79,5 +79,5 @@ def test_sizes_count_what_a_pattern_can_keep():
         groups = [group for group in with_weights(model, traced, pattern).groups if group.kind == "weight"]
         sizes[pattern] = {group.name: (group.size, group.floor) for group in groups}
     assert sizes["unstructured"] == {"0.weight": (96, 1), "2.weight": (128, 1), "4.weight": (24, 1)}
-    assert sizes["2:4"]["2.weight"] == (4, 2)
+    assert sizes["2:4"]["2.weight"] == (2, 1)
     assert sizes["4x4"] == {"0.weight": (8, 1), "2.weight": (8, 1), "4.weight": (2, 1)}
