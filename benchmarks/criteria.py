@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -39,6 +40,7 @@ from autoprune.tasks.task import Task
 ROOT = Path(__file__).parents[1]
 TASKS = ("digits", f"{ROOT}/examples/vit.py:task")
 SHARES = (0.7, 0.5)
+ABLATED = 4
 RATIOS = tuple(k / 16 for k in range(3, 16))
 
 
@@ -246,8 +248,10 @@ def score(task: Task, model: nn.Module) -> tuple[float, float]:
 
 
 def loss(task: Task, model: nn.Module) -> float:
+    """On the first batches of the search split."""
     with torch.no_grad():
-        return sum(float(task.loss(task.forward(model, batch), batch)) for batch in task.split("search"))  # type: ignore[misc]
+        batches = islice(task.split("search"), ABLATED)
+        return sum(float(task.loss(task.forward(model, batch), batch)) for batch in batches)  # type: ignore[misc]
 
 
 def divergence(task: Task, model: nn.Module) -> float:

@@ -6,7 +6,7 @@ import typer
 
 
 def plugins() -> None:
-    """List criteria, executors, profilers, samplers, search spaces and built-in tasks."""
+    """List every plug-in by its kind, and the search spaces."""
     from autoprune import families, registry
 
     for kind in registry.KINDS:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoprune.criteria._moments import Moments
+from autoprune.criteria._moments import DAMPING, Moments, factored, ridged
 
-__all__ = ["Moments", "Reads", "Score", "Scored", "Sensitivity", "View"]
+__all__ = ["DAMPING", "Moments", "Reads", "Score", "Scored", "Sensitivity", "View", "factored", "ridged"]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from autoprune.criteria import Reads, Scored, View
-from autoprune.criteria._moments import factored
+from autoprune.criteria import Reads, Scored, View, factored
 
 NEEDS: Final = "activations"
 #: So many steps halve what is left of a very wide group; narrower ones lose one slice a step.

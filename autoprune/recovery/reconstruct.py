@@ -15,8 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from autoprune.criteria import Moments
-from autoprune.criteria._moments import DAMPING
+from autoprune.criteria import DAMPING, Moments
 from autoprune.recovery.solve import solved
 from autoprune.surgery import Traced
 from autoprune.surgery.find import named_tensors

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from autoprune.criteria import Moments
-from autoprune.criteria._moments import ridged
+from autoprune.criteria import Moments, ridged
 from autoprune.recovery.solve import masked
 from autoprune.surgery import Traced
 from autoprune.surgery.find import named_tensors

@@ -9,8 +9,8 @@ takes its statistics from this run, in sequence with the weights.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from autoprune.calibration.batches import joined
 from autoprune.calibration.rows import sampled, unfolds
-from autoprune.criteria._moments import ridged
-from autoprune.recovery.batchnorm import renewed
+from autoprune.criteria import ridged
+from autoprune.recovery.batchnorm import lone, recalibrate, renewed
 from autoprune.recovery.solve import masked, solved
 from autoprune.surgery import Traced
 from autoprune.surgery.contractions import Contraction, ContractionWatch, unfused
@@ -27,7 +27,7 @@ from autoprune.surgery.example import Example
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import positions
 from autoprune.surgery.modes import evaluating
-from autoprune.tasks.task import Task, batch_size
+from autoprune.tasks.task import Task
 
 #: Samples that run at once, or fewer whose tokens are so many.
 SAMPLES: Final = 192
@@ -47,12 +47,11 @@ class Sequential:
     def __init__(self, task: Task, traced: Traced) -> None:
         self._task, self._traced = task, traced
         self._dense = {name: tensor.detach() for name, tensor in named_tensors(task.model)}
-        self._targets: dict[str, Tensor] = {}
-        self._batch: Any = None
-        for batch in _choices(task):
-            with suppress(Exception):  # batches that cannot be put together after all: one is enough
-                self._targets, self._batch = self._seen(batch), batch
-                break
+        whole, first = _choices(task)
+        try:
+            self._targets, self._batch = self._seen(whole), whole
+        except Exception:  # batches that cannot be put together after all: one is enough
+            self._targets, self._batch = self._seen(first), first
 
     def _seen(self, batch: Any) -> dict[str, Tensor]:
         """What each weight of the dense model puts out at the sampled places."""
@@ -86,10 +85,16 @@ class Sequential:
             if contraction.weight in self._targets:
                 self._fit(own, self._traced.reading[contraction.weight], inputs, slices, masks)
 
-        if self._batch is not None:
-            statistics = renewed(model) if batch_size((self._batch,)) > 1 else evaluating(model)
-            with statistics, torch.no_grad(), unfused(), ContractionWatch(own, fit):
-                self._task.forward(model, self._batch)
+        run = partial(self._task.forward, model, self._batch)
+        if lone(self._batch):
+            with evaluating(model), torch.no_grad(), unfused(), ContractionWatch(own, fit):
+                run()
+            recalibrate(model, self._task)
+            return
+        with renewed(model) as enough, torch.no_grad(), unfused(), ContractionWatch(own, fit):
+            run()
+        if not enough():
+            recalibrate(model, self._task)
 
     def _fit(
         self,
@@ -144,10 +149,10 @@ class Sequential:
         return unfolds(contraction, weight) or weight.shape[2:].numel() == 1
 
 
-def _choices(task: Task) -> Iterator[Any]:
-    """Batches to run at once: as many samples as are wanted, or the first batch as it is."""
+def _choices(task: Task) -> tuple[Any, Any]:
+    """Batches to run at once: one of as many samples as are wanted, and the first one as it is."""
     first = next(iter(task.split("calibration")))
     tensors = Example.of((first,)).tensors
     places = tensors[0][0].numel() if tensors and tensors[0].dim() and not tensors[0].is_floating_point() else 0
-    yield joined(task.split("calibration"), max(min(SAMPLES, _TOKENS // places if places else SAMPLES), 1))
-    yield first
+    samples = max(min(SAMPLES, _TOKENS // places), 1) if places else SAMPLES
+    return joined(task.split("calibration"), samples), first

@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from autoprune.criteria._moments import DAMPING, factored
+from autoprune.criteria import DAMPING, factored
 
 #: Conjugate gradients: steps at most, and the share of the first residual that ends them.
 _STEPS: Final = 32
