@@ -21,7 +21,6 @@ from torch.nn import functional
 
 from autoprune import registry
 from autoprune.api.prepare import Prepared, prepare
-from autoprune.api.ready import ready
 from autoprune.calibration import moments
 from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
@@ -31,6 +30,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
 from autoprune.core.scope import scoped
 from autoprune.measure.device import Device, Setup
+from autoprune.recovery.ready import ready
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.classification import Classification, logits_of

@@ -12,7 +12,6 @@ from typing import Any
 from torch import nn
 
 from autoprune import registry
-from autoprune.api.ready import Ready, ready
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import REPAIR
 from autoprune.core.group import Group
@@ -23,6 +22,7 @@ from autoprune.errors import SurgeryError, UsageError
 from autoprune.measure.counts import counts
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
+from autoprune.recovery.ready import Ready, ready
 from autoprune.surgery import Traced, apply, kept_slices, trace, twin
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task

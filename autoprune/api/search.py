@@ -16,7 +16,6 @@ from optuna.storages import JournalStorage
 
 from autoprune import registry
 from autoprune.api.prepare import Prepared, check_device, check_zeros, describe_space, make_task, objectives_of, prepare
-from autoprune.api.ready import ready
 from autoprune.api.result import Point, Result
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
@@ -31,6 +30,7 @@ from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import InterruptedSearchError, StoppedEarlyError, Terminated, UsageError
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, Setup
+from autoprune.recovery.ready import ready
 from autoprune.report.document import document
 from autoprune.report.plot import front_picture
 from autoprune.searching.candidate import Evaluator, excesses

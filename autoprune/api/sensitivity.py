@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from autoprune.api.prepare import make_task, prepare
-from autoprune.api.ready import ready
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import CRITERION, PROFILER, REPAIR
@@ -15,6 +14,7 @@ from autoprune.core.trial import Proposal, TrialState
 from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, Setup
+from autoprune.recovery.ready import ready
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from autoprune.api.ready import ready
 from autoprune.core.clock import SystemClock
 from autoprune.core.plan import Plan
+from autoprune.recovery.ready import ready
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task
