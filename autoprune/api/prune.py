@@ -34,7 +34,7 @@ class Pruned:
 
     model: the smaller model, of the class of the one that was passed in; plan: what was kept of every group that was
     opened; slices: by group, the indices that were kept; traced: all groups; before, after: parameters, operations and
-    size by key.
+    size by key; notes: what a criterion could not rank, and whose inputs are unknown.
     """
 
     model: nn.Module
@@ -43,6 +43,7 @@ class Pruned:
     traced: Traced
     before: Mapping[str, Measurement]
     after: Mapping[str, Measurement]
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """A few lines for people: what it costs now, and what could not be cut."""
@@ -50,7 +51,7 @@ class Pruned:
         for key, title in (("params", "parameters"), ("flops", "operations"), ("size", "bytes on disk")):
             old, new = self.before[key].value, self.after[key].value
             lines.append(f"{title}: {old:.4g} -> {new:.4g} ({new / max(old, 1):.0%})")
-        return "\n".join([*lines, self.traced.summary()])
+        return "\n".join([*lines, self.traced.summary(), *(f"  note: {note}" for note in self.notes)])
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write plan, weights and a card; `autoprune.load` rebuilds the model from them and the dense one.
@@ -97,7 +98,7 @@ def prune(
     readied.repair(cut, slices, masks(traced, readied.ranking, plan, slices))
     before = counts(twin(model, meta=False)[0], example_inputs)  # running the user's own might fill its caches
     kept = {name: tuple(chosen.tolist()) for name, chosen in slices.items()}
-    return Pruned(cut, plan, kept, traced, before, counts(twin(cut, meta=False)[0], example_inputs))
+    return Pruned(cut, plan, kept, traced, before, counts(twin(cut, meta=False)[0], example_inputs), readied.notes)
 
 
 def _plan(

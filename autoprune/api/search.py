@@ -272,7 +272,7 @@ class _Engine:
         readied = ready(
             task.model, self.prepared.traced, self.settings.criterion, self.settings.repair, self.clock, task
         )
-        for note in readied.notes:
+        for note in (*readied.passes, *readied.notes):
             self.reporter.note(note)
         self.directory.write("ranking.safetensors", safetensors.torch.save(dict(readied.ranking)))
         costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.metric in COSTS))

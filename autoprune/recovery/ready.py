@@ -25,12 +25,13 @@ _WITHOUT: Final = "none"
 @dataclass(frozen=True)
 class Ready:
     """ranking: scores of slices by group; instead: groups that l2 ranked, as the criterion could not; repair: heals a
-    cut model; notes: what took how long or was replaced."""
+    cut model; passes: what was gathered in how many seconds; notes: what could not be, and what took its place."""
 
     ranking: Mapping[str, Tensor]
     instead: tuple[str, ...]
     repair: Repair
-    notes: tuple[str, ...]
+    passes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def ready(model: nn.Module, traced: Traced, criterion: str, repair: str, clock: Clock, task: Task | None) -> Ready:
@@ -46,19 +47,18 @@ def ready(model: nn.Module, traced: Traced, criterion: str, repair: str, clock: 
             received="a model alone",
             cure=f"pass task=, or repair='{_WITHOUT}'",
         )
-    notes = []
+    passes, notes = [], []
     entering: Mapping[str, Moments] | None = None
     if task is not None and "activations" in (getattr(scoring, "NEEDS", ""), healing.NEEDS):
         start = clock.wall()
         entering = moments.gather(task, traced.reading)
-        notes.append(f"inputs of {len(entering)} weights looked at in {clock.wall() - start:.1f} s")
+        passes.append(f"inputs of {len(entering)} weights looked at in {clock.wall() - start:.1f} s")
         lost = traced.reading.keys() - entering.keys()
         if lost:
             why = "not used by the calibration split, not finite, or too wide"
             notes.append(f"inputs unknown ({why}): {', '.join(sorted(lost))}")
     start = clock.wall()
     ranking = rank(scoring, model, traced, task, entering)
-    notes.append(f"slices ranked by {criterion} in {clock.wall() - start:.1f} s")
-    return Ready(
-        ranking.scores, ranking.instead, healing.prepare(task, traced, entering or {}), (*notes, *ranking.notes)
-    )
+    passes.append(f"slices ranked by {criterion} in {clock.wall() - start:.1f} s")
+    healer = healing.prepare(task, traced, entering or {})
+    return Ready(ranking.scores, ranking.instead, healer, tuple(passes), (*notes, *ranking.notes))

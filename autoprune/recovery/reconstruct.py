@@ -43,7 +43,7 @@ class Reconstruction:
     ) -> None:
         self._dense = {name: tensor.detach() for name, tensor in named_tensors(dense)}
         self._traced, self._moments, self._combine = traced, moments, combine
-        self._known: dict[tuple[str, int], Tensor] = {}
+        self._known: dict[tuple[str, bytes], Tensor] = {}
         self._size = 0
 
     def heal(self, model: nn.Module, slices: Mapping[str, Tensor]) -> None:
@@ -75,7 +75,7 @@ class Reconstruction:
 
     def _factors(self, moments: Moments, inside: Tensor, outside: Tensor) -> Tensor:
         """Coefficients, kept for the next plan that leaves the same of this weight's inputs."""
-        key = moments.contraction.weight, hash(tuple(inside.tolist()))
+        key = moments.contraction.weight, inside.numpy().tobytes()
         found = self._known.get(key)
         if found is None:
             found = coefficients(moments, inside, outside).float()
