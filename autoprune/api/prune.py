@@ -111,12 +111,11 @@ def _plan(
 ) -> Plan:
     if not isinstance(keep, Mapping):
         groups = [group for group in traced.open if (group.kind == "weight") == weights]
-        if not groups:
-            same = [group for group in traced.groups if (group.kind == "weight") == weights]
-            reasons = [group.frozen_reason for group in same if group.frozen_reason]
+        if weights and not groups:
+            reasons = [group.frozen_reason for group in traced.groups if group.kind == "weight"]
             raise SurgeryError(
-                expected="at least one group to cut",
-                received=f"nothing to prune ({max(reasons, key=reasons.count) if reasons else 'no parameters'})",
+                expected="at least one weight to zero",
+                received=f"nothing to prune ({max(reasons, key=reasons.count) if reasons else 'no weights'})",
                 cure="`autoprune.trace(model, inputs)` lists every group with its reason",
             )
         scores = {name: each.tolist() for name, each in readied.ranking.items()}

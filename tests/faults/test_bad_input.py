@@ -92,6 +92,7 @@ def test_an_impossible_budget_names_the_best_possible(command, tasks):
     )
 
 
+@pytest.mark.slow
 def test_a_quality_that_no_finished_model_reaches_names_the_best_possible(command, tasks):
     arguments = ["--budget", "accuracy>=1.0", "--objective", "accuracy", "--objective", "params", "--trials", 4]
     status, _, stderr = command(
@@ -109,6 +110,7 @@ def test_hostile_yaml_is_not_executed(command, tasks, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_unicode_spaces_and_long_paths_work(command, tasks, tmp_path):
     run = tmp_path / "läufe mit leerzeichen" / ("n" * 200) / "日本"
     arguments = [

@@ -58,6 +58,7 @@ def test_pairing_tells_more_than_medians_on_a_machine_that_wanders():
     assert found.wander > 0.3
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_found(command):
     code, out, err = command("doctor", "--seconds", "1", "--profiler", "onnxruntime")
     assert code in (0, 5)
