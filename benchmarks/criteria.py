@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def ablation(prepared: Prepared) -> None:
-    """Spearman's correlation, by group, of scores with the loss when one slice alone is removed, without repair."""
+    """Spearman's correlation, by group, of scores with what removing one slice alone does to the outputs, unhealed."""
     task, traced = prepared.task, prepared.traced
     scores = {name: rank(registry.load("criteria", name), task.model, traced, task).scores for name in criteria()}
     found: dict[str, list[float]] = {name: [] for name in scores}
@@ -74,10 +74,10 @@ def ablation(prepared: Prepared) -> None:
         lost, tried = [], list(range(0, group.size, max(group.size // REMOVED, 1)))
         for gone in tried:
             kept = torch.tensor([k for k in range(group.size) if k != gone])
-            lost.append(loss(task, apply(task.model, traced, {group.name: kept})))
+            lost.append(divergence(task, apply(task.model, traced, {group.name: kept}), ABLATED))
         for name, by_group in scores.items():
             found[name].append(spearman(by_group[group.name][tried], torch.tensor(lost)))
-    print("\n## Rank correlation with the loss of removing one slice (mean over groups, least, most)")
+    print("\n## Rank correlation with the divergence that removing one slice causes (mean over groups, least, most)")
     for name, each in sorted(found.items(), key=lambda item: -sum(item[1])):
         print(f"| {name} | {sum(each) / len(each):.2f} | {min(each):.2f} | {max(each):.2f} |")
 
@@ -247,18 +247,11 @@ def score(task: Task, model: nn.Module) -> tuple[float, float]:
     return found[task.quality.name].value, found["loss"].value
 
 
-def loss(task: Task, model: nn.Module) -> float:
-    """On the first batches of the search split."""
-    with torch.no_grad():
-        batches = islice(task.split("search"), ABLATED)
-        return sum(float(task.loss(task.forward(model, batch), batch)) for batch in batches)  # type: ignore[misc]
-
-
-def divergence(task: Task, model: nn.Module) -> float:
-    """The mean Kullback-Leibler divergence of the outputs from the dense model's."""
+def divergence(task: Task, model: nn.Module, batches: int | None = None) -> float:
+    """The mean Kullback-Leibler divergence of the outputs from the dense model's, on the first batches or on all."""
     total, count = 0.0, 0
     with torch.no_grad():
-        for batch in task.split("search"):
+        for batch in islice(task.split("search"), batches):
             dense, own = (
                 functional.log_softmax(logits_of(task.forward(each, batch)), -1) for each in (task.model, model)
             )
