@@ -110,11 +110,12 @@ class Finisher:
         """
         try:
             model = self.evaluator.cut(trial.plan)
+            healed = self.evaluator.task.score(model, "search")  # the trial's own may be that of a contender
             masks = self.evaluator.masks(trial.plan)
             finetune(model, self.evaluator.task, teacher, epochs, self.seed, advance, masks)
             scores = self.evaluator.task.score(model, "search")
-            if epochs and self._worse(scores, trial.measurements):
-                model, scores = self.evaluator.cut(trial.plan), dict(trial.measurements)
+            if self._worse(scores, healed):
+                model, scores = self.evaluator.cut(trial.plan), healed
             if split != "search":
                 scores = self.evaluator.task.score(model, split)
         except Exception as error:

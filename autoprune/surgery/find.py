@@ -95,8 +95,8 @@ def _unwatched(model: nn.Module, example: Example, failure: Exception) -> Traced
     return collect(tracer, (), dict(model.named_parameters()), ())
 
 
-def contractions(model: nn.Module, example: Example) -> dict[str, Contraction]:
-    """How weights read their inputs, by weight; none where a model cannot be watched."""
+def contractions(model: nn.Module, example: Example) -> tuple[dict[str, Contraction], tuple[str, ...]]:
+    """How weights read their inputs, by weight; where a model cannot be watched none, and a note of the reason."""
     copied, _ = twin(model, meta=False)
     renewed = [
         f"{name}.running_mean"
@@ -107,9 +107,9 @@ def contractions(model: nn.Module, example: Example) -> dict[str, Contraction]:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused(), watch:
             example.fresh().call(copied.eval())
-    except Exception:  # a model that runs, but not while it is watched, is one without readers
-        return {}
-    return watch.found
+    except Exception as error:  # user code: a model that runs, but not while it is watched, is one without readers
+        return {}, (f"what weights read could not be watched ({describe(error)})",)
+    return watch.found, ()
 
 
 def twin(model: nn.Module, meta: bool) -> tuple[nn.Module, dict[str, Tensor]]:

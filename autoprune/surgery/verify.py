@@ -42,7 +42,9 @@ def trace(model: nn.Module, example_inputs: Any) -> Traced:
         SurgeryError: the model does not run on the example inputs.
     """
     example = Example.of(example_inputs)
-    return replace(verified(model, example, find(model, example)), reading=contractions(model, example))
+    traced = verified(model, example, find(model, example))
+    reading, notes = contractions(model, example)
+    return replace(traced, reading=reading, notes=(*traced.notes, *notes))
 
 
 def verified(model: nn.Module, example: Example, traced: Traced) -> Traced:

@@ -185,4 +185,7 @@ def test_layers_that_are_dropped_are_passed_over():
     task = dataclasses.replace(mlp_task())
     traced = trace(task.model, task.example_inputs)
     healing = Reconstruction(task.model, traced, gather(task, traced.reading))
-    healing.heal(nn.Sequential(), {"0": torch.tensor([1])})
+    left = nn.Sequential(nn.Identity(), nn.Linear(2, 2))
+    before = left[1].weight.clone()
+    healing.heal(left, {"0": torch.tensor([1])})
+    assert torch.equal(left[1].weight, before)
