@@ -7,6 +7,7 @@ import torch
 
 import autoprune
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
+from autoprune.recovery.finetune import finetune
 from autoprune.testing.fakes import RecordingReporter
 
 QUICK = {"trials": 8, "epochs": 1, "finalists": 3}
@@ -175,3 +176,18 @@ def test_profile_gives_latency_with_its_interval_and_exact_counts(small_task):
     assert 0 < found["latency"].low <= found["latency"].value <= found["latency"].high
     assert found["params"].value == sum(parameter.numel() for parameter in small_task.model.parameters())
     assert found["flops"].value == 2 * 2 * (64 * 9 * 16 + 64 * 9 * 16 * 32 + 64 * 32 * 16 + 16 * 3)
+
+
+def test_training_that_does_harm_leaves_the_healed_model(small_task):
+    finetune(small_task.model, small_task, None, 20, 0, lambda text: None)
+    harmful = dataclasses.replace(
+        small_task,
+        loss=lambda out, batch: -small_task.loss(out, batch),
+        distance=None,
+        metrics=small_task.metrics[1:],  # the loss is the quality: any harm shows
+    )
+    kept = autoprune.search(harmful, budget="params=60%", run="r", trials=6, epochs=8, finalists=1)
+    healed = autoprune.search(harmful, budget="params=60%", run="s", trials=6, epochs=0, finalists=1)
+    scores = [result.best.measurements["loss"].value for result in (kept, healed)]
+    assert kept.best.plan == healed.best.plan
+    assert scores[0] == pytest.approx(scores[1])
