@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from autoprune.api.profile import profile
     from autoprune.api.prune import Pruned, prune
     from autoprune.api.result import Point, Result
+    from autoprune.api.resume import finetune, resume
     from autoprune.api.search import search
     from autoprune.core.budget import AtLeast, AtMost, Budget, Limit
     from autoprune.core.group import Group
@@ -43,11 +44,13 @@ _HOMES = {
     "SearchSpace": "core.space",
     "Task": "tasks.task",
     "Traced": "surgery",
+    "finetune": "api.resume",
     "from_torch_prune": "models.masks",
     "load": "api.load",
     "masks": "models.masks",
     "profile": "api.profile",
     "prune": "api.prune",
+    "resume": "api.resume",
     "search": "api.search",
     "to_torch_prune": "models.masks",
     "trace": "surgery",
@@ -70,11 +73,13 @@ __all__ = [
     "SearchSpace",
     "Task",
     "Traced",
+    "finetune",
     "from_torch_prune",
     "load",
     "masks",
     "profile",
     "prune",
+    "resume",
     "search",
     "to_torch_prune",
     "trace",

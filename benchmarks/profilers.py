@@ -194,7 +194,7 @@ def candidate(resnet: Cut) -> None:
         for _ in range(12):
             model, slices = resnet.cut(resnet.random(draw))
             start = time.monotonic()
-            artifact = next(device._packer.packed(model, slices))
+            artifact = next(device.packer.packed(model, slices))
             packed = time.monotonic()
             bench.prepare("candidate", artifact)
             seconds.append(time.monotonic() - start - WARM_S)
@@ -206,7 +206,7 @@ def candidate(resnet: Cut) -> None:
         "0.5 s",
     )
     whole = time.monotonic()
-    device._packer._exporter.anew(*resnet.cut(resnet.random(draw))[:1], {})
+    device.packer._exporter.anew(*resnet.cut(resnet.random(draw))[:1], {})
     say("ResNet-18: the same by exporting anew", f"{time.monotonic() - whole:.2f} s", "")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
+from torch import nn
 
 from autoprune import registry
 from autoprune.core.budget import Budget, Limit
@@ -14,16 +18,15 @@ from autoprune.core.measurement import Capabilities
 from autoprune.core.metric import COSTS, COUNTED, Metric
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace, opened
-from autoprune.errors import DeviceError, UsageError
+from autoprune.errors import UsageError
 from autoprune.families import choose
+from autoprune.models.weights import stored
 from autoprune.surgery import Traced, trace
 from autoprune.surgery.coverage import Coverage, coverage
 from autoprune.surgery.sparsity import with_weights
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
 
-#: Devices that need no connection; further ones belong to agents.
-DEVICES = ("local",)
 #: Costs that zeroed weights change only where the runtime skips them.
 _TIMED = frozenset(("latency", "throughput", "energy"))
 
@@ -80,10 +83,13 @@ def inspected(task: Task, space: str | None) -> tuple[Family, tuple[Group, ...],
     return family, groups, coverage(task.model, traced, groups)
 
 
-def check_device(device: str) -> None:
-    """Raise DeviceError for a device nobody knows."""
-    if device not in DEVICES:
-        raise DeviceError(expected="a known device", received=f"'{device}'", cure=f"known: {', '.join(DEVICES)}")
+def fingerprint(model: nn.Module) -> str:
+    """A hash of a model's tensors with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in stored(model).items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profiler: str) -> tuple[Metric, ...]:

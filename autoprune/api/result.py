@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,10 @@ from torch import nn
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
+from autoprune.errors import StorageError
+from autoprune.models.folder import read
 from autoprune.models.rebuild import rebuild
+from autoprune.store.run import read_front
 from autoprune.tasks.task import Task
 
 
@@ -25,7 +29,7 @@ class Point:
     plan: Plan
     measurements: Mapping[str, Measurement]
     folder: Path
-    task: Task = field(repr=False)
+    task: Task | None = field(repr=False)
 
     def load(self) -> nn.Module:
         """The pruned model with its weights, in eval mode."""
@@ -35,10 +39,30 @@ class Point:
 @dataclass(frozen=True)
 class Result:
     """run: the run directory; front: by ascending cost; best: None where nothing met the budget; document: front.json;
-    overhead: share of the search's wall time that was neither evaluation nor measurement."""
+    overhead: share of the search's wall time that was neither evaluation nor measurement; NaN where nobody looked."""
 
     run: Path
     front: tuple[Point, ...]
     best: Point | None
     document: Mapping[str, Any]
     overhead: float
+
+
+def read_result(run: Path, task: Task | None) -> Result:
+    """The result of a search that has ended. task: what models are rebuilt from, None to find it by its name.
+
+    Raises:
+        StorageError: there is none, or a model that it names is damaged.
+    """
+    content = read_front(run)
+    points = {}
+    for point in content["front"]:
+        folder = (run / point["model"]).parent
+        if not folder.resolve().is_relative_to(run.resolve()):
+            raise StorageError(
+                expected=f"models inside {run}", received=point["model"], cure="restore front.json from a copy"
+            )
+        record, _ = read(folder)
+        measured = {key: Measurement.from_json(key, raw) for key, raw in point["metrics"].items()}
+        points[point["trial"]] = Point(record.trial, point["feasible"], record.plan, measured, folder, task)
+    return Result(run, tuple(points.values()), points.get(content["best"]), content, math.nan)

@@ -58,7 +58,7 @@ def sensitivity(
                 for number, (variable, level) in enumerate(chosen):
                     trial = evaluator(Proposal(number, prepared.space.plan({**whole, variable.name: level})))
                     complete = trial.state is TrialState.COMPLETE
-                    measured = evaluator.restated(trial).measurements if complete else {}
+                    measured = evaluator.restated([trial])[0].measurements if complete else {}
                     kept, size = sum(variable.levels[level]), sum(group.size for group in variable.groups)
                     found.append(Level(variable.name, variable.groups[0].kind, kept, size, measured, trial.error))
                     advance(variable.name)

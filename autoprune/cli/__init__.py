@@ -14,7 +14,7 @@ from types import FrameType
 import typer
 from typer.exceptions import TyperException
 
-from autoprune.cli import doctor, front, inspect, plugins, profile, search
+from autoprune.cli import doctor, front, inspect, plugins, profile, resume, search
 from autoprune.errors import (
     AutopruneError,
     InterruptedSearchError,
@@ -35,7 +35,16 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_options)
-    for command in (search.search, front.front, inspect.inspect, profile.profile, plugins.plugins, doctor.doctor):
+    for command in (
+        search.search,
+        resume.resume,
+        resume.finetune,
+        front.front,
+        inspect.inspect,
+        profile.profile,
+        plugins.plugins,
+        doctor.doctor,
+    ):
         app.command()(command)
     return app
 

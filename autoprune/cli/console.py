@@ -28,18 +28,18 @@ class ConsoleReporter:
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Advance]:
+    def track(self, label: str, total: int, done: int = 0) -> Iterator[Advance]:
         if self._quiet:
             yield lambda text: None
         elif sys.stderr.isatty():
-            with self._bar(label, total) as advance:
+            with self._bar(label, total, done) as advance:
                 yield advance
         else:
-            with self._lines(label, total) as advance:
+            with self._lines(label, total, done) as advance:
                 yield advance
 
     @contextmanager
-    def _bar(self, label: str, total: int) -> Iterator[Advance]:
+    def _bar(self, label: str, total: int, done: int) -> Iterator[Advance]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -51,12 +51,12 @@ class ConsoleReporter:
             TextColumn("{task.fields[news]}"),
         )
         with Progress(*columns, console=Console(stderr=True)) as progress:
-            bar = progress.add_task(label, total=total, news="")
+            bar = progress.add_task(label, total=total, completed=done, news="")
             yield lambda text: progress.update(bar, advance=1, news=text)
 
     @contextmanager
-    def _lines(self, label: str, total: int) -> Iterator[Advance]:
-        done, start = 0, self._clock.wall()
+    def _lines(self, label: str, total: int, done: int) -> Iterator[Advance]:
+        start = self._clock.wall()
         last = start
 
         def advance(text: str) -> None:

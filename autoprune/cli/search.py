@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from autoprune.core.defaults import CRITERION, EXECUTOR, PROFILER, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
-
-if TYPE_CHECKING:
-    from autoprune.api.result import Result
 
 
 def _configured(context: typer.Context, file: Path | None) -> Path | None:
@@ -63,7 +60,9 @@ def search(
         str,
         typer.Option(help="What runs and times models: torch, torch-compile, onnxruntime, openvino, executorch, cuda."),
     ] = PROFILER,
-    device: Annotated[str, typer.Option(help="Where it is measured.")] = "local",
+    device: Annotated[
+        str, typer.Option(help="Where it is measured: local, or a node that a cluster knows by that name.")
+    ] = "local",
     batch: Annotated[int, typer.Option(help="Batch size whose latency counts; 0: the task's own.")] = 0,
     threads: Annotated[int, typer.Option(help="Processor threads while measuring.")] = 1,
     precision: Annotated[
@@ -78,7 +77,21 @@ def search(
     finalists: Annotated[
         int, typer.Option(help="How many models of the front are finished at most.")
     ] = Effort.finalists,
-    executor: Annotated[str, typer.Option(help="Where candidates are evaluated: inline.")] = EXECUTOR,
+    executor: Annotated[
+        str, typer.Option(help="Where candidates are evaluated: inline, ray, ray-tune (fine-tuning by Ray Tune).")
+    ] = EXECUTOR,
+    workers: Annotated[int, typer.Option(help="Candidates evaluated at a time with ray; 0: one a core.")] = 0,
+    address: Annotated[
+        str, typer.Option(help="A Ray cluster to join: auto or HOST:PORT; default: a private one on this machine.")
+    ] = "",
+    gpus: Annotated[float, typer.Option(help="What each worker holds of a GPU, such as 0.5.")] = 0.0,
+    dashboard: Annotated[bool, typer.Option(help="Ray's dashboard, in a private cluster.")] = False,
+    storage: Annotated[
+        str, typer.Option(help="URL of a database for the study; default: a journal in the run directory.")
+    ] = "",
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same proposals whenever the search is interrupted.")
+    ] = False,
     run: Annotated[
         Path | None, typer.Option(help="A new run directory; default: the next free one under runs/.")
     ] = None,
@@ -92,6 +105,7 @@ def search(
 ) -> int:
     """Search the pruned models that no other candidate beats, within a budget that is measured."""
     from autoprune.cli.console import ConsoleReporter
+    from autoprune.cli.outcome import told
     from autoprune.core import quantity
     from autoprune.core.budget import Budget
     from autoprune.core.clock import SystemClock
@@ -111,6 +125,12 @@ def search(
         "batch": batch,
         "precision": precision,
         "executor": executor,
+        "workers": workers,
+        "address": address,
+        "gpus": gpus,
+        "dashboard": dashboard,
+        "storage": storage,
+        "deterministic": deterministic,
         "seed": seed,
     }
     from autoprune.api.search import preview
@@ -131,33 +151,7 @@ def search(
         reporter=reporter,
         **names,
     )
-    _print(result, as_json)
-    return _verdict(result, limits)
-
-
-def _print(result: Result, as_json: bool) -> None:
-    from autoprune.report.table import front_table, summary
-
-    if as_json:
-        typer.echo(json.dumps(result.document, indent=1))
-        return
-    typer.echo(front_table(result.document))
-    typer.echo(summary(result.document, result.overhead))
-
-
-def _verdict(result: Result, budget: Any) -> int:
-    """0, or 3 with the best possible where nothing met the budget."""
-    from autoprune.errors import BudgetInfeasibleError
-    from autoprune.report.table import closest
-
-    unsure = any(point["uncertain"] for point in result.document["front"])
-    if result.best is None:
-        raise BudgetInfeasibleError(
-            expected=" and ".join(limit.meaning() for limit in budget.limits),
-            received=f"nothing {'certain to be ' if unsure else ''}within it; {closest(result.document, budget)}",
-            cure="raise the budget, or give the search more --trials",
-        )
-    return 0
+    return told(result, as_json)
 
 
 def _listed(found: dict[str, Any]) -> str:

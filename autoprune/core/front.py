@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from autoprune.core.metric import COSTS, Metric
@@ -25,7 +25,7 @@ class Front:
     @classmethod
     def of(cls, trials: Iterable[Trial], objectives: Sequence[Metric]) -> Front:
         complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-        found = next(iter(layers(complete, objectives)), [])
+        found = next(layers(complete, objectives), [])
         score = vector(objectives)
         best = min((trial for trial in complete if trial.feasible), key=score, default=None)
         if best is not None:
@@ -51,16 +51,48 @@ def dominates(left: Sequence[float], right: Sequence[float]) -> bool:
     )
 
 
-def layers(trials: Iterable[Trial], objectives: Sequence[Metric]) -> list[list[Trial]]:
+def layers(trials: Iterable[Trial], objectives: Sequence[Metric]) -> Iterator[list[Trial]]:
     """Non-dominated sorting of complete trials: the front, then the front of what remains, and so on.
 
     Of trials with equal values only one counts, a feasible one if there is one.
     """
     score = vector(objectives)
     unique = {score(trial): trial for trial in sorted(trials, key=lambda trial: trial.feasible)}
-    left = dict(sorted(unique.items()))
-    found: list[list[Trial]] = []
+    left = sorted(unique)
     while left:
-        front = [point for point in left if not any(dominates(other, point) for other in left)]
-        found.append([left.pop(point) for point in front])
+        front = minimal(left)
+        yield [unique[point] for point in front]
+        taken = set(front)
+        left = [point for point in left if point not in taken]
+
+
+def minimal(points: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """Those of distinct points, sorted, that no other dominates: only an earlier one could.
+
+    Of two coordinates the second falls along the front, so that its last point decides.
+    """
+    found: list[tuple[float, ...]] = []
+    for point in points:
+        rivals = found[-1:] if len(point) == 2 else found
+        if not any(dominates(rival, point) for rival in rivals):
+            found.append(point)
     return found
+
+
+def hypervolume(points: Iterable[tuple[float, ...]], reference: tuple[float, ...]) -> float:
+    """The volume that minimised points dominate, up to a reference point (Zitzler and Thiele 1998).
+
+    By slices along the last coordinate (While et al. 2006): exact, and fast enough for fronts of a few hundred points.
+    """
+    inside = minimal(sorted({p for p in points if all(a < b for a, b in zip(p, reference, strict=True))}))
+    if not inside:
+        return 0.0
+    if len(reference) == 1:
+        return reference[0] - inside[0][0]
+    total = 0.0
+    inside.sort(key=lambda point: point[-1])
+    for place, point in enumerate(inside):
+        until = inside[place + 1][-1] if place + 1 < len(inside) else reference[-1]
+        if until > point[-1]:
+            total += (until - point[-1]) * hypervolume((p[:-1] for p in inside[: place + 1]), reference[:-1])
+    return total

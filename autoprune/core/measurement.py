@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from autoprune.errors import DeviceError, UsageError, describe
+from autoprune.errors import DeviceError, StorageError, UsageError, describe
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,22 @@ class Measurement:
     def to_json(self) -> dict[str, Any]:
         """Every field that says something: empty texts are left out."""
         return {key: value for key, value in asdict(self).items() if value != "" and key != "metric"}
+
+    @classmethod
+    def from_json(cls, metric: str, data: Any) -> Measurement:
+        """The inverse of `to_json`.
+
+        Raises:
+            StorageError: it has other fields, or others than finite numbers where those belong.
+        """
+        try:
+            found = cls(metric, **data)
+            good = all(math.isfinite(number) for number in (found.value, found.low, found.high))
+        except TypeError as error:
+            raise _unreadable(metric, describe(error)) from error
+        if not good:
+            raise _unreadable(metric, "a number that is not finite")
+        return found
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,11 @@ class Block:
     @property
     def end(self) -> float:
         return self.begin + sum(self.wall_s)
+
+
+def _unreadable(metric: str, received: str) -> StorageError:
+    cure = "restore the file from a copy, or use the version of autoprune that wrote it"
+    return StorageError(expected=f"a measurement of {metric} in a record", received=received, cure=cure)
 
 
 def _untrusted(received: str) -> DeviceError:

@@ -21,8 +21,8 @@ class Reporter(Protocol):
         """One line the user should act on or doubt."""
         ...
 
-    def track(self, label: str, total: int) -> AbstractContextManager[Advance]:
-        """Progress over `total` steps."""
+    def track(self, label: str, total: int, done: int = 0) -> AbstractContextManager[Advance]:
+        """Progress over `total` steps, of which some may be done already."""
         ...
 
 
@@ -36,6 +36,6 @@ class Silent:
         del text
 
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Advance]:
-        del label, total
+    def track(self, label: str, total: int, done: int = 0) -> Iterator[Advance]:
+        del label, total, done
         yield lambda text: None

@@ -10,6 +10,7 @@ from typing import Any
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
+from autoprune.errors import StorageError, UsageError, describe
 
 
 class TrialState(StrEnum):
@@ -63,6 +64,31 @@ class Trial:
             "feasible": self.feasible,
             "plan": self.plan.kept,
             "metrics": {key: measured.to_json() for key, measured in self.measurements.items()},
+            "excesses": dict(self.excesses),
             "seconds": {"cut": self.timing.cut, "evaluate": self.timing.evaluate, "measure": self.timing.measure},
             "error": self.error or None,
         }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Trial:
+        """The inverse of `to_json`, less the stage.
+
+        Raises:
+            StorageError: something is missing, or is not what it should be.
+        """
+        try:
+            return cls(
+                int(data["trial"]),
+                Plan.from_json(data["plan"]),
+                TrialState(data["state"]),
+                {key: Measurement.from_json(key, raw) for key, raw in data["metrics"].items()},
+                {key: float(excess) for key, excess in data["excesses"].items()},
+                Timing(**data["seconds"]),
+                data["error"] or "",
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+            raise StorageError(
+                expected="a trial's record",
+                received=describe(error),
+                cure="restore the file from a copy, or use the version of autoprune that wrote it",
+            ) from error

@@ -1,14 +1,57 @@
-"""One candidate after the other, in this process."""
+"""One job after the other, in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from autoprune.core.trial import Proposal, Trial
-from autoprune.executors import Evaluate
+from autoprune.core.cluster import Cluster
+from autoprune.core.reporter import Reporter
+from autoprune.errors import DeviceError, UsageError
+from autoprune.executors import Job, Result, Work
+from autoprune.measure.device import AnyDevice, Device
+from autoprune.searching.ladder import Ladder
+from autoprune.searching.tuner import Tuner
+
+_HERE = "local"
 
 
-def drive(proposals: Iterator[Proposal], evaluate: Evaluate) -> Iterator[Trial]:
-    """Yield each proposal's trial before the next proposal is drawn."""
-    for proposal in proposals:
-        yield evaluate(proposal)
+class Inline:
+    """No other process but the one that measures."""
+
+    workers = busy = 1
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def seat(self, make: Callable[[Reporter], Device]) -> AnyDevice:
+        return make(self._reporter)
+
+    def drive(self, jobs: Iterator[Job | None], work: Work[Job, Result]) -> Iterator[Result]:
+        """Yield each result before the next job is drawn."""
+        for job in jobs:
+            if job is not None:
+                yield work(job)
+
+    def climb(self, ladder: Ladder, tuner: Tuner) -> None:
+        for result in self.drive(ladder.jobs(), tuner):
+            ladder.report(result)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def create(cluster: Cluster, device: str, reporter: Reporter) -> Inline:
+    """Raises DeviceError for a device elsewhere, UsageError for more than one worker."""
+    if device != _HERE:
+        raise DeviceError(
+            expected=f"the device '{_HERE}' with the executor 'inline'",
+            received=f"'{device}'",
+            cure="give --executor ray and --address to measure on another machine of a cluster",
+        )
+    if cluster != Cluster() and cluster != Cluster(workers=1):
+        raise UsageError(
+            expected="one worker on this machine with the executor 'inline'",
+            received=", ".join(f"{k}={v!r}" for k, v in vars(cluster).items() if v),
+            cure="give --executor ray",
+        )
+    return Inline(reporter)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from torch import nn
 
@@ -35,6 +36,7 @@ from autoprune.measure.units import Unit, taken_apart
 from autoprune.profilers import Profiler
 from autoprune.store.device import DeviceStore, cache_folder
 from autoprune.surgery import Traced
+from autoprune.surgery.example import Example
 from autoprune.tasks.task import batch_size, rebatch
 
 T = TypeVar("T")
@@ -81,6 +83,45 @@ class Setup:
         return replace(found, metrics=(*found.metrics, *metered))
 
 
+class AnyDevice(Protocol):
+    """What a search needs of a device: a `Device` of this process, or one elsewhere."""
+
+    capabilities: Capabilities
+    fingerprint: str
+    batch: int
+    example: Example
+
+    def open(self) -> dict[str, Measurement]:
+        """Measure the dense model."""
+        ...
+
+    def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
+        """Measure a candidate."""
+        ...
+
+    def measure_again(
+        self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
+    ) -> list[dict[str, Measurement]]:
+        """Measure finished models in fresh processes."""
+        ...
+
+    def reference(self) -> dict[str, Measurement]:
+        """What is known of the dense model by now."""
+        ...
+
+    def restated(self, measured: Sequence[Mapping[str, Measurement]]) -> list[dict[str, Measurement]]:
+        """Earlier measurements as they read by now."""
+        ...
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Held while a candidate is worked on, so that nothing is measured meanwhile that this would disturb."""
+        ...
+
+    def close(self) -> None:
+        """End what was started."""
+        ...
+
+
 @dataclass
 class Device:
     """One profiler on one device, for models cut from one dense model. `close` when done.
@@ -119,34 +160,49 @@ class Device:
             self.reporter.warn(f"models are measured in this process, as another one cannot make them: {error}")
             self._bench.close()
             self._here, self._bench = True, self._local()
-        self._packer = Packer(self.capabilities.format, self._here, self.dense, self.example, self.traced)
+        self.packer = Packer(self.capabilities.format, self._here, self.dense, self.example, self.traced)
         self._present = self._bench.speed()
         wander = history.STEADY if self._here else history.wander(self.store, self._present)
         spec, name = self.setup.spec, self.setup.profiler
         self.session = Session(self._bench, spec, name, self.batch, self.seed, wander)
-        (self._reference,) = self._packer.packed(self.dense, {})
+        (self._reference,) = self.packer.packed(self.dense, {})
         return {**self.session.open(self._reference), **self._peak(self._reference)}
 
     def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
         """See `Session.measure`; slices: what the model kept of the dense one's groups, by group that was cut."""
+        return first(self.packer.packed(model, slices), lambda artifact: self.measured(artifact, bounds))
 
-        def measured(artifact: Artifact) -> dict[str, Measurement]:
-            return {**self.session.measure(artifact, bounds), **self._peak(artifact)}
-
-        return _first(self._packer.packed(model, slices), measured)
+    def measured(self, artifact: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
+        """`measure` of a model that is packed."""
+        return {**self.session.measure(artifact, bounds), **self._peak(artifact)}
 
     def measure_again(
         self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
     ) -> list[dict[str, Measurement]]:
         """Finished models once more, each in several fresh processes: what they will meet where they are deployed."""
+        return self.measured_again([self.packer.packed(model, slices) for model, slices in models], advance)
+
+    def measured_again(self, models: Sequence[Iterable[Artifact]], advance: Advance) -> list[dict[str, Measurement]]:
+        """`measure_again` of models that are packed; of each, what the device accepts first."""
         if self._here:
             self.reporter.warn(
                 "no other process could find this task by name (it was made in a notebook or a script): "
                 "its models are measured again in this process"
             )
-            return [self.measure(model, slices, {}) for model, slices in models]
-        rounds = self._pairs([self._packer.packed(model, slices) for model, slices in models], advance)
-        return self.session.join(rounds)
+            return [first(artifacts, lambda artifact: self.measured(artifact, {})) for artifacts in models]
+        return self.session.join(self._pairs(models, advance))
+
+    def reference(self) -> dict[str, Measurement]:
+        """The dense model's measurements from every look at it so far."""
+        return self.session.reference()
+
+    def restated(self, measured: Sequence[Mapping[str, Measurement]]) -> list[dict[str, Measurement]]:
+        """See `Session.restated`, of each."""
+        return [self.session.restated(each) for each in measured]
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Held while a candidate is worked on beside the device; nothing here, where one thing follows the other."""
+        return nullcontext()
 
     def units(self, model: nn.Module, slices: Slices) -> list[Unit]:
         """The pieces of work that a model consists of on this device; see `measure.units`."""
@@ -154,7 +210,7 @@ class Device:
         if self.capabilities.format == "module":
             found: list[Unit] = apart.units(model, self.example)
             return found
-        return _first(self._packer.packed(model, slices), lambda artifact: list(apart.units(artifact.content)))
+        return first(self.packer.packed(model, slices), lambda artifact: list(apart.units(artifact.content)))
 
     def table(self) -> Table:
         """What is known of units on this device, from this and earlier runs."""
@@ -253,10 +309,10 @@ def _prepared(bench: AnyBench, name: str, artifacts: Iterable[Artifact]) -> Arti
         bench.prepare(name, artifact)
         return artifact
 
-    return _first(artifacts, prepared)
+    return first(artifacts, prepared)
 
 
-def _first(artifacts: Iterable[Artifact], act: Callable[[Artifact], T]) -> T:
+def first(artifacts: Iterable[Artifact], act: Callable[[Artifact], T]) -> T:
     """Act on the first artifact that the device accepts; what kills or exhausts its process is not tried again."""
     refused: DeviceError | None = None
     for artifact in artifacts:

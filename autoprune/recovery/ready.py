@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autoprune import registry
 from autoprune.calibration import moments
-from autoprune.calibration.ranking import rank
+from autoprune.calibration.ranking import Ranking, rank
 from autoprune.core.clock import Clock
 from autoprune.criteria import Moments
 from autoprune.errors import UsageError
@@ -34,8 +34,18 @@ class Ready:
     notes: tuple[str, ...] = ()
 
 
-def ready(model: nn.Module, traced: Traced, criterion: str, repair: str, clock: Clock, task: Task | None) -> Ready:
+def ready(
+    model: nn.Module,
+    traced: Traced,
+    criterion: str,
+    repair: str,
+    clock: Clock,
+    task: Task | None,
+    ranked: Mapping[str, Tensor] | None = None,
+) -> Ready:
     """Gather what a criterion and a repair need, each in one pass over the calibration split of the model's task.
+
+    ranked: scores of slices that are known already; the criterion is not asked again.
 
     Raises:
         UsageError: an unknown name, or no task where one is needed. TaskError: gradients that cannot be taken.
@@ -49,7 +59,8 @@ def ready(model: nn.Module, traced: Traced, criterion: str, repair: str, clock: 
         )
     passes, notes = [], []
     entering: Mapping[str, Moments] | None = None
-    if task is not None and "activations" in (getattr(scoring, "NEEDS", ""), healing.NEEDS):
+    needs = {healing.NEEDS} if ranked is not None else {getattr(scoring, "NEEDS", ""), healing.NEEDS}
+    if task is not None and "activations" in needs:
         start = clock.wall()
         entering = moments.gather(task, traced.reading)
         passes.append(f"inputs of {len(entering)} weights looked at in {clock.wall() - start:.1f} s")
@@ -58,7 +69,10 @@ def ready(model: nn.Module, traced: Traced, criterion: str, repair: str, clock: 
             why = "not used by the calibration split, not finite, or too wide"
             notes.append(f"inputs unknown ({why}): {', '.join(sorted(lost))}")
     start = clock.wall()
-    ranking = rank(scoring, model, traced, task, entering)
-    passes.append(f"slices ranked by {criterion} in {clock.wall() - start:.1f} s")
+    if ranked is None:
+        ranking = rank(scoring, model, traced, task, entering)
+        passes.append(f"slices ranked by {criterion} in {clock.wall() - start:.1f} s")
+    else:
+        ranking = Ranking(ranked)
     healer = healing.prepare(task, traced, entering or {})
     return Ready(ranking.scores, ranking.instead, healer, tuple(passes), (*notes, *ranking.notes))

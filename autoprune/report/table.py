@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -35,8 +36,8 @@ def summary(front: Mapping[str, Any], overhead: float) -> str:
     counted, best, test = front["trials"], front["best"], front["test"]
     lines = [
         f"{counted['complete'] + counted['failed']} candidates "
-        f"({counted['infeasible']} beyond the budget, {counted['failed']} failed) in {front['seconds']:.0f} s; "
-        f"per-candidate overhead {overhead:.1%} of the search's wall time"
+        f"({counted['infeasible']} beyond the budget, {counted['failed']} failed) in {front['seconds']:.0f} s"
+        + (f"; per-candidate overhead {overhead:.1%} of the workers' time" if math.isfinite(overhead) else "")
     ]
     if best is not None and "best" in test:
         quality = next(iter(test["best"]))

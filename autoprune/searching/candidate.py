@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.trial import Proposal, Timing, Trial, TrialState
 from autoprune.errors import AutopruneError, describe
 from autoprune.measure.counts import counts
-from autoprune.measure.device import Device
+from autoprune.measure.device import AnyDevice
 from autoprune.recovery.repairs import Repair
 from autoprune.surgery import Traced, apply, kept_slices
 from autoprune.surgery.sparsity import masks
@@ -33,7 +33,7 @@ class Evaluator:
     task: Task
     traced: Traced
     ranking: Mapping[str, Tensor]
-    device: Device
+    device: AnyDevice
     budget: Budget
     dense: Mapping[str, Measurement]
     clock: Clock
@@ -56,12 +56,19 @@ class Evaluator:
             failure = str(error) if isinstance(error, AutopruneError) else describe(error)
             return Trial(proposal.number, proposal.plan, TrialState.FAILED, error=failure)
 
-    def restated(self, trial: Trial) -> Trial:
-        """The trial as its latency reads with what is known of the device by now."""
-        if "latency.relative" not in trial.measurements:
-            return trial
-        measured = self.device.session.restated(trial.measurements)
-        return replace(trial, measurements=measured, excesses=excesses(self.budget, measured, self.dense))
+    def lost(self, proposal: Proposal, reason: str) -> Trial:
+        """The trial of a plan whose evaluation never came back."""
+        return Trial(proposal.number, proposal.plan, TrialState.FAILED, error=reason)
+
+    def restated(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The trials as their latencies read with what is known of the device by now."""
+        timed = [trial for trial in trials if "latency.relative" in trial.measurements]
+        measured = self.device.restated([trial.measurements for trial in timed])
+        again = {
+            trial.number: replace(trial, measurements=found, excesses=excesses(self.budget, found, self.dense))
+            for trial, found in zip(timed, measured, strict=True)
+        }
+        return [again.get(trial.number, trial) for trial in trials]
 
     def slices(self, plan: Plan) -> dict[str, Tensor]:
         """What the plan keeps, by group that it cuts; empty for the dense plan."""
@@ -84,24 +91,27 @@ class Evaluator:
         return model.eval()
 
     def _evaluated(self, proposal: Proposal) -> Trial:
-        start = self.clock.wall()
-        slices = self.slices(proposal.plan)
-        model = apply(self.task.model, self.traced, slices).eval()
-        cut = self.clock.wall()
-        self.repair(model, slices, self.masks(proposal.plan))
+        with self.device.computing():
+            start = self.clock.wall()
+            slices = self.slices(proposal.plan)
+            model = apply(self.task.model, self.traced, slices).eval()
+            cut = self.clock.wall()
+            self.repair(model, slices, self.masks(proposal.plan))
+            healed = self.clock.wall()
         # A candidate runs first where it can do no harm: what takes a process down takes the one that measures.
         timed = self.device.measure(model, slices, bounds(self.budget, self.dense)) if self.timed else {}
-        counted = counts(model, self.device.example)
-        measured_at = self.clock.wall()
-        scored = self.task.score(model, "search")
-        measured = {**scored, **timed, **counted}
-        timing = Timing(cut - start, self.clock.wall() - measured_at, measured_at - cut)
+        with self.device.computing():
+            counted = counts(model, self.device.example)
+            measured = self.clock.wall()
+            scored = self.task.score(model, "search")
+            timing = Timing(cut - start, self.clock.wall() - measured + healed - cut, measured - healed)
+        found = {**scored, **timed, **counted}
         return Trial(
             proposal.number,
             proposal.plan,
             TrialState.COMPLETE,
-            measured,
-            excesses(self.budget, measured, self.dense),
+            found,
+            excesses(self.budget, found, self.dense),
             timing,
         )
 

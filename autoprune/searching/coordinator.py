@@ -1,27 +1,21 @@
-"""Asking and telling. Knows the study, the first plans, repeats and when to stop; not how a plan is evaluated."""
+"""Asking and telling. Knows the first plans, repeats, order and when to stop; not how a plan is evaluated or kept."""
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
-
-import optuna
-from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
-from optuna.trial import TrialState as OptunaState
+from collections.abc import Iterator
+from typing import Final
 
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
-from autoprune.core.metric import COSTS, Metric
+from autoprune.core.metric import COSTS
 from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Proposal, Trial, TrialState
 from autoprune.errors import BudgetInfeasibleError, TaskError
-from autoprune.samplers import distributions
+from autoprune.searching.study import Study
 
 UNIFORM: Final = (0.75, 0.5, 0.375, 0.25)
 #: So many plans in a row that are known already: the sampler has nothing new to say.
@@ -30,68 +24,115 @@ _HOPELESS: Final = 6
 
 
 class Coordinator:
-    """One study. Dense, smallest and uniform plans come first; plans that come again are answered from memory."""
+    """Dense, smallest and uniform plans come first; plans that come again are answered from memory.
+
+    window: 0, or how many plans may be out at a time in a search that is to be repeatable: their outcomes are then told
+    in the order in which they were asked for, whichever is known first.
+    """
 
     def __init__(
-        self,
-        space: SearchSpace,
-        budget: Budget,
-        objectives: Sequence[Metric],
-        sampler: BaseSampler,
-        storage: BaseStorage,
-        effort: Effort,
-        clock: Clock,
+        self, study: Study, space: SearchSpace, budget: Budget, effort: Effort, clock: Clock, window: int = 0
     ) -> None:
-        self._space, self._budget, self._objectives = space, budget, tuple(objectives)
-        self._effort, self._clock = effort, clock
-        self._distributions: dict[str, Any] = dict(distributions(space))
-        with _quiet():
-            self._study = optuna.create_study(
-                study_name="autoprune",
-                storage=storage,
-                sampler=sampler,
-                directions=["minimize" if metric.lower_is_better else "maximize" for metric in objectives],
-            )
-        self._open: dict[int, optuna.Trial] = {}
-        self._known: dict[Plan, Trial] = {}
+        self._study, self._space, self._budget = study, space, budget
+        self._effort, self._clock, self._window = effort, clock, window
+        self._known = {trial.plan: trial for trial in study.restored.finished}
+        self._ready = list(study.restored.running)
+        self._open = {proposal.number: proposal.plan for proposal in study.restored.running}
+        self._open |= {trial.number: trial.plan for trial in study.restored.evaluated}
+        self._early: dict[int, Trial] = {}
+        self._doubles: dict[Plan, list[Proposal]] = {}
+        self._repeats, self._start = 0, clock.wall()
         first = [space.dense(), space.smallest(), *(space.uniform(ratio) for ratio in UNIFORM)]
-        for plan in dict.fromkeys(first):
-            self._study.enqueue_trial(space.indices(plan))
+        study.enqueue(tuple(dict.fromkeys(first)))
+
+    @property
+    def evaluated(self) -> tuple[Trial, ...]:
+        """What an earlier process evaluated without telling; to be told before anything is proposed."""
+        return self._study.restored.evaluated
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """Every distinct plan that was evaluated, in order."""
         return tuple(self._known.values())
 
-    def proposals(self) -> Iterator[Proposal]:
-        """New plans until the effort is spent, the space is exhausted, or the sampler only repeats itself."""
-        start = self._clock.wall()
-        repeats = 0
-        while len(self._known) + len(self._open) < min(self._effort.trials, self._space.plans) and repeats < _REPEATS:
-            if self._effort.seconds is not None and self._clock.wall() - start >= self._effort.seconds:
-                return
-            with _quiet():
-                asked = self._study.ask(self._distributions)
-            plan = self._space.plan(asked.params)
-            if plan in self._known:
-                repeats += 1
-                self._answer(asked, self._known[plan])
-                continue
-            repeats = 0
-            self._open[asked.number] = asked
-            yield Proposal(asked.number, plan)
+    def proposals(self) -> Iterator[Proposal | None]:
+        """New plans until the effort is spent, the space is exhausted, or the sampler only repeats itself.
 
-    def tell(self, trial: Trial) -> None:
-        """Take a finished trial in.
+        What an earlier process left unfinished comes first. None: nothing until the next outcome is told.
+        """
+        self._start = self._clock.wall()
+        while True:
+            if not self._ready and not self._full:
+                self._ask()
+            if self._ready:
+                yield self._ready.pop(0)
+            elif self._open and (self._full or self._repeats >= _REPEATS):
+                self._repeats = 0
+                yield None
+            else:
+                return
+
+    def tell(self, trial: Trial) -> tuple[Trial, ...]:
+        """Take a finished trial in; the trials whose turn has come by that, in order.
 
         Raises:
-            BudgetInfeasibleError: it is the smallest plan, and already breaks the limit of a cost.
+            BudgetInfeasibleError: one is the smallest plan, and already breaks the limit of a cost.
             TaskError: nothing but failures so far; the commonest cause is named.
         """
-        self._answer(self._open.pop(trial.number), trial)
+        if not self._window:
+            self._take(trial)
+            return (trial,)
+        self._early[trial.number] = trial
+        self._fill()
+        if min(self._open) != trial.number:
+            self._study.keep(trial)
+        taken = []
+        while self._open and (first := min(self._open)) in self._early:
+            taken.append(self._early.pop(first))
+            self._take(taken[-1])
+            self._fill()  # the next is asked for when so much is known and no more, however fast the others were
+        return tuple(taken)
+
+    @property
+    def _full(self) -> bool:
+        return bool(self._window) and len(self._open) >= self._window
+
+    def _fill(self) -> None:
+        """Ask until as many plans are out as may be."""
+        while not self._full:
+            before = len(self._open)
+            self._ask()
+            if len(self._open) == before:
+                return
+
+    def _ask(self) -> None:
+        """One new plan more to be proposed, if there is one."""
+        most = min(self._effort.trials, self._space.plans)
+        while len(self._known) + len(self._open) < most and self._repeats < _REPEATS:
+            if self._effort.seconds is not None and self._clock.wall() - self._start >= self._effort.seconds:
+                return
+            proposal = self._study.ask()
+            if proposal.plan in self._known:
+                self._study.repeat(proposal, self._known[proposal.plan])
+            elif proposal.plan in self._open.values():
+                self._doubles.setdefault(proposal.plan, []).append(proposal)
+            else:
+                self._repeats = 0
+                self._open[proposal.number] = proposal.plan
+                self._ready.append(proposal)
+                return
+            self._repeats += 1
+
+    def _take(self, trial: Trial) -> None:
+        self._study.tell(trial)
+        del self._open[trial.number]
         self._known[trial.plan] = trial
-        if trial.plan == self._space.smallest() and trial.state is TrialState.COMPLETE:
-            check_possible(trial, self._budget, self._known[self._space.dense()])
+        for double in self._doubles.pop(trial.plan, ()):
+            self._study.repeat(double, trial)
+        plans = self._space.smallest(), self._space.dense()
+        extremes = [self._known[plan] for plan in plans if plan in self._known]
+        if trial.plan in plans and [each.state for each in extremes] == [TrialState.COMPLETE] * len(plans):
+            check_possible(extremes[0], extremes[1], self._budget)
         if len(self._tried) >= _HOPELESS:
             self.check_hope()
 
@@ -110,24 +151,8 @@ class Coordinator:
     def _tried(self) -> list[Trial]:
         return [trial for plan, trial in self._known.items() if plan != self._space.dense()]
 
-    def close(self) -> None:
-        """Mark what was asked and never answered as failed, so that the study says so."""
-        for asked in self._open.values():
-            self._study.tell(asked, state=OptunaState.FAIL)
-        self._open.clear()
 
-    def _answer(self, asked: optuna.Trial, trial: Trial) -> None:
-        if trial.state is TrialState.FAILED:
-            asked.set_user_attr("error", trial.error)
-            self._study.tell(asked, state=OptunaState.FAIL)
-            return
-        with _quiet():
-            for key, excess in trial.excesses.items():
-                asked.set_constraint(key, excess)
-        self._study.tell(asked, [trial.value(metric.name) for metric in self._objectives])
-
-
-def check_possible(smallest: Trial, budget: Budget, dense: Trial) -> None:
+def check_possible(smallest: Trial, dense: Trial, budget: Budget) -> None:
     """Raise BudgetInfeasibleError where even the better end of the smallest candidate breaks the limit of a cost."""
     for limit in budget.limits:
         if limit.metric not in COSTS:
@@ -140,18 +165,3 @@ def check_possible(smallest: Trial, budget: Budget, dense: Trial) -> None:
                 received=f"best possible {quantity.show_interval(found.value, found.low, found.high, limit.unit)}",
                 cure="raise the budget, or open more of the model with --space",
             )
-
-
-class _quiet:  # noqa: N801 - a context, read as a word
-    """Optuna's progress messages and notes on experimental features are not the user's business."""
-
-    def __enter__(self) -> None:
-        self._before = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._caught = warnings.catch_warnings()
-        self._caught.__enter__()
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-
-    def __exit__(self, *exception: object) -> None:
-        self._caught.__exit__(*exception)  # type: ignore[arg-type]
-        optuna.logging.set_verbosity(self._before)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from torch import Tensor, nn
 
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, layers
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import Metric
-from autoprune.core.reporter import Advance, Reporter
+from autoprune.core.metric import COSTS, Metric
+from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
-from autoprune.errors import DeviceError, describe
+from autoprune.errors import DeviceError, TaskError, describe
 from autoprune.measure.device import PROCESSES
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import forms, to_bytes
-from autoprune.recovery.finetune import finetune, teacher_of
 from autoprune.searching.candidate import Evaluator, excesses
-
-#: So many times more candidates than are finished get one epoch each.
-CONTENDERS: Final = 3
+from autoprune.searching.halving import ETA, bins, rungs
+from autoprune.searching.ladder import Ladder, Lane
+from autoprune.searching.tuner import Tuner
+from autoprune.searching.tuning import TuningStudy
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ def evenly(trials: Sequence[Trial], objectives: Sequence[Metric], count: int) ->
     taken = {trial.number for trial in front}
     for layer in layers([trial for trial in trials if trial.number not in taken], objectives):
         front.extend(layer)
+        if len(front) >= count:
+            break
     return front[:count]
 
 
@@ -57,38 +59,39 @@ def evenly(trials: Sequence[Trial], objectives: Sequence[Metric], count: int) ->
 class Finisher:
     """Takes the trials of a search to its end.
 
-    evaluator: with the whole budget, qualities too; folder_of: where the model of a trial goes; record(trial, stage):
-    called with each trial of the stages "contender" and "final".
+    evaluator: with the whole budget, qualities too; climb: trains a ladder's lanes, wherever; tuning: the study of
+    fine-tuning; folder_of, checkpoint_of: where the model, and the unfinished one, of a trial goes; record(trial,
+    stage): called with each trial of the stages "contender" and "final"; log: what happened, as an event with details.
     """
 
     evaluator: Evaluator
     objectives: Sequence[Metric]
     effort: Effort
     seed: int
+    climb: Callable[[Ladder, Tuner], None]
+    tuning: TuningStudy
     folder_of: Callable[[int], Path]
+    checkpoint_of: Callable[[int], Path]
     record: Callable[[Trial, str], None]
+    log: Callable[..., None]
     reporter: Reporter
 
-    def finish(self, trials: Iterable[Trial]) -> Finalised:
-        """Choose contenders, fine-tune the best of them, save, measure again in fresh processes, validate, report."""
+    def finish(self, trials: Sequence[Trial]) -> Finalised:
+        """Choose candidates, fine-tune the best of them, save, measure again in fresh processes, validate, report."""
         task = self.evaluator.task
-        teacher = teacher_of(task) if self.effort.epochs else None
-        chosen = self._chosen(list(trials), teacher)
         models: dict[int, nn.Module] = {}
         scored: list[Trial] = []
-        with self.reporter.track("fine-tuning", max(self.effort.epochs, 1) * len(chosen)) as advance:
-            for trial in chosen:
-                tuned = self._tuned(trial, teacher, self.effort.epochs, "validation", advance)
-                if tuned is not None:
-                    scored.append(tuned[0])
-                    models[trial.number] = tuned[1]
-                    save(trial, tuned[1], self.evaluator, self.folder_of(trial.number))
+        for trial, model in self._trained(trials):
+            try:
+                scores = task.score(model, "validation")
+            except TaskError as error:
+                self._failed(trial, str(error))
+                continue
+            scored.append(replace(trial, measurements={**trial.measurements, **scores}))
+            models[trial.number] = model
+            save(trial, model, self.evaluator, self.folder_of(trial.number))
         timed = self._measured_again(scored, models) if scored else {}
-        dense = {
-            **self.evaluator.dense,
-            **self.evaluator.device.session.reference(),
-            **task.score(task.model, "validation"),
-        }
+        dense = {**self.evaluator.dense, **self.evaluator.device.reference(), **task.score(task.model, "validation")}
         finished = []
         for trial in (trial for trial in scored if trial.number in timed):
             measured = {**trial.measurements, **timed[trial.number]}
@@ -101,65 +104,91 @@ class Finisher:
             test["best"] = task.score(models[front.best.number], "test")
         return Finalised(front, dense, test)
 
-    def _tuned(
-        self, trial: Trial, teacher: nn.Module | None, epochs: int, split: str, advance: Advance
-    ) -> tuple[Trial, nn.Module] | None:
-        """The trial with its scores after fine-tuning, and its model; None, with a warning, where that fails.
+    def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, nn.Module]]:
+        """The finalists and their models: fine-tuned, or as they were healed where training leaves less than that."""
+        task, epochs = self.evaluator.task, self.effort.epochs
+        by_number = {trial.number: trial for trial in trials}
+        if task.loss is None or epochs == 0:
+            within, beyond = self._sides(trials)
+            for trial in (*evenly(within, self.objectives, self.effort.finalists - len(beyond)), *beyond):
+                yield from self._cut(trial)
+            return
+        bins = self.tuning.chosen(len(trials))
+        if bins is None or not bins.keys() <= by_number.keys():
+            bins = self._bins(trials)
+            self.tuning.choose(bins, len(trials))
+        tuner = Tuner(self.evaluator, epochs, self.seed)
+        most = sum(max(rungs(epochs)[:-1] or (0,)) for _ in bins)
+        with self.reporter.track("fine-tuning", most + len(set(bins.values())) * epochs) as advance:
+            candidates = [by_number[number] for number in bins]
+            quality = task.quality
+            ladder = Ladder(candidates, bins, epochs, quality, self.tuning, self.checkpoint_of, advance)
+            self.climb(ladder, tuner)
+        self._correlations(ladder)
+        for lane in ladder.lanes.values():
+            if lane.outcome == "fail":
+                self._failed(lane.trial, lane.error)
+            elif lane.outcome == "complete":
+                yield from self._best_of(lane, ladder, tuner)
+            else:
+                measured = {**lane.trial.measurements, **lane.scores}
+                self.record(replace(lane.trial, measurements=measured), "contender")
 
-        Where training leaves less than healing gave on the search split, the healed model is taken.
-        """
+    def _best_of(self, lane: Lane, ladder: Ladder, tuner: Tuner) -> Iterator[tuple[Trial, nn.Module]]:
+        if self._worse(lane.scores, lane.trial.measurements):
+            yield from self._cut(lane.trial)
+        else:
+            model = tuner.model(lane.trial.plan, ladder.state(lane))
+            yield replace(lane.trial, measurements={**lane.trial.measurements, **lane.scores}), model
+
+    def _cut(self, trial: Trial) -> Iterator[tuple[Trial, nn.Module]]:
         try:
-            model = self.evaluator.cut(trial.plan)
-            healed = self.evaluator.task.score(model, "search")  # the trial's own may be that of a contender
-            masks = self.evaluator.masks(trial.plan)
-            finetune(model, self.evaluator.task, teacher, epochs, self.seed, advance, masks)
-            scores = self.evaluator.task.score(model, "search")
-            if self._worse(scores, healed):
-                model, scores = self.evaluator.cut(trial.plan), healed
-            if split != "search":
-                scores = self.evaluator.task.score(model, split)
+            yield trial, self.evaluator.cut(trial.plan)
         except Exception as error:
-            failed = replace(trial, state=TrialState.FAILED, error=describe(error))
-            self.record(failed, "contender" if split == "search" else "final")
-            self.reporter.warn(f"fine-tuning of trial {trial.number} failed: {failed.error}")
-            return None
-        return replace(trial, measurements={**trial.measurements, **scores}), model
+            self._failed(trial, describe(error))
+
+    def _failed(self, trial: Trial, reason: str) -> None:
+        self.record(replace(trial, state=TrialState.FAILED, error=reason), "final")
+        self.reporter.warn(f"fine-tuning of trial {trial.number} failed: {reason}")
 
     def _worse(self, tuned: Mapping[str, Measurement], healed: Mapping[str, Measurement]) -> bool:
         quality = self.evaluator.task.quality
         change = tuned[quality.name].value - healed[quality.name].value
         return change > 0 if quality.lower_is_better else change < 0
 
-    def _chosen(self, trials: Sequence[Trial], teacher: nn.Module | None) -> list[Trial]:
-        """The finalists: from within the budget, and a third from the front beyond it; where nothing is within, all.
+    def _sides(self, trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
+        """What is within the budget, and of the front beyond it a third of what is finished; all, if nothing is within.
 
         Those beyond show what a larger budget would buy. The dense model is a trial too, but no result beyond a budget.
         """
+        count = self.effort.finalists
         within = [trial for trial in trials if trial.feasible]
         front = Front.of(trials, self.objectives).trials
         outside = [trial for trial in front if not trial.feasible and not self.evaluator.whole(trial.plan)]
-        count = self.effort.finalists
-        beyond = evenly(outside, self.objectives, count // 3 if within else count)
-        return [*self._contest(within, count - len(beyond), teacher), *beyond]
+        return within, evenly(outside, self.objectives, count // 3 if within else count)
 
-    def _contest(self, trials: Sequence[Trial], count: int, teacher: nn.Module | None) -> list[Trial]:
-        """The best `count` of more contenders, each scored again after one epoch of fine-tuning.
+    def _bins(self, trials: Sequence[Trial]) -> dict[int, int]:
+        """Candidates for fine-tuning and their bins of similar cost, from each of which the best is finished."""
+        within, beyond = self._sides(trials)
+        count = self.effort.finalists - len(beyond)
+        cost = next((metric for metric in self.objectives if metric.name in COSTS), self.objectives[0])
+        contenders = sorted(evenly(within, self.objectives, ETA * count), key=lambda t: (t.value(cost.name), t.number))
+        groups = [*bins(contenders, count), *([trial] for trial in beyond)]
+        return {trial.number: place for place, group in enumerate(groups) for trial in group}
 
-        Far from the dense model, what a candidate scores before any training says little about what it will score
-        after it; one epoch tells most.
-        """
-        task = self.evaluator.task
-        contenders = evenly(trials, self.objectives, CONTENDERS * count)
-        if task.loss is None or self.effort.epochs <= 1 or len(contenders) <= count:
-            return evenly(trials, self.objectives, count)
-        scored = []
-        with self.reporter.track("contenders", len(contenders)) as advance:
-            for trial in contenders:
-                tuned = self._tuned(trial, teacher, 1, "search", advance)
-                if tuned is not None:
-                    scored.append(tuned[0])
-                    self.record(tuned[0], "contender")
-        return evenly(scored, self.objectives, count)
+    def _correlations(self, ladder: Ladder) -> None:
+        """Say how well each rung foretold the next: what a ladder that stops early rests on."""
+        quality = self.evaluator.task.quality
+        sign = -1 if quality.lower_is_better else 1
+        earlier = {number: sign * lane.trial.value(quality.name) for number, lane in ladder.lanes.items()}
+        name = "healed"
+        for rung in rungs(ladder.epochs):
+            found, count = ladder.halving.correlation(earlier, rung)
+            if count > 2 and not math.isnan(found):
+                self.log(
+                    "rank correlation", first=name, then=f"epoch {rung}", spearman=round(found, 3), candidates=count
+                )
+            earlier, name = ladder.halving.at(rung), f"epoch {rung}"
 
     def _measured_again(
         self, chosen: Sequence[Trial], models: Mapping[int, nn.Module]

@@ -30,12 +30,26 @@ def write_atomic(path: Path, content: bytes) -> None:
             raise
 
 
-def append(path: Path, line: str) -> None:
-    """Append one line and sync it."""
+def append(path: Path, line: str, *, sync: bool = True) -> None:
+    """Append one line, and sync it where it is kept nowhere else."""
     with storing(path), path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a log that is appended to; what a kill left of its last line is cut off. No file has no lines."""
+    if not path.exists():
+        return []
+    with storing(path):
+        content = path.read_bytes()
+        end = content.rfind(b"\n") + 1
+        if end != len(content):
+            with path.open("r+b") as file:
+                file.truncate(end)
+        return content[:end].decode(errors="replace").splitlines()
 
 
 @contextmanager

@@ -1,90 +1,173 @@
 """The run directory. Knows its files, its lock and its schema; values come ready for JSON.
 
-`run.yaml` is the recipe, `study.journal` the sampler's truth, `measurements.jsonl` every trial with failures,
+`run.yaml` is the recipe, `study.journal` the truth about every trial, `measurements.jsonl` the same in plain lines,
 `front.json` the result that other programs read, `log.jsonl` what happened when.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import socket
+import shutil
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import yaml
 
 from autoprune.core.clock import Clock
 from autoprune.core.trial import Trial
 from autoprune.errors import StorageError, describe
-from autoprune.store.files import append, storing, write_atomic
-from autoprune.store.journal import Journal
+from autoprune.store.files import append, storing, whole_lines, write_atomic
+from autoprune.store.ledger import JOURNAL
+from autoprune.store.lock import RunLock, remote
 
 FRONT: Final = "front.json"
+RECIPE: Final = "run.yaml"
+MEASUREMENTS: Final = "measurements.jsonl"
+_LOG: Final = "log.jsonl"
+_CHECKPOINTS: Final = "checkpoints"
+#: Of the run directory as a whole. 1: trials were kept in measurements.jsonl only; it can be read, not resumed.
+SCHEMA: Final = 2
+_LARGEST_RECIPE: Final = 64 << 20
 
 
 class RunDirectory:
-    """A new run, locked for this process until `close`."""
+    """A run, locked for this process until `close`. notes: what its user should know of how it was found."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self.path = path
-        self._clock = clock
-        self._start = clock.wall()
+    def __init__(self, path: Path, clock: Clock, lock: RunLock, spent: float = 0.0) -> None:
+        self.path, self._lock = path, lock
+        self._clock, self._start = clock, clock.wall() - spent
+        kind = remote(path)
+        slow = f"{path} is on a network file system ({kind}): locks and syncs there may not hold when a machine fails"
+        self.notes = tuple(filter(None, (lock.note, slow if kind else "")))
+
+    @classmethod
+    def create(cls, path: Path, clock: Clock) -> RunDirectory:
+        """A new run.
+
+        Raises:
+            StorageError: something is there already, or nothing can be written.
+        """
         with storing(path):
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(path / "LOCK")
+            lock = RunLock(path)
             present = sorted(each.name for each in path.iterdir() if each.name != "LOCK")
         if present:
-            self._lock.close()
+            lock.release()
+            held = RECIPE in present
             raise StorageError(
                 expected=f"a new or empty run directory {path}",
                 received=f"{', '.join(present[:4])} in it",
-                cure="choose another --run; runs are never overwritten",
+                cure=f"go on with `autoprune resume {path}`, or choose another --run"
+                if held
+                else "choose another --run; runs are never overwritten",
             )
-        self.journal = Journal(path / "study.journal")
+        return cls(path, clock, lock)
+
+    @classmethod
+    def reopen(cls, path: Path, clock: Clock) -> tuple[RunDirectory, dict[str, Any]]:
+        """A run that was begun earlier, and its recipe.
+
+        Raises:
+            StorageError: it is no run, another process has it, or another version wrote it.
+        """
+        recipe = read_recipe(path)
+        with storing(path):
+            lock = RunLock(path)
+        seconds = [each["seconds"] for each in map(_entry, whole_lines(path / _LOG)) if "seconds" in each]
+        return cls(path, clock, lock, max(seconds, default=0.0)), recipe
+
+    @property
+    def seconds(self) -> float:
+        """How long the search has been running, earlier processes included."""
+        return self._clock.wall() - self._start
 
     def model(self, trial: int) -> Path:
         """The folder of a trial's model."""
         return self.path / "models" / str(trial)
 
+    def checkpoint(self, trial: int) -> Path:
+        """The file of a trial that is being fine-tuned."""
+        return self.path / _CHECKPOINTS / f"{trial}.safetensors"
+
     def write_recipe(self, recipe: Mapping[str, Any]) -> None:
-        write_atomic(self.path / "run.yaml", yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True).encode())
+        text = yaml.safe_dump({"schema": SCHEMA, **recipe}, sort_keys=False, allow_unicode=True)
+        write_atomic(self.path / RECIPE, text.encode())
 
     def write(self, name: str, content: bytes) -> None:
         write_atomic(self.path / name, content)
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file; None where there is none."""
+        path = self.path / name
+        with storing(path):
+            return path.read_bytes() if path.exists() else None
 
     def write_front(self, front: Mapping[str, Any]) -> None:
         self.write(FRONT, (json.dumps(front, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
     def record(self, trial: Trial, stage: str) -> None:
-        """Keep a trial of the "search" or "final" stage, failures too."""
-        append(self.path / "measurements.jsonl", json.dumps(trial.to_json(stage), allow_nan=False))
+        """Keep a trial of the stage "search", "contender" or "final", failures too; the ledger has it already."""
+        append(self.path / MEASUREMENTS, json.dumps(trial.to_json(stage), allow_nan=False), sync=False)
+
+    def recorded(self) -> set[int]:
+        """Numbers of the trials of the stage "search" that `record` was told of, by earlier processes too."""
+        entries = map(_entry, whole_lines(self.path / MEASUREMENTS))
+        return {entry["trial"] for entry in entries if entry.get("stage") == "search"}
 
     def log(self, event: str, **details: Any) -> None:
         """One line on what happened, with the seconds since the run began."""
-        line = {"seconds": round(self._clock.wall() - self._start, 3), "event": event, **details}
-        append(self.path / "log.jsonl", json.dumps(line))
+        line = {"seconds": round(self.seconds, 3), "event": event, **details}
+        append(self.path / _LOG, json.dumps(line), sync=False)
 
     def close(self) -> None:
-        self.journal.close()
-        self._lock.close()
+        self._lock.release()
 
     def discard(self) -> None:
         """Remove a run in which nothing has happened yet; what a user put there stays."""
         self.close()
         with storing(self.path):
-            for name in ("study.journal", "LOCK"):
+            for name in (JOURNAL, "LOCK"):
                 (self.path / name).unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
+
+    def forget_checkpoints(self) -> None:
+        """Remove what only an unfinished fine-tuning needs."""
+        shutil.rmtree(self.path / _CHECKPOINTS, ignore_errors=True)
 
 
 def next_free(folder: Path, name: str) -> Path:
     """`folder/name-1`, or the first number that is not taken."""
     return next(path for number in count(1) if not (path := folder / f"{name}-{number}").exists())
+
+
+def read_recipe(run: Path) -> dict[str, Any]:
+    """The checked content of a run's run.yaml.
+
+    Raises:
+        StorageError: there is none, or another version wrote it.
+    """
+    path = run / RECIPE
+    try:
+        with path.open("rb") as file:
+            recipe = yaml.safe_load(file.read(_LARGEST_RECIPE))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise StorageError(
+            expected=f"{RECIPE} in {run}", received=describe(error), cure="give the directory of a run"
+        ) from error
+    schema = recipe.get("schema", 1) if isinstance(recipe, dict) else None
+    if schema == SCHEMA:
+        return dict(recipe)
+    versions = recipe.get("versions") if isinstance(recipe, dict) else None
+    writer = versions.get("autoprune", "unknown") if isinstance(versions, dict) else "unknown"
+    newer = isinstance(schema, int) and schema > SCHEMA
+    raise StorageError(
+        expected=f"a run of schema {SCHEMA} in {run}",
+        received=f"schema {schema!r}, written by autoprune {writer}",
+        cure="use that version or a later one" if newer else "`autoprune front` still reads it; search anew",
+    )
 
 
 def read_front(run: Path) -> dict[str, Any]:
@@ -96,8 +179,11 @@ def read_front(run: Path) -> dict[str, Any]:
     try:
         front = json.loads((run / FRONT).read_bytes())
     except (OSError, ValueError) as error:
+        begun = (run / RECIPE).exists()
         raise StorageError(
-            expected=f"{FRONT} in {run}", received=describe(error), cure="give the directory of a finished run"
+            expected=f"{FRONT} in {run}",
+            received=describe(error),
+            cure=f"end it with `autoprune resume {run}`" if begun else "give the directory of a finished run",
         ) from error
     if not isinstance(front, dict) or front.get("schema") != 1:
         received = front.get("schema") if isinstance(front, dict) else type(front).__name__
@@ -109,21 +195,10 @@ def read_front(run: Path) -> dict[str, Any]:
     return front
 
 
-def _locked(path: Path) -> IO[str]:
-    """Hold the file's lock; it vanishes with the process, however that ends."""
-    file = path.open("a+", encoding="utf-8")
+def _entry(line: str) -> dict[str, Any]:
+    """The object of a line; empty where it is none."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        raise StorageError(
-            expected=f"{path.parent} for this search alone",
-            received=f"it is held by {holder}",
-            cure="wait for that search, or choose another --run",
-        ) from None
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
-    return file
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}

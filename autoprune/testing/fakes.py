@@ -168,7 +168,7 @@ class RecordingReporter:
         self.warnings.append(text)
 
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Advance]:
+    def track(self, label: str, total: int, done: int = 0) -> Iterator[Advance]:
         def advance(_text: str) -> None:
             self.steps[label] = self.steps.get(label, 0) + 1
 

@@ -7,8 +7,10 @@ from autoprune.core.effort import Effort
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.trial import Trial, TrialState
-from autoprune.errors import BudgetInfeasibleError, TaskError
+from autoprune.errors import BudgetInfeasibleError, StorageError, TaskError
 from autoprune.searching.coordinator import Coordinator
+from autoprune.searching.study import Study
+from autoprune.store.ledger import Ledger
 from autoprune.testing.fakes import FakeClock
 from autoprune.testing.sampler import small_space
 
@@ -16,12 +18,10 @@ SPACE = small_space(groups=3, size=32)
 QUALITY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
 
 
-def coordinator(budget="params=90%", sampler="random", clock=None, **effort):
+def coordinator(budget="params=90%", sampler="random", clock=None, window=0, ledger=None, new=True, **effort):
     made = registry.load("samplers", sampler).create(SPACE, 0)
-    objectives = (QUALITY, COSTS["params"])
-    return Coordinator(
-        SPACE, Budget.parse(budget), objectives, made, InMemoryStorage(), Effort(**effort), clock or FakeClock()
-    )
+    study = Study(ledger or Ledger(InMemoryStorage()), "s", SPACE, (QUALITY, COSTS["params"]), made, new=new)
+    return Coordinator(study, SPACE, Budget.parse(budget), Effort(**effort), clock or FakeClock(), window)
 
 
 def answered(proposal, low=1.0):
@@ -91,3 +91,87 @@ def test_failures_are_counted_by_cause():
         for cause in ("oom", "nan", "oom", "oom", "nan", "oom", "never"):
             proposal = next(proposals)
             made.tell(Trial(proposal.number, proposal.plan, TrialState.FAILED, error=cause))
+
+
+def test_two_workers_never_get_the_same_plan_and_the_second_ask_is_answered_from_the_first():
+    made = coordinator(trials=SPACE.plans)
+    out, seen = [], []
+    for proposal in made.proposals():
+        if proposal is not None:
+            out.append(proposal)
+            seen.append(proposal.plan)
+        while out and (proposal is None or len(out) == 4):
+            made.tell(answered(out.pop()))
+            if proposal is None:
+                break
+    for proposal in out:
+        made.tell(answered(proposal))
+    assert len(seen) == len(set(seen)) == SPACE.plans
+    assert {trial.plan for trial in made.trials} == set(seen)
+
+
+def test_in_a_repeatable_search_outcomes_are_told_in_the_order_of_asking():
+    def plans(arrive):
+        made, out = coordinator(sampler="nsga2", window=3, trials=30), []
+        order = []
+        for proposal in made.proposals():
+            if proposal is not None:
+                out.append(proposal)
+            if proposal is None:
+                told = made.tell(answered(out.pop(arrive(len(out)))))
+                order.extend(trial.number for trial in told)
+        for proposal in out:
+            order.extend(trial.number for trial in made.tell(answered(proposal)))
+        assert order == sorted(order)
+        return [trial.plan for trial in made.trials]
+
+    assert plans(lambda n: 0) == plans(lambda n: n - 1) == plans(lambda n: n // 2)
+
+
+def test_a_study_goes_on_where_another_process_left_it():
+    ledger = Ledger(InMemoryStorage())
+    first, proposals = coordinator(ledger=ledger, trials=9), []
+    for proposal in first.proposals():
+        proposals.append(proposal)
+        if len(proposals) == 5:
+            break
+        first.tell(answered(proposal))
+    again = coordinator(ledger=ledger, new=False, trials=9)
+    assert again.trials == first.trials
+    rest = []
+    for proposal in again.proposals():
+        rest.append(proposal)
+        again.tell(answered(proposal))
+    assert rest[0] == proposals[4]
+    assert len(again.trials) == 9
+    assert not {p.plan for p in rest} & {t.plan for t in first.trials}
+
+
+def test_an_outcome_that_was_kept_and_not_told_is_told_and_not_evaluated_again():
+    ledger = Ledger(InMemoryStorage())
+    first = coordinator(ledger=ledger, window=2, trials=9)
+    proposals = first.proposals()
+    early, late = next(proposals), next(proposals)
+    assert first.tell(answered(late)) == ()
+    again = coordinator(ledger=ledger, new=False, window=2, trials=9)
+    assert [trial.number for trial in again.evaluated] == [late.number]
+    assert again.tell(again.evaluated[0]) == ()
+    assert next(again.proposals()) == early
+    assert [trial.number for trial in again.tell(answered(early))] == [early.number, late.number]
+
+
+def test_a_candidate_that_always_takes_its_process_down_is_given_up():
+    ledger = Ledger(InMemoryStorage())
+    killer = next(coordinator(ledger=ledger, trials=9).proposals())
+    for _ in range(3):
+        assert next(coordinator(ledger=ledger, new=False, trials=9).proposals()) == killer
+    after = next(coordinator(ledger=ledger, new=False, trials=9).proposals())
+    assert after.number != killer.number
+
+
+def test_a_study_of_another_search_space_is_refused():
+    ledger = Ledger(InMemoryStorage())
+    coordinator(ledger=ledger)
+    made = registry.load("samplers", "random").create(SPACE, 0)
+    with pytest.raises(StorageError, match="search space"):
+        Study(ledger, "s", small_space(groups=2, size=32), (QUALITY, COSTS["params"]), made, new=False)

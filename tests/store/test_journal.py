@@ -55,7 +55,7 @@ def test_a_corrupt_line_in_the_middle_is_refused_by_number(tmp_path):
     lines[4] = b"\x00garbage\n"
     (tmp_path / "j").write_bytes(b"".join(lines))
     with pytest.raises(StorageError, match="line 5"):
-        Journal(tmp_path / "j")
+        JournalStorage(Journal(tmp_path / "j"))
 
 
 FILL = """
@@ -70,7 +70,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 written = 0
 try:
     while True:
-        journal.append_logs([{"n": written, "pad": "x" * 40}])
+        journal.append_logs([{"op_code": 10, "n": written, "pad": "x" * 40}])
         written += 1
 except StorageError as error:
     print(written, str(error))
@@ -93,7 +93,7 @@ from pathlib import Path
 from autoprune.store.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 for n in range(10**6):
-    journal.append_logs([{"n": n}])
+    journal.append_logs([{"op_code": 10, "n": n}])
     print(n, flush=True)
 """
 
@@ -107,3 +107,38 @@ def test_no_acknowledged_line_is_lost_to_a_kill(tmp_path):
     process.wait()
     acknowledged = int(rest[-1] if rest else last)
     assert len(list(Journal(tmp_path / "j").read_logs(0))) > acknowledged
+
+
+def test_a_commit_is_whole_or_absent_wherever_it_is_cut(tmp_path):
+    journal = Journal(tmp_path / "j")
+    study(journal, 2)
+    before = (tmp_path / "j").stat().st_size
+    storage = JournalStorage(journal)
+    with journal.commit():
+        for n in range(3):
+            journal.append_logs([{"op_code": 10, "n": n}])
+        assert (tmp_path / "j").stat().st_size == before
+    journal.close()
+    content = (tmp_path / "j").read_bytes()
+    for end in range(before, len(content), 7):
+        (tmp_path / "j").write_bytes(content[:end])
+        again = Journal(tmp_path / "j")
+        assert (tmp_path / "j").read_bytes() == content[:before]
+        assert again.torn == end - before
+        again.close()
+    (tmp_path / "j").write_bytes(content)
+    assert sum(log["op_code"] == 10 for log in Journal(tmp_path / "j").read_logs(0)) == 3
+    del storage
+
+
+def test_long_commits_are_cut_back_over_many_chunks(tmp_path):
+    (tmp_path / "j").write_bytes(
+        b'{"op_code": 10}\n' + b'{"op_code": 10, "pad": "%s", "more": true}\n' % (b"x" * 300_000) * 9
+    )
+    assert len(list(Journal(tmp_path / "j").read_logs(0))) == 1
+
+
+def test_what_optuna_has_read_is_not_kept_in_memory(tmp_path):
+    journal = Journal(tmp_path / "j")
+    study(journal, 30)
+    assert len(journal._logs) < 5

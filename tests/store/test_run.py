@@ -2,18 +2,21 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from autoprune.core.clock import SystemClock
 from autoprune.errors import StorageError
 from autoprune.store.files import write_atomic
+from autoprune.store.lock import remote
 from autoprune.store.run import RunDirectory, next_free, read_front
+from autoprune.testing.fakes import FakeClock
 
 
 def test_a_second_search_on_a_run_is_refused_and_the_holder_named(tmp_path):
-    held = RunDirectory(tmp_path / "r", SystemClock())
-    code = f"from pathlib import Path; from autoprune.store.run import RunDirectory; from autoprune.core.clock import SystemClock; RunDirectory(Path({str(tmp_path / 'r')!r}), SystemClock())"
+    held = RunDirectory.create(tmp_path / "r", SystemClock())
+    code = f"from pathlib import Path; from autoprune.store.run import RunDirectory; from autoprune.core.clock import SystemClock; RunDirectory.create(Path({str(tmp_path / 'r')!r}), SystemClock())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f"process {os.getpid()}" in done.stderr
     held.close()
@@ -22,21 +25,74 @@ def test_a_second_search_on_a_run_is_refused_and_the_holder_named(tmp_path):
 def test_the_lock_of_a_dead_process_does_not_hold(tmp_path):
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "LOCK").write_text("process 999999 on elsewhere\n")
-    held = RunDirectory(tmp_path / "r", SystemClock())
+    held = RunDirectory.create(tmp_path / "r", SystemClock())
     assert f"process {os.getpid()} " in (tmp_path / "r" / "LOCK").read_text()
+    assert any("process 999999 on elsewhere" in note and "taken over" in note for note in held.notes)
     held.close()
+    again, _ = RunDirectory.reopen(recipe(tmp_path / "r"), SystemClock())
+    assert again.notes == ()
+    again.close()
+
+
+def recipe(run, schema=2, version="0.1.0"):
+    (run / "run.yaml").write_text(f"schema: {schema}\nversions: {{autoprune: {version}}}\n")
+    return run
+
+
+@pytest.mark.parametrize(("schema", "word"), [(1, "search anew"), (3, "0.9.7"), ("two", "schema 'two'")])
+def test_runs_of_other_versions_are_refused_by_name(tmp_path, schema, word):
+    with pytest.raises(StorageError, match=word):
+        RunDirectory.reopen(recipe(tmp_path, schema, "0.9.7"), SystemClock())
+
+
+def test_a_run_of_the_first_schema_still_shows_its_front():
+    old = Path(__file__).with_name("schema_1")
+    assert read_front(old)["best"] is not None
+    with pytest.raises(StorageError, match="schema 1, written by autoprune 0.1.0"):
+        RunDirectory.reopen(old, SystemClock())
+
+
+def test_the_clock_of_a_run_goes_on_where_it_was(tmp_path):
+    clock = FakeClock()
+    first = RunDirectory.create(tmp_path / "r", clock)
+    recipe(first.path)
+    clock.advance(70)
+    first.log("something")
+    first.close()
+    clock = FakeClock()
+    again, _ = RunDirectory.reopen(tmp_path / "r", clock)
+    clock.advance(5)
+    assert again.seconds == 75
+    again.close()
+
+
+def test_half_a_line_in_a_log_is_cut_off_and_the_rest_read(tmp_path):
+    held = RunDirectory.create(tmp_path / "r", SystemClock())
+    path = recipe(held.path) / "measurements.jsonl"
+    path.write_text('{"stage": "search", "trial": 0}\n{"stage": "final", "trial": 1}\n{"stage": "search", "tri')
+    assert held.recorded() == {0}
+    assert path.read_text().endswith('"trial": 1}\n')
+    held.close()
+
+
+def test_network_file_systems_are_known_by_their_mount(tmp_path):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\n/dev/b {tmp_path}/local xfs rw 0 0\n")
+    assert remote(tmp_path / "run", mounts) == "nfs4"
+    assert remote(tmp_path / "local" / "run", mounts) == ""
+    assert remote(Path("/usr"), mounts) == ""
 
 
 def test_a_used_directory_is_never_written_over(tmp_path):
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "thesis.txt").write_text("mine")
     with pytest.raises(StorageError, match=r"thesis\.txt"):
-        RunDirectory(tmp_path / "r", SystemClock())
+        RunDirectory.create(tmp_path / "r", SystemClock())
     assert (tmp_path / "r" / "thesis.txt").read_text() == "mine"
 
 
 def test_discarding_leaves_nothing_behind(tmp_path):
-    RunDirectory(tmp_path / "r", SystemClock()).discard()
+    RunDirectory.create(tmp_path / "r", SystemClock()).discard()
     assert not (tmp_path / "r").exists()
 
 

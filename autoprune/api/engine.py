@@ -1,0 +1,332 @@
+"""One search in its run directory. Knows the order of its stages, and how it may end."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields, replace
+from importlib import metadata
+from typing import Any, Final
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from autoprune import registry
+from autoprune.api.prepare import Prepared, check_zeros, describe_space, fingerprint, objectives_of
+from autoprune.api.result import Point, Result
+from autoprune.api.settings import Settings
+from autoprune.core.budget import Budget
+from autoprune.core.clock import Clock
+from autoprune.core.effort import Effort
+from autoprune.core.front import Front
+from autoprune.core.metric import COSTS, COUNTED
+from autoprune.core.reporter import Reporter
+from autoprune.core.trial import Trial, TrialState
+from autoprune.errors import InterruptedSearchError, StoppedEarlyError, StorageError, Terminated
+from autoprune.executors import Executor
+from autoprune.measure.counts import counts
+from autoprune.measure.device import Device, Setup
+from autoprune.recovery.ready import ready
+from autoprune.report.document import document
+from autoprune.report.plot import front_picture
+from autoprune.searching.candidate import Evaluator, excesses
+from autoprune.searching.coordinator import Coordinator
+from autoprune.searching.finalise import Finalised, Finisher, save
+from autoprune.searching.progress import Progress
+from autoprune.searching.study import Study
+from autoprune.searching.tuning import TuningStudy
+from autoprune.store.ledger import masked, open_ledger
+from autoprune.store.run import RunDirectory
+
+_RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
+_RANKING: Final = "ranking.safetensors"
+
+
+class Engine:
+    """A search, new or (with the recipe of an earlier process) gone on with. `close` when done."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        prepared: Prepared,
+        budget: Budget,
+        settings: Settings,
+        effort: Effort,
+        clock: Clock,
+        reporter: Reporter,
+        began: dict[str, Any] | None = None,
+        *,
+        propose: bool = True,
+    ) -> None:
+        self.directory, self.prepared, self.budget = directory, prepared, budget
+        self.settings, self.effort, self.clock, self.reporter = settings, effort, clock, reporter
+        self._began, self._propose = began, propose
+        self._closing: list[Callable[[], None]] = []
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        settings, task, reporter = self.settings, self.prepared.task, self.reporter
+        setup = Setup(settings.profiler, settings.run_spec, task.spec)
+        module = registry.load("executors", settings.executor)
+        self.executor: Executor = module.create(settings.cluster, settings.device, reporter)
+        self._closing.append(self.executor.close)
+        here = settings.device == "local"
+        capabilities = setup.capabilities(self.clock) if here else None
+        if capabilities is not None:  # what cannot be must be said before anything is started
+            objectives_of(self.budget, task, capabilities, settings.profiler)
+        memory = "memory" in {limit.metric for limit in self.budget.limits} | set(self.budget.objectives)
+        about = (setup, task.model, task.example_inputs, self.prepared.traced, settings.seed, self.clock)
+        self.device = self.executor.seat(lambda told: Device(*about, told, memory))
+        self._closing.append(self.device.close)
+        capabilities = self.device.capabilities
+        self.objectives = objectives_of(self.budget, task, capabilities, settings.profiler)
+        wanted = {limit.metric for limit in self.budget.limits} | {metric.name for metric in self.objectives}
+        note = check_zeros(self.prepared.space, wanted, capabilities, settings.profiler)
+        if note:
+            reporter.warn(note)
+        self.timed = bool(wanted & COSTS.keys() - set(COUNTED))
+        for each in self.directory.notes:
+            reporter.warn(each)
+        self.ledger = open_ledger(self.directory.path, settings.storage, new=self._began is None)
+        self._closing.append(self.ledger.close)
+        if self.ledger.torn:
+            reporter.warn(f"the study's journal was cut off in the middle of a write; {self.ledger.torn} bytes dropped")
+
+    def close(self) -> None:
+        """Let go of everything that was opened, the last one first."""
+        while self._closing:
+            self._closing.pop()()
+
+    @property
+    def _name(self) -> str:
+        """What the study is called: by the run directory, as a database may hold many."""
+        return self.directory.path.resolve().name
+
+    def run(self) -> Result:
+        """To the end; or to a partial front, and then the reason for it is raised."""
+        self._echo()
+        evaluator = self._evaluator()
+        coordinator = self._coordinator()
+        ended: BaseException | None = None
+        began = self.clock.wall()
+        try:
+            self._drive(coordinator, evaluator)
+            coordinator.check_hope()
+        except (Exception, KeyboardInterrupt, Terminated) as reason:
+            ended = reason
+            self.reporter.warn("stopping; the front so far is being written (Ctrl-C to stop at once)")
+        wall = self.clock.wall() - began
+        fresh = coordinator.trials[self._known :]
+        overhead = _overhead(fresh, wall, self.executor.workers)
+        self.directory.log("searched", trials=len(coordinator.trials), overhead=round(overhead, 4))
+        try:
+            evaluator = replace(evaluator, dense={**evaluator.dense, **self.device.reference()})
+            trials = tuple(evaluator.restated(coordinator.trials))
+        except Exception:
+            if ended is None:
+                raise
+            trials = coordinator.trials  # the device is gone; what was measured stands as it was told
+        final = None
+        if ended is None:
+            try:
+                final = self._finisher(evaluator).finish(trials)
+            except (Exception, KeyboardInterrupt, Terminated) as reason:
+                ended = reason
+        if final is None:
+            final = self._partial(trials, evaluator)
+        else:
+            self.directory.forget_checkpoints()
+        result = self._written(final, trials, overhead, partial=ended is not None)
+        if isinstance(ended, KeyboardInterrupt | Terminated):
+            kind = InterruptedSearchError if isinstance(ended, KeyboardInterrupt) else StoppedEarlyError
+            path = self.directory.path
+            raise kind(
+                expected="to search to the end",
+                received=f"a signal to stop after {len(trials)} candidates",
+                cure=f"the front so far, {len(result.front)} models, is in {path}; `autoprune resume {path}` goes on",
+            ) from ended
+        if ended is not None:
+            raise ended
+        return result
+
+    def _finisher(self, evaluator: Evaluator) -> Finisher:
+        quality = self.prepared.task.quality
+        return Finisher(
+            replace(evaluator, budget=self.budget),
+            self.objectives,
+            self.effort,
+            self.settings.seed,
+            self.executor.climb,
+            TuningStudy(self.ledger, self._name, quality, self.effort.epochs),
+            self.directory.model,
+            self.directory.checkpoint,
+            self.directory.record,
+            self.directory.log,
+            self.reporter,
+        )
+
+    def _echo(self) -> None:
+        """What was understood, before any work is done, and the recipe."""
+        for limit in self.budget.limits:
+            self.reporter.note(f"budget: {limit.meaning()}")
+        space = describe_space(self.prepared)
+        self.reporter.note(
+            f"search space: {len(space['levels'])} groups, {_power(space['plans'])} plans ({space['family']}); "
+            f"run directory: {self.directory.path}"
+        )
+        names = [metric.name for metric in self.objectives]
+        versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in _RECORDED}}
+        model = fingerprint(self.prepared.task.model)
+        if self._began is not None and self._began.get("model") != model:
+            self.reporter.warn("the dense model's weights are not those that the run began with: scores do not compare")
+        self.directory.write_recipe(
+            {
+                **recipe(self.prepared, self.budget, names, self.effort, self.settings),
+                **({} if self._propose or self._began is None else {"sampler": self._began["sampler"]}),
+                "model": model,
+                "device_fingerprint": self.device.fingerprint,
+                "versions": versions,
+            }
+        )
+        self.directory.log("began" if self._began is None else "resumed", versions=versions)
+
+    def _evaluator(self) -> Evaluator:
+        task, traced = self.prepared.task, self.prepared.traced
+        dense = {**task.score(task.model, "search"), **self.device.open(), **counts(task.model, self.device.example)}
+        readied = ready(
+            task.model, traced, self.settings.criterion, self.settings.repair, self.clock, task, self._ranked()
+        )
+        for note in (*readied.passes, *readied.notes):
+            self.reporter.note(note)
+        self.directory.write(_RANKING, safetensors.torch.save(dict(readied.ranking)))
+        costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.metric in COSTS))
+        if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
+            self.reporter.note("the dense model already meets the budget; looking for the best front below it")
+        return Evaluator(
+            task, traced, readied.ranking, self.device, costs, dense, self.clock, readied.repair, self.timed
+        )
+
+    def _ranked(self) -> dict[str, Tensor] | None:
+        """The ranking that the run began with: all its plans cut the same slices."""
+        stored = self.directory.read(_RANKING) if self._began is not None else None
+        try:
+            return None if stored is None else safetensors.torch.load(stored)
+        except SafetensorError as error:
+            raise StorageError(
+                expected=f"the ranking of an earlier search in {self.directory.path / _RANKING}",
+                received="a file that is cut off or changed",
+                cure="restore it, or search anew in another --run",
+            ) from error
+
+    def _coordinator(self) -> Coordinator:
+        space, settings = self.prepared.space, self.settings
+        study = Study(
+            self.ledger, self._name, space, self.objectives, settings.made_sampler(space), new=self._began is None
+        )
+        window = self.executor.workers if settings.deterministic else 0
+        effort = self.effort
+        if not self._propose:  # what was being evaluated is still finished
+            effort = replace(effort, trials=max(len(study.restored.finished), 1))
+        coordinator = Coordinator(study, space, self.budget, effort, self.clock, window)
+        self._known = len(coordinator.trials)
+        if self._began is not None:
+            told = self.directory.recorded()
+            for trial in coordinator.trials:
+                if trial.number not in told:
+                    self.directory.record(trial, "search")
+            left = len(study.restored.running)
+            self.reporter.note(f"resumed: {self._known} candidates are known, {left} were being evaluated")
+        return coordinator
+
+    def _drive(self, coordinator: Coordinator, evaluator: Evaluator) -> None:
+        progress = Progress(self.objectives, evaluator.dense, self.effort, self.clock, self.executor.workers)
+        progress.resume(coordinator.trials)
+        with self.reporter.track("searching", self.effort.trials, self._known) as advance:
+
+            def told(trial: Trial) -> None:
+                for taken in coordinator.tell(trial):
+                    self.directory.record(taken, "search")
+                    if taken.error:
+                        self.reporter.warn(f"trial {taken.number} failed: {taken.error}")
+                    state = progress.add(taken, self.executor.busy)
+                    self.directory.log("trial", trial=taken.number, state=str(taken.state), **state)
+                    advance(progress.line(state))
+
+            for trial in coordinator.evaluated:
+                told(trial)
+            for trial in self.executor.drive(coordinator.proposals(), evaluator):
+                told(trial)
+
+    def _partial(self, trials: Sequence[Trial], evaluator: Evaluator) -> Finalised:
+        """The front as it is, scored on the search split, its models repaired but not fine-tuned."""
+        complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+        judged = [replace(t, excesses=excesses(self.budget, t.measurements, evaluator.dense)) for t in complete]
+        front = Front.of(judged, self.objectives)
+        for trial in front.trials:
+            save(trial, evaluator.cut(trial.plan), evaluator, self.directory.model(trial.number))
+        return Finalised(front, evaluator.dense, {})
+
+    def _written(self, final: Finalised, trials: Sequence[Trial], overhead: float, *, partial: bool) -> Result:
+        name = self.prepared.task.name
+        content = document(
+            run=str(self.directory.path),
+            task=name,
+            seed=self.settings.seed,
+            seconds=self.directory.seconds,
+            profiler={
+                "name": self.settings.profiler,
+                "device": self.device.fingerprint,
+                "threads": self.settings.threads,
+                "batch": self.device.batch,
+                "precision": self.settings.precision,
+            },
+            budget=self.budget,
+            objectives=[metric.name for metric in self.objectives],
+            trials=trials,
+            dense=final.dense,
+            front=final.front,
+            test=final.test,
+            partial=partial,
+        )
+        self.directory.write_front(content)
+        self.directory.write("front.png", front_picture(name, trials, final.dense, final.front, self.budget))
+        self.directory.log("finished", best=content["best"], partial=partial)
+        points = {t.number: self._point(t) for t in final.front.trials}
+        best = None if final.front.best is None else points[final.front.best.number]
+        return Result(self.directory.path, tuple(points.values()), best, content, overhead)
+
+    def _point(self, trial: Trial) -> Point:
+        folder = self.directory.model(trial.number)
+        return Point(trial.number, trial.feasible, trial.plan, trial.measurements, folder, self.prepared.task)
+
+
+def recipe(
+    prepared: Prepared, budget: Budget, objectives: list[str], effort: Effort, settings: Settings
+) -> dict[str, Any]:
+    """All that decides a search, ready for JSON and YAML; no password is in it."""
+    return {
+        "task": prepared.task.spec or prepared.task.name,
+        "budget": [str(limit) for limit in budget.limits],
+        "objectives": objectives,
+        "effort": asdict(effort),
+        **{item.name: getattr(settings, item.name) for item in fields(settings)},
+        "sampler": settings.sampler if isinstance(settings.sampler, str) else type(settings.sampler).__name__,
+        "storage": masked(settings.storage),
+        "search_space": describe_space(prepared),
+    }
+
+
+def _overhead(trials: Sequence[Trial], wall: float, workers: int) -> float:
+    """The share of the workers' wall time that was neither evaluation nor measurement."""
+    busy = sum(trial.timing.cut + trial.timing.evaluate + trial.timing.measure for trial in trials)
+    return max(1 - busy / (wall * workers), 0.0) if wall > 0 else 0.0
+
+
+def _power(plans: int) -> str:
+    """A count that may be beyond any float."""
+    return str(plans) if plans < 10_000 else f"about 10^{len(str(plans)) - 1}"

@@ -1,0 +1,149 @@
+"""`autoprune.resume` and `autoprune.finetune`: a run that was begun earlier. Knows what may change in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from optuna.samplers import BaseSampler
+
+from autoprune import registry
+from autoprune.api.engine import Engine
+from autoprune.api.prepare import make_task, prepare
+from autoprune.api.result import Result, read_result
+from autoprune.api.settings import Settings
+from autoprune.core.budget import Budget
+from autoprune.core.clock import SystemClock
+from autoprune.core.effort import Effort
+from autoprune.core.reporter import Reporter, Silent
+from autoprune.errors import StorageError, UsageError, describe
+from autoprune.store.run import FRONT, RunDirectory, read_front
+from autoprune.surgery.modes import evaluating
+from autoprune.tasks.task import Task
+
+_TASK = "task"
+
+
+def resume(
+    run: str | PathLike[str],
+    *,
+    task: Task | str | Callable[[], Task] | None = None,
+    sampler: str | BaseSampler | None = None,
+    trials: int | None = None,
+    timeout: float | None = None,
+    epochs: int | None = None,
+    finalists: int | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> Result:
+    """Go on with a search where it was when it ended, however it ended; with all that is not passed as it was begun.
+
+    Candidates that were being evaluated are evaluated again, finished ones never; fine-tuning goes on from the last
+    epoch. A run that has ended is returned as it is, unless more trials, or other epochs or finalists, are asked for.
+    task, sampler: needed where those were objects of the program that began; settings: executor, workers, address,
+    gpus, dashboard and storage, as in `search`.
+
+    Raises:
+        StorageError: it is no run, or in use, damaged, or of another version; and all that `search` raises.
+    """
+    changes = {"trials": trials, "seconds": timeout, "epochs": epochs, "finalists": finalists}
+    return _go_on(Path(run), task, sampler, changes, settings, reporter or Silent(), propose=True)
+
+
+def finetune(
+    run: str | PathLike[str],
+    *,
+    epochs: int,
+    finalists: int | None = None,
+    task: Task | str | Callable[[], Task] | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> Result:
+    """Choose and finish the best candidates of a run once more, with so many epochs; no new ones are proposed.
+
+    task, settings: as in `resume`, and what that raises, this raises.
+    """
+    changes = {"epochs": epochs, "finalists": finalists}
+    return _go_on(Path(run), task, None, changes, settings, reporter or Silent(), propose=False)
+
+
+def _go_on(
+    path: Path,
+    task: Task | str | Callable[[], Task] | None,
+    sampler: str | BaseSampler | None,
+    changes: dict[str, Any],
+    settings: dict[str, Any],
+    reporter: Reporter,
+    *,
+    propose: bool,
+) -> Result:
+    clock = SystemClock()
+    directory, recipe = RunDirectory.reopen(path, clock)
+    try:
+        began = _settings(recipe, sampler if propose else "random", settings)
+        effort = _effort(recipe, changes)
+        if _ended(path) and all(change is None for change in changes.values()):
+            reporter.note("this search has ended; give it more --trials, or `autoprune finetune` it")
+            return read_result(path, task if isinstance(task, Task) else None)
+        made = make_task(task if task is not None else _task(recipe), reporter)
+        limits = Budget.parse(*recipe["budget"], objectives=recipe["objectives"])
+        opened = prepare(made, began.space)
+        engine = Engine(directory, opened, limits, began, effort, clock, reporter, recipe, propose=propose)
+        try:
+            with evaluating(made.model):
+                return engine.run()
+        finally:
+            engine.close()
+    finally:
+        directory.close()
+
+
+def _ended(path: Path) -> bool:
+    return (path / FRONT).exists() and not read_front(path)["partial"]
+
+
+def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes: dict[str, Any]) -> Settings:
+    """Those of the recipe, with what may be changed changed."""
+    legal = ("executor", "workers", "address", "gpus", "dashboard", "storage")
+    wrong = sorted(changes.keys() - set(legal))
+    if wrong:
+        raise UsageError(
+            expected="what may change in a run that was begun",
+            received=", ".join(wrong),
+            cure=f"known: task, sampler, trials, timeout, epochs, finalists, {', '.join(legal)}",
+        )
+    named: dict[str, Any] = {item.name: recipe[item.name] for item in fields(Settings) if item.name in recipe}
+    named |= {name: value for name, value in changes.items() if value is not None}
+    if sampler is not None:
+        named["sampler"] = sampler
+    elif named.get("sampler") not in registry.names("samplers"):
+        raise UsageError(
+            expected="the sampler that this run began with",
+            received=f"its type, {named.get('sampler')}, as it was an object",
+            cure="go on from Python with autoprune.resume(run, sampler=...)",
+        )
+    return Settings(**named)
+
+
+def _effort(recipe: dict[str, Any], changes: dict[str, Any]) -> Effort:
+    try:
+        effort = Effort(**recipe["effort"])
+    except (KeyError, TypeError) as error:
+        raise StorageError(
+            expected="the effort of a search in run.yaml", received=describe(error), cure="restore the file"
+        ) from error
+    return replace(effort, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _task(recipe: dict[str, Any]) -> str:
+    name = str(recipe.get(_TASK, ""))
+    if ":" in name or name in registry.names("tasks"):
+        return name
+    raise UsageError(
+        expected="a task that this process can find by its name",
+        received=f"'{name}', which was an object",
+        cure="go on from Python with autoprune.resume(run, task=...)",
+    )

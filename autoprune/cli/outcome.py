@@ -1,0 +1,37 @@
+"""How a search ended, for its user. Knows stdout and the exit code; shared by the commands that search."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from autoprune.api.result import Result
+
+
+def told(result: Result, as_json: bool) -> int:
+    """Print the front; 0.
+
+    Raises:
+        BudgetInfeasibleError: nothing met the budget; the best possible is named.
+    """
+    from autoprune.core.budget import Budget
+    from autoprune.errors import BudgetInfeasibleError
+    from autoprune.report.table import closest, front_table, summary
+
+    if as_json:
+        typer.echo(json.dumps(result.document, indent=1))
+    else:
+        typer.echo(front_table(result.document))
+        typer.echo(summary(result.document, result.overhead))
+    if result.best is None:
+        budget = Budget.parse(*result.document["budget"])
+        unsure = any(point["uncertain"] for point in result.document["front"])
+        raise BudgetInfeasibleError(
+            expected=" and ".join(limit.meaning() for limit in budget.limits),
+            received=f"nothing {'certain to be ' if unsure else ''}within it; {closest(result.document, budget)}",
+            cure="raise the budget, or give the search more --trials",
+        )
+    return 0

@@ -1,0 +1,104 @@
+"""Which of the candidates that are being fine-tuned go on. Knows bins, rungs and scores; not how anything is trained.
+
+Successive halving (Jamieson and Talwalkar 2016) inside bins of similar cost: over all candidates at once it would keep
+the largest models only, since those score best at every rung.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+#: One of so many goes on at a rung.
+ETA: Final = 3
+
+T = TypeVar("T")
+
+
+def rungs(epochs: int) -> tuple[int, ...]:
+    """Epochs at which candidates are compared, the last of them the end: 27 gives 3, 9, 27; 6 gives 2, 6.
+
+    One epoch of many is too early to tell: it is a rung of short trainings only.
+    """
+    found = [epochs] if epochs else []
+    while found and (below := math.ceil(found[0] / ETA)) >= (1 if 1 < found[0] == epochs else 2):
+        found.insert(0, below)
+    return tuple(found)
+
+
+def bins(candidates: Sequence[T], count: int) -> list[list[T]]:
+    """Candidates in order of their cost, in at most `count` bins of nearly equal number."""
+    count = min(count, len(candidates))
+    edges = [round(place * len(candidates) / count) for place in range(count + 1)] if count else []
+    return [list(candidates[a:b]) for a, b in itertools.pairwise(edges)]
+
+
+@dataclass
+class Halving:
+    """The rungs of one set of bins. members: candidate -> its bin; scores: the higher, the better."""
+
+    epochs: int
+    members: Mapping[int, int]
+    _scores: dict[tuple[int, int], float] = field(default_factory=dict, init=False)
+    _out: set[int] = field(default_factory=set, init=False)
+
+    def report(self, candidate: int, epoch: int, score: float) -> None:
+        """A candidate has been trained for so many epochs."""
+        self._scores[candidate, epoch] = score
+
+    def drop(self, candidate: int) -> None:
+        """A candidate failed: nobody waits for it."""
+        self._out.add(candidate)
+
+    def decision(self, candidate: int, epoch: int) -> str:
+        """After so many epochs of a candidate: "go", "wait" for others of its bin, "stop", or "end".
+
+        A decision once given stays: who is told to go or to stop was compared with all of its bin.
+        """
+        if candidate in self._out:
+            return "stop"
+        if epoch >= self.epochs:
+            return "end"
+        if epoch not in rungs(self.epochs):
+            return "go"
+        rivals = [each for each, place in self.members.items() if place == self.members[candidate]]
+        # Those who were stopped at an earlier rung are not compared here.
+        alive = [each for each in rivals if each not in self._out and not self._stopped(each, epoch)]
+        if any((each, epoch) not in self._scores for each in alive):
+            return "wait"
+        keep = math.ceil(len(alive) / ETA)
+        ranked = sorted(alive, key=lambda each: (-self._scores[each, epoch], each))
+        return "go" if candidate in ranked[:keep] else "stop"
+
+    def _stopped(self, candidate: int, before: int) -> bool:
+        return any(
+            (candidate, rung) in self._scores and self.decision(candidate, rung) == "stop"
+            for rung in rungs(self.epochs)
+            if rung < before
+        )
+
+    def correlation(self, first: Mapping[int, float], rung: int) -> tuple[float, int]:
+        """Spearman's rank correlation between earlier scores and those at a rung, and of how many candidates."""
+        both = [each for each in self.members if each in first and (each, rung) in self._scores]
+        return spearman([first[each] for each in both], [self._scores[each, rung] for each in both]), len(both)
+
+    def at(self, rung: int) -> dict[int, float]:
+        """Scores at a rung by candidate."""
+        return {candidate: score for (candidate, epoch), score in self._scores.items() if epoch == rung}
+
+
+def spearman(left: Sequence[float], right: Sequence[float]) -> float:
+    """Rank correlation, equal values at their mean rank; NaN where one side does not vary (Spearman 1904)."""
+    a, b = _ranks(left), _ranks(right)
+    mean = (len(a) - 1) / 2
+    both = sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True))
+    spread = math.sqrt(sum((x - mean) ** 2 for x in a) * sum((y - mean) ** 2 for y in b))
+    return both / spread if spread else math.nan
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    ordered = sorted(values)
+    return [ordered.index(value) + (ordered.count(value) - 1) / 2 for value in values]

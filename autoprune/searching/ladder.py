@@ -1,0 +1,151 @@
+"""Fine-tuning of the few, early stopped. Knows lanes, their checkpoints and what is told of them; not who trains.
+
+A candidate's lane goes on epoch by epoch. After each, its state is on disk and its score in the ledger, in this order:
+a process that dies costs the epoch that it was in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import Metric
+from autoprune.core.reporter import Advance
+from autoprune.core.trial import Trial
+from autoprune.recovery import checkpoint
+from autoprune.searching.halving import Halving
+from autoprune.searching.tuner import Stint, Stinted
+from autoprune.searching.tuning import TuningStudy
+from autoprune.store.files import storing, write_atomic
+
+
+@dataclass
+class Lane:
+    """One candidate on its way. outcome: empty while it is trained, then "complete", "pruned" or "fail"."""
+
+    trial: Trial
+    done: int = 0
+    scores: Mapping[str, Measurement] = field(default_factory=dict)
+    outcome: str = ""
+    error: str = ""
+    busy: bool = False
+
+
+class Ladder:
+    """The fine-tuning of a run's candidates for `epochs` each, as far as they get.
+
+    bins: candidate -> its bin; file_of: where the checkpoint of a candidate is; advance: called after each epoch.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Trial],
+        bins: Mapping[int, int],
+        epochs: int,
+        quality: Metric,
+        study: TuningStudy,
+        file_of: Callable[[int], Path],
+        advance: Advance,
+    ) -> None:
+        self.epochs, self.halving = epochs, Halving(epochs, bins)
+        self.lanes = {trial.number: Lane(trial) for trial in candidates}
+        self._sign = -1.0 if quality.lower_is_better else 1.0
+        self._quality, self._study, self._file_of, self._advance = quality, study, file_of, advance
+        for number, lane in self.lanes.items():
+            self._restore(number, lane)
+        self._settle()
+
+    @property
+    def open(self) -> list[Lane]:
+        """Lanes that are neither finished nor stopped."""
+        return [lane for lane in self.lanes.values() if not lane.outcome]
+
+    def jobs(self) -> Iterator[Stint | None]:
+        """Epochs to train, the ones that others wait for first; None: nothing until the next is reported."""
+        while self.open:
+            ready = [lane for lane in self.open if not lane.busy and self._decided(lane) == "go"]
+            # Bin after bin, and in a bin all to the next rung: whoever waits for it waits the least.
+            ready.sort(key=lambda lane: (self.halving.members[lane.trial.number], lane.done, lane.trial.number))
+            if not ready:
+                yield None
+                continue
+            ready[0].busy = True
+            yield self.job(ready[0])
+
+    def job(self, lane: Lane) -> Stint:
+        """The lane's next epoch."""
+        state = self.state(lane) if lane.done else b""
+        return Stint(lane.trial.number, lane.trial.plan, lane.done, state)
+
+    def state(self, lane: Lane) -> bytes:
+        """What the lane's last epoch left.
+
+        Raises:
+            StorageError: its file cannot be read.
+        """
+        path = self._file_of(lane.trial.number)
+        with storing(path):
+            return path.read_bytes()
+
+    def report(self, result: Stinted) -> None:
+        """Take in an epoch: keep its state, tell its score, and stop what is not to go on."""
+        lane = self.lanes[result.number]
+        lane.busy = False
+        if result.error:
+            lane.outcome, lane.error = "fail", result.error
+            self.halving.drop(result.number)
+            self._study.end(result.number, "fail", error=result.error)
+        else:
+            write_atomic(self._file_of(result.number), result.state)
+            self._tell(lane, result.done, result.scores)
+            self._advance(f"trial {result.number}, epoch {result.done}")
+        self._settle()
+
+    def _tell(self, lane: Lane, done: int, scores: Mapping[str, Measurement]) -> None:
+        lane.done, lane.scores = done, scores
+        value = scores[self._quality.name].value
+        self._study.report(lane.trial.number, done, value)
+        self.halving.report(lane.trial.number, done, self._sign * value)
+
+    def _decided(self, lane: Lane) -> str:
+        return self.halving.decision(lane.trial.number, lane.done) if lane.done else "go"
+
+    def _settle(self) -> None:
+        """End the lanes whose last word is spoken."""
+        for lane in self.open:
+            decided = self._decided(lane)
+            if decided == "end":
+                lane.outcome = "complete"
+                self._study.end(lane.trial.number, "complete", lane.scores[self._quality.name].value)
+            elif decided == "stop":
+                lane.outcome = "pruned"
+                self._study.end(lane.trial.number, "pruned")
+                self._file_of(lane.trial.number).unlink(missing_ok=True)
+
+    def _restore(self, number: int, lane: Lane) -> None:
+        """Go on where an earlier process was; from the beginning where its checkpoint is gone."""
+        told = self._study.told.get(number)
+        kept = checkpoint.read(self._file_of(number))
+        if kept is not None and kept.epochs != self.epochs:
+            kept = None
+        if told is None or (told.state in ("running", "complete") and kept is None):
+            if told is not None and told.state == "running":
+                self._study.end(number, "fail", error="its checkpoint is gone; fine-tuned anew")
+            self._study.begin(number, self.halving.members[number])
+            return
+        for epoch, value in told.values.items():
+            if kept is None or epoch <= kept.done:
+                self.halving.report(number, epoch, self._sign * value)
+        if told.state == "running" and kept is not None:
+            if kept.done in told.values:
+                lane.done, lane.scores = kept.done, kept.scores
+            else:
+                self._tell(lane, kept.done, kept.scores)
+            return
+        lane.outcome, lane.done = told.state, max(told.values, default=0)
+        if kept is not None:
+            lane.scores = kept.scores
+        if told.state == "fail":
+            self.halving.drop(number)

@@ -1,0 +1,99 @@
+"""How a search is getting on. Knows the front so far, its volume and the pace; not where any of it is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from autoprune.core import quantity
+from autoprune.core.clock import Clock
+from autoprune.core.effort import Effort
+from autoprune.core.front import Front, hypervolume
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import COSTS, Metric
+from autoprune.core.trial import Trial
+
+#: How far below the dense model's quality the box ends in which volume counts, as a share of the metric's range.
+_DEPTH: Final = 0.2
+
+
+class Progress:
+    """Takes in trials as they come. The front is kept, so that each costs no more than a comparison with it."""
+
+    def __init__(
+        self, objectives: Sequence[Metric], dense: Mapping[str, Measurement], effort: Effort, clock: Clock, workers: int
+    ) -> None:
+        self._objectives, self._dense = tuple(objectives), dense
+        self._effort, self._clock, self._workers = effort, clock, workers
+        self._start, self._begun, self._seen = clock.wall(), 0, 0
+        self._front = Front((), self._objectives, None)
+
+    def resume(self, trials: Sequence[Trial]) -> None:
+        """Trials of earlier processes: they count, but not for the pace."""
+        self._seen = self._begun = len(trials)
+        self._front = Front.of(trials, self._objectives)
+
+    def add(self, trial: Trial, busy: int) -> dict[str, Any]:
+        """A trial more, and how many workers are busy; the state of things, for a log."""
+        self._seen += 1
+        best = () if self._front.best is None else (self._front.best,)
+        self._front = Front.of((*self._front.trials, *best, trial), self._objectives)
+        pace = self._pace()
+        return {
+            "trials": self._seen,
+            "front": len(self._front.trials),
+            "best": None if self._front.best is None else self._front.best.number,
+            "hypervolume": round(self.volume(), 4),
+            "per_minute": None if pace is None else round(60 * pace, 2),
+            "busy": busy,
+        }
+
+    def line(self, state: Mapping[str, Any]) -> str:
+        """The same, for people."""
+        best = self._front.best
+        shown = "nothing within the budget so far"
+        if best is not None:
+            values = (f"{m.name} {quantity.show(best.value(m.name), m.unit)}" for m in self._objectives)
+            shown = f"best {', '.join(values)}"
+        parts = [f"front {state['front']}", shown, f"volume {state['hypervolume']:.3f}"]
+        left = self._left()
+        if state["per_minute"] is not None and left is not None:
+            parts += [f"{state['per_minute']:.0f}/min", f"{_duration(left)} left"]
+        if self._workers > 1:
+            parts.append(f"{state['busy']}/{self._workers} busy")
+        return ", ".join(parts)
+
+    def volume(self) -> float:
+        """What the front dominates of the box between nothing at the dense quality and the dense cost at a quality of
+        20 points less; 1 is all of it."""
+        points = [tuple(self._scaled(trial, m) for m in self._objectives) for trial in self._front.trials]
+        return hypervolume(points, (1.0,) * len(self._objectives))
+
+    def _scaled(self, trial: Trial, metric: Metric) -> float:
+        value, dense = trial.value(metric.name), self._dense[metric.name].value
+        if metric.name in COSTS and metric.lower_is_better:
+            return value / dense if dense else math.inf
+        spread = metric.high - metric.low
+        depth = _DEPTH * (spread if math.isfinite(spread) else abs(dense) or 1.0)
+        return (value - dense if metric.lower_is_better else dense - value) / depth
+
+    def _pace(self) -> float | None:
+        passed = self._clock.wall() - self._start
+        return (self._seen - self._begun) / passed if passed > 0 else None
+
+    def _left(self) -> float | None:
+        """Seconds until trials or time are spent."""
+        pace = self._pace()
+        if not pace:
+            return None
+        left = max(self._effort.trials - self._seen, 0) / pace
+        if self._effort.seconds is not None:
+            left = min(left, max(self._effort.seconds - (self._clock.wall() - self._start), 0.0))
+        return left
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

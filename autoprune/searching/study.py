@@ -1,0 +1,197 @@
+"""The one study of a run: what was asked, told, or left running. Knows Optuna and the ledger; not what a plan is worth.
+
+Everything of a trial is told in one commit, its whole record with it, so that a run goes on from the study alone.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from autoprune.core.metric import Metric
+from autoprune.core.plan import Plan
+from autoprune.core.space import SearchSpace
+from autoprune.core.trial import Proposal, Trial, TrialState
+from autoprune.errors import StorageError, describe
+from autoprune.samplers import distributions
+from autoprune.store.ledger import Ledger
+
+_RECORD, _ADOPTED, _DIGEST = "record", "adopted", "search space"
+#: A trial that was running each time its process died, so often, is what kills it.
+_ADOPTIONS: Final = 3
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What an earlier process left: finished trials, trials that were evaluated but not told, and running ones."""
+
+    finished: tuple[Trial, ...] = ()
+    evaluated: tuple[Trial, ...] = ()
+    running: tuple[Proposal, ...] = ()
+
+
+class Study:
+    """Asks and tells, each a commit. `restored` is what was there already."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        name: str,
+        space: SearchSpace,
+        objectives: Sequence[Metric],
+        sampler: BaseSampler,
+        *,
+        new: bool = True,
+    ) -> None:
+        """Create the study, or open it where it is not `new`.
+
+        Raises:
+            StorageError: there is one of that name already, or none, or it is of another search space.
+        """
+        self._ledger, self._space, self._objectives = ledger, space, tuple(objectives)
+        self._distributions: dict[str, Any] = dict(distributions(space))
+        self._open: dict[int, optuna.Trial] = {}
+        with quiet(), ledger.commit():
+            self._study = _created(ledger, name, objectives, sampler) if new else _loaded(ledger, name, sampler)
+            if new:
+                self._study.set_user_attr(_DIGEST, space.digest)
+        found = self._study.user_attrs.get(_DIGEST)
+        if found != space.digest:
+            raise StorageError(
+                expected=f"a study of the search space {space.digest}",
+                received=f"one of {found}",
+                cure="restore the model, the task and the search space as they were, or search anew",
+            )
+        self.restored = Restored() if new else self._restored()
+
+    def enqueue(self, plans: Sequence[Plan]) -> None:
+        """Ask for these before the sampler's own; those that were enqueued before are not again."""
+        with quiet(), self._ledger.commit():
+            for plan in plans:
+                self._study.enqueue_trial(self._space.indices(plan), skip_if_exists=True)
+
+    def ask(self) -> Proposal:
+        """The next plan; durable before anything is done with it."""
+        with quiet(), self._ledger.commit():
+            asked = self._study.ask(self._distributions)
+        self._open[asked.number] = asked
+        return Proposal(asked.number, self._space.plan(asked.params))
+
+    def keep(self, trial: Trial) -> None:
+        """Make the outcome of an evaluation durable before its turn to be told has come."""
+        with self._ledger.commit():
+            self._open[trial.number].set_user_attr(_RECORD, json.dumps(trial.to_json("search"), allow_nan=False))
+
+    def tell(self, trial: Trial) -> None:
+        """The outcome of an evaluation, acknowledged once this returns."""
+        asked = self._open.pop(trial.number)
+        with quiet(), self._ledger.commit():
+            asked.set_user_attr(_RECORD, json.dumps(trial.to_json("search"), allow_nan=False))
+            self._close(asked, trial)
+
+    def repeat(self, proposal: Proposal, known: Trial) -> None:
+        """Answer a plan that came again from memory."""
+        asked = self._open.pop(proposal.number)
+        with quiet(), self._ledger.commit():
+            asked.set_user_attr("same as", known.number)
+            self._close(asked, known)
+
+    def _close(self, asked: optuna.Trial, trial: Trial) -> None:
+        if trial.state is TrialState.FAILED:
+            asked.set_user_attr("error", trial.error)
+            self._study.tell(asked, state=OptunaState.FAIL)
+            return
+        for key, excess in trial.excesses.items():
+            asked.set_constraint(key, excess)
+        self._study.tell(asked, [trial.value(metric.name) for metric in self._objectives])
+
+    def _restored(self) -> Restored:
+        finished, evaluated, running = [], [], []
+        for frozen in self._study.get_trials(deepcopy=False):
+            if _RECORD in frozen.user_attrs:
+                trial = _read(frozen)
+                if not frozen.state.is_finished():
+                    self._adopt(frozen)
+                    evaluated.append(trial)
+                else:
+                    finished.append(trial)
+            elif frozen.state is OptunaState.RUNNING and self._adoptable(frozen):
+                self._adopt(frozen)
+                running.append(Proposal(frozen.number, self._space.plan(frozen.params)))
+        return Restored(tuple(finished), tuple(evaluated), tuple(running))
+
+    def _adoptable(self, frozen: FrozenTrial) -> bool:
+        """Whether to evaluate it once more; otherwise it is told as failed, with the reason."""
+        times = frozen.user_attrs.get(_ADOPTED, 0)
+        partial = frozen.params.keys() != self._distributions.keys()
+        if not partial and times < _ADOPTIONS:
+            return True
+        reason = "it was asked for only in part" if partial else f"the search died {times + 1} times while it ran"
+        with quiet(), self._ledger.commit():
+            self._adopt(frozen).set_user_attr("error", reason)
+            self._study.tell(self._open.pop(frozen.number), state=OptunaState.FAIL)
+        return False
+
+    def _adopt(self, frozen: FrozenTrial) -> optuna.Trial:
+        with quiet(), self._ledger.commit():
+            adopted = self._open[frozen.number] = optuna.Trial(self._study, frozen._trial_id)
+            adopted.set_user_attr(_ADOPTED, frozen.user_attrs.get(_ADOPTED, 0) + 1)
+        return adopted
+
+
+def _created(ledger: Ledger, name: str, objectives: Sequence[Metric], sampler: BaseSampler) -> optuna.Study:
+    down, up = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
+    directions = [down if metric.lower_is_better else up for metric in objectives]
+    try:
+        return optuna.create_study(study_name=name, storage=ledger.storage, sampler=sampler, directions=directions)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        raise StorageError(
+            expected=f"no study called '{name}' yet",
+            received="one of an earlier search",
+            cure="resume that run, or choose another --run: studies are called after its folder",
+        ) from error
+
+
+def _loaded(ledger: Ledger, name: str, sampler: BaseSampler) -> optuna.Study:
+    try:
+        return optuna.load_study(study_name=name, storage=ledger.storage, sampler=sampler)
+    except KeyError as error:
+        raise StorageError(
+            expected=f"the study '{name}' of an earlier search",
+            received="none of that name",
+            cure="restore it from a copy, or search anew in another --run",
+        ) from error
+
+
+def _read(frozen: FrozenTrial) -> Trial:
+    try:
+        return Trial.from_json(json.loads(frozen.user_attrs[_RECORD]))
+    except (ValueError, TypeError) as error:
+        raise StorageError(
+            expected=f"the record of trial {frozen.number} in the study",
+            received=describe(error),
+            cure="restore the study from a copy",
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Optuna's progress messages and notes on experimental features are not the user's business."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,85 @@
+"""The study of a run's fine-tuning: one trial a candidate, one value an epoch. Knows Optuna and the ledger only.
+
+It stands beside the study of candidates in the same ledger: scores after training are of another kind than those of
+healed models, and would mislead the samplers that learn from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import optuna
+from optuna.trial import TrialState as OptunaState
+
+from autoprune.core.metric import Metric
+from autoprune.searching.study import quiet
+from autoprune.store.ledger import Ledger
+
+_SUFFIX: Final = "-finetune"
+_CANDIDATE, _EPOCHS, _CHOSEN = "candidate", "epochs", "chosen"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the study knows of one candidate: "running", "complete", "pruned" or "fail", and its values by epoch."""
+
+    state: str
+    values: Mapping[int, float]
+
+
+class TuningStudy:
+    """Begins, reports and ends the fine-tuning of candidates for so many epochs; goes on where another process was."""
+
+    def __init__(self, ledger: Ledger, name: str, quality: Metric, epochs: int) -> None:
+        self._ledger, self._epochs = ledger, epochs
+        with quiet(), ledger.commit():
+            self._study = optuna.create_study(
+                study_name=f"{name}{_SUFFIX}",
+                storage=ledger.storage,
+                sampler=optuna.samplers.RandomSampler(0),
+                direction="minimize" if quality.lower_is_better else "maximize",
+                load_if_exists=True,
+            )
+        self._open: dict[int, optuna.Trial] = {}
+        self.told: dict[int, Told] = {}
+        for frozen in self._study.get_trials(deepcopy=False):
+            if frozen.user_attrs.get(_EPOCHS) == epochs:
+                number = frozen.user_attrs[_CANDIDATE]
+                self.told[number] = Told(frozen.state.name.lower(), dict(frozen.intermediate_values))
+                if not frozen.state.is_finished():
+                    self._open[number] = optuna.Trial(self._study, frozen._trial_id)
+
+    def chosen(self, trials: int) -> dict[int, int] | None:
+        """Candidates and their bins, as chosen earlier from so many trials; None where that has not been done."""
+        kept: Any = self._study.user_attrs.get(_CHOSEN)
+        if not kept or (kept["of"], kept["epochs"]) != (trials, self._epochs):
+            return None
+        return {int(number): place for number, place in kept["bins"].items()}
+
+    def choose(self, bins: Mapping[int, int], trials: int) -> None:
+        """Keep the choice: what is measured after a resumption must not make it another one."""
+        told = {"of": trials, "epochs": self._epochs, "bins": {str(number): place for number, place in bins.items()}}
+        with self._ledger.commit():
+            self._study.set_user_attr(_CHOSEN, told)
+
+    def begin(self, candidate: int, place: int) -> None:
+        """Fine-tuning of a candidate begins, from its first epoch."""
+        with quiet(), self._ledger.commit():
+            asked = self._open[candidate] = self._study.ask()
+            for key, value in ((_CANDIDATE, candidate), ("bin", place), (_EPOCHS, self._epochs)):
+                asked.set_user_attr(key, value)
+
+    def report(self, candidate: int, epoch: int, value: float) -> None:
+        """The quality after an epoch; durable once this returns."""
+        with quiet(), self._ledger.commit():
+            self._open[candidate].report(value, epoch)
+
+    def end(self, candidate: int, state: str, value: float | None = None, error: str = "") -> None:
+        """A candidate is trained ("complete", with its quality), stopped ("pruned") or lost ("fail")."""
+        asked = self._open.pop(candidate)
+        with quiet(), self._ledger.commit():
+            if error:
+                asked.set_user_attr("error", error)
+            self._study.tell(asked, value, state=OptunaState[state.upper()])

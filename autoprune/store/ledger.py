@@ -1,0 +1,112 @@
+"""Where a run's study lives: its journal, or a database. Knows how these fail; not what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+
+from autoprune.errors import StorageError, describe
+from autoprune.store.journal import Journal
+
+JOURNAL: Final = "study.journal"
+
+
+class Ledger:
+    """Optuna storage of one run. What is said inside `commit` is durable after it; in a journal all of it or nothing.
+
+    A database keeps each call by itself: what a kill leaves half-said there is put right when the run is resumed.
+    """
+
+    def __init__(self, storage: BaseStorage, journal: Journal | None = None) -> None:
+        self.storage, self._journal = storage, journal
+
+    @property
+    def torn(self) -> int:
+        """Bytes of an unfinished commit that were cut off when the journal was opened."""
+        return self._journal.torn if self._journal else 0
+
+    def commit(self) -> AbstractContextManager[None]:
+        """A group of writes.
+
+        Raises:
+            StorageError: they could not be kept.
+        """
+        return self._journal.commit() if self._journal else _reached()
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+        elif isinstance(self.storage, RDBStorage):
+            self.storage.engine.dispose()
+
+
+def open_ledger(run: Path, url: str, *, new: bool) -> Ledger:
+    """The ledger of a run directory: `study.journal` in it, or the database of a URL where one is given.
+
+    Raises:
+        StorageError: the database cannot be reached, or the journal of an old run is gone, empty or corrupt.
+    """
+    if url:
+        with _reached():
+            return Ledger(_database(url))
+    path = run / JOURNAL
+    if not new and (not path.exists() or path.stat().st_size == 0):
+        raise StorageError(
+            expected=f"the study of an earlier search in {path}",
+            received="an empty file" if path.exists() else "no such file",
+            cure="restore it from a copy, or search anew in another --run",
+        )
+    journal = Journal(path)
+    try:
+        return Ledger(JournalStorage(journal), journal)
+    except StorageError:
+        raise
+    except Exception as error:
+        raise StorageError(
+            expected=f"a study in {path}", received=describe(error), cure="restore the file from a copy"
+        ) from error
+
+
+def masked(url: str) -> str:
+    """A database's URL without its password, to be shown and kept."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}@{host}"))
+
+
+def _database(url: str) -> RDBStorage:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return RDBStorage(url)
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """Turn what a database says into a StorageError, which never shows the URL's password."""
+    try:
+        yield
+    except (ImportError, optuna.exceptions.StorageInternalError) as error:
+        raise _unreachable(describe(error)) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "sqlalchemy":
+            raise
+        raise _unreachable(type(error).__name__) from error
+
+
+def _unreachable(received: str) -> StorageError:
+    return StorageError(
+        expected="a database that answers behind --storage",
+        received=received,
+        cure="check its URL, such as postgresql+psycopg://user@host/db with pip install 'autoprune[postgresql]'",
+    )
