@@ -36,12 +36,13 @@ class Coordinator:
         self._study, self._space, self._budget = study, space, budget
         self._effort, self._clock, self._window = effort, clock, window
         self._known = {trial.plan: trial for trial in study.restored.finished}
-        self._ready = list(study.restored.running)
-        self._open = {proposal.number: proposal.plan for proposal in study.restored.running}
-        self._open |= {trial.number: trial.plan for trial in study.restored.evaluated}
+        self._ready: list[Proposal] = []
+        self._open = {trial.number: trial.plan for trial in study.restored.evaluated}
         self._early: dict[int, Trial] = {}
         self._doubles: dict[Plan, list[Proposal]] = {}
         self._repeats, self._start = 0, clock.wall()
+        for proposal in study.restored.running:
+            self._take_up(proposal)
         first = [space.dense(), space.smallest(), *(space.uniform(ratio) for ratio in UNIFORM)]
         study.enqueue(tuple(dict.fromkeys(first)))
 
@@ -111,17 +112,22 @@ class Coordinator:
         while len(self._known) + len(self._open) < most and self._repeats < _REPEATS:
             if self._effort.seconds is not None and self._clock.wall() - self._start >= self._effort.seconds:
                 return
-            proposal = self._study.ask()
-            if proposal.plan in self._known:
-                self._study.repeat(proposal, self._known[proposal.plan])
-            elif proposal.plan in self._open.values():
-                self._doubles.setdefault(proposal.plan, []).append(proposal)
-            else:
+            if self._take_up(self._study.ask()):
                 self._repeats = 0
-                self._open[proposal.number] = proposal.plan
-                self._ready.append(proposal)
                 return
             self._repeats += 1
+
+    def _take_up(self, proposal: Proposal) -> bool:
+        """Whether a plan is new; one that is known, or out already, is answered from that."""
+        if proposal.plan in self._known:
+            self._study.repeat(proposal, self._known[proposal.plan])
+        elif proposal.plan in self._open.values():
+            self._doubles.setdefault(proposal.plan, []).append(proposal)
+        else:
+            self._open[proposal.number] = proposal.plan
+            self._ready.append(proposal)
+            return True
+        return False
 
     def _take(self, trial: Trial) -> None:
         self._study.tell(trial)

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import random
+from pathlib import Path
+
 import optuna
 from optuna.storages import InMemoryStorage
-from optuna.trial import TrialState
+from optuna.trial import TrialState as OptunaState
 
 from autoprune import registry
+from autoprune.core.budget import Budget
+from autoprune.core.clock import SystemClock
+from autoprune.core.effort import Effort
 from autoprune.core.family import Family
 from autoprune.core.group import Group
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import COSTS, Metric
+from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
+from autoprune.core.trial import Proposal, Trial, TrialState
 from autoprune.samplers import distributions
+from autoprune.searching.coordinator import Coordinator
+from autoprune.searching.reseeded import Reseeded
+from autoprune.searching.study import Study
+from autoprune.store.ledger import JOURNAL, open_ledger
 
 
 def small_space(groups: int = 5, size: int = 64) -> SearchSpace:
     """Groups of equal size with levels in steps of 8."""
     family = Family("test", (), ("channel",), (), 8, 8, tuple(k / 8 for k in range(1, 9)))
     return SearchSpace.build([Group(f"g{k}", "channel", size, ()) for k in range(groups)], family)
+
+
+def pretended(proposal: Proposal) -> Trial:
+    """The outcome of a plan whose quality saturates in what is kept, and whose cost is that."""
+    kept = [count for _, count in proposal.plan.keep]
+    params, quality = float(sum(kept)), sum(count**0.5 * (k + 1) for k, count in enumerate(kept))
+    found = {"quality": Measurement.exact("quality", quality, "1"), "params": Measurement.exact("params", params, "1")}
+    return Trial(proposal.number, proposal.plan, TrialState.COMPLETE, found, {"params": params / 200 - 1})
 
 
 class SamplerConformance:
@@ -38,7 +61,7 @@ class SamplerConformance:
             trial = study.ask(dict(ranges))
             found.append(dict(trial.params))
             if fail_every and number % fail_every == 0:
-                study.tell(trial, state=TrialState.FAIL)
+                study.tell(trial, state=OptunaState.FAIL)
                 continue
             levels = [trial.params[name] / ranges[name].high for name in sorted(ranges)]
             cost = sum(levels) / len(levels)
@@ -58,6 +81,39 @@ class SamplerConformance:
 
     def test_one_seed_gives_one_sequence(self) -> None:
         assert self.asked(60, seed=3) == self.asked(60, seed=3)
+
+    def test_a_search_that_is_killed_anywhere_goes_on_as_it_would_have(self, tmp_path: Path) -> None:
+        """The journal is cut at a random byte, as a kill may leave it, again and again."""
+        whole = self.searched(tmp_path / "whole", 30)
+        rng = random.Random(0)  # noqa: S311 - where to cut is no secret
+        run = tmp_path / "killed"
+        for trials in (3, 8, 14, 15, 23, 29):
+            self.searched(run, trials)
+            with (run / JOURNAL).open("r+b") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.truncate(size - rng.randrange(size // 4))
+        assert self.searched(run, 30) == whole
+
+    def searched(self, run: Path, trials: int) -> list[Plan]:
+        """Plans in the order in which they were evaluated, by a search in `run` that may have begun before."""
+        run.mkdir(exist_ok=True)
+        space, new = small_space(), not (run / JOURNAL).exists()
+        create = registry.load("samplers", self.name).create
+        ledger = open_ledger(run, "", new=new)
+        objectives = (Metric("quality", "1", lower_is_better=False), COSTS["params"])
+        study = Study(ledger, "study", space, objectives, Reseeded(lambda seed: create(space, seed), 0), new=new)
+        coordinator = Coordinator(study, space, Budget(()), Effort(trials=trials), SystemClock(), window=2)
+        for trial in coordinator.evaluated:
+            coordinator.tell(trial)
+        out: list[Proposal] = []
+        for proposal in coordinator.proposals():
+            out.extend([proposal] if proposal is not None else [])
+            if proposal is None or len(out) == 2:
+                coordinator.tell(pretended(out.pop()))
+        for proposal in out:
+            coordinator.tell(pretended(proposal))
+        ledger.close()
+        return [trial.plan for trial in sorted(coordinator.trials, key=lambda trial: trial.number)]
 
 
 class BudgetAwareConformance(SamplerConformance):

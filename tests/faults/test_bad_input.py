@@ -50,7 +50,7 @@ def test_malformed_impossible_and_contradictory_budgets(command, limits, words):
     [
         (["--sampler", "nsga3000"], 2, ["known: nsga2, random, uniform"]),
         (["--profiler", "onxrt"], 2, ["did you mean 'onnxruntime'?"]),
-        (["--device", "pi"], 5, ["known: local"]),
+        (["--device", "pi"], 5, ["'pi'", "--executor ray"]),
         (["--executor", "slurm"], 2, ["known: inline"]),
         (["--trials", "0"], 2, ["trials"]),
         (["--timeout", "ten"], 2, ["10m"]),
