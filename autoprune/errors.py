@@ -5,6 +5,8 @@ Every error says what was expected, what was received and what to do about it, i
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AutopruneError(Exception):
     """Base of all errors a user may see; `exit_code` is what the command line exits with."""
@@ -14,6 +16,14 @@ class AutopruneError(Exception):
     def __init__(self, *, expected: str, received: str, cure: str) -> None:
         self.expected, self.received, self.cure = expected, received, cure
         super().__init__(one_line(f"expected {expected}; received {received}; {cure}"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors come back from other processes as they were raised there."""
+        return _again, (type(self), self.expected, self.received, self.cure)
+
+
+def _again(kind: type[AutopruneError], expected: str, received: str, cure: str) -> AutopruneError:
+    return kind(expected=expected, received=received, cure=cure)
 
 
 class UsageError(AutopruneError):
@@ -50,6 +60,10 @@ class CrashedError(DeviceError):
 
 class TimedOutError(DeviceError):
     """The process that measured gave no answer in time, and was killed."""
+
+
+class DeviceLostError(DeviceError):
+    """The device is gone for good: nothing more can be measured on it in this search."""
 
 
 class ExhaustedError(DeviceError):

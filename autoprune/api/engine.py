@@ -26,7 +26,7 @@ from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import InterruptedSearchError, StoppedEarlyError, StorageError, Terminated
 from autoprune.executors import Executor
 from autoprune.measure.counts import counts
-from autoprune.measure.device import Device, Setup
+from autoprune.measure.device import DeviceSpec, Setup
 from autoprune.recovery.ready import ready
 from autoprune.report.document import document
 from autoprune.report.plot import front_picture
@@ -80,8 +80,10 @@ class Engine:
         if capabilities is not None:  # what cannot be must be said before anything is started
             objectives_of(self.budget, task, capabilities, settings.profiler)
         memory = "memory" in {limit.metric for limit in self.budget.limits} | set(self.budget.objectives)
-        about = (setup, task.model, task.example_inputs, self.prepared.traced, settings.seed, self.clock)
-        self.device = self.executor.seat(lambda told: Device(*about, told, memory))
+        traced = self.prepared.traced
+        self.device = self.executor.seat(
+            DeviceSpec(setup, task.model, task.example_inputs, traced, settings.seed, self.clock, memory)
+        )
         self._closing.append(self.device.close)
         capabilities = self.device.capabilities
         self.objectives = objectives_of(self.budget, task, capabilities, settings.profiler)

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
-from autoprune.measure.device import AnyDevice, Device
+from autoprune.measure.device import AnyDevice, DeviceSpec
 from autoprune.searching.ladder import Ladder
 from autoprune.searching.tuner import Tuner
 
@@ -39,7 +39,7 @@ class Executor(Protocol):
     workers: int
     busy: int
 
-    def seat(self, make: Callable[[Reporter], Device]) -> AnyDevice:
+    def seat(self, device: DeviceSpec) -> AnyDevice:
         """The device on which candidates are measured, where it is."""
         ...
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
 from autoprune.errors import DeviceError, UsageError
 from autoprune.executors import Job, Result, Work
-from autoprune.measure.device import AnyDevice, Device
+from autoprune.measure.device import AnyDevice, DeviceSpec
 from autoprune.searching.ladder import Ladder
 from autoprune.searching.tuner import Tuner
 
@@ -23,8 +23,8 @@ class Inline:
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
 
-    def seat(self, make: Callable[[Reporter], Device]) -> AnyDevice:
-        return make(self._reporter)
+    def seat(self, device: DeviceSpec) -> AnyDevice:
+        return device.made(self._reporter)
 
     def drive(self, jobs: Iterator[Job | None], work: Work[Job, Result]) -> Iterator[Result]:
         """Yield each result before the next job is drawn."""

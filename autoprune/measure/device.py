@@ -122,6 +122,29 @@ class AnyDevice(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class DeviceSpec:
+    """All that makes a `Device`, wherever it is made; dense: the model that others are cut from."""
+
+    setup: Setup
+    dense: nn.Module
+    example_inputs: Any
+    traced: Traced | None
+    seed: int
+    clock: Clock
+    memory: bool = False
+
+    @property
+    def example(self) -> Example:
+        """The inputs at the batch size that is measured."""
+        return rebatch(self.example_inputs, self.setup.spec.batch)
+
+    def made(self, reporter: Reporter) -> Device:
+        """The device, in this process."""
+        about = (self.setup, self.dense, self.example_inputs, self.traced, self.seed, self.clock)
+        return Device(*about, reporter, self.memory)
+
+
 @dataclass
 class Device:
     """One profiler on one device, for models cut from one dense model. `close` when done.

@@ -13,7 +13,7 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS
 from autoprune.core.plan import Plan
 from autoprune.core.trial import Proposal, Timing, Trial, TrialState
-from autoprune.errors import AutopruneError, describe
+from autoprune.errors import AutopruneError, DeviceLostError, describe
 from autoprune.measure.counts import counts
 from autoprune.measure.device import AnyDevice
 from autoprune.recovery.repairs import Repair
@@ -52,6 +52,8 @@ class Evaluator:
             )
         try:
             return self._evaluated(proposal)
+        except DeviceLostError:
+            raise  # no fault of this candidate, and no other would fare better
         except Exception as error:
             failure = str(error) if isinstance(error, AutopruneError) else describe(error)
             return Trial(proposal.number, proposal.plan, TrialState.FAILED, error=failure)

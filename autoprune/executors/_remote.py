@@ -1,0 +1,234 @@
+"""What runs on a cluster: workers that hold a model and its data, and the one that has the device. Knows Ray's actors.
+
+Each class here lives in a process of its own on some node; `RemoteDevice` is what the others have of the device.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ray
+import ray.cloudpickle
+import torch
+from torch import nn
+
+from autoprune.core.measurement import Capabilities, Measurement
+from autoprune.core.reporter import Advance, Reporter
+from autoprune.errors import CrashedError, DeviceError, DeviceLostError
+from autoprune.measure.artifact import Artifact
+from autoprune.measure.device import DeviceSpec, first
+from autoprune.measure.gate import Gate
+from autoprune.measure.packing import Packer, Slices
+from autoprune.store.device import cache_folder
+
+#: What a call raises whose actor, or its node, is no more.
+DEAD: Final = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.ActorUnschedulableError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.OwnerDiedError,
+)
+#: How often a measurement is tried whose process died, and how long an answer is waited for at a time.
+_ATTEMPTS: Final = 3
+_LOOK_S: Final = 15.0
+
+
+class Worker:
+    """Does one job at a time with work that it unpacks once."""
+
+    def __init__(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._key, self._work = "", lambda job: job
+
+    def run(self, key: str, packed: Sequence[Any], job: Any) -> Any:
+        """packed: a list with the reference of the work, so that Ray does not fetch it for each job."""
+        if key != self._key:
+            self._key, self._work = key, ray.cloudpickle.loads(ray.get(packed[0]))
+        return self._work(job)
+
+
+class _Noted:
+    """Keeps what a device has to say until somebody asks."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(("note", text))
+
+    def warn(self, text: str) -> None:
+        self.said.append(("warn", text))
+
+    def track(self, label: str, total: int, done: int = 0) -> AbstractContextManager[Advance]:
+        del label, total, done
+        return nullcontext(lambda text: None)
+
+
+@dataclass(frozen=True)
+class About:
+    """What others must know of a device: where it is, what it can, and whether work beside it would disturb it."""
+
+    capabilities: Capabilities
+    fingerprint: str
+    batch: int
+    node: str
+
+
+class Profiler:
+    """Has a device. Measurements come one after the other, and on the device's own processor nobody works meanwhile."""
+
+    def __init__(self, packed: Sequence[Any]) -> None:
+        """packed: a list with the reference of a `DeviceSpec`, fetched again where this process is replaced."""
+        self._noted = _Noted()
+        spec: DeviceSpec = ray.cloudpickle.loads(ray.get(packed[0]))
+        self._device = spec.made(self._noted)
+        self._gate = Gate(cache_folder("leases") / "work")
+        self._dense: dict[str, Measurement] | None = None
+
+    def about(self) -> About:
+        device = self._device
+        node = ray.get_runtime_context().get_node_id()
+        return About(device.capabilities, device.fingerprint, device.batch, node)
+
+    def open(self) -> tuple[dict[str, Measurement], bool]:
+        """The dense model's measurements, and whether models are measured in this very process."""
+        with self._gate.measuring():
+            return self._opened(), self._device.packer.here
+
+    def measured(self, artifact: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
+        with self._gate.measuring():
+            self._opened()
+            return self._device.measured(artifact, bounds)
+
+    def measured_again(self, models: Sequence[Sequence[Artifact]]) -> list[dict[str, Measurement]]:
+        with self._gate.measuring():
+            self._opened()
+            return self._device.measured_again(models, lambda text: None)
+
+    def reference(self) -> dict[str, Measurement]:
+        with self._gate.measuring():
+            self._opened()
+            return self._device.reference()
+
+    def restated(self, measured: Sequence[Mapping[str, Measurement]]) -> list[dict[str, Measurement]]:
+        with self._gate.measuring():
+            self._opened()
+            return self._device.restated(measured)
+
+    def said(self) -> list[tuple[str, str]]:
+        """What was noted since the last time, with its kind."""
+        said, self._noted.said = self._noted.said, []
+        return said
+
+    def process(self) -> int:
+        return os.getpid()
+
+    def close(self) -> None:
+        self._device.close()
+
+    def _opened(self) -> dict[str, Measurement]:
+        """After this process was started anew, too: those before knew the reference, this one must look."""
+        if self._dense is None:
+            self._dense = self._device.open()
+        return self._dense
+
+
+class RemoteDevice:
+    """A device on some node, for those who have models: they pack, it measures."""
+
+    def __init__(self, actor: Any, resource: str, spec: DeviceSpec, reporter: Reporter) -> None:
+        """resource: what only the device's node offers, empty where that is this one; reporter: of this process."""
+        self._actor, self._resource = actor, resource
+        self._reporter: Reporter | None = reporter
+        self._about: About = self._ask("about")
+        self.capabilities, self.fingerprint = self._about.capabilities, self._about.fingerprint
+        self.batch, self.example = self._about.batch, spec.example
+        self._packing = (spec.dense, self.example, spec.traced)
+        self._packer: Packer | None = None
+
+    def open(self) -> dict[str, Measurement]:
+        dense, here = self._ask("open")
+        self._packer = Packer(self.capabilities.format, here, *self._packing)
+        self._tell()
+        return dict(dense)
+
+    def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
+        return first(self._packed(model, slices), lambda artifact: self._ask("measured", artifact, dict(bounds)))
+
+    def measure_again(
+        self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
+    ) -> list[dict[str, Measurement]]:
+        found: list[dict[str, Measurement]] = self._ask(
+            "measured_again", [list(self._packed(*each)) for each in models]
+        )
+        self._tell()
+        for _ in range(PROCESSES):
+            advance("")
+        return found
+
+    def reference(self) -> dict[str, Measurement]:
+        return dict(self._ask("reference"))
+
+    def restated(self, measured: Sequence[Mapping[str, Measurement]]) -> list[dict[str, Measurement]]:
+        return list(self._ask("restated", [dict(each) for each in measured])) if measured else []
+
+    def computing(self) -> AbstractContextManager[None]:
+        beside = self.capabilities.cpu_time and ray.get_runtime_context().get_node_id() == self._about.node
+        return Gate(cache_folder("leases") / "work").working() if beside else nullcontext()
+
+    def close(self) -> None:
+        with suppress(ray.exceptions.RayError, DeviceError):  # where it is gone, nothing is left to close
+            self._tell()
+            self._ask("close")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_reporter": None}
+
+    def _packed(self, model: nn.Module, slices: Slices) -> Iterable[Artifact]:
+        if self._packer is None:
+            raise RuntimeError("a device is opened before it measures")
+        return self._packer.packed(model, slices)
+
+    def _tell(self) -> None:
+        if self._reporter is not None:
+            for kind, text in self._ask("said"):
+                getattr(self._reporter, kind)(text)
+
+    def _ask(self, call: str, *arguments: Any) -> Any:
+        """The answer of the device's process; where that dies, its successor is asked."""
+        for attempt in range(_ATTEMPTS):
+            answer = getattr(self._actor, call).remote(*arguments)
+            try:
+                return self._waited(answer)
+            except DEAD as error:
+                self._there()
+                if attempt == _ATTEMPTS - 1:
+                    raise CrashedError(
+                        expected="the process that has the device to answer",
+                        received=f"its death, {_ATTEMPTS} times ({type(error).__name__})",
+                        cure="run the model on its example inputs alone",
+                    ) from error
+        raise AssertionError  # pragma: no cover
+
+    def _waited(self, answer: Any) -> Any:
+        """However long the device is in use by others; not longer than it exists."""
+        while True:
+            try:
+                return ray.get(answer, timeout=_LOOK_S)
+            except ray.exceptions.GetTimeoutError:
+                self._there()
+
+    def _there(self) -> None:
+        if self._resource and self._resource not in ray.cluster_resources():
+            raise DeviceLostError(
+                expected=f"a node that offers '{self._resource}'",
+                received="none any more",
+                cure="start it again, and go on with `autoprune resume`",
+            )

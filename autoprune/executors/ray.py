@@ -1,0 +1,228 @@
+"""Jobs on a Ray cluster: workers that stay, each with the model and the data; and one process that has the device."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from autoprune.core.cluster import Cluster
+from autoprune.core.reporter import Reporter
+from autoprune.errors import DeviceError, TaskError, describe
+from autoprune.executors import Job, Result, Work
+from autoprune.executors._cluster import Connection, connect
+from autoprune.measure.device import AnyDevice, DeviceSpec
+from autoprune.searching.ladder import Ladder
+from autoprune.searching.tuner import Tuner
+
+#: The device of the machine that searches.
+_HERE: Final = "local"
+#: How often a job is tried whose worker died.
+_ATTEMPTS: Final = 3
+#: A job that takes so many times as long as the slowest before it, and at least so many seconds, will never end.
+_SLOWER: Final = 20.0
+_PATIENCE_S: Final = 900.0
+_POLL_S: Final = 1.0
+#: Enough of a device's resource to be placed on its node; the device is kept by its lease.
+_TOUCH: Final = 0.001
+
+
+@dataclass
+class _Running:
+    job: Any
+    attempt: int = 0
+    worker: Any = None
+    began: float = 0.0
+
+
+class _Stream:
+    """Jobs that are drawn one by one; none is drawn after the end."""
+
+    def __init__(self, jobs: Iterator[Any]) -> None:
+        self._jobs, self._ended = jobs, False
+
+    def next(self) -> _Running | None:
+        """A job, or None where there is none now."""
+        job = None if self._ended else next(self._jobs, _END)
+        self._ended = self._ended or job is _END
+        return None if job is None or job is _END else _Running(job)
+
+
+class RayExecutor:
+    """Connects when it is first needed. busy: workers that have a job."""
+
+    def __init__(self, cluster: Cluster, device: str, reporter: Reporter) -> None:
+        self._cluster, self._device, self._reporter = cluster, device, reporter
+        self.workers = cluster.workers or len(os.sched_getaffinity(0))
+        self.busy = 0
+        self._connection: Connection | None = None
+        self._idle: list[Any] = []
+        self._keys = itertools.count()
+
+    def seat(self, device: DeviceSpec) -> AnyDevice:
+        """The device in a process of its own, on this machine or on the node that is called so.
+
+        Raises:
+            DeviceError: no node of the cluster is called so, or there are fewer GPUs than asked for.
+        """
+        ray = self._connected()
+        from autoprune.executors._remote import Profiler, RemoteDevice
+
+        resource = "" if self._device == _HERE else f"device:{self._device}"
+        offered = ray.cluster_resources()
+        if resource and resource not in offered:
+            known = sorted(name.removeprefix("device:") for name in offered if name.startswith("device:"))
+            raise DeviceError(
+                expected=f"a node that was started with --resources='{{\"{resource}\": 1}}'",
+                received=f"none; devices of this cluster: {', '.join(known) or 'none'}",
+                cure="start its node so, or choose one of those",
+            )
+        if offered.get("GPU", 0.0) < self._cluster.gpus * self.workers:
+            raise DeviceError(
+                expected=f"{self._cluster.gpus * self.workers:g} GPUs for {self.workers} workers",
+                received=f"{offered.get('GPU', 0.0):g} in the cluster",
+                cure="lower --gpus or --workers",
+            )
+        placed: dict[str, Any] = {"resources": {resource: _TOUCH}}
+        if not resource:
+            node = ray.get_runtime_context().get_node_id()
+            here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+            placed = {"scheduling_strategy": here}
+        options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": self.workers + 4, **placed}
+        name = f"profiler:{self._device}:{ray.get_runtime_context().get_job_id()}"
+        self._spec = ray.put(self._packed(device))  # must outlive the process that takes it first
+        actor = ray.remote(Profiler).options(name=name, **options).remote([self._spec])
+        return RemoteDevice(actor, resource, device, self._reporter)
+
+    def drive(self, jobs: Iterator[Job | None], work: Work[Job, Result]) -> Iterator[Result]:
+        """At most one job a worker is out; a job whose worker dies is done again by another one."""
+        ray = self._connected()
+        key, packed = f"work {next(self._keys)}", [ray.put(self._packed(work))]
+        while len(self._idle) < self.workers:
+            self._idle.append(self._hired())
+        again: list[_Running] = []
+        running: dict[Any, _Running] = {}
+        slowest, stream = 0.0, _Stream(jobs)
+        try:
+            while True:
+                while self._idle and (next_up := again.pop() if again else stream.next()) is not None:
+                    next_up.worker, next_up.began = self._idle.pop(), time.monotonic()
+                    running[next_up.worker.run.remote(key, packed, next_up.job)] = next_up
+                self.busy = len(running)
+                if not running:
+                    return
+                for reference in ray.wait(list(running), num_returns=1, timeout=_POLL_S)[0]:
+                    done = running.pop(reference)
+                    self.busy = len(running)
+                    try:
+                        result = ray.get(reference)
+                        slowest = max(slowest, time.monotonic() - done.began)
+                        self._idle.append(done.worker)
+                    except ray.exceptions.RayTaskError as error:
+                        raise error.cause from None
+                    except ray.exceptions.RayError as error:
+                        self._idle.append(self._hired())
+                        reason = f"the process of a worker died ({type(error).__name__.removesuffix('Error')})"
+                        done.attempt += 1
+                        if done.attempt < _ATTEMPTS:
+                            self._reporter.warn(f"{reason}; its candidate is evaluated again")
+                            again.append(done)
+                            continue
+                        result = work.lost(done.job, f"{reason}, {_ATTEMPTS} times")
+                    yield result
+                for each in running.values():
+                    if time.monotonic() - each.began > max(_PATIENCE_S, _SLOWER * slowest):
+                        ray.kill(each.worker)
+        finally:
+            self.busy = 0
+            for each in running.values():
+                ray.kill(each.worker)
+
+    def climb(self, ladder: Ladder, tuner: Tuner) -> None:
+        for result in self.drive(ladder.jobs(), tuner):
+            ladder.report(result)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._idle.clear()
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> ModuleType:
+        """Ray, once this process is connected to its cluster."""
+        import ray
+        import ray.util.scheduling_strategies
+
+        if self._connection is None:
+            self._connection = connect(self._cluster, self.workers, self._reporter)
+            if not self._cluster.workers and self._cluster.address:
+                self.workers = max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        return ray
+
+    def _hired(self) -> Any:
+        """A new worker; the processors of the cluster are dealt out so that all find a place."""
+        import ray
+
+        from autoprune.executors._remote import Worker
+
+        whole = ray.cluster_resources().get("CPU", 1.0)
+        options = {"num_cpus": min(whole / self.workers, 1.0), "num_gpus": self._cluster.gpus, "max_restarts": 0}
+        threads = max(int(whole / self.workers), 1)
+        return ray.remote(Worker).options(scheduling_strategy="SPREAD", **options).remote(threads)
+
+    def _packed(self, what: Any) -> bytes:
+        """Something for another process, with the modules that only this one can find.
+
+        Raises:
+            TaskError: it cannot be sent.
+        """
+        import ray
+
+        try:
+            with _by_value(ray.cloudpickle):
+                packed: bytes = ray.cloudpickle.dumps(what)
+        except Exception as error:
+            raise TaskError(
+                expected="a task that can be sent to another process",
+                received=describe(error),
+                cure="keep open files, locks and connections out of the model, the data and evaluate; "
+                "or search with --executor inline",
+            ) from error
+        return packed
+
+
+_END: Final = object()
+
+
+def create(cluster: Cluster, device: str, reporter: Reporter) -> RayExecutor:
+    return RayExecutor(cluster, device, reporter)
+
+
+@contextmanager
+def _by_value(pickler: Any) -> Iterator[None]:
+    """Modules that were read from a file under a name of our own, and those beside it, travel with what uses them."""
+    files = {
+        name: Path(module.__file__)
+        for name, module in tuple(sys.modules.items())
+        if getattr(module, "__file__", None) and isinstance(module.__file__, str)
+    }
+    folders = {file.parent for name, file in files.items() if name.startswith("autoprune_task_")}
+    named = [
+        sys.modules[name]
+        for name, file in files.items()
+        if file.parent in folders and "site-packages" not in file.parts and name != "__main__"
+    ]
+    for module in named:
+        pickler.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in named:
+            pickler.unregister_pickle_by_value(module)
