@@ -89,6 +89,9 @@ def hypervolume(points: Iterable[tuple[float, ...]], reference: tuple[float, ...
         return 0.0
     if len(reference) == 1:
         return reference[0] - inside[0][0]
+    if len(reference) == 2:
+        heights = (reference[1], *(second for _, second in inside))
+        return sum((reference[0] - a) * (above - b) for above, (a, b) in zip(heights, inside, strict=False))
     total = 0.0
     inside.sort(key=lambda point: point[-1])
     for place, point in enumerate(inside):

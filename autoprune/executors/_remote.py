@@ -20,7 +20,7 @@ from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.reporter import Advance, Reporter
 from autoprune.errors import CrashedError, DeviceError, DeviceLostError
 from autoprune.measure.artifact import Artifact
-from autoprune.measure.device import DeviceSpec, first
+from autoprune.measure.device import PROCESSES, DeviceSpec, first
 from autoprune.measure.gate import Gate
 from autoprune.measure.packing import Packer, Slices
 from autoprune.store.device import cache_folder

@@ -43,7 +43,8 @@ class Coordinator:
         self._repeats, self._start = 0, clock.wall()
         for proposal in study.restored.running:
             self._take_up(proposal)
-        first = [space.dense(), space.smallest(), *(space.uniform(ratio) for ratio in UNIFORM)]
+        self._dense, self._smallest = space.dense(), space.smallest()
+        first = [self._dense, self._smallest, *(space.uniform(ratio) for ratio in UNIFORM)]
         study.enqueue(tuple(dict.fromkeys(first)))
 
     @property
@@ -135,16 +136,16 @@ class Coordinator:
         self._known[trial.plan] = trial
         for double in self._doubles.pop(trial.plan, ()):
             self._study.repeat(double, trial)
-        plans = self._space.smallest(), self._space.dense()
+        plans = self._smallest, self._dense
         extremes = [self._known[plan] for plan in plans if plan in self._known]
         if trial.plan in plans and [each.state for each in extremes] == [TrialState.COMPLETE] * len(plans):
             check_possible(extremes[0], extremes[1], self._budget)
-        if len(self._tried) >= _HOPELESS:
+        if len(self._known) > _HOPELESS:
             self.check_hope()
 
     def check_hope(self) -> None:
         """Raise TaskError where every candidate that was tried has failed; the commonest cause is named."""
-        tried = self._tried
+        tried = [trial for plan, trial in self._known.items() if plan != self._dense]
         if tried and all(trial.state is TrialState.FAILED for trial in tried):
             cause, count = Counter(trial.error for trial in tried).most_common(1)[0]
             raise TaskError(
@@ -152,10 +153,6 @@ class Coordinator:
                 received=f"{len(tried)} failures, {count} of them: {cause}",
                 cure="run the task's evaluate on a pruned model to find the cause",
             )
-
-    @property
-    def _tried(self) -> list[Trial]:
-        return [trial for plan, trial in self._known.items() if plan != self._space.dense()]
 
 
 def check_possible(smallest: Trial, dense: Trial, budget: Budget) -> None:
