@@ -167,15 +167,27 @@ class RayExecutor:
         return ray
 
     def _hired(self) -> Any:
-        """A new worker; the processors of the cluster are dealt out so that all find a place."""
+        """A new worker."""
         import ray
 
         from autoprune.executors._remote import Worker
 
-        whole = ray.cluster_resources().get("CPU", 1.0)
-        options = {"num_cpus": min(whole / self.workers, 1.0), "num_gpus": self._cluster.gpus, "max_restarts": 0}
-        threads = max(int(whole / self.workers), 1)
-        return ray.remote(Worker).options(scheduling_strategy="SPREAD", **options).remote(threads)
+        processors, gpus = self._share()
+        options = {"num_cpus": min(processors, 1.0), "num_gpus": gpus, "max_restarts": 0}
+        return ray.remote(Worker).options(scheduling_strategy="SPREAD", **options).remote(max(int(processors), 1))
+
+    def _share(self) -> tuple[float, float]:
+        """Processors and GPUs of one worker; those of the cluster are dealt out so that all workers find a place."""
+        import ray
+
+        return ray.cluster_resources().get("CPU", 1.0) / self.workers, self._cluster.gpus
+
+    def _dismiss(self) -> None:
+        """End the workers that have nothing to do, so that others find a place."""
+        import ray
+
+        while self._idle:
+            ray.kill(self._idle.pop())
 
     def _packed(self, what: Any) -> bytes:
         """Something for another process, with the modules that only this one can find.

@@ -63,21 +63,30 @@ class Ladder:
         return [lane for lane in self.lanes.values() if not lane.outcome]
 
     def jobs(self) -> Iterator[Stint | None]:
-        """Epochs to train, the ones that others wait for first; None: nothing until the next is reported."""
+        """Epochs to train; None: nothing until the next is reported."""
         while self.open:
-            ready = [lane for lane in self.open if not lane.busy and self._decided(lane) == "go"]
-            # Bin after bin, and in a bin all to the next rung: whoever waits for it waits the least.
-            ready.sort(key=lambda lane: (self.halving.members[lane.trial.number], lane.done, lane.trial.number))
-            if not ready:
+            lane = self.next()
+            if lane is None:
                 yield None
                 continue
-            ready[0].busy = True
-            yield self.job(ready[0])
+            state = self.state(lane) if lane.done else b""
+            yield Stint(lane.trial.number, lane.trial.plan, lane.done, state)
 
-    def job(self, lane: Lane) -> Stint:
-        """The lane's next epoch."""
-        state = self.state(lane) if lane.done else b""
-        return Stint(lane.trial.number, lane.trial.plan, lane.done, state)
+    def next(self) -> Lane | None:
+        """A lane that is to go on and that nobody trains, from here on busy; None: none until the next is reported."""
+        ready = [lane for lane in self.open if not lane.busy and self._decided(lane) == "go"]
+        if not ready:
+            return None
+        # Bin after bin, and in a bin one after the other to the next rung: a model at hand is trained on.
+        ready.sort(key=lambda lane: (self.halving.members[lane.trial.number], -lane.done, lane.trial.number))
+        ready[0].busy = True
+        return ready[0]
+
+    def go_on(self, number: int) -> bool:
+        """Whether who has trained this candidate is to train it for the next epoch too; it is busy then."""
+        lane = self.lanes[number]
+        lane.busy = not lane.outcome and self._decided(lane) == "go"
+        return lane.busy
 
     def state(self, lane: Lane) -> bytes:
         """What the lane's last epoch left.
@@ -85,9 +94,13 @@ class Ladder:
         Raises:
             StorageError: its file cannot be read.
         """
-        path = self._file_of(lane.trial.number)
+        path = self.file(lane)
         with storing(path):
             return path.read_bytes()
+
+    def file(self, lane: Lane) -> Path:
+        """Where the state of a lane is kept."""
+        return self._file_of(lane.trial.number)
 
     def report(self, result: Stinted) -> None:
         """Take in an epoch: keep its state, tell its score, and stop what is not to go on."""

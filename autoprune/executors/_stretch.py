@@ -1,0 +1,91 @@
+"""What Ray Tune runs: a trainable, a searcher and a scheduler on one ladder. Knows Tune's classes; decides nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ray.cloudpickle
+import torch
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from autoprune.core.measurement import Measurement
+from autoprune.core.plan import Plan
+from autoprune.searching.tuner import Stint, Stinted, Tuner
+from autoprune.store.files import write_atomic
+
+
+class Stretch(tune.Trainable):
+    """Trains a lane epoch by epoch; the state after each goes through a file, its scores through Tune."""
+
+    def setup(self, config: dict[str, Any], packed: bytes = b"", threads: int = 1) -> None:
+        torch.set_num_threads(threads)
+        self._tuner: Tuner = ray.cloudpickle.loads(packed)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._folder = Path(new_config["folder"])
+        plan = Plan.from_json(new_config["plan"])
+        state = Path(new_config["state"]).read_bytes() if new_config["state"] else b""
+        self._job = Stint(new_config["number"], plan, new_config["done"], state)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        found = self._tuner(self._job)
+        self._job = Stint(found.number, self._job.plan, found.done, found.state)
+        path = self._folder / f"{found.number}-{found.done}.safetensors"
+        if found.state:
+            write_atomic(path, found.state)
+        scores = json.dumps({name: score.to_json() for name, score in found.scores.items()})
+        return {"lane": found.number, "epochs": found.done, "scores": scores, "file": str(path), "error": found.error}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Tune may ask when it stops an actor; the ladder has the state already."""
+
+
+def _stinted(result: dict[str, Any]) -> Stinted:
+    number, done = result["lane"], result["epochs"]
+    if result["error"]:
+        return Stinted(number, done, error=result["error"])
+    scores = {name: Measurement.from_json(name, raw) for name, raw in json.loads(result["scores"]).items()}
+    path = Path(result["file"])
+    state = path.read_bytes()
+    path.unlink()
+    return Stinted(number, done, scores, state)
+
+
+class Lanes(Searcher):
+    """Suggests the lanes that are to go on."""
+
+    def __init__(self, climb: Any) -> None:
+        super().__init__()
+        self._climb = climb
+
+    def suggest(self, trial_id: str) -> Any:
+        return Searcher.FINISHED if self._climb.over else self._climb.begin(trial_id)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if error:
+            self._climb.died(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ladder is on disk."""
+        Path(checkpoint_path).write_text("{}", encoding="utf-8")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a resumed search begins a new experiment from the ladder."""
+
+
+class Rungs(FIFOScheduler):
+    """Stops a trial where its lane waits, is stopped or has ended."""
+
+    def __init__(self, climb: Any) -> None:
+        super().__init__()
+        self._climb = climb
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        goes_on = self._climb.report(_stinted(result))
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
