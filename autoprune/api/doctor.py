@@ -1,4 +1,4 @@
-"""`autoprune.doctor`: is this machine fit to measure?"""
+"""`autoprune.doctor`: is this machine fit to measure, and is its cluster locked?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from autoprune import registry
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.errors import DeviceError
+from autoprune.executors._cluster import UNLOCKED, found_address, strangers
 from autoprune.measure import doctor as checks
 from autoprune.measure.client import WorkerBench
 from autoprune.measure.doctor import Finding
@@ -13,14 +14,15 @@ from autoprune.measure.estimator import Time
 from autoprune.measure.units import taken_apart
 
 
-def doctor(profiler: str = "torch", seconds: float = checks.SECONDS) -> list[Finding]:
+def doctor(profiler: str = "torch", seconds: float = checks.SECONDS, address: str = "") -> list[Finding]:
     """Facts, runtimes, and how repeatable this machine is with one profiler; what has `mend` is not as it should be.
 
-    seconds: of the self-test; 0 leaves it out.
+    seconds: of the self-test; 0 leaves it out; address: of a Ray cluster, whose door is tried; empty for the one that
+    this machine belongs to, if there is one.
     """
     clock = SystemClock()
     registry.load("profilers", profiler)
-    found = [*checks.facts(clock=clock), *checks.runtimes(clock)]
+    found = [*checks.facts(clock=clock), *checks.runtimes(clock), *_cluster(address)]
     if seconds <= 0:
         return found
     bench = WorkerBench(profiler, RunSpec())
@@ -35,3 +37,16 @@ def doctor(profiler: str = "torch", seconds: float = checks.SECONDS) -> list[Fin
     finally:
         bench.close()
     return found
+
+
+def _cluster(address: str) -> list[Finding]:
+    """Whether strangers are let into the Ray cluster."""
+    known = found_address(address or "auto")
+    if not known:
+        return []
+    entering = strangers(known)["strangers"]
+    if entering is None:
+        return [Finding("ray cluster", f"nothing answers at {known}", "check its address" if address else "")]
+    if entering:
+        return [Finding("ray cluster", f"{known} {UNLOCKED}", "restart it with RAY_AUTH_MODE=token")]
+    return [Finding("ray cluster", f"{known} asks for a token")]

@@ -12,6 +12,9 @@ import typer
 def doctor(
     profiler: Annotated[str, typer.Option(help="What the self-test runs.")] = "torch",
     seconds: Annotated[float, typer.Option(help="Of the self-test; 0: without it.")] = 10.0,
+    address: Annotated[
+        str, typer.Option(help="A Ray cluster whose door is tried, HOST:PORT; default: that of this machine, if any.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> int:
     """Check what disturbs measurements, which runtimes are here, and how small a difference this machine can tell.
@@ -22,7 +25,7 @@ def doctor(
     from autoprune.errors import DeviceError
     from autoprune.report.table import aligned
 
-    found = examine(profiler, seconds)
+    found = examine(profiler, seconds, address)
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in found], indent=1))
     else:

@@ -27,6 +27,7 @@ from autoprune.core.reporter import Reporter
 from autoprune.errors import DeviceError, describe
 
 NAMESPACE: Final = "autoprune"
+UNLOCKED: Final = "asks for no token: who reaches its port can run programs on it"
 _OBJECTS: Final = 512 << 20
 _REACH_S: Final = 5.0
 _PROBE_S: Final = 30.0
@@ -78,7 +79,7 @@ def strangers(address: str) -> Mapping[str, bool | None]:
     """Who gets into a cluster: {"strangers": without a token, "us": as this process would}; None: nobody can tell."""
     try:
         done = subprocess.run(
-            [sys.executable, str(_HERE / "_probe.py"), address],
+            [sys.executable, "-P", str(_HERE / "_probe.py"), address],  # -P: a file beside it is called ray.py
             capture_output=True,
             timeout=_PROBE_S,
             check=True,
@@ -97,10 +98,11 @@ def found_address(address: str) -> str:
     named = os.environ.get("RAY_ADDRESS", "")
     if named and named != "auto":
         return named
-    from ray._private import services
-
-    known = services.find_gcs_addresses()
-    return str(next(iter(known), ""))
+    try:
+        from ray._private import services
+    except ImportError:
+        return ""
+    return str(next(iter(sorted(services.find_gcs_addresses())), ""))
 
 
 def _started(workers: int, cluster: Cluster) -> Connection:
@@ -161,10 +163,7 @@ def _joined(address: str, reporter: Reporter) -> Connection:
             cure="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file that has it",
         )
     if entering["strangers"]:
-        reporter.warn(
-            f"the Ray cluster at {known} asks for no token: who reaches its port can run programs on it; "
-            "start it with RAY_AUTH_MODE=token"
-        )
+        reporter.warn(f"the Ray cluster at {known} {UNLOCKED}; start it with RAY_AUTH_MODE=token")
     try:
         with _environment(_QUIET):
             if host in ("127.0.0.1", "localhost", "::1"):

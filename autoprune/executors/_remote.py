@@ -47,6 +47,9 @@ class Worker:
         torch.set_num_threads(threads)
         self._key, self._work = "", lambda job: job
 
+    def ready(self) -> None:
+        """Answered once this process is there."""
+
     def run(self, key: str, packed: Sequence[Any], job: Any) -> Any:
         """packed: a list with the reference of the work, so that Ray does not fetch it for each job."""
         if key != self._key:

@@ -46,12 +46,12 @@ class _Stream:
     """Jobs that are drawn one by one; none is drawn after the end."""
 
     def __init__(self, jobs: Iterator[Any]) -> None:
-        self._jobs, self._ended = jobs, False
+        self._jobs, self.ended = jobs, False
 
     def next(self) -> _Running | None:
         """A job, or None where there is none now."""
-        job = None if self._ended else next(self._jobs, _END)
-        self._ended = self._ended or job is _END
+        job = None if self.ended else next(self._jobs, _END)
+        self.ended = self.ended or job is _END
         return None if job is None or job is _END else _Running(job)
 
 
@@ -64,6 +64,8 @@ class RayExecutor:
         self.busy = 0
         self._connection: Connection | None = None
         self._idle: list[Any] = []
+        self._hired: dict[Any, Any] = {}
+        self._failures = 0
         self._keys = itertools.count()
 
     def seat(self, device: DeviceSpec) -> AnyDevice:
@@ -104,20 +106,22 @@ class RayExecutor:
         """At most one job a worker is out; a job whose worker dies is done again by another one."""
         ray = self._connected()
         key, packed = f"work {next(self._keys)}", [ray.put(self._packed(work))]
-        while len(self._idle) < self.workers:
-            self._idle.append(self._hired())
         again: list[_Running] = []
         running: dict[Any, _Running] = {}
         slowest, stream = 0.0, _Stream(jobs)
         try:
             while True:
+                self._hire(self.workers - len(running))
                 while self._idle and (next_up := again.pop() if again else stream.next()) is not None:
                     next_up.worker, next_up.began = self._idle.pop(), time.monotonic()
                     running[next_up.worker.run.remote(key, packed, next_up.job)] = next_up
                 self.busy = len(running)
-                if not running:
+                if not running and (self._idle or (stream.ended and not again)):
                     return
-                for reference in ray.wait(list(running), num_returns=1, timeout=_POLL_S)[0]:
+                for reference in ray.wait([*running, *self._hired], num_returns=1, timeout=_POLL_S)[0]:
+                    if reference in self._hired:
+                        self._arrived(reference)
+                        continue
                     done = running.pop(reference)
                     self.busy = len(running)
                     try:
@@ -127,7 +131,6 @@ class RayExecutor:
                     except ray.exceptions.RayTaskError as error:
                         raise error.cause from None
                     except ray.exceptions.RayError as error:
-                        self._idle.append(self._hired())
                         reason = f"the process of a worker died ({type(error).__name__.removesuffix('Error')})"
                         done.attempt += 1
                         if done.attempt < _ATTEMPTS:
@@ -151,6 +154,7 @@ class RayExecutor:
     def close(self) -> None:
         if self._connection is not None:
             self._idle.clear()
+            self._hired.clear()
             self._connection.close()
             self._connection = None
 
@@ -165,15 +169,41 @@ class RayExecutor:
                 self.workers = max(int(ray.cluster_resources().get("CPU", 1)), 1)
         return ray
 
-    def _hired(self) -> Any:
-        """A new worker."""
+    def _hire(self, count: int) -> None:
+        """As many workers without a job; who finds no place in the cluster now comes when there is one."""
         import ray
 
         from autoprune.executors._remote import Worker
 
         processors, gpus = self._share()
         options = {"num_cpus": min(processors, 1.0), "num_gpus": gpus, "max_restarts": 0}
-        return ray.remote(Worker).options(scheduling_strategy="SPREAD", **options).remote(max(int(processors), 1))
+        while len(self._idle) + len(self._hired) < count:
+            made = ray.remote(Worker).options(scheduling_strategy="SPREAD", **options)
+            worker: Any = made.remote(max(int(processors), 1))
+            self._hired[worker.ready.remote()] = worker
+
+    def _arrived(self, reference: Any) -> None:
+        """A worker that was hired is there, or will never be.
+
+        Raises:
+            DeviceError: it is the last of too many that did not start.
+        """
+        import ray
+
+        worker = self._hired.pop(reference)
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayError as error:
+            self._failures += 1
+            if self._failures > _ATTEMPTS * self.workers:
+                raise DeviceError(
+                    expected="workers that start",
+                    received=f"{self._failures} that died at once ({describe(error)})",
+                    cure="install the same versions of autoprune and torch on all nodes",
+                ) from error
+        else:
+            self._failures = 0
+            self._idle.append(worker)
 
     def _share(self) -> tuple[float, float]:
         """Processors and GPUs of one worker; those of the cluster are dealt out so that all workers find a place."""
@@ -185,8 +215,10 @@ class RayExecutor:
         """End the workers that have nothing to do, so that others find a place."""
         import ray
 
-        while self._idle:
-            ray.kill(self._idle.pop())
+        for worker in (*self._idle, *self._hired.values()):
+            ray.kill(worker)
+        self._idle.clear()
+        self._hired.clear()
 
     def _packed(self, what: Any) -> bytes:
         """Something for another process, with the modules that only this one can find.
