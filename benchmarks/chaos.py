@@ -159,10 +159,8 @@ def main() -> None:
         print(f"processes left behind: {chaos.left}")
         for kind, seconds in chaos.recovery.items():
             if seconds:
-                worst = max(seconds)
-                print(
-                    f"from the kill of a {kind} to the next trial: {statistics.median(seconds):.1f} s, {worst:.1f} at most"
-                )
+                middle, worst = statistics.median(seconds), max(seconds)
+                print(f"from the kill of a {kind} to the next trial: {middle:.1f} s, {worst:.1f} at most")
         failed = [entry for entry in told.values() if entry["state"] != "complete"]
         print(f"failed trials: {len(failed)}" + (f", such as: {failed[0]['error']}" if failed else ""))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from autoprune.core import quantity
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, layers
 from autoprune.core.measurement import Measurement
@@ -120,9 +121,14 @@ class Finisher:
         tuner = Tuner(self.evaluator, epochs, self.seed)
         most = sum(max(rungs(epochs)[:-1] or (0,)) for _ in bins)
         with self.reporter.track("fine-tuning", most + len(set(bins.values())) * epochs) as advance:
-            candidates = [by_number[number] for number in bins]
             quality = task.quality
-            ladder = Ladder(candidates, bins, epochs, quality, self.tuning, self.checkpoint_of, advance)
+
+            def told(number: int, epoch: int, value: float) -> None:
+                self.log("epoch", trial=number, epoch=epoch, **{quality.name: round(value, 6)})
+                advance(f"trial {number}, epoch {epoch}, {quality.name} {quantity.show(value, quality.unit)}")
+
+            candidates = [by_number[number] for number in bins]
+            ladder = Ladder(candidates, bins, epochs, quality, self.tuning, self.checkpoint_of, told)
             self.climb(ladder, tuner)
         self._correlations(ladder)
         for lane in ladder.lanes.values():

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
-from autoprune.core.reporter import Advance
 from autoprune.core.trial import Trial
 from autoprune.recovery import checkpoint
 from autoprune.searching.halving import Halving
@@ -36,7 +35,8 @@ class Lane:
 class Ladder:
     """The fine-tuning of a run's candidates for `epochs` each, as far as they get.
 
-    bins: candidate -> its bin; file_of: where the checkpoint of a candidate is; advance: called after each epoch.
+    bins: candidate -> its bin; file_of: where the checkpoint of a candidate is; told: called after each epoch, with the
+    candidate, the epoch and its quality.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Ladder:
         quality: Metric,
         study: TuningStudy,
         file_of: Callable[[int], Path],
-        advance: Advance,
+        told: Callable[[int, int, float], None],
     ) -> None:
         self.epochs, self.halving = epochs, Halving(epochs, bins)
         self.lanes = {trial.number: Lane(trial) for trial in candidates}
         self._sign = -1.0 if quality.lower_is_better else 1.0
-        self._quality, self._study, self._file_of, self._advance = quality, study, file_of, advance
+        self._quality, self._study, self._file_of, self._told = quality, study, file_of, told
         for number, lane in self.lanes.items():
             self._restore(number, lane)
         self._settle()
@@ -113,7 +113,7 @@ class Ladder:
         else:
             write_atomic(self._file_of(result.number), result.state)
             self._tell(lane, result.done, result.scores)
-            self._advance(f"trial {result.number}, epoch {result.done}")
+            self._told(result.number, result.done, result.scores[self._quality.name].value)
         self._settle()
 
     def _tell(self, lane: Lane, done: int, scores: Mapping[str, Measurement]) -> None:
@@ -143,6 +143,8 @@ class Ladder:
         kept = checkpoint.read(self._file_of(number))
         if kept is not None and kept.epochs != self.epochs:
             kept = None
+        if told is not None and told.state == "running" and not told.values and kept is None:
+            return  # it had begun, and no more
         if told is None or (told.state in ("running", "complete") and kept is None):
             if told is not None and told.state == "running":
                 self._study.end(number, "fail", error="its checkpoint is gone; fine-tuned anew")

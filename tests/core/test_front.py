@@ -1,9 +1,12 @@
+import time
+
 import moocore
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.core.front import Front, layers
+from autoprune.core.front import Front, dominates, hypervolume, layers, minimal
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
 from autoprune.core.plan import Plan
@@ -57,3 +60,23 @@ def test_layers_take_every_distinct_point_once_in_order_of_dominance(points):
 def test_failed_trials_never_enter_a_front():
     failed = Trial(0, Plan.of({"g": 1}), TrialState.FAILED, error="nan")
     assert Front.of([failed, *made([(1, 1, True)])], (QUALITY, COST)).trials == tuple(made([(1, 1, True)]))
+
+
+@given(
+    st.integers(1, 4).flatmap(lambda d: st.lists(st.tuples(*[st.integers(0, 6)] * d), max_size=9).map(lambda p: (d, p)))
+)
+def test_the_volume_of_a_front_is_that_of_an_independent_library(case):
+    dimensions, points = case
+    reference = (5.0,) * dimensions
+    inside = [tuple(map(float, p)) for p in points if all(x < 5 for x in p)]
+    expected = moocore.hypervolume(np.array(inside), ref=np.array(reference)) if inside else 0.0
+    assert hypervolume([tuple(map(float, p)) for p in points], reference) == pytest.approx(expected)
+
+
+def test_the_front_of_ten_thousand_points_is_found_at_once():
+    rng = np.random.default_rng(0)
+    points = sorted({tuple(point) for point in rng.random((10_000, 2))})
+    begin = time.perf_counter()
+    front = minimal(points)
+    assert time.perf_counter() - begin < 0.5
+    assert front == [p for p in points if not any(dominates(q, p) for q in front)]

@@ -1,7 +1,9 @@
 """Tasks with faults, for the command line: `tasks.py:name`."""
 
 import ctypes
+import dataclasses
 import sys
+import time
 
 import numpy as np
 import torch
@@ -76,13 +78,37 @@ def nothing_to_prune():
 
 def slow():
     """Each evaluation takes a moment, so that a signal arrives in the middle."""
-    import time
 
     def evaluate(model, split):
         time.sleep(0.3)
         return 0.5
 
     return with_metric(evaluate)
+
+
+def trains_slowly():
+    """Each batch of an epoch takes a moment, so that a kill arrives in the middle of fine-tuning."""
+    made = good()
+
+    def loss(outputs, batch):
+        time.sleep(0.03)
+        return made.loss(outputs, batch)
+
+    return dataclasses.replace(made, loss=loss)
+
+
+def of_many_plans():
+    """Enough groups that samplers have something to learn; evaluations of a moment, whose score is in the shapes."""
+    torch.manual_seed(0)
+    layers = [layer for k in range(5) for layer in (nn.Conv2d(32 if k else 1, 32, 3, padding=1), nn.ReLU())]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 36, 3)).eval()
+    made = autoprune.Classification(model, data=(X, Y), example_inputs=(torch.from_numpy(X[:4]),), name="many")
+
+    def evaluate(model, split):
+        time.sleep(0.05)
+        return min(0.3 + sum(p.numel() * (k % 5 + 1) for k, p in enumerate(model.parameters())) / 400_000, 1.0)
+
+    return autoprune.Task("many", made.model, made.example_inputs, made.splits, evaluate)
 
 
 class Trap(nn.Module):

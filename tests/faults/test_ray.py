@@ -74,3 +74,33 @@ def test_ctrl_c_ends_a_cluster_with_a_partial_front_and_no_process_left(tmp_path
     assert "autoprune resume r" in stderr
     assert json.loads((tmp_path / "r" / "front.json").read_text())["partial"]
     until(lambda: not alive(children), 10)
+
+
+@pytest.mark.slow
+def test_ray_tune_trains_the_lanes_survives_a_kill_and_leaves_no_pickle(tmp_path):
+    driver = start(tmp_path, "--budget", "params=90%", "--executor", "ray-tune", "--finetune-epochs", "9", "--finalists", "2", task="tasks.py:trains_slowly", trials="6")  # fmt: skip
+    log = tmp_path / "r" / "log.jsonl"
+
+    def epochs():
+        found = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        return [(entry["trial"], entry["epoch"]) for entry in found if entry["event"] == "epoch"]
+
+    try:
+        until(lambda: len(epochs()) >= 3, 120)
+        os.kill(until(lambda: called(driver.pid, "ray::Stretch"))[0], signal.SIGKILL)
+        seen = len(epochs())
+        until(lambda: len(epochs()) > seen + 1, 60)
+    finally:
+        driver.kill()
+        driver.communicate()
+    done = subprocess.run(
+        [sys.executable, "-m", "autoprune", "resume", "r", "--json"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(epochs()) == len(set(epochs()))
+    assert max(epoch for _, epoch in epochs()) == 9
+    tuning = optuna.load_study(
+        study_name="r-finetune", storage=JournalStorage(Journal(tmp_path / "r" / "study.journal"))
+    )
+    assert {trial.state.name for trial in tuning.trials} == {"COMPLETE", "PRUNED"}
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pkl", ".pickle")]

@@ -1,0 +1,106 @@
+import pytest
+from optuna.storages import InMemoryStorage
+
+from autoprune.core.measurement import Measurement
+from autoprune.recovery import checkpoint
+from autoprune.searching.ladder import Ladder
+from autoprune.searching.tuner import Stinted
+from autoprune.searching.tuning import TuningStudy
+from autoprune.store.ledger import Ledger
+from tests.searching.test_coordinator import QUALITY
+from tests.searching.test_progress import trial
+
+CANDIDATES = [trial(k, 0.5, 100 * k) for k in range(6)]
+BINS = {k: k // 3 for k in range(6)}
+
+
+class Run:
+    """A ladder in a run directory that can be opened again; every epoch is written down."""
+
+    def __init__(self, folder, epochs=6):
+        self.folder, self.epochs, self.ledger, self.trained = folder, epochs, Ledger(InMemoryStorage()), []
+
+    def open(self):
+        study = TuningStudy(self.ledger, "s", QUALITY, self.epochs)
+        file_of = lambda number: self.folder / f"{number}.safetensors"  # noqa: E731
+        return Ladder(
+            CANDIDATES, BINS, self.epochs, QUALITY, study, file_of, lambda *told: self.trained.append(told[:2])
+        )
+
+    def result(self, job):
+        import safetensors.numpy as safetensors
+
+        scores = {"accuracy": Measurement.exact("accuracy", 0.5 + job.number / 100 + job.done / 1000, "1")}
+        state = safetensors.save({}, checkpoint.metadata(job.done + 1, self.epochs, scores))
+        return Stinted(job.number, job.done + 1, scores, state)
+
+
+def test_one_of_each_bin_is_trained_to_the_end_and_the_others_stop_at_the_rung(tmp_path):
+    run = Run(tmp_path)
+    ladder = run.open()
+    for job in ladder.jobs():
+        ladder.report(run.result(job))
+    assert {k: (lane.outcome, lane.done) for k, lane in ladder.lanes.items()} == {
+        0: ("pruned", 2), 1: ("pruned", 2), 2: ("complete", 6), 3: ("pruned", 2), 4: ("pruned", 2), 5: ("complete", 6),
+    }  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2.safetensors", "5.safetensors"]
+
+
+@pytest.mark.parametrize("deaths", [(1,), (3, 4), (2, 5, 9, 13)])
+def test_a_ladder_that_dies_goes_on_from_the_last_epoch_of_each_lane(tmp_path, deaths):
+    whole = Run(tmp_path / "whole")
+    ladder = whole.open()
+    for job in ladder.jobs():
+        ladder.report(whole.result(job))
+    run = Run(tmp_path / "killed")
+    for death in (*deaths, None):
+        ladder = run.open()
+        for job in ladder.jobs():
+            if death is not None and len(run.trained) >= death:
+                break
+            ladder.report(run.result(job))
+    assert len(run.trained) == len(set(run.trained))
+    assert sorted(run.trained) == sorted(whole.trained)
+    assert {k: lane.outcome for k, lane in ladder.lanes.items()} == {k: "complete" if k in (2, 5) else "pruned" for k in range(6)}  # fmt: skip
+
+
+def test_a_checkpoint_that_was_not_told_is_told_and_its_epoch_not_trained_again(tmp_path):
+    run = Run(tmp_path)
+    ladder = run.open()
+    job = next(ladder.jobs())
+    (tmp_path / f"{job.number}.safetensors").write_bytes(run.result(job).state)
+    again = run.open()
+    assert again.lanes[job.number].done == 1
+    assert next(each for each in again.jobs() if each.number == job.number).done == 1
+
+
+def test_a_lane_whose_checkpoint_is_gone_begins_anew(tmp_path):
+    run = Run(tmp_path)
+    ladder = run.open()
+    job = next(ladder.jobs())
+    ladder.report(run.result(job))
+    (tmp_path / f"{job.number}.safetensors").write_bytes(b"half of")
+    assert run.open().lanes[job.number].done == 0
+
+
+def test_lanes_that_had_only_begun_are_no_failures(tmp_path):
+    run = Run(tmp_path)
+    run.open()
+    for job in run.open().jobs():
+        break
+    again = run.open()
+    for job in again.jobs():
+        again.report(run.result(job))
+    told = TuningStudy(run.ledger, "s", QUALITY, 6)._study.trials
+    assert len(told) == 6
+    assert {trial.state.name for trial in told} == {"COMPLETE", "PRUNED"}
+
+
+def test_a_lane_that_fails_stops_alone(tmp_path):
+    run = Run(tmp_path)
+    ladder = run.open()
+    for job in ladder.jobs():
+        ladder.report(Stinted(2, job.done, error="nan") if job.number == 2 else run.result(job))
+    assert ladder.lanes[2].outcome == "fail"
+    assert [k for k, lane in ladder.lanes.items() if lane.outcome == "complete"] == [1, 5]
+    assert run.open().lanes[2].outcome == "fail"

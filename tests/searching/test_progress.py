@@ -1,0 +1,39 @@
+import pytest
+
+from autoprune.core.effort import Effort
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import COSTS
+from autoprune.core.trial import Trial, TrialState
+from autoprune.searching.progress import Progress
+from autoprune.testing.fakes import FakeClock
+from tests.searching.test_coordinator import QUALITY, SPACE
+
+
+def trial(number, accuracy, params, excess=0.0):
+    found = {
+        "accuracy": Measurement.exact("accuracy", accuracy, "1"),
+        "params": Measurement.exact("params", params, "1"),
+    }
+    return Trial(number, SPACE.dense(), TrialState.COMPLETE, found, {"params": excess})
+
+
+def test_a_line_says_how_far_how_well_and_how_long_still():
+    clock = FakeClock()
+    dense = trial(0, 0.9, 1000).measurements
+    progress = Progress((QUALITY, COSTS["params"]), dense, Effort(trials=20), clock, workers=2)
+    progress.resume([trial(k, 0.5, 900, 1.0) for k in range(8)])
+    clock.advance(30)
+    progress.add(trial(8, 0.8, 400, 1.0), busy=2)
+    clock.advance(30)
+    state = progress.add(trial(9, 0.9, 500), busy=1)
+    assert state == {"trials": 10, "front": 2, "best": 9, "hypervolume": 0.55, "per_minute": 2.0, "busy": 1}
+    line = progress.line(state)
+    for words in ("front 2", "best accuracy 0.9, params 500", "volume 0.550", "2/min", "5 min left", "1/2 busy"):
+        assert words in line
+
+
+def test_the_best_is_not_forgotten_where_one_beyond_the_budget_beats_it():
+    progress = Progress((QUALITY, COSTS["params"]), trial(0, 0.9, 1000).measurements, Effort(), FakeClock(), 1)
+    progress.add(trial(1, 0.8, 500), 1)
+    assert progress.add(trial(2, 0.9, 400, excess=1.0), 1)["best"] == 1
+    assert progress.volume() == pytest.approx(0.6)
