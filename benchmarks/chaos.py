@@ -81,7 +81,7 @@ class Chaos:
             workers = ["--workers", "2"] if self.executor == "ray" else []
             command += ["search", f"{__file__}:task", "--budget", "latency=70%", "--run", str(self.run), "--trials"]
             command += ["100000", "--executor", self.executor, *workers, "--finetune-epochs", "0", "--finalists", "1"]
-            command += ["--quiet"]
+            command += ["--sampler", "random", "--quiet"]
         with (self.root / "stderr.txt").open("a") as said:
             return subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=said)
 
