@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, fields, replace
 from importlib import metadata
 from typing import Any, Final
@@ -23,7 +25,14 @@ from autoprune.core.front import Front
 from autoprune.core.metric import COSTS, COUNTED
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
-from autoprune.errors import InterruptedSearchError, StoppedEarlyError, StorageError, Terminated
+from autoprune.errors import (
+    DeviceError,
+    InterruptedSearchError,
+    StoppedEarlyError,
+    StorageError,
+    Terminated,
+    describe,
+)
 from autoprune.executors import Executor
 from autoprune.measure.counts import counts
 from autoprune.measure.device import DeviceSpec, Setup
@@ -34,7 +43,7 @@ from autoprune.searching.candidate import Evaluator, excesses
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.finalise import Finalised, Finisher, save
 from autoprune.searching.progress import Progress
-from autoprune.searching.study import Study
+from autoprune.searching.study import Study, trials_told
 from autoprune.searching.tuning import TuningStudy
 from autoprune.store.ledger import masked, open_ledger
 from autoprune.store.run import RunDirectory
@@ -62,19 +71,18 @@ class Engine:
         self.directory, self.prepared, self.budget = directory, prepared, budget
         self.settings, self.effort, self.clock, self.reporter = settings, effort, clock, reporter
         self._began, self._propose = began, propose
-        self._closing: list[Callable[[], None]] = []
-        try:
+        self._closing = ExitStack()
+        with ExitStack() as opening:
+            opening.push(self._closing)
             self._open()
-        except BaseException:
-            self.close()
-            raise
+            opening.pop_all()
 
     def _open(self) -> None:
         settings, task, reporter = self.settings, self.prepared.task, self.reporter
         setup = Setup(settings.profiler, settings.run_spec, task.spec)
         module = registry.load("executors", settings.executor)
         self.executor: Executor = module.create(settings.cluster, settings.device, reporter)
-        self._closing.append(self.executor.close)
+        self._closing.callback(self.executor.close)
         here = settings.device == "local"
         capabilities = setup.capabilities(self.clock) if here else None
         if capabilities is not None:  # what cannot be must be said before anything is started
@@ -84,7 +92,7 @@ class Engine:
         self.device = self.executor.seat(
             DeviceSpec(setup, task.model, task.example_inputs, traced, settings.seed, self.clock, memory)
         )
-        self._closing.append(self.device.close)
+        self._closing.callback(self.device.close)
         capabilities = self.device.capabilities
         self.objectives = objectives_of(self.budget, task, capabilities, settings.profiler)
         wanted = {limit.metric for limit in self.budget.limits} | {metric.name for metric in self.objectives}
@@ -95,19 +103,36 @@ class Engine:
         for each in self.directory.notes:
             reporter.warn(each)
         self.ledger = open_ledger(self.directory.path, settings.storage, new=self._began is None)
-        self._closing.append(self.ledger.close)
+        self._closing.callback(self.ledger.close)
         if self.ledger.torn:
             reporter.warn(f"the study's journal was cut off in the middle of a write; {self.ledger.torn} bytes dropped")
+        self._name = str((self._began or {}).get("study") or self._named())
+        self._same_device()
+        new, told = self._began is None, 0
+        if not new:
+            told = trials_told(self.ledger, self._name)
+        space = self.prepared.space
+        sampler = settings.made_sampler(space, told)
+        self.study = Study(self.ledger, self._name, space, self.objectives, sampler, new=new)
+
+    def _named(self) -> str:
+        """What a new study is called: after the run; in a database, where others may be called so, with a number."""
+        name = self.directory.path.resolve().name
+        return f"{name}-{secrets.token_hex(4)}" if self.settings.storage else name
+
+    def _same_device(self) -> None:
+        """Raise DeviceError where candidates were timed on another device than this one."""
+        before = (self._began or {}).get("device_fingerprint", self.device.fingerprint)
+        if self.timed and before != self.device.fingerprint:
+            raise DeviceError(
+                expected=f"the device that the run was begun on, {before}",
+                received=self.device.fingerprint,
+                cure="go on there, or search anew: latencies of two devices do not compare",
+            )
 
     def close(self) -> None:
         """Let go of everything that was opened, the last one first."""
-        while self._closing:
-            self._closing.pop()()
-
-    @property
-    def _name(self) -> str:
-        """What the study is called: by the run directory, as a database may hold many."""
-        return self.directory.path.resolve().name
+        self._closing.close()
 
     def run(self) -> Result:
         """To the end; or to a partial front, and then the reason for it is raised."""
@@ -122,6 +147,8 @@ class Engine:
         except (Exception, KeyboardInterrupt, Terminated) as reason:
             ended = reason
             self.reporter.warn("stopping; the front so far is being written (Ctrl-C to stop at once)")
+            with suppress(StorageError):  # what cannot be written any more is not the news
+                coordinator.release()
         wall = self.clock.wall() - began
         fresh = coordinator.trials[self._known :]
         overhead = _overhead(fresh, wall, self.executor.workers)
@@ -139,11 +166,16 @@ class Engine:
                 final = self._finisher(evaluator).finish(trials)
             except (Exception, KeyboardInterrupt, Terminated) as reason:
                 ended = reason
-        if final is None:
-            final = self._partial(trials, evaluator)
-        else:
+        try:
+            final = final or self._partial(trials, evaluator)
+            result = self._written(final, trials, overhead, partial=ended is not None)
+        except Exception as error:
+            if ended is None:
+                raise
+            self.reporter.warn(f"the front so far could not be written: {describe(error)}")
+            raise ended from None
+        if ended is None:
             self.directory.forget_checkpoints()
-        result = self._written(final, trials, overhead, partial=ended is not None)
         if isinstance(ended, KeyboardInterrupt | Terminated):
             kind = InterruptedSearchError if isinstance(ended, KeyboardInterrupt) else StoppedEarlyError
             path = self.directory.path
@@ -164,7 +196,7 @@ class Engine:
             self.effort,
             self.settings.seed,
             self.executor.climb,
-            TuningStudy(self.ledger, self._name, quality, self.effort.epochs),
+            TuningStudy(self.ledger, self._name, quality),
             self.directory.model,
             self.directory.checkpoint,
             self.directory.record,
@@ -183,15 +215,18 @@ class Engine:
         )
         names = [metric.name for metric in self.objectives]
         versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in _RECORDED}}
-        model = fingerprint(self.prepared.task.model)
-        if self._began is not None and self._began.get("model") != model:
+        began = self._began or {}
+        model = began.get("model") or fingerprint(self.prepared.task.model)
+        if began and model != fingerprint(self.prepared.task.model):
             self.reporter.warn("the dense model's weights are not those that the run began with: scores do not compare")
         self.directory.write_recipe(
             {
                 **recipe(self.prepared, self.budget, names, self.effort, self.settings),
-                **({} if self._propose or self._began is None else {"sampler": self._began["sampler"]}),
+                **({} if self._propose else {"sampler": began["sampler"]}),
+                "study": self._name,
+                "window": self._window(),
                 "model": model,
-                "device_fingerprint": self.device.fingerprint,
+                "device_fingerprint": began.get("device_fingerprint", self.device.fingerprint),
                 "versions": versions,
             }
         )
@@ -226,15 +261,11 @@ class Engine:
             ) from error
 
     def _coordinator(self) -> Coordinator:
-        space, settings = self.prepared.space, self.settings
-        study = Study(
-            self.ledger, self._name, space, self.objectives, settings.made_sampler(space), new=self._began is None
-        )
-        window = self.executor.workers if settings.deterministic else 0
+        study = self.study
         effort = self.effort
         if not self._propose:  # what was being evaluated is still finished
             effort = replace(effort, trials=max(len(study.restored.finished), 1))
-        coordinator = Coordinator(study, space, self.budget, effort, self.clock, window)
+        coordinator = Coordinator(study, self.prepared.space, self.budget, effort, self.clock, self._window())
         self._known = len(coordinator.trials)
         if self._began is not None:
             told = self.directory.recorded()
@@ -244,6 +275,11 @@ class Engine:
             left = len(study.restored.running)
             self.reporter.note(f"resumed: {self._known} candidates are known, {left} were being evaluated")
         return coordinator
+
+    def _window(self) -> int:
+        """How many plans are out at a time in a repeatable search: as many as when it began, whatever does the work."""
+        kept = int((self._began or {}).get("window") or self.executor.workers)
+        return kept if self.settings.deterministic else 0
 
     def _drive(self, coordinator: Coordinator, evaluator: Evaluator) -> None:
         progress = Progress(self.objectives, evaluator.dense, self.effort, self.clock, self.executor.workers)

@@ -20,7 +20,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.effort import Effort
 from autoprune.core.reporter import Reporter, Silent
 from autoprune.errors import StorageError, UsageError, describe
-from autoprune.store.run import FRONT, RunDirectory, read_front
+from autoprune.store.run import RunDirectory
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 
@@ -85,11 +85,11 @@ def _go_on(
     try:
         began = _settings(recipe, sampler if propose else "random", settings)
         effort = _effort(recipe, changes)
-        if _ended(path) and all(change is None for change in changes.values()):
+        if directory.ended and all(change is None for change in changes.values()):
             reporter.note("this search has ended; give it more --trials, or `autoprune finetune` it")
             return read_result(path, task if isinstance(task, Task) else None)
         made = make_task(task if task is not None else _task(recipe), reporter)
-        limits = Budget.parse(*recipe["budget"], objectives=recipe["objectives"])
+        limits = _budget(recipe)
         opened = prepare(made, began.space)
         engine = Engine(directory, opened, limits, began, effort, clock, reporter, recipe, propose=propose)
         try:
@@ -99,10 +99,6 @@ def _go_on(
             engine.close()
     finally:
         directory.close()
-
-
-def _ended(path: Path) -> bool:
-    return (path / FRONT).exists() and not read_front(path)["partial"]
 
 
 def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes: dict[str, Any]) -> Settings:
@@ -126,6 +122,15 @@ def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes
             cure="go on from Python with autoprune.resume(run, sampler=...)",
         )
     return Settings(**named)
+
+
+def _budget(recipe: dict[str, Any]) -> Budget:
+    try:
+        return Budget.parse(*recipe["budget"], objectives=recipe["objectives"])
+    except (KeyError, TypeError) as error:
+        raise StorageError(
+            expected="the budget of a search in run.yaml", received=describe(error), cure="restore the file"
+        ) from error
 
 
 def _effort(recipe: dict[str, Any], changes: dict[str, Any]) -> Effort:

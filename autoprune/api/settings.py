@@ -13,7 +13,7 @@ from autoprune.core.defaults import CRITERION, EXECUTOR, PROFILER, REPAIR, SAMPL
 from autoprune.core.measurement import RunSpec
 from autoprune.core.space import SearchSpace
 from autoprune.errors import UsageError
-from autoprune.searching.reseeded import Reseeded
+from autoprune.searching.reseeded import Reseeded, derived
 
 _PLURALS: Final = {
     "sampler": "samplers",
@@ -75,12 +75,12 @@ class Settings:
                 cure="name one of: " + ", ".join(registry.names("samplers")),
             )
 
-    def made_sampler(self, space: SearchSpace) -> BaseSampler:
-        """The sampler of a search space."""
+    def made_sampler(self, space: SearchSpace, told: int = 0) -> BaseSampler:
+        """The sampler of a search space; told: trials of earlier processes, whose random numbers are spent."""
         if isinstance(self.sampler, BaseSampler):
             return self.sampler
         module = registry.load("samplers", self.sampler)
         if self.deterministic:
             return Reseeded(lambda seed: module.create(space, seed), self.seed)
-        made: BaseSampler = module.create(space, self.seed)
+        made: BaseSampler = module.create(space, derived(self.seed, told) if told else self.seed)
         return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -79,11 +79,20 @@ class Limit:
         return self.excess(value, value, dense) <= 0
 
     def __str__(self) -> str:
+        """As it is written on the command line: short where that says the same, else with every digit."""
+        short = self._text(lambda value: f"{value:g}", quantity.show(self.value, self.unit).replace(" ", ""))
+        suffix = {"1": "", "1/s": "/s"}.get(self.unit, self.unit)
+        try:
+            return short if parse_limit(short) == self else self._text(repr, f"{self.value!r}{suffix}")
+        except UsageError:
+            return self._text(repr, f"{self.value!r}{suffix}")
+
+    def _text(self, digits: Callable[[float], str], absolute: str) -> str:
         if self.basis == "share":
-            return f"{self.key}<={self.value * 100:g}%"
+            return f"{self.key}<={digits(self.value * 100)}%"
         if self.basis == "below":
-            return f"{self.key}>={self.value * 100:g}%"
-        return f"{self.key}{self.relation}{quantity.show(self.value, self.unit).replace(' ', '')}"
+            return f"{self.key}>={digits(self.value * 100)}%"
+        return f"{self.key}{self.relation}{absolute}"
 
     def meaning(self) -> str:
         """The limit in words, echoed to the user before any work is done."""

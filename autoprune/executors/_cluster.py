@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -57,7 +57,9 @@ class Connection:
 
         ray.shutdown()
         if self._reaper is not None and self._reaper.stdin is not None:
-            self._reaper.stdin.close()
+            with suppress(OSError):  # gone already
+                self._reaper.stdin.write(b".")
+                self._reaper.stdin.close()
             self._reaper.wait()
         if self._root is not None:
             shutil.rmtree(self._root, ignore_errors=True)
@@ -69,6 +71,14 @@ def connect(cluster: Cluster, workers: int, reporter: Reporter) -> Connection:
     Raises:
         DeviceError: it cannot be started, or nothing answers at the address, or it does not let us in.
     """
+    import ray
+
+    if ray.is_initialized():
+        raise DeviceError(
+            expected="a process that is not connected to Ray yet",
+            received="one that is",
+            cure="call ray.shutdown() first, and pass the cluster's address",
+        )
     with _silent():
         if cluster.address:
             return _joined(cluster.address, reporter)

@@ -3,8 +3,8 @@
     python -I -S _reaper.py FOLDER DRIVER_PID
 
 Ray's own processes follow their parent within seconds, but two agents of a node do not for a minute, and session
-folders stay. This process waits for the end of its standard input, which is the end of the driver, then kills whatever
-has a file of the cluster's folder open, and removes the folder.
+folders stay. This process waits for a byte on its standard input, or its end, which is that of the driver, then kills
+whatever has a file of the cluster's folder open, and removes the folder.
 """
 
 import os
@@ -36,7 +36,7 @@ def open_below(root: str, own: set[int]) -> list[int]:
 def main(root: str, driver: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    sys.stdin.buffer.read()
+    sys.stdin.buffer.read(1)
     quiet, end = 0, time.monotonic() + _PATIENCE_S
     while quiet < _QUIET and time.monotonic() < end:
         left = open_below(root, {os.getpid(), driver})

@@ -224,6 +224,8 @@ class RemoteDevice:
             answer = self._actor.ask.remote(self._spec, call, *arguments)
             try:
                 return self._waited(answer)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
             except DEAD as error:
                 self._there()
                 if attempt == _ATTEMPTS - 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 import time
@@ -26,10 +27,12 @@ from autoprune.searching.tuner import Tuner
 _HERE: Final = "local"
 #: How often a job is tried whose worker died.
 _ATTEMPTS: Final = 3
-#: A job that takes so many times as long as the slowest before it, and at least so many seconds, will never end.
+#: A job that takes so many times as long as the slowest before it, and at least so many seconds, will never end. While
+#: none has ended, nobody can tell.
 _SLOWER: Final = 20.0
 _PATIENCE_S: Final = 900.0
 _POLL_S: Final = 1.0
+_PLACE_S: Final = 20.0
 #: Enough of a device's resource to be placed on its node; the device is kept by its lease.
 _TOUCH: Final = 0.001
 
@@ -43,15 +46,19 @@ class _Running:
 
 
 class _Stream:
-    """Jobs that are drawn one by one; none is drawn after the end."""
+    """Jobs that are drawn one by one: none after the end, and after a None none before a result was taken."""
 
     def __init__(self, jobs: Iterator[Any]) -> None:
-        self._jobs, self.ended = jobs, False
+        self._jobs, self.ended, self._dry = jobs, False, False
+
+    def moved(self) -> None:
+        """A result was taken."""
+        self._dry = False
 
     def next(self) -> _Running | None:
         """A job, or None where there is none now."""
-        job = None if self.ended else next(self._jobs, _END)
-        self.ended = self.ended or job is _END
+        job = None if self.ended or self._dry else next(self._jobs, _END)
+        self.ended, self._dry = self.ended or job is _END, job is None
         return None if job is None or job is _END else _Running(job)
 
 
@@ -108,7 +115,7 @@ class RayExecutor:
         key, packed = f"work {next(self._keys)}", [ray.put(self._packed(work))]
         again: list[_Running] = []
         running: dict[Any, _Running] = {}
-        slowest, stream = 0.0, _Stream(jobs)
+        slowest, began, stream = 0.0, time.monotonic(), _Stream(jobs)
         try:
             while True:
                 self._hire(self.workers - len(running))
@@ -124,28 +131,46 @@ class RayExecutor:
                         continue
                     done = running.pop(reference)
                     self.busy = len(running)
-                    try:
-                        result = ray.get(reference)
-                        slowest = max(slowest, time.monotonic() - done.began)
-                        self._idle.append(done.worker)
-                    except ray.exceptions.RayTaskError as error:
-                        raise error.cause from None
-                    except ray.exceptions.RayError as error:
-                        reason = f"the process of a worker died ({type(error).__name__.removesuffix('Error')})"
-                        done.attempt += 1
-                        if done.attempt < _ATTEMPTS:
-                            self._reporter.warn(f"{reason}; its candidate is evaluated again")
-                            again.append(done)
-                            continue
-                        result = work.lost(done.job, f"{reason}, {_ATTEMPTS} times")
+                    result = self._result(done, reference, work)
+                    if result is _AGAIN:
+                        again.append(done)
+                        continue
+                    slowest = max(slowest, time.monotonic() - done.began)
                     yield result
+                    stream.moved()
+                overdue = max(_PATIENCE_S, _SLOWER * slowest) if slowest else math.inf
                 for each in running.values():
-                    if time.monotonic() - each.began > max(_PATIENCE_S, _SLOWER * slowest):
+                    if time.monotonic() - each.began > overdue:
                         ray.kill(each.worker)
+                if not running and not self._idle and time.monotonic() - began > _PLACE_S:
+                    began = math.inf
+                    free = ray.available_resources()
+                    self._reporter.warn(
+                        f"no worker has found a place yet: each wants {self._share()[0]:.2g} processors and "
+                        f"{self._cluster.gpus:g} GPUs; free: {free.get('CPU', 0):g} and {free.get('GPU', 0):g}"
+                    )
         finally:
             self.busy = 0
             for each in running.values():
                 ray.kill(each.worker)
+
+    def _result(self, done: _Running, reference: Any, work: Work[Any, Any]) -> Any:
+        """What a worker gave; `_AGAIN` where it died and its job is to be done again."""
+        import ray
+
+        try:
+            result = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            reason = f"the process of a worker died ({type(error).__name__.removesuffix('Error')})"
+            done.attempt += 1
+            if done.attempt < _ATTEMPTS:
+                self._reporter.warn(f"{reason}; its candidate is evaluated again")
+                return _AGAIN
+            return work.lost(done.job, f"{reason}, {_ATTEMPTS} times")
+        self._idle.append(done.worker)
+        return result
 
     def climb(self, ladder: Ladder, tuner: Tuner) -> None:
         for result in self.drive(ladder.jobs(), tuner):
@@ -242,6 +267,7 @@ class RayExecutor:
 
 
 _END: Final = object()
+_AGAIN: Final = object()
 
 
 def create(cluster: Cluster, device: str, reporter: Reporter) -> RayExecutor:

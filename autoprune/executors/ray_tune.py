@@ -54,7 +54,7 @@ class RayTuneExecutor(RayExecutor):
         processors, gpus = self._share()
         trainable = tune.with_resources(
             tune.with_parameters(Stretch, packed=self._packed(tuner), threads=max(int(processors), 1)),
-            {"cpu": processors, "gpu": gpus},
+            {"cpu": min(processors, 1.0), "gpu": gpus},
         )
         # Tune writes pickles of its own state: none of them is to lie in the run, or is ever read.
         with tempfile.TemporaryDirectory(prefix="autoprune-tune-") as scratch:
@@ -75,15 +75,21 @@ class RayTuneExecutor(RayExecutor):
                     failure_config=tune.FailureConfig(max_failures=0),
                 ),
             ).fit()
+        if climb.failure is not None:
+            raise climb.failure
 
 
 class Climb:
-    """What the searcher and the scheduler share: the ladder, who trains which lane, and what came back."""
+    """What the searcher and the scheduler share: the ladder, who trains which lane, and what came back.
+
+    failure: what went wrong in this process while Tune was in charge.
+    """
 
     def __init__(self, ladder: Ladder, reporter: Reporter) -> None:
         self._ladder, self._reporter = ladder, reporter
         self._lanes: dict[str, int] = {}
         self._deaths: dict[int, int] = {}
+        self.failure: Exception | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Tune keeps a copy of its searcher to restore it, which is never asked for: the ladder is on disk."""
@@ -94,7 +100,7 @@ class Climb:
 
     @property
     def over(self) -> bool:
-        return not self._ladder.open
+        return self.failure is not None or not self._ladder.open
 
     def begin(self, trial: str) -> dict[str, Any] | None:
         """What a trial is to train; None where there is nothing now."""
@@ -112,7 +118,11 @@ class Climb:
 
     def report(self, result: Stinted) -> bool:
         """Take in an epoch; whether its trainer is to go on."""
-        self._ladder.report(result)
+        try:
+            self._ladder.report(result)
+        except Exception as error:  # Tune would make text of it; it is raised once Tune has ended
+            self.failure = error
+            return False
         return self._ladder.go_on(result.number)
 
     def died(self, trial: str) -> None:

@@ -30,7 +30,10 @@ class Gate:
             fcntl.flock(door, fcntl.LOCK_SH)
             fcntl.flock(room, fcntl.LOCK_SH)
             fcntl.flock(door, fcntl.LOCK_UN)
-            yield
+            try:
+                yield
+            finally:  # closing is not enough: processes that were forked meanwhile have the file open, too
+                fcntl.flock(room, fcntl.LOCK_UN)
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -56,4 +59,6 @@ class Gate:
 
     def _open(self) -> None:
         while self._files:
-            self._files.pop().close()
+            file = self._files.pop()
+            fcntl.flock(file, fcntl.LOCK_UN)
+            file.close()

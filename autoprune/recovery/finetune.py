@@ -57,6 +57,7 @@ class Training:
         self.model, self.done = model, 0
         self._task, self._teacher, self._epochs, self._seed = task, teacher, epochs, seed
         self._masks = masks or {}
+        self._length = 0
         weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._weights = weights if task.loss is not None else []
         self._rate = RATE * min(epochs / _UNHURRIED, 1)
@@ -69,7 +70,7 @@ class Training:
         if optimizer is None:
             return math.nan
         batches = self._task.split("train")
-        length = _count(batches)
+        self._length = length = self._length or _count(batches)
         with self._arranged(), evaluating(self.model), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed * 1_000_003 + self.done)
             self.model.train()

@@ -85,6 +85,10 @@ class Evaluator:
         sizes = {group.name: group.size for group in self.traced.groups}
         return all(count == sizes[name] for name, count in plan.keep)
 
+    def bare(self, plan: Plan) -> nn.Module:
+        """The plan's model as it is cut, in eval mode."""
+        return apply(self.task.model, self.traced, self.slices(plan)).eval()
+
     def cut(self, plan: Plan) -> nn.Module:
         """The plan's model, repaired, in eval mode."""
         slices = self.slices(plan)

@@ -63,13 +63,14 @@ class Coordinator:
         What an earlier process left unfinished comes first. None: nothing until the next outcome is told.
         """
         self._start = self._clock.wall()
+        self._check_possible()
         while True:
             if not self._ready and not self._full:
                 self._ask()
             if self._ready:
+                self._study.begun(self._ready[0])
                 yield self._ready.pop(0)
             elif self._open and (self._full or self._repeats >= _REPEATS):
-                self._repeats = 0
                 yield None
             else:
                 return
@@ -133,20 +134,31 @@ class Coordinator:
     def _take(self, trial: Trial) -> None:
         self._study.tell(trial)
         del self._open[trial.number]
+        self._repeats = 0
         self._known[trial.plan] = trial
         for double in self._doubles.pop(trial.plan, ()):
             self._study.repeat(double, trial)
-        plans = self._smallest, self._dense
-        extremes = [self._known[plan] for plan in plans if plan in self._known]
-        if trial.plan in plans and [each.state for each in extremes] == [TrialState.COMPLETE] * len(plans):
-            check_possible(extremes[0], extremes[1], self._budget)
+        if trial.plan in (self._smallest, self._dense):
+            self._check_possible()
         if len(self._known) > _HOPELESS:
             self.check_hope()
 
+    def _check_possible(self) -> None:
+        known = [self._known.get(plan) for plan in (self._smallest, self._dense)]
+        complete = [trial for trial in known if trial is not None and trial.state is TrialState.COMPLETE]
+        if len(complete) == len(known):
+            check_possible(complete[0], complete[1], self._budget)
+
+    def release(self) -> None:
+        """The search ends here by itself: what is being evaluated has not taken its process down."""
+        self._study.forgive()
+
     def check_hope(self) -> None:
         """Raise TaskError where every candidate that was tried has failed; the commonest cause is named."""
+        if any(plan != self._dense and t.state is not TrialState.FAILED for plan, t in self._known.items()):
+            return
         tried = [trial for plan, trial in self._known.items() if plan != self._dense]
-        if tried and all(trial.state is TrialState.FAILED for trial in tried):
+        if tried:
             cause, count = Counter(trial.error for trial in tried).most_common(1)[0]
             raise TaskError(
                 expected="at least one candidate that can be evaluated",

@@ -114,10 +114,8 @@ class Finisher:
             for trial in (*evenly(within, self.objectives, self.effort.finalists - len(beyond)), *beyond):
                 yield from self._cut(trial)
             return
-        bins = self.tuning.chosen(len(trials))
-        if bins is None or not bins.keys() <= by_number.keys():
-            bins = self._bins(trials)
-            self.tuning.choose(bins, len(trials))
+        asked = f"{len(trials)} trials, {epochs} epochs, {self.effort.finalists} finalists"
+        bins = self.tuning.chosen(asked, lambda: self._bins(trials))
         tuner = Tuner(self.evaluator, epochs, self.seed)
         most = sum(max(rungs(epochs)[:-1] or (0,)) for _ in bins)
         with self.reporter.track("fine-tuning", most + len(set(bins.values())) * epochs) as advance:
@@ -130,6 +128,8 @@ class Finisher:
             candidates = [by_number[number] for number in bins]
             ladder = Ladder(candidates, bins, epochs, quality, self.tuning, self.checkpoint_of, told)
             self.climb(ladder, tuner)
+        if ladder.open:
+            raise RuntimeError(f"{len(ladder.open)} candidates were left untrained")
         self._correlations(ladder)
         for lane in ladder.lanes.values():
             if lane.outcome == "fail":

@@ -12,6 +12,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 
+def derived(seed: int, number: int) -> int:
+    """Another seed for each number."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
 class Reseeded(BaseSampler):
     """A fresh sampler for each trial, seeded by the run's seed and the trial's number.
 
@@ -24,8 +29,7 @@ class Reseeded(BaseSampler):
         self._now = create(seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        state = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)
-        self._now = self._create(int(state[0]))
+        self._now = self._create(derived(self._seed, trial.number))
         self._now.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

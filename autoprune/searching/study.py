@@ -63,7 +63,7 @@ class Study:
         self._open: dict[int, optuna.Trial] = {}
         with quiet(), ledger.commit():
             self._study = _created(ledger, name, objectives, sampler) if new else _loaded(ledger, name, sampler)
-            if new:
+            if _DIGEST not in self._study.user_attrs and not self._study.get_trials(deepcopy=False):
                 self._study.set_user_attr(_DIGEST, space.digest)
         found = self._study.user_attrs.get(_DIGEST)
         if found != space.digest:
@@ -115,6 +115,20 @@ class Study:
             asked.set_constraint(key, excess)
         self._study.tell(asked, [trial.value(metric.name) for metric in self._objectives])
 
+    def begun(self, proposal: Proposal) -> None:
+        """A proposal goes out; of one that an earlier process left, that is counted."""
+        asked = self._open[proposal.number]
+        if _ADOPTED in asked.user_attrs:
+            with self._ledger.commit():
+                asked.set_user_attr(_ADOPTED, asked.user_attrs[_ADOPTED] + 1)
+
+    def forgive(self) -> None:
+        """What is open did not take its process down."""
+        with self._ledger.commit():
+            for asked in self._open.values():
+                if asked.user_attrs.get(_ADOPTED):
+                    asked.set_user_attr(_ADOPTED, 0)
+
     def _restored(self) -> Restored:
         finished, evaluated, running = [], [], []
         for frozen in self._study.get_trials(deepcopy=False):
@@ -125,28 +139,32 @@ class Study:
                     evaluated.append(trial)
                 else:
                     finished.append(trial)
-            elif frozen.state is OptunaState.RUNNING and self._adoptable(frozen):
-                self._adopt(frozen)
-                running.append(Proposal(frozen.number, self._space.plan(frozen.params)))
+            elif frozen.state is OptunaState.RUNNING:
+                proposal = self._adopt(frozen)
+                times = frozen.user_attrs.get(_ADOPTED, 0)
+                if times < _ADOPTIONS:
+                    running.append(proposal)
+                    continue
+                error = f"the search died {times + 1} times while it ran"
+                finished.append(Trial(proposal.number, proposal.plan, TrialState.FAILED, error=error))
+                self.tell(finished[-1])
         return Restored(tuple(finished), tuple(evaluated), tuple(running))
 
-    def _adoptable(self, frozen: FrozenTrial) -> bool:
-        """Whether to evaluate it once more; otherwise it is told as failed, with the reason."""
-        times = frozen.user_attrs.get(_ADOPTED, 0)
-        partial = frozen.params.keys() != self._distributions.keys()
-        if not partial and times < _ADOPTIONS:
-            return True
-        reason = "it was asked for only in part" if partial else f"the search died {times + 1} times while it ran"
-        with quiet(), self._ledger.commit():
-            self._adopt(frozen).set_user_attr("error", reason)
-            self._study.tell(self._open.pop(frozen.number), state=OptunaState.FAIL)
-        return False
-
-    def _adopt(self, frozen: FrozenTrial) -> optuna.Trial:
+    def _adopt(self, frozen: FrozenTrial) -> Proposal:
+        """Take a trial over; one that was asked for only in part is asked for to its end."""
         with quiet(), self._ledger.commit():
             adopted = self._open[frozen.number] = optuna.Trial(self._study, frozen._trial_id)
-            adopted.set_user_attr(_ADOPTED, frozen.user_attrs.get(_ADOPTED, 0) + 1)
-        return adopted
+            if _ADOPTED not in frozen.user_attrs:
+                adopted.set_user_attr(_ADOPTED, 0)
+            for name, levels in self._distributions.items():
+                adopted.suggest_int(name, levels.low, levels.high)
+        return Proposal(frozen.number, self._space.plan(adopted.params))
+
+
+def trials_told(ledger: Ledger, name: str) -> int:
+    """How many trials a study has; 0 where there is none of that name."""
+    known = {summary.study_name: summary.n_trials for summary in optuna.get_all_study_summaries(ledger.storage)}
+    return known.get(name, 0)
 
 
 def _created(ledger: Ledger, name: str, objectives: Sequence[Metric], sampler: BaseSampler) -> optuna.Study:

@@ -66,7 +66,7 @@ class Tuner:
 
     def model(self, plan: Plan, state: bytes) -> nn.Module:
         """A candidate as a state has it, in eval mode."""
-        model = self.evaluator.cut(plan)
+        model = self.evaluator.bare(plan)
         load_state(model, safetensors.torch.load(state))
         return model.eval()
 
@@ -75,7 +75,7 @@ class Tuner:
             return self._held
         if self._teacher is None:
             self._teacher = (teacher_of(self.evaluator.task),)
-        model = self.evaluator.cut(job.plan)
+        model = self.evaluator.bare(job.plan) if job.state else self.evaluator.cut(job.plan)
         masks = self.evaluator.masks(job.plan)
         training = Training(model, self.evaluator.task, self._teacher[0], self.epochs, self._seed, masks)
         if job.state:

@@ -6,7 +6,7 @@ healed models, and would mislead the samplers that learn from these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from autoprune.searching.study import quiet
 from autoprune.store.ledger import Ledger
 
 _SUFFIX: Final = "-finetune"
-_CANDIDATE, _EPOCHS, _CHOSEN = "candidate", "epochs", "chosen"
+_CANDIDATE, _ROUND, _CHOSEN = "candidate", "round", "chosen"
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,15 @@ class Told:
 
 
 class TuningStudy:
-    """Begins, reports and ends the fine-tuning of candidates for so many epochs; goes on where another process was."""
+    """Begins, reports and ends the fine-tuning of candidates; goes on where another process was.
 
-    def __init__(self, ledger: Ledger, name: str, quality: Metric, epochs: int) -> None:
-        self._ledger, self._epochs = ledger, epochs
+    A round is one choice of candidates, trained for so many epochs: what one says of a candidate is none of the next
+    one's business. told: by candidate, what is known of the current round.
+    """
+
+    def __init__(self, ledger: Ledger, name: str, quality: Metric) -> None:
+        self._ledger = ledger
+        self._round = ""
         with quiet(), ledger.commit():
             self._study = optuna.create_study(
                 study_name=f"{name}{_SUFFIX}",
@@ -44,31 +49,33 @@ class TuningStudy:
             )
         self._open: dict[int, optuna.Trial] = {}
         self.told: dict[int, Told] = {}
+
+    def chosen(self, asked: str, choose: Callable[[], Mapping[int, int]]) -> dict[int, int]:
+        """Candidates and their bins, as they were chosen when the same was asked last; otherwise chosen now, and kept.
+
+        asked: what the choice depends on. A choice that is kept cannot become another one by what is measured later.
+        """
+        kept: Any = self._study.user_attrs.get(_CHOSEN)
+        if not kept or kept["asked"] != asked:
+            bins = {str(number): place for number, place in choose().items()}
+            count = 0 if not kept else int(kept[_ROUND].partition(" ")[0])
+            kept = {"asked": asked, "bins": bins, _ROUND: f"{count + 1} ({asked})"}
+            with self._ledger.commit():
+                self._study.set_user_attr(_CHOSEN, kept)
+        self._round = kept[_ROUND]
         for frozen in self._study.get_trials(deepcopy=False):
-            if frozen.user_attrs.get(_EPOCHS) == epochs:
+            if frozen.user_attrs.get(_ROUND) == self._round:
                 number = frozen.user_attrs[_CANDIDATE]
                 self.told[number] = Told(frozen.state.name.lower(), dict(frozen.intermediate_values))
                 if not frozen.state.is_finished():
                     self._open[number] = optuna.Trial(self._study, frozen._trial_id)
-
-    def chosen(self, trials: int) -> dict[int, int] | None:
-        """Candidates and their bins, as chosen earlier from so many trials; None where that has not been done."""
-        kept: Any = self._study.user_attrs.get(_CHOSEN)
-        if not kept or (kept["of"], kept["epochs"]) != (trials, self._epochs):
-            return None
         return {int(number): place for number, place in kept["bins"].items()}
-
-    def choose(self, bins: Mapping[int, int], trials: int) -> None:
-        """Keep the choice: what is measured after a resumption must not make it another one."""
-        told = {"of": trials, "epochs": self._epochs, "bins": {str(number): place for number, place in bins.items()}}
-        with self._ledger.commit():
-            self._study.set_user_attr(_CHOSEN, told)
 
     def begin(self, candidate: int, place: int) -> None:
         """Fine-tuning of a candidate begins, from its first epoch."""
         with quiet(), self._ledger.commit():
             asked = self._open[candidate] = self._study.ask()
-            for key, value in ((_CANDIDATE, candidate), ("bin", place), (_EPOCHS, self._epochs)):
+            for key, value in ((_CANDIDATE, candidate), ("bin", place), (_ROUND, self._round)):
                 asked.set_user_attr(key, value)
 
     def report(self, candidate: int, epoch: int, value: float) -> None:

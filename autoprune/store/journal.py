@@ -45,6 +45,7 @@ class Journal(BaseJournalBackend):
         self._stored = whole > 0
         self._first, self._logs = 0, list[dict[str, Any]]()
         self._pending: list[dict[str, Any]] | None = None
+        self._broken = False
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         if self._stored:
@@ -65,8 +66,10 @@ class Journal(BaseJournalBackend):
     def commit(self) -> Iterator[None]:
         """What is appended inside becomes durable at its end, together or not at all.
 
+        After an exception inside, Optuna knows what the file does not have: nothing more is written by this process.
+
         Raises:
-            StorageError: the file system refuses.
+            StorageError: the file system refuses, or an earlier commit was broken off.
         """
         if self._pending is not None:
             yield
@@ -74,15 +77,23 @@ class Journal(BaseJournalBackend):
         self._pending = []
         try:
             yield
-        finally:
-            pending, self._pending = self._pending, None
-            if pending:
-                self._write(pending)
+        except BaseException:
+            self._pending, self._broken = None, True
+            raise
+        pending, self._pending = self._pending, None
+        if pending:
+            self._write(pending)
 
     def close(self) -> None:
         self._file.close()
 
     def _write(self, logs: list[dict[str, Any]]) -> None:
+        if self._broken:
+            raise StorageError(
+                expected=f"whole commits to {self._path}",
+                received="one that was broken off in the middle",
+                cure="go on with `autoprune resume`, which reads what was kept",
+            )
         marked = [{**log, _MORE: True} for log in logs[:-1]] + logs[-1:]
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in marked).encode()
         with storing(self._path):

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from autoprune.errors import StorageError, describe
 from autoprune.store.journal import Journal
@@ -74,12 +75,14 @@ def open_ledger(run: Path, url: str, *, new: bool) -> Ledger:
 
 
 def masked(url: str) -> str:
-    """A database's URL without its password, to be shown and kept."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}@{host}"))
+    """A database's URL without its password and options, to be shown and kept; of what is no URL, its beginning."""
+    try:
+        made = make_url(url)
+    except (ArgumentError, ValueError):
+        return url.partition(":")[0]
+    return URL.create(made.drivername, made.username, None, made.host, made.port, made.database).render_as_string(
+        hide_password=True
+    )
 
 
 def _database(url: str) -> RDBStorage:

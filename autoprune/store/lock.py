@@ -43,6 +43,7 @@ class RunLock:
     def release(self) -> None:
         """Give it up, and leave no name behind."""
         self._file.truncate(0)
+        fcntl.flock(self._file, fcntl.LOCK_UN)  # processes that were forked meanwhile have the file open, too
         self._file.close()
 
 

@@ -33,10 +33,13 @@ _LARGEST_RECIPE: Final = 64 << 20
 
 
 class RunDirectory:
-    """A run, locked for this process until `close`. notes: what its user should know of how it was found."""
+    """A run, locked for this process until `close`.
 
-    def __init__(self, path: Path, clock: Clock, lock: RunLock, spent: float = 0.0) -> None:
-        self.path, self._lock = path, lock
+    notes: what its user should know of how it was found; ended: the last search in it came to its end.
+    """
+
+    def __init__(self, path: Path, clock: Clock, lock: RunLock, spent: float = 0.0, *, ended: bool = False) -> None:
+        self.path, self.ended, self._lock = path, ended, lock
         self._clock, self._start = clock, clock.wall() - spent
         kind = remote(path)
         slow = f"{path} is on a network file system ({kind}): locks and syncs there may not hold when a machine fails"
@@ -75,8 +78,11 @@ class RunDirectory:
         recipe = read_recipe(path)
         with storing(path):
             lock = RunLock(path)
-        seconds = [each["seconds"] for each in map(_entry, whole_lines(path / _LOG)) if "seconds" in each]
-        return cls(path, clock, lock, max(seconds, default=0.0)), recipe
+        events = [each for each in map(_entry, whole_lines(path / _LOG)) if "seconds" in each]
+        spent = max((each["seconds"] for each in events), default=0.0)
+        stages = [each for each in events if each["event"] in ("began", "resumed", "finished")]
+        ended = bool(stages) and stages[-1]["event"] == "finished" and not stages[-1]["partial"]
+        return cls(path, clock, lock, spent, ended=ended), recipe
 
     @property
     def seconds(self) -> float:
@@ -119,19 +125,19 @@ class RunDirectory:
     def log(self, event: str, **details: Any) -> None:
         """One line on what happened, with the seconds since the run began."""
         line = {"seconds": round(self.seconds, 3), "event": event, **details}
-        append(self.path / _LOG, json.dumps(line), sync=False)
+        append(self.path / _LOG, json.dumps(line), sync=event in ("began", "resumed", "finished"))
 
     def close(self) -> None:
         self._lock.release()
 
     def discard(self) -> None:
         """Remove a run in which nothing has happened yet; what a user put there stays."""
-        self.close()
         with storing(self.path):
             for name in (JOURNAL, "LOCK"):
                 (self.path / name).unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
+        self.close()
 
     def forget_checkpoints(self) -> None:
         """Remove what only an unfinished fine-tuning needs."""

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune import AtLeast, AtMost, Budget
-from autoprune.core.budget import parse_limit
+from autoprune.core.budget import Limit, parse_limit
 from autoprune.core.quantity import UNITS
 from autoprune.errors import UsageError
 
@@ -130,3 +130,16 @@ def test_meanings_are_words_with_units():
         "accuracy at most 1 points below the dense model's",
         "p99 latency at most 60 % of the dense model's",
     ]
+
+
+@given(st.floats(1e-7, 1e9), st.sampled_from(["latency", "params", "size", "throughput", "energy", "perplexity"]))
+def test_every_limit_is_read_back_as_it_was_from_its_text(value, metric):
+    relation = ">=" if metric == "throughput" else "<="
+    limit = Limit(metric, relation, value, "absolute", "")
+    assert parse_limit(str(limit)) == limit
+
+
+@given(st.floats(0.001, 1.0))
+def test_every_share_is_read_back_as_it_was(value):
+    for limit in (Limit("latency", "<=", value, "share", "p99"), Limit("accuracy", ">=", -value / 2, "below", "")):
+        assert parse_limit(str(limit)).value == pytest.approx(limit.value, rel=1e-15)

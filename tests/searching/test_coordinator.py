@@ -169,6 +169,39 @@ def test_a_candidate_that_always_takes_its_process_down_is_given_up():
     assert after.number != killer.number
 
 
+def test_candidates_that_only_waited_while_another_killed_the_process_are_evaluated():
+    ledger = Ledger(InMemoryStorage())
+    proposals = coordinator(ledger=ledger, window=3, trials=9).proposals()
+    first = [next(proposals) for _ in range(3)]
+    for _ in range(3):
+        assert next(coordinator(ledger=ledger, new=False, window=3, trials=9).proposals()) == first[0]
+    again = coordinator(ledger=ledger, new=False, window=3, trials=9)
+    left = again.proposals()
+    assert [next(left), next(left)] == first[1:]
+    failed = [trial for trial in again.trials if trial.state is TrialState.FAILED]
+    assert [trial.plan for trial in failed] == [first[0].plan]
+
+
+def test_a_search_that_was_asked_to_stop_holds_it_against_nobody():
+    ledger = Ledger(InMemoryStorage())
+    first = next(coordinator(ledger=ledger, trials=9).proposals())
+    for _ in range(6):
+        again = coordinator(ledger=ledger, new=False, trials=9)
+        assert next(again.proposals()) == first
+        again.release()
+
+
+def test_nothing_is_asked_for_while_nothing_is_told():
+    made = coordinator(sampler="uniform", trials=10_000)
+    proposals, out = made.proposals(), []
+    while (proposal := next(proposals)) is not None:
+        out.append(proposal)
+    asked = len(made._study._study.trials)
+    for _ in range(5):
+        assert next(proposals) is None
+    assert len(made._study._study.trials) == asked
+
+
 def test_a_study_of_another_search_space_is_refused():
     ledger = Ledger(InMemoryStorage())
     coordinator(ledger=ledger)

@@ -21,7 +21,8 @@ class Run:
         self.folder, self.epochs, self.ledger, self.trained = folder, epochs, Ledger(InMemoryStorage()), []
 
     def open(self):
-        study = TuningStudy(self.ledger, "s", QUALITY, self.epochs)
+        study = TuningStudy(self.ledger, "s", QUALITY)
+        study.chosen(f"{self.epochs} epochs", lambda: BINS)
         file_of = lambda number: self.folder / f"{number}.safetensors"  # noqa: E731
         return Ladder(
             CANDIDATES, BINS, self.epochs, QUALITY, study, file_of, lambda *told: self.trained.append(told[:2])
@@ -86,14 +87,26 @@ def test_a_lane_whose_checkpoint_is_gone_begins_anew(tmp_path):
 def test_lanes_that_had_only_begun_are_no_failures(tmp_path):
     run = Run(tmp_path)
     run.open()
-    for job in run.open().jobs():
-        break
+    next(run.open().jobs())
     again = run.open()
     for job in again.jobs():
         again.report(run.result(job))
-    told = TuningStudy(run.ledger, "s", QUALITY, 6)._study.trials
+    told = TuningStudy(run.ledger, "s", QUALITY)._study.trials
     assert len(told) == 6
     assert {trial.state.name for trial in told} == {"COMPLETE", "PRUNED"}
+
+
+def test_another_choice_begins_anew_whatever_the_last_one_said(tmp_path):
+    run = Run(tmp_path)
+    ladder = run.open()
+    for job in ladder.jobs():
+        ladder.report(run.result(job))
+    run.epochs = 3
+    again = run.open()
+    assert all(lane.done == 0 and not lane.outcome for lane in again.lanes.values())
+    for job in again.jobs():
+        again.report(run.result(job))
+    assert [k for k, lane in again.lanes.items() if lane.outcome == "complete"] == [2, 5]
 
 
 def test_a_lane_that_fails_stops_alone(tmp_path):

@@ -131,6 +131,18 @@ def test_a_commit_is_whole_or_absent_wherever_it_is_cut(tmp_path):
     del storage
 
 
+def test_a_commit_that_is_broken_off_leaves_nothing_and_ends_the_writing(tmp_path):
+    journal = Journal(tmp_path / "j")
+    study(journal, 1)
+    before = (tmp_path / "j").read_bytes()
+    with pytest.raises(KeyboardInterrupt), journal.commit():
+        journal.append_logs([{"op_code": 10}])
+        raise KeyboardInterrupt
+    assert (tmp_path / "j").read_bytes() == before
+    with pytest.raises(StorageError, match="broken off"):
+        journal.append_logs([{"op_code": 10}])
+
+
 def test_long_commits_are_cut_back_over_many_chunks(tmp_path):
     (tmp_path / "j").write_bytes(
         b'{"op_code": 10}\n' + b'{"op_code": 10, "pad": "%s", "more": true}\n' % (b"x" * 300_000) * 9

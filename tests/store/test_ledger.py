@@ -11,6 +11,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import yaml
 
 from autoprune.errors import StorageError
 from autoprune.store.ledger import masked, open_ledger
@@ -28,6 +29,9 @@ def test_a_deleted_or_empty_journal_is_an_error_and_never_a_new_study(tmp_path):
 def test_passwords_are_neither_shown_nor_kept():
     assert masked("postgresql+psycopg://me:secret@db.org:5432/runs") == "postgresql+psycopg://me@db.org:5432/runs"
     assert masked("sqlite:///runs.db") == "sqlite:///runs.db"
+    assert masked("postgresql+psycopg://h/db?user=u&password=secret") == "postgresql+psycopg://h/db"
+    assert masked("postgresql+psycopg://u:pa/ss@h/db") == "postgresql+psycopg://u@h/db"
+    assert "secret" not in masked("what:secret@[is/this")
     assert masked("") == ""
 
 
@@ -92,7 +96,8 @@ def test_a_search_on_postgresql_is_killed_and_goes_on(postgres, tmp_path):
     assert "word" not in (tmp_path / "pg" / "run.yaml").read_text()
     done = subprocess.run([*command, "resume", "pg", "--storage", postgres, "--quiet"], cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    study = optuna.load_study(study_name="pg", storage=postgres)
+    name = yaml.safe_load((tmp_path / "pg" / "run.yaml").read_text())["study"]
+    study = optuna.load_study(study_name=name, storage=postgres)
     assert not [t for t in study.trials if t.state == optuna.trial.TrialState.RUNNING]
     evaluated = [json.loads(line)["trial"] for line in log.read_text().splitlines() if '"search"' in line]
     assert len(evaluated) == len(set(evaluated)) == 6

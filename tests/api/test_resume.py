@@ -1,0 +1,87 @@
+"""Going on with runs from Python, in this process."""
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+
+import autoprune
+from autoprune.api.settings import Settings
+from autoprune.errors import DeviceError, StorageError, UsageError
+from autoprune.samplers import distributions
+from autoprune.testing.fakes import RecordingReporter
+from autoprune.testing.sampler import small_space
+
+QUICK = {"budget": "params=70%", "run": "r", "trials": 7, "epochs": 0, "finalists": 1}
+
+
+def plans():
+    entries = map(json.loads, Path("r/measurements.jsonl").read_text().splitlines())
+    return [str(entry["plan"]) for entry in entries if entry["stage"] == "search"]
+
+
+def test_more_trials_are_new_ones_whatever_the_sampler_drew_before(small_task):
+    autoprune.search(small_task, sampler="random", **{**QUICK, "trials": 5})
+    first = plans()
+    longer = autoprune.resume("r", task=small_task, trials=8)
+    assert longer.best is not None
+    assert plans()[: len(first)] == first
+    assert len(plans()) == len(set(plans())) == 8
+
+
+def test_a_resumed_sampler_draws_other_numbers_than_the_first():
+    def drawn(told):
+        study = optuna.create_study(sampler=Settings(sampler="random").made_sampler(small_space(), told))
+        return study.ask(dict(distributions(small_space()))).params
+
+    assert drawn(0) == drawn(0)
+    assert drawn(150) == drawn(150)
+    assert drawn(0) != drawn(150)
+
+
+def test_a_run_that_has_ended_is_given_back_and_trained_longer_on_request(small_task):
+    ended = autoprune.search(small_task, **QUICK)
+    reporter = RecordingReporter()
+    again = autoprune.resume("r", task=small_task, reporter=reporter)
+    assert any("has ended" in note for note in reporter.notes)
+    assert again.best.plan == ended.best.plan
+    assert again.best.load()(small_task.example_inputs[0]).shape == (4, 3)
+    trained = autoprune.finetune("r", task=small_task, epochs=3, finalists=2)
+    assert plans() == plans()
+    assert len(trained.front) >= 1
+    assert yaml.safe_load(Path("r/run.yaml").read_text())["sampler"] == "nsga2"
+
+
+def test_what_was_an_object_must_be_passed_again(small_task):
+    autoprune.search(small_task, sampler=optuna.samplers.TPESampler(seed=0), **QUICK)
+    with pytest.raises(UsageError, match="sampler=TPESampler|its type, TPESampler"):
+        autoprune.resume("r", task=small_task, trials=9)
+    with pytest.raises(UsageError, match="task="):
+        autoprune.resume("r", sampler="random", trials=9)
+    with pytest.raises(UsageError, match="seed"):
+        autoprune.resume("r", task=small_task, sampler="random", seed=3)
+    autoprune.resume("r", task=small_task, sampler="random", trials=8)
+    assert len(plans()) == 8
+
+
+def test_runs_whose_parts_are_gone_or_of_another_device_are_refused(small_task):
+    autoprune.search(small_task, **{**QUICK, "budget": "latency=99%"})
+    recipe = Path("r/run.yaml").read_text()
+    found = yaml.safe_load(recipe)
+    Path("r/run.yaml").write_text(yaml.safe_dump({**found, "device_fingerprint": "another processor"}))
+    with pytest.raises(DeviceError, match="another processor"):
+        autoprune.resume("r", task=small_task, trials=9)
+    Path("r/run.yaml").write_text(yaml.safe_dump({key: value for key, value in found.items() if key != "budget"}))
+    with pytest.raises(StorageError, match="budget"):
+        autoprune.resume("r", task=small_task, trials=9)
+    Path("r/run.yaml").write_text(recipe)
+    ranking = Path("r/ranking.safetensors").read_bytes()
+    Path("r/ranking.safetensors").write_bytes(ranking[:-9])
+    with pytest.raises(StorageError, match="ranking"):
+        autoprune.resume("r", task=small_task, trials=9)
+    Path("r/study.journal").unlink()
+    with pytest.raises(StorageError, match="no such file"):
+        autoprune.resume("r", task=small_task, trials=9)
+    assert not Path("r/study.journal").exists()
