@@ -120,7 +120,11 @@ class Ladder:
         lane.done, lane.scores = done, scores
         value = scores[self._quality.name].value
         self._study.report(lane.trial.number, done, value)
-        self.halving.report(lane.trial.number, done, self._sign * value)
+        self.halving.report(lane.trial.number, done, self._worth(lane, value))
+
+    def _worth(self, lane: Lane, value: float) -> float:
+        """What a candidate would be finished with: as trained, or as healed where training did harm."""
+        return max(self._sign * value, self._sign * lane.trial.value(self._quality.name))
 
     def _decided(self, lane: Lane) -> str:
         return self.halving.decision(lane.trial.number, lane.done) if lane.done else "go"
@@ -152,7 +156,7 @@ class Ladder:
             return
         for epoch, value in told.values.items():
             if kept is None or epoch <= kept.done:
-                self.halving.report(number, epoch, self._sign * value)
+                self.halving.report(number, epoch, self._worth(lane, value))
         if told.state == "running" and kept is not None:
             if kept.done in told.values:
                 lane.done, lane.scores = kept.done, kept.scores

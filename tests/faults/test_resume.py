@@ -44,6 +44,7 @@ def killed(driver):
     until(lambda: not alive(children), 15)
 
 
+@pytest.mark.slow
 def test_a_repeatable_search_that_is_killed_at_random_moments_goes_on_as_it_would_have(tmp_path):
     options = ("--budget", "params=60%", "--deterministic", "--trials", "40", "--finetune-epochs", "0", "--finalists", "1")  # fmt: skip
     whole = start(tmp_path, "of_many_plans", *options, run="whole")
@@ -64,7 +65,7 @@ def test_a_repeatable_search_that_is_killed_at_random_moments_goes_on_as_it_woul
 
 
 def test_fine_tuning_that_is_killed_goes_on_from_its_last_epoch(tmp_path):
-    options = ("--budget", "params=90%", "--trials", "6", "--finetune-epochs", "9", "--finalists", "2")
+    options = ("--budget", "params=90%", "--trials", "6", "--finetune-epochs", "9", "--finalists", "1")
     driver = start(tmp_path, "trains_slowly", *options)
     log = tmp_path / "r" / "log.jsonl"
 
@@ -82,14 +83,6 @@ def test_fine_tuning_that_is_killed_goes_on_from_its_last_epoch(tmp_path):
     assert not (tmp_path / "r" / "checkpoints").exists()
     front = json.loads(done.stdout)
     assert not front["partial"]
-    again = resume(tmp_path)
-    assert again.returncode == 0
-    assert "this search has ended" in again.stderr
-    assert str(front["best"]) in again.stdout
-    trained = subprocess.run(
-        [*COMMAND, "finetune", "r", "--finetune-epochs", "2", "--finalists", "1", "--json", "--quiet"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )  # fmt: skip
-    assert trained.returncode == 0, trained.stderr
     assert len(searched(tmp_path / "r")) == len({entry["trial"] for entry in searched(tmp_path / "r")}) == 6
 
 
