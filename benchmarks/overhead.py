@@ -98,7 +98,7 @@ def row(name: str, gaps: list[float], skip: int = 10) -> str:
 
 
 def tune_path(trials: int, groups: int) -> list[float]:
-    """Ray Tune's own path: a class Trainable on reused actors, Optuna's search, one report a trial."""
+    """Ray Tune's own path: a class Trainable on reused actors, two at a time, Optuna's search, one report a trial."""
     import logging
 
     os.environ |= {
@@ -131,7 +131,7 @@ def tune_path(trials: int, groups: int) -> list[float]:
             tune_config=tune.TuneConfig(
                 search_alg=OptunaSearch(metric=["accuracy", "latency"], mode=["max", "min"]),
                 num_samples=trials,
-                max_concurrent_trials=1,
+                max_concurrent_trials=2,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(storage_path=folder, verbose=0, log_to_file=False),

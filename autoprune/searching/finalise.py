@@ -21,7 +21,7 @@ from autoprune.measure.device import PROCESSES
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import forms, to_bytes
 from autoprune.searching.candidate import Evaluator, excesses
-from autoprune.searching.halving import ETA, bins, rungs
+from autoprune.searching.halving import ETA, bins, rungs, spearman
 from autoprune.searching.ladder import Ladder, Lane
 from autoprune.searching.tuner import Tuner
 from autoprune.searching.tuning import TuningStudy
@@ -185,16 +185,16 @@ class Finisher:
     def _correlations(self, ladder: Ladder) -> None:
         """Say how well each rung foretold the next: what a ladder that stops early rests on."""
         quality = self.evaluator.task.quality
-        sign = -1 if quality.lower_is_better else 1
-        earlier = {number: sign * lane.trial.value(quality.name) for number, lane in ladder.lanes.items()}
+        earlier = {number: lane.trial.value(quality.name) for number, lane in ladder.lanes.items()}
         name = "healed"
         for rung in rungs(ladder.epochs):
-            found, count = ladder.halving.correlation(earlier, rung)
-            if count > 2 and not math.isnan(found):
-                self.log(
-                    "rank correlation", first=name, then=f"epoch {rung}", spearman=round(found, 3), candidates=count
-                )
-            earlier, name = ladder.halving.at(rung), f"epoch {rung}"
+            now = ladder.values.get(rung, {})
+            both = sorted(earlier.keys() & now.keys())
+            found = spearman([earlier[each] for each in both], [now[each] for each in both])
+            if len(both) > 2 and math.isfinite(found):
+                told = {"first": name, "then": f"epoch {rung}", "spearman": round(found, 3), "candidates": len(both)}
+                self.log("rank correlation", **told)
+            earlier, name = now, f"epoch {rung}"
 
     def _measured_again(
         self, chosen: Sequence[Trial], models: Mapping[int, nn.Module]

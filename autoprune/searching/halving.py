@@ -80,15 +80,6 @@ class Halving:
             if rung < before
         )
 
-    def correlation(self, first: Mapping[int, float], rung: int) -> tuple[float, int]:
-        """Spearman's rank correlation between earlier scores and those at a rung, and of how many candidates."""
-        both = [each for each in self.members if each in first and (each, rung) in self._scores]
-        return spearman([first[each] for each in both], [self._scores[each, rung] for each in both]), len(both)
-
-    def at(self, rung: int) -> dict[int, float]:
-        """Scores at a rung by candidate."""
-        return {candidate: score for (candidate, epoch), score in self._scores.items() if epoch == rung}
-
 
 def spearman(left: Sequence[float], right: Sequence[float]) -> float:
     """Rank correlation, equal values at their mean rank; NaN where one side does not vary (Spearman 1904)."""

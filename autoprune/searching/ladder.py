@@ -35,7 +35,7 @@ class Lane:
 class Ladder:
     """The fine-tuning of a run's candidates for `epochs` each, as far as they get.
 
-    bins: candidate -> its bin; file_of: where the checkpoint of a candidate is; told: called after each epoch, with the
+    values: quality as trained, by epoch and candidate; bins: candidate -> its bin; file_of: where the checkpoint of a candidate is; told: called after each epoch, with the
     candidate, the epoch and its quality.
     """
 
@@ -51,6 +51,7 @@ class Ladder:
     ) -> None:
         self.epochs, self.halving = epochs, Halving(epochs, bins)
         self.lanes = {trial.number: Lane(trial) for trial in candidates}
+        self.values: dict[int, dict[int, float]] = {}
         self._sign = -1.0 if quality.lower_is_better else 1.0
         self._quality, self._study, self._file_of, self._told = quality, study, file_of, told
         for number, lane in self.lanes.items():
@@ -120,11 +121,13 @@ class Ladder:
         lane.done, lane.scores = done, scores
         value = scores[self._quality.name].value
         self._study.report(lane.trial.number, done, value)
-        self.halving.report(lane.trial.number, done, self._worth(lane, value))
+        self._rank(lane, done, value)
 
-    def _worth(self, lane: Lane, value: float) -> float:
-        """What a candidate would be finished with: as trained, or as healed where training did harm."""
-        return max(self._sign * value, self._sign * lane.trial.value(self._quality.name))
+    def _rank(self, lane: Lane, epoch: int, value: float) -> None:
+        """A candidate counts as it would be finished: as trained, or as healed where training did harm."""
+        self.values.setdefault(epoch, {})[lane.trial.number] = value
+        worth = max(self._sign * value, self._sign * lane.trial.value(self._quality.name))
+        self.halving.report(lane.trial.number, epoch, worth)
 
     def _decided(self, lane: Lane) -> str:
         return self.halving.decision(lane.trial.number, lane.done) if lane.done else "go"
@@ -156,7 +159,7 @@ class Ladder:
             return
         for epoch, value in told.values.items():
             if kept is None or epoch <= kept.done:
-                self.halving.report(number, epoch, self._worth(lane, value))
+                self._rank(lane, epoch, value)
         if told.state == "running" and kept is not None:
             if kept.done in told.values:
                 lane.done, lane.scores = kept.done, kept.scores
