@@ -35,8 +35,8 @@ class Lane:
 class Ladder:
     """The fine-tuning of a run's candidates for `epochs` each, as far as they get.
 
-    values: quality as trained, by epoch and candidate; bins: candidate -> its bin; file_of: where the checkpoint of a candidate is; told: called after each epoch, with the
-    candidate, the epoch and its quality.
+    values: quality as trained, by epoch and candidate; bins: candidate -> its bin; file_of: where the checkpoint of a
+    candidate is; told: called after each epoch, with the candidate, the epoch and its quality.
     """
 
     def __init__(
