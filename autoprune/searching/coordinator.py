@@ -172,9 +172,13 @@ def check_possible(smallest: Trial, dense: Trial, budget: Budget) -> None:
     for limit in budget.limits:
         if limit.metric not in COSTS:
             continue
-        found = smallest.measurements[limit.key]
-        best = limit.excess(found.high, found.low, dense.value(limit.key))
-        if best > 0:
+        found, whole = smallest.measurements[limit.key], dense.value(limit.key)
+        relative = smallest.measurements.get(f"{limit.key}.relative")
+        ends = found.high, found.low
+        if limit.basis == "share" and relative is not None:
+            # The two may be of two processes, in each of which the device had another speed: their ratio was paired.
+            ends = relative.high * whole, relative.low * whole
+        if limit.excess(*ends, whole) > 0:
             raise BudgetInfeasibleError(
                 expected=limit.meaning(),
                 received=f"best possible {quantity.show_interval(found.value, found.low, found.high, limit.unit)}",

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 from optuna.storages import InMemoryStorage
 
@@ -74,6 +76,18 @@ def test_the_smallest_plan_decides_what_is_impossible():
     made.tell(answered(next(proposals)))
     with pytest.raises(BudgetInfeasibleError, match="best possible 250"):
         made.tell(answered(next(proposals)))
+
+
+def test_a_share_is_judged_by_the_paired_ratio_and_not_by_latencies_of_two_processes():
+    made = coordinator(budget="latency=70%", trials=9)
+    proposals = made.proposals()
+    for slower in (1.0, 5.0):  # the device of the second process is in a slow phase
+        found = answered(next(proposals))
+        share = found.value("accuracy")
+        latency = Measurement.exact("latency", slower * share, "s")
+        more = {"latency": latency, "latency.relative": Measurement.exact("latency.relative", share, "1")}
+        made.tell(dataclasses.replace(found, measurements={**found.measurements, **more}))
+    assert len(made.trials) == 2
 
 
 def test_what_the_interval_leaves_open_is_not_called_impossible():
