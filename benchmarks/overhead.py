@@ -152,7 +152,7 @@ def main() -> None:
     ray = registry.load("executors", "ray").create(Cluster(workers=1), "local", Silent())
     print(f"milliseconds a trial, {groups} groups, sampler {given.sampler}, commits to disk included\n")
     print("| path | median | 90 % | trials |\n|---|---|---|---|")
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:
+    with tempfile.TemporaryDirectory(dir=Path(__file__).parents[1] / "runs") as place:
         root = Path(place)
         for name in ("a", "b", "c", "d"):
             (root / name).mkdir()
