@@ -156,10 +156,10 @@ class Engine:
         try:
             evaluator = replace(evaluator, dense={**evaluator.dense, **self.device.reference()})
             trials = tuple(evaluator.restated(coordinator.trials))
-        except Exception:
-            if ended is None:
-                raise
-            trials = coordinator.trials  # the device is gone; what was measured stands as it was told
+        except Exception as error:  # the device is gone; what was measured stands as it was told
+            if ended is not None:
+                self.reporter.warn(f"latencies are left as they were told: {describe(error)}")
+            ended, trials = ended or error, coordinator.trials
         final = None
         if ended is None:
             try:

@@ -45,9 +45,8 @@ _QUIET: Final = {
 
 @dataclass
 class Connection:
-    """A cluster that this process is connected to, until `close`. private: it was started for this process alone."""
+    """A cluster that this process is connected to, until `close`; one that was started for it alone ends then."""
 
-    private: bool
     _reaper: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _root: Path | None = field(default=None, repr=False)
 
@@ -128,7 +127,7 @@ def _started(workers: int, cluster: Cluster) -> Connection:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    connection = Connection(True, reaper, root)
+    connection = Connection(reaper, root)
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         with _environment({**_QUIET, **token}, without=("RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS")):
@@ -186,7 +185,7 @@ def _joined(address: str, reporter: Reporter) -> Connection:
             received=describe(error),
             cure="use the same versions of Python and Ray on all machines",
         ) from error
-    return Connection(False)
+    return Connection()
 
 
 def _common() -> dict[str, Any]:
