@@ -10,19 +10,19 @@ from dataclasses import asdict, fields, replace
 from importlib import metadata
 from typing import Any, Final
 
-import safetensors.torch
-from safetensors import SafetensorError
-from torch import Tensor
-
 from autoprune import registry
+from autoprune.api.kept import keep_forecast, keep_ranking, kept_forecast, kept_ranking
 from autoprune.api.prepare import Prepared, check_zeros, describe_space, fingerprint, objectives_of
 from autoprune.api.result import Point, Result
-from autoprune.api.settings import Settings
+from autoprune.api.settings import Settings, able
+from autoprune.core.aim import Aim
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
+from autoprune.core.forecast import Forecast
 from autoprune.core.front import Front
 from autoprune.core.metric import COSTS, COUNTED
+from autoprune.core.plan import Plan
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import (
@@ -39,17 +39,20 @@ from autoprune.measure.device import DeviceSpec, Setup
 from autoprune.recovery.ready import ready
 from autoprune.report.document import document
 from autoprune.report.plot import front_picture
+from autoprune.samplers import Brief, seeded
 from autoprune.searching.candidate import Evaluator, excesses
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.finalise import Finalised, Finisher, save
+from autoprune.searching.foresight import aim_of, foresee, grade_of
 from autoprune.searching.progress import Progress
+from autoprune.searching.screen import Screen
 from autoprune.searching.study import Study, trials_told
 from autoprune.searching.tuning import TuningStudy
 from autoprune.store.ledger import masked, open_ledger
 from autoprune.store.run import RunDirectory
+from autoprune.surrogate.seeds import seeds
 
 _RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
-_RANKING: Final = "ranking.safetensors"
 
 
 class Engine:
@@ -108,12 +111,10 @@ class Engine:
             reporter.warn(f"the study's journal was cut off in the middle of a write; {self.ledger.torn} bytes dropped")
         self._name = str((self._began or {}).get("study") or self._named())
         self._same_device()
-        new, told = self._began is None, 0
-        if not new:
-            told = trials_told(self.ledger, self._name)
-        space = self.prepared.space
-        sampler = settings.made_sampler(space, told)
-        self.study = Study(self.ledger, self._name, space, self.objectives, sampler, new=new)
+        new = self._began is None
+        self._told = 0 if new else trials_told(self.ledger, self._name)
+        about = (self.ledger, self._name, self.prepared.space, self.objectives)
+        self.study = Study(*about, new=new, grade=grade_of(self.prepared.task.metrics))
 
     def _named(self) -> str:
         """What a new study is called: after the run; in a database, where others may be called so, with a number."""
@@ -138,11 +139,12 @@ class Engine:
         """To the end; or to a partial front, and then the reason for it is raised."""
         self._echo()
         evaluator = self._evaluator()
-        coordinator = self._coordinator()
+        aim = aim_of(self.budget, self.objectives, evaluator.dense, grade_of(self.prepared.task.metrics))
+        coordinator = self._coordinator(aim, self._forecast(evaluator, aim))
         ended: BaseException | None = None
         began = self.clock.wall()
         try:
-            self._drive(coordinator, evaluator)
+            self._drive(coordinator, evaluator, aim)
             coordinator.check_hope()
         except (Exception, KeyboardInterrupt, Terminated) as reason:
             ended = reason
@@ -168,7 +170,8 @@ class Engine:
                 ended = reason
         try:
             final = final or self._partial(trials, evaluator)
-            result = self._written(final, trials, overhead, partial=ended is not None)
+            counted = (*trials, *coordinator.screened)
+            result = self._written(final, counted, overhead, partial=ended is not None)
         except Exception as error:
             if ended is None:
                 raise
@@ -235,12 +238,11 @@ class Engine:
     def _evaluator(self) -> Evaluator:
         task, traced = self.prepared.task, self.prepared.traced
         dense = {**task.score(task.model, "search"), **self.device.open(), **counts(task.model, self.device.example)}
-        readied = ready(
-            task.model, traced, self.settings.criterion, self.settings.repair, self.clock, task, self._ranked()
-        )
+        ranked = kept_ranking(self.directory) if self._began is not None else None
+        readied = ready(task.model, traced, self.settings.criterion, self.settings.repair, self.clock, task, ranked)
         for note in (*readied.passes, *readied.notes):
             self.reporter.note(note)
-        self.directory.write(_RANKING, safetensors.torch.save(dict(readied.ranking)))
+        keep_ranking(self.directory, readied.ranking)
         costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.metric in COSTS))
         if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
             self.reporter.note("the dense model already meets the budget; looking for the best front below it")
@@ -248,28 +250,47 @@ class Engine:
             task, traced, readied.ranking, self.device, costs, dense, self.clock, readied.repair, self.timed
         )
 
-    def _ranked(self) -> dict[str, Tensor] | None:
-        """The ranking that the run began with: all its plans cut the same slices."""
-        stored = self.directory.read(_RANKING) if self._began is not None else None
-        try:
-            return None if stored is None else safetensors.torch.load(stored)
-        except SafetensorError as error:
-            raise StorageError(
-                expected=f"the ranking of an earlier search in {self.directory.path / _RANKING}",
-                received="a file that is cut off or changed",
-                cure="restore it, or search anew in another --run",
-            ) from error
+    def _forecast(self, evaluator: Evaluator, aim: Aim) -> Forecast | None:
+        """What the sampler asks to know before it proposes; as an earlier process found it, if one did."""
+        if not (self._propose and self.settings.wants_forecast):
+            return None
+        self.settings = able(self.settings, aim, self.reporter)
+        if not self.settings.wants_forecast:
+            return None
+        kept = kept_forecast(self.directory) if self._began is not None else None
+        if kept is not None:
+            return kept
+        limited = [limit.metric for limit in self.budget.limits]
+        found = foresee(self.prepared.space, aim, evaluator, limited, self.executor, self.settings.seed, self.reporter)
+        keep_forecast(self.directory, found)
+        self.directory.log("forecast", seconds=round(found.seconds, 2))
+        return found
 
-    def _coordinator(self) -> Coordinator:
-        study = self.study
+    def _coordinator(self, aim: Aim, forecast: Forecast | None) -> Coordinator:
+        study, settings, space = self.study, self.settings, self.prepared.space
+        brief = Brief(space, settings.seed, aim, forecast, settings.options)
+        study.use(settings.made_sampler(brief, self._told))
         effort = self.effort
         if not self._propose:  # what was being evaluated is still finished
             effort = replace(effort, trials=max(len(study.restored.finished), 1))
-        coordinator = Coordinator(study, self.prepared.space, self.budget, effort, self.clock, self._window())
+        first: list[Plan] = []
+        if forecast is not None and seeded(settings.sampler_module, settings.options):
+            first = [space.at(levels) for levels in seeds(forecast, aim, brief.sizes, settings.seed)]
+        coordinator = Coordinator(
+            study,
+            space,
+            self.budget,
+            effort,
+            self.clock,
+            self._window(),
+            first,
+            None if forecast is None else Screen(forecast, aim, space).reason,
+            lambda trial: self.directory.record(trial, "search"),
+        )
         self._known = len(coordinator.trials)
         if self._began is not None:
             told = self.directory.recorded()
-            for trial in coordinator.trials:
+            for trial in (*coordinator.trials, *coordinator.screened):
                 if trial.number not in told:
                     self.directory.record(trial, "search")
             left = len(study.restored.running)
@@ -281,8 +302,8 @@ class Engine:
         kept = int((self._began or {}).get("window") or self.executor.workers)
         return kept if self.settings.deterministic else 0
 
-    def _drive(self, coordinator: Coordinator, evaluator: Evaluator) -> None:
-        progress = Progress(self.objectives, evaluator.dense, self.effort, self.clock, self.executor.workers)
+    def _drive(self, coordinator: Coordinator, evaluator: Evaluator, aim: Aim) -> None:
+        progress = Progress(aim, self.effort, self.clock, self.executor.workers)
         progress.resume(coordinator.trials)
         with self.reporter.track("searching", self.effort.trials, self._known) as advance:
 
@@ -361,7 +382,7 @@ def recipe(
 
 def _overhead(trials: Sequence[Trial], wall: float, workers: int) -> float:
     """The share of the workers' wall time that was neither evaluation nor measurement."""
-    busy = sum(trial.timing.cut + trial.timing.evaluate + trial.timing.measure for trial in trials)
+    busy = sum(trial.timing.total for trial in trials)
     return max(1 - busy / (wall * workers), 0.0) if wall > 0 else 0.0
 
 

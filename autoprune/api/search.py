@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ def search(
     epochs: int = Effort.epochs,
     finalists: int = Effort.finalists,
     sampler: str | BaseSampler = SAMPLER,
+    sampler_options: Mapping[str, str] | None = None,
     criterion: str = CRITERION,
     repair: str = REPAIR,
     space: str | None = None,
@@ -57,13 +58,13 @@ def search(
 
     task: a Task, a name such as "digits" or "my_task.py:task", or an importable function that makes one;
     budget: `Budget`, or limits such as "latency=5ms"; trials, timeout (seconds): what the search for candidates may
-    spend; epochs: fine-tuning of each of the at most `finalists` finished models; batch: whose latency counts, 0 for
-    the task's own; criterion, repair: which slices go first, and how a cut model is healed before it is scored;
-    precision: that the profiler computes in; executor: "inline", "ray" or "ray-tune", the latter two with `workers`
-    candidates at a time on a cluster of this machine alone, or on that at `address` ("auto" or HOST:PORT), where
-    `device` names the node that measures and each worker holds `gpus`; storage: URL of a database for the study;
-    deterministic: the same proposals whenever the search is interrupted; run: a new directory, by default the next free
-    one under `runs/`.
+    spend; sampler: a name, with `sampler_options`, or any Optuna sampler; epochs: fine-tuning of each of the at most
+    `finalists` finished models; batch: whose latency counts, 0 for the task's own; criterion, repair: which slices go
+    first, and how a cut model is healed before it is scored; precision: that the profiler computes in; executor:
+    "inline", "ray" or "ray-tune", the latter two with `workers` candidates at a time on a cluster of this machine
+    alone, or on that at `address` ("auto" or HOST:PORT), where `device` names the node that measures and each worker
+    holds `gpus`; storage: URL of a database for the study; deterministic: the same proposals whenever the search is
+    interrupted; run: a new directory, by default the next free one under `runs/`.
 
     Ctrl-C ends the search with a partial front, and InterruptedSearchError once that is written; `resume` goes on.
 
@@ -74,6 +75,7 @@ def search(
     limits = budget if isinstance(budget, Budget) else Budget.parse(*([budget] if isinstance(budget, str) else budget))
     settings = Settings(
         sampler=sampler,
+        sampler_options=sampler_options or {},
         criterion=criterion,
         repair=repair,
         space=space,

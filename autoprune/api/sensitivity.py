@@ -9,7 +9,6 @@ from autoprune.core.defaults import CRITERION, PROFILER, REPAIR
 from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Reporter, Silent
 from autoprune.core.sensitivity import Level, Sensitivities
-from autoprune.core.space import Variable
 from autoprune.core.trial import Proposal, TrialState
 from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
@@ -51,7 +50,7 @@ def sensitivity(
             evaluator = Evaluator(
                 made, prepared.traced, readied.ranking, device, Budget(()), dense, clock, readied.repair
             )
-            chosen = [(variable, level) for variable in prepared.space.variables for level in _spread(variable, levels)]
+            chosen = [(variable, level) for variable in prepared.space.variables for level in variable.spread(levels)]
             found = []
             whole = {variable.name: len(variable.levels) - 1 for variable in prepared.space.variables}
             with reporter.track("levels", len(chosen)) as advance:
@@ -65,11 +64,3 @@ def sensitivity(
     finally:
         device.close()
     return Sensitivities(made.name, made.quality.name, dense, tuple(found))
-
-
-def _spread(variable: Variable, count: int) -> list[int]:
-    """At most so many levels below the whole, from the largest down, the smallest among them."""
-    below = len(variable.levels) - 1
-    if count >= below:
-        return list(range(below))[::-1]
-    return [below - round((place + 1) * below / count) for place in range(count)]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import Final
 
 from optuna.samplers import BaseSampler
 
 from autoprune import registry
+from autoprune.core.aim import Aim
 from autoprune.core.cluster import Cluster
-from autoprune.core.defaults import CRITERION, EXECUTOR, PROFILER, REPAIR, SAMPLER
+from autoprune.core.defaults import CRITERION, EXECUTOR, PLAIN_SAMPLER, PROFILER, REPAIR, SAMPLER
 from autoprune.core.measurement import RunSpec
-from autoprune.core.space import SearchSpace
+from autoprune.core.reporter import Reporter
 from autoprune.errors import UsageError
-from autoprune.searching.reseeded import Reseeded, derived
+from autoprune.samplers import Brief, checked, needs_forecast
+from autoprune.searching.reseeded import sampler_for
 
 _PLURALS: Final = {
     "sampler": "samplers",
@@ -28,12 +32,13 @@ _PLURALS: Final = {
 class Settings:
     """Names of plug-ins and how they run.
 
-    storage: URL of a database for the study, empty for a journal in the run directory; deterministic: proposals depend
-    on the seed and on what was told before only, in the order in which it was asked for; the others as in `Cluster` and
-    `RunSpec`.
+    sampler_options: of the sampler, by name; storage: URL of a database for the study, empty for a journal in the run
+    directory; deterministic: proposals depend on the seed and on what was told before only, in the order in which it
+    was asked for; the others as in `Cluster` and `RunSpec`.
     """
 
     sampler: str | BaseSampler = SAMPLER
+    sampler_options: Mapping[str, str] = field(default_factory=dict)
     criterion: str = CRITERION
     repair: str = REPAIR
     space: str | None = None
@@ -68,6 +73,11 @@ class Settings:
             name = getattr(self, kind)
             if isinstance(name, str):
                 registry.load(_PLURALS[kind], name)
+        if self.sampler_options and not isinstance(self.sampler, str):
+            cure = "give them to the sampler itself"
+            raise UsageError(expected="options for a sampler by its name", received="a sampler", cure=cure)
+        if isinstance(self.sampler, str):
+            checked(registry.load("samplers", self.sampler), self.sampler_options)
         if self.deterministic and not isinstance(self.sampler, str):
             raise UsageError(
                 expected="a sampler by its name in a deterministic search, as one is made for each trial",
@@ -75,12 +85,41 @@ class Settings:
                 cure="name one of: " + ", ".join(registry.names("samplers")),
             )
 
-    def made_sampler(self, space: SearchSpace, told: int = 0) -> BaseSampler:
-        """The sampler of a search space; told: trials of earlier processes, whose random numbers are spent."""
+    @property
+    def wants_forecast(self) -> bool:
+        """Whether the sampler is told what plans are expected to cost and to hurt."""
+        return isinstance(self.sampler, str) and needs_forecast(self.sampler_module, self.options)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Every option of a sampler that has a name."""
+        return checked(self.sampler_module, self.sampler_options) if isinstance(self.sampler, str) else {}
+
+    @property
+    def sampler_module(self) -> ModuleType:
+        """Of a sampler that has a name."""
+        return registry.load("samplers", str(self.sampler))
+
+    def made_sampler(self, brief: Brief, told: int = 0) -> BaseSampler:
+        """The sampler for a brief; told: trials of earlier processes."""
         if isinstance(self.sampler, BaseSampler):
             return self.sampler
-        module = registry.load("samplers", self.sampler)
-        if self.deterministic:
-            return Reseeded(lambda seed: module.create(space, seed), self.seed)
-        made: BaseSampler = module.create(space, derived(self.seed, told) if told else self.seed)
-        return made
+        return sampler_for(self.sampler_module.create, brief, deterministic=self.deterministic, told=told)
+
+
+def able(settings: Settings, aim: Aim, reporter: Reporter) -> Settings:
+    """The settings, with another sampler where the default one cannot tell what to trade for what.
+
+    Raises:
+        UsageError: a sampler was asked for by its name that needs a quality and a cost, and there are not both.
+    """
+    if aim.quality is not None and aim.cost is not None:
+        return settings
+    if settings.sampler != SAMPLER:
+        raise UsageError(
+            expected=f"a quality and a cost to trade off with the sampler '{settings.sampler}'",
+            received=", ".join(metric.name for metric in aim.objectives),
+            cure=f"add an --objective, or take the sampler '{PLAIN_SAMPLER}'",
+        )
+    reporter.note(f"no quality and cost to trade off: the sampler is '{PLAIN_SAMPLER}'")
+    return replace(settings, sampler=PLAIN_SAMPLER)

@@ -46,7 +46,12 @@ def search(
             help="A metric to trade off; default: the task's quality and every limited cost. May be repeated."
         ),
     ] = None,
-    sampler: Annotated[str, typer.Option(help="Who proposes plans: nsga2, random, uniform.")] = SAMPLER,
+    sampler: Annotated[
+        str, typer.Option(help="Who proposes plans: auto, evolution, ddpg, nsga2 ...; `autoprune plugins` lists all.")
+    ] = SAMPLER,
+    sampler_option: Annotated[
+        list[str] | None, typer.Option(help="An option of the sampler, such as warm=true. May be repeated.")
+    ] = None,
     criterion: Annotated[
         str, typer.Option(help="Which slices go first: l2, taylor, hessian ...; `autoprune plugins` lists all.")
     ] = CRITERION,
@@ -116,6 +121,7 @@ def search(
     reporter = ConsoleReporter(quiet, SystemClock())
     names: dict[str, Any] = {
         "sampler": sampler,
+        "sampler_options": dict(_option(text) for text in sampler_option or ()),
         "criterion": criterion,
         "repair": repair,
         "space": space,
@@ -152,6 +158,17 @@ def search(
         **names,
     )
     return told(result, as_json)
+
+
+def _option(text: str) -> tuple[str, str]:
+    from autoprune.errors import UsageError
+
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise UsageError(
+            expected="--sampler-option NAME=VALUE", received=repr(text), cure="write for example warm=true"
+        )
+    return name.replace("-", "_"), value
 
 
 def _listed(found: dict[str, Any]) -> str:

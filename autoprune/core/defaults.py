@@ -6,6 +6,8 @@ from typing import Final
 
 CRITERION: Final = "hessian"
 REPAIR: Final = "sequential"
-SAMPLER: Final = "nsga2"
+SAMPLER: Final = "auto"
+#: Where there is no quality to trade a cost for.
+PLAIN_SAMPLER: Final = "nsga2"
 PROFILER: Final = "torch"
 EXECUTOR: Final = "inline"

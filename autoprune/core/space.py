@@ -28,6 +28,13 @@ class Variable:
     def name(self) -> str:
         return self.groups[0].name
 
+    def spread(self, count: int) -> list[int]:
+        """At most so many levels below the whole, from the largest down, the smallest among them."""
+        below = len(self.levels) - 1
+        if count >= below:
+            return list(range(below))[::-1]
+        return [below - round((place + 1) * below / count) for place in range(count)]
+
     def nearest(self, ratio: float) -> int:
         """The level whose counts add up to what is nearest to the ratio; of two as near, the lower.
 
@@ -103,6 +110,15 @@ class SearchSpace:
             variable.name: variable.levels.index(tuple(kept[group.name] for group in variable.groups))
             for variable in self.variables
         }
+
+    def at(self, levels: Sequence[int]) -> Plan:
+        """The plan of one level index a variable, in their order."""
+        return self.plan({variable.name: level for variable, level in zip(self.variables, levels, strict=True)})
+
+    def places(self, plan: Plan) -> tuple[int, ...]:
+        """The inverse of `at`."""
+        indices = self.indices(plan)
+        return tuple(indices[variable.name] for variable in self.variables)
 
     def dense(self) -> Plan:
         """The plan that cuts nothing."""

@@ -14,8 +14,11 @@ from autoprune.errors import StorageError, UsageError, describe
 
 
 class TrialState(StrEnum):
+    """SCREENED: dismissed on its forecast, never evaluated; `error` says why."""
+
     COMPLETE = "complete"
     FAILED = "failed"
+    SCREENED = "screened"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,10 @@ class Timing:
     cut: float = 0.0
     evaluate: float = 0.0
     measure: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.cut + self.evaluate + self.measure
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ import ray.cloudpickle
 import torch
 from torch import nn
 
+from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.reporter import Advance, Reporter
+from autoprune.core.space import SearchSpace
 from autoprune.errors import CrashedError, DeviceError, DeviceLostError
 from autoprune.measure.artifact import Artifact
 from autoprune.measure.device import PROCESSES, Device, DeviceSpec, first
@@ -135,6 +137,13 @@ class Profiler:
             self._opened()
             return self._device.restated(measured)
 
+    def costs(
+        self, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int
+    ) -> tuple[CostForecast, ...]:
+        with self._gate.measuring():
+            self._opened()
+            return self._device.costs(space, metrics, dense, seed)
+
     def said(self) -> list[tuple[str, str]]:
         """What was noted since the last time, with its kind."""
         said, self._noted.said = self._noted.said, []
@@ -195,6 +204,13 @@ class RemoteDevice:
 
     def restated(self, measured: Sequence[Mapping[str, Measurement]]) -> list[dict[str, Measurement]]:
         return list(self._ask("restated", [dict(each) for each in measured])) if measured else []
+
+    def costs(
+        self, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int
+    ) -> tuple[CostForecast, ...]:
+        found: tuple[CostForecast, ...] = self._ask("costs", space, list(metrics), dict(dense), seed)
+        self._tell()
+        return found
 
     def computing(self) -> AbstractContextManager[None]:
         beside = self.capabilities.cpu_time and ray.get_runtime_context().get_node_id() == self._about.node

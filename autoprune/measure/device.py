@@ -11,8 +11,10 @@ from torch import nn
 
 from autoprune import registry
 from autoprune.core.clock import Clock
+from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement, RunSpec
 from autoprune.core.reporter import Advance, Reporter
+from autoprune.core.space import SearchSpace
 from autoprune.errors import (
     AutopruneError,
     CrashedError,
@@ -111,6 +113,12 @@ class AnyDevice(Protocol):
 
     def restated(self, measured: Sequence[Mapping[str, Measurement]]) -> list[dict[str, Measurement]]:
         """Earlier measurements as they read by now."""
+        ...
+
+    def costs(
+        self, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int
+    ) -> tuple[CostForecast, ...]:
+        """What plans of a space will cost, without running them."""
         ...
 
     def computing(self) -> AbstractContextManager[None]:
@@ -222,6 +230,14 @@ class Device:
     def restated(self, measured: Sequence[Mapping[str, Measurement]]) -> list[dict[str, Measurement]]:
         """See `Session.restated`, of each."""
         return [self.session.restated(each) for each in measured]
+
+    def costs(
+        self, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int
+    ) -> tuple[CostForecast, ...]:
+        """See `foretell.costs`."""
+        from autoprune.measure import foretell  # which is built on this
+
+        return foretell.costs(self, space, metrics, dense, seed)
 
     def computing(self) -> AbstractContextManager[None]:
         """Held while a candidate is worked on beside the device; nothing here, where one thing follows the other."""

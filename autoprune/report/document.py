@@ -44,7 +44,8 @@ def document(
         "trials": {
             "complete": len(complete),
             "infeasible": sum(not trial.feasible for trial in complete),
-            "failed": len(trials) - len(complete),
+            "failed": sum(trial.state is TrialState.FAILED for trial in trials),
+            "screened": sum(trial.state is TrialState.SCREENED for trial in trials),
         },
         "dense": {"metrics": metrics(dense)},
         "front": [

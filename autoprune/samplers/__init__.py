@@ -1,21 +1,120 @@
 """Who proposes plans. Knows the contract; each file beside this one is one sampler.
 
-A sampler is a module with `create(space, seed) -> optuna.samplers.BaseSampler`. Each variable of the space is one
-integer parameter, the index of its level; limits of the budget are constraints of the trials, objectives are minimised.
+A sampler is a module with `create(brief) -> optuna.samplers.BaseSampler`. Each variable of the space is one integer
+parameter, the index of its level; limits of the budget are constraints of the trials, objectives have Optuna's
+directions. A module may also have FORECAST (True: the brief has a forecast), SEEDED (True: plans of the forecast are
+evaluated before the sampler is asked) and OPTIONS (what `--sampler-option` takes, with defaults as text). Trials carry
+user attributes that samplers may learn from: GRADED, the value of the aim's grade, and SECONDS, what the trial took;
+failed trials with SCREENED were dismissed on their forecast.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Final
 
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 
+from autoprune.core.aim import Aim
+from autoprune.core.forecast import Forecast
 from autoprune.core.space import SearchSpace
+from autoprune.errors import UsageError
 
-Create = Callable[[SearchSpace, int], BaseSampler]
+GRADED: Final = "graded"
+SECONDS: Final = "seconds"
+SCREENED: Final = "screened"
+#: The option of samplers that may begin with plans of a forecast.
+WARM: Final = "warm"
+_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
+
+
+@dataclass(frozen=True)
+class Brief:
+    """All that a sampler is told. forecast: None unless the module asked for one; options: every one of OPTIONS."""
+
+    space: SearchSpace
+    seed: int
+    aim: Aim
+    forecast: Forecast | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def foretold(self) -> Forecast:
+        """The forecast, for those who asked for one.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.forecast is None:
+            raise UsageError(
+                expected="a forecast for this sampler",
+                received="none",
+                cure="let autoprune.search make the sampler, or put a Forecast into its brief",
+            )
+        return self.forecast
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many levels each variable has."""
+        return tuple(len(variable.levels) for variable in self.space.variables)
+
+
+Create = Callable[[Brief], BaseSampler]
 
 
 def distributions(space: SearchSpace) -> dict[str, IntDistribution]:
     """One integer parameter a variable: the index of its level."""
     return {variable.name: IntDistribution(0, len(variable.levels) - 1) for variable in space.variables}
+
+
+def checked(module: ModuleType, given: Mapping[str, str]) -> dict[str, str]:
+    """Every option of a sampler's module, as given or as it is by default.
+
+    Raises:
+        UsageError: one that it does not have, or a `warm` that is neither true nor false.
+    """
+    known: Mapping[str, str] = getattr(module, "OPTIONS", {})
+    wrong = sorted(given.keys() - known.keys())
+    if wrong:
+        raise UsageError(
+            expected="options of this sampler", received=", ".join(wrong), cure=f"known: {', '.join(known) or 'none'}"
+        )
+    found = {**known, **given}
+    if WARM in found and found[WARM].lower() not in (*_YES, *_NO):
+        raise UsageError(expected=f"{WARM}=true or {WARM}=false", received=found[WARM], cure="choose one of them")
+    return found
+
+
+def warm(options: Mapping[str, str]) -> bool:
+    """Whether that option is set."""
+    return options.get(WARM, "false").lower() in _YES
+
+
+def needs_forecast(module: ModuleType, options: Mapping[str, str]) -> bool:
+    """Whether a forecast is made before the search."""
+    return bool(getattr(module, "FORECAST", False)) or seeded(module, options)
+
+
+def seeded(module: ModuleType, options: Mapping[str, str]) -> bool:
+    """Whether the search begins with plans of a forecast."""
+    return bool(getattr(module, "SEEDED", False)) or warm(options)
+
+
+def number(options: Mapping[str, str], name: str, low: float, high: float) -> float:
+    """An option that is a number.
+
+    Raises:
+        UsageError: it is none, or outside [low, high].
+    """
+    try:
+        value = float(options[name])
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise UsageError(
+            expected=f"{name} from {low:g} to {high:g}", received=options[name], cure="pass a number in that range"
+        )
+    return value

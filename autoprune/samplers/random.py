@@ -1,13 +1,24 @@
-"""Independent random levels: the baseline that every other sampler must beat (Bergstra and Bengio 2012)."""
+"""Random levels around a random scale: the baseline that every other sampler must beat (Bergstra and Bengio 2012)."""
 
 from __future__ import annotations
 
-from optuna.samplers import BaseSampler, RandomSampler
+from collections.abc import Iterable
 
-from autoprune.core.space import SearchSpace
+import numpy as np
+from optuna.samplers import BaseSampler
+
+from autoprune.samplers import Brief
+from autoprune.samplers._planned import PlannedSampler
+from autoprune.surrogate.evidence import Evidence
+from autoprune.surrogate.knapsack import Levels
 
 
-def create(space: SearchSpace, seed: int) -> BaseSampler:
-    """Optuna's random sampler; `space` shapes nothing here."""
-    del space
-    return RandomSampler(seed)
+class RandomPlans(PlannedSampler):
+    """Has no favourites: what is drawn is asked for."""
+
+    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
+        return ()
+
+
+def create(brief: Brief) -> BaseSampler:
+    return RandomPlans(brief)

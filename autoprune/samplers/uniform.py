@@ -1,49 +1,36 @@
 """The same keep ratio for every group: what people do by hand, and a baseline.
 
-Ratios follow the binary van der Corput sequence (1/2, 1/4, 3/4, 1/8 ...), so that any number of trials covers the
-range evenly.
+Ratios follow the binary van der Corput sequence (1/2, 1/4, 3/4, 1/8 ...) up to what the budget was seen to allow, so
+that any number of trials covers the range evenly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from optuna.distributions import BaseDistribution
+import numpy as np
 from optuna.samplers import BaseSampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial
 
-from autoprune.core.space import SearchSpace
-
-
-class UniformSampler(BaseSampler):
-    """Proposes uniform plans only; its state is the trial's number alone."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        self._space = space
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        del study, trial
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        del study, trial, search_space
-        return {}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> int:
-        del study, param_distribution
-        return self._space.indices(self._space.uniform(van_der_corput(trial.number + 1)))[param_name]
+from autoprune.samplers import Brief
+from autoprune.samplers._planned import PlannedSampler
+from autoprune.surrogate.evidence import Evidence
+from autoprune.surrogate.knapsack import Levels
 
 
-def create(space: SearchSpace, seed: int) -> BaseSampler:
-    """There is nothing random in it; `seed` is not used."""
-    del seed
-    return UniformSampler(space)
+class UniformPlans(PlannedSampler):
+    """Proposes uniform plans only, known ones too once there are no others."""
+
+    repeats = True
+
+    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
+        space = self.brief.space
+        indices = space.indices(space.uniform(van_der_corput(number + 1) * self._witness.affordable))
+        return [(tuple(indices[variable.name] for variable in space.variables), "")]
+
+
+def create(brief: Brief) -> BaseSampler:
+    """There is nothing random in it; the seed is not used."""
+    return UniformPlans(brief)
 
 
 def van_der_corput(number: int) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from typing import Final
 
 from autoprune.core import quantity
@@ -21,30 +22,52 @@ UNIFORM: Final = (0.75, 0.5, 0.375, 0.25)
 #: So many plans in a row that are known already: the sampler has nothing new to say.
 _REPEATS: Final = 100
 _HOPELESS: Final = 6
+#: So many plans in a row are dismissed at most: then one is evaluated, as forecasts may be wrong.
+_DISMISSED: Final = 20
+
+#: Why a plan is not worth a measurement, given what was evaluated; empty where it is.
+Screened = Callable[[Plan, Sequence[Trial]], str]
 
 
 class Coordinator:
     """Dense, smallest and uniform plans come first; plans that come again are answered from memory.
 
     window: 0, or how many plans may be out at a time in a search that is to be repeatable: their outcomes are then told
-    in the order in which they were asked for, whichever is known first.
+    in the order in which they were asked for, whichever is known first. seeds: plans to begin with instead of uniform
+    ones; screen: asked for each plan of the sampler's own; dismissed: called with the trial of each that is screened.
     """
 
     def __init__(
-        self, study: Study, space: SearchSpace, budget: Budget, effort: Effort, clock: Clock, window: int = 0
+        self,
+        study: Study,
+        space: SearchSpace,
+        budget: Budget,
+        effort: Effort,
+        clock: Clock,
+        window: int = 0,
+        seeds: Sequence[Plan] = (),
+        screen: Screened | None = None,
+        dismissed: Callable[[Trial], None] = lambda trial: None,
     ) -> None:
         self._study, self._space, self._budget = study, space, budget
         self._effort, self._clock, self._window = effort, clock, window
-        self._known = {trial.plan: trial for trial in study.restored.finished}
+        self._screen, self._dismissed = screen, dismissed
+        finished = study.restored.finished
+        latest = sorted(finished, key=lambda trial: -trial.number)
+        self._in_a_row = len(list(takewhile(lambda trial: trial.state is TrialState.SCREENED, latest)))
+        self._known = {trial.plan: trial for trial in finished if trial.state is not TrialState.SCREENED}
+        self._screened = {trial.plan: trial for trial in finished if trial.state is TrialState.SCREENED}
         self._ready: list[Proposal] = []
         self._open = {trial.number: trial.plan for trial in study.restored.evaluated}
         self._early: dict[int, Trial] = {}
         self._doubles: dict[Plan, list[Proposal]] = {}
         self._repeats, self._start = 0, clock.wall()
+        self._dense, self._smallest = space.dense(), space.smallest()
+        first = (self._dense, self._smallest, *(seeds or (space.uniform(ratio) for ratio in UNIFORM)))
+        # What was being evaluated had been let through.
+        self._unscreened = {*first, *(proposal.plan for proposal in study.restored.running)}
         for proposal in study.restored.running:
             self._take_up(proposal)
-        self._dense, self._smallest = space.dense(), space.smallest()
-        first = [self._dense, self._smallest, *(space.uniform(ratio) for ratio in UNIFORM)]
         study.enqueue(tuple(dict.fromkeys(first)))
 
     @property
@@ -56,6 +79,11 @@ class Coordinator:
     def trials(self) -> tuple[Trial, ...]:
         """Every distinct plan that was evaluated, in order."""
         return tuple(self._known.values())
+
+    @property
+    def screened(self) -> tuple[Trial, ...]:
+        """Every distinct plan that was dismissed on its forecast."""
+        return tuple(self._screened.values())
 
     def proposals(self) -> Iterator[Proposal | None]:
         """New plans until the effort is spent, the space is exhausted, or the sampler only repeats itself.
@@ -121,15 +149,29 @@ class Coordinator:
 
     def _take_up(self, proposal: Proposal) -> bool:
         """Whether a plan is new; one that is known, or out already, is answered from that."""
-        if proposal.plan in self._known:
-            self._study.repeat(proposal, self._known[proposal.plan])
+        known = self._known.get(proposal.plan) or self._screened.get(proposal.plan)
+        if known is not None:
+            self._study.repeat(proposal, known)
         elif proposal.plan in self._open.values():
             self._doubles.setdefault(proposal.plan, []).append(proposal)
+        elif reason := self._reason(proposal.plan):
+            self._in_a_row += 1
+            trial = Trial(proposal.number, proposal.plan, TrialState.SCREENED, error=reason)
+            self._study.tell(trial)
+            self._screened[proposal.plan] = trial
+            self._dismissed(trial)
         else:
+            self._in_a_row = 0
             self._open[proposal.number] = proposal.plan
             self._ready.append(proposal)
             return True
         return False
+
+    def _reason(self, plan: Plan) -> str:
+        """Why a plan is not evaluated; empty where it is."""
+        if self._screen is None or plan in self._unscreened or self._in_a_row >= _DISMISSED:
+            return ""
+        return self._screen(plan, self.trials)
 
     def _take(self, trial: Trial) -> None:
         self._study.tell(trial)

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from autoprune.core import quantity
+from autoprune.core.aim import Aim
 from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, hypervolume
-from autoprune.core.measurement import Measurement
-from autoprune.core.metric import COSTS, Metric
 from autoprune.core.trial import Trial
-
-#: How far below the dense model's quality the box ends in which volume counts, as a share of the metric's range.
-_DEPTH: Final = 0.2
 
 
 class Progress:
     """Takes in trials as they come. The front is kept, so that each costs no more than a comparison with it."""
 
-    def __init__(
-        self, objectives: Sequence[Metric], dense: Mapping[str, Measurement], effort: Effort, clock: Clock, workers: int
-    ) -> None:
-        self._objectives, self._dense = tuple(objectives), dense
+    def __init__(self, aim: Aim, effort: Effort, clock: Clock, workers: int) -> None:
+        self._aim, self._objectives = aim, aim.objectives
         self._effort, self._clock, self._workers = effort, clock, workers
         self._start, self._begun, self._seen = clock.wall(), 0, 0
         self._front = Front((), self._objectives, None)
@@ -67,16 +60,8 @@ class Progress:
     def volume(self) -> float:
         """What the front dominates of the box between nothing at the dense quality and the dense cost at a quality of
         20 points less; 1 is all of it."""
-        points = [tuple(self._scaled(trial, m) for m in self._objectives) for trial in self._front.trials]
+        points = [self._aim.scaled([trial.value(m.name) for m in self._objectives]) for trial in self._front.trials]
         return hypervolume(points, (1.0,) * len(self._objectives))
-
-    def _scaled(self, trial: Trial, metric: Metric) -> float:
-        value, dense = trial.value(metric.name), self._dense[metric.name].value
-        if metric.name in COSTS and metric.lower_is_better:
-            return value / dense if dense else math.inf
-        spread = metric.high - metric.low
-        depth = _DEPTH * (spread if math.isfinite(spread) else abs(dense) or 1.0)
-        return (value - dense if metric.lower_is_better else dense - value) / depth
 
     def _pace(self) -> float | None:
         passed = self._clock.wall() - self._start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,23 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from autoprune.samplers import Brief, Create
+from autoprune.samplers._planned import PlannedSampler
+
 
 def derived(seed: int, number: int) -> int:
     """Another seed for each number."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def sampler_for(create: Create, brief: Brief, *, deterministic: bool, told: int = 0) -> BaseSampler:
+    """The sampler of a search. told: trials of earlier processes, whose random numbers are spent."""
+    made = create(brief)
+    if isinstance(made, PlannedSampler):  # repeatable by itself
+        return made
+    if deterministic:
+        return Reseeded(lambda seed: create(replace(brief, seed=seed)), brief.seed)
+    return create(replace(brief, seed=derived(brief.seed, told))) if told else made
 
 
 class Reseeded(BaseSampler):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import optuna
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -23,7 +23,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Proposal, Trial, TrialState
 from autoprune.errors import StorageError, describe
-from autoprune.samplers import distributions
+from autoprune.samplers import GRADED, SCREENED, SECONDS, distributions
 from autoprune.store.ledger import Ledger
 
 _RECORD, _ADOPTED, _DIGEST = "record", "adopted", "search space"
@@ -49,20 +49,22 @@ class Study:
         name: str,
         space: SearchSpace,
         objectives: Sequence[Metric],
-        sampler: BaseSampler,
+        sampler: BaseSampler | None = None,
         *,
         new: bool = True,
+        grade: str = "",
     ) -> None:
-        """Create the study, or open it where it is not `new`.
+        """Create the study, or open it where it is not `new`. sampler: None where `use` gives it later; grade: what
+        samplers may learn from beside the objectives.
 
         Raises:
             StorageError: there is one of that name already, or none, or it is of another search space.
         """
-        self._ledger, self._space, self._objectives = ledger, space, tuple(objectives)
+        self._ledger, self._space, self._objectives, self._grade = ledger, space, tuple(objectives), grade
         self._distributions: dict[str, Any] = dict(distributions(space))
         self._open: dict[int, optuna.Trial] = {}
         with quiet(), ledger.commit():
-            self._study = _created(ledger, name, objectives, sampler) if new else _loaded(ledger, name, sampler)
+            self._study = _created(ledger, name, objectives) if new else _loaded(ledger, name)
             if _DIGEST not in self._study.user_attrs and not self._study.get_trials(deepcopy=False):
                 self._study.set_user_attr(_DIGEST, space.digest)
         found = self._study.user_attrs.get(_DIGEST)
@@ -72,7 +74,14 @@ class Study:
                 received=f"one of {found}",
                 cure="restore the model, the task and the search space as they were, or search anew",
             )
-        self.restored = Restored() if new else self._restored()
+        self._new, self.restored = new, Restored()
+        if sampler is not None:
+            self.use(sampler)
+
+    def use(self, sampler: BaseSampler) -> None:
+        """Who proposes from now on. What an earlier process left is taken over: `restored` has it."""
+        self._study.sampler = sampler
+        self.restored = Restored() if self._new else self._restored()
 
     def enqueue(self, plans: Sequence[Plan]) -> None:
         """Ask for these before the sampler's own; those that were enqueued before are not again."""
@@ -107,10 +116,14 @@ class Study:
             self._close(asked, known)
 
     def _close(self, asked: optuna.Trial, trial: Trial) -> None:
-        if trial.state is TrialState.FAILED:
-            asked.set_user_attr("error", trial.error)
+        if trial.state is not TrialState.COMPLETE:
+            # Optuna has no state for what was never evaluated: a pruned trial of several objectives upsets samplers.
+            asked.set_user_attr("error" if trial.state is TrialState.FAILED else SCREENED, trial.error)
             self._study.tell(asked, state=OptunaState.FAIL)
             return
+        asked.set_user_attr(SECONDS, trial.timing.total)
+        if self._grade:
+            asked.set_user_attr(GRADED, trial.value(self._grade))
         for key, excess in trial.excesses.items():
             asked.set_constraint(key, excess)
         self._study.tell(asked, [trial.value(metric.name) for metric in self._objectives])
@@ -167,11 +180,13 @@ def trials_told(ledger: Ledger, name: str) -> int:
     return known.get(name, 0)
 
 
-def _created(ledger: Ledger, name: str, objectives: Sequence[Metric], sampler: BaseSampler) -> optuna.Study:
+def _created(ledger: Ledger, name: str, objectives: Sequence[Metric]) -> optuna.Study:
     down, up = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
     directions = [down if metric.lower_is_better else up for metric in objectives]
     try:
-        return optuna.create_study(study_name=name, storage=ledger.storage, sampler=sampler, directions=directions)
+        return optuna.create_study(
+            study_name=name, storage=ledger.storage, sampler=RandomSampler(0), directions=directions
+        )
     except optuna.exceptions.DuplicatedStudyError as error:
         raise StorageError(
             expected=f"no study called '{name}' yet",
@@ -180,9 +195,9 @@ def _created(ledger: Ledger, name: str, objectives: Sequence[Metric], sampler: B
         ) from error
 
 
-def _loaded(ledger: Ledger, name: str, sampler: BaseSampler) -> optuna.Study:
+def _loaded(ledger: Ledger, name: str) -> optuna.Study:
     try:
-        return optuna.load_study(study_name=name, storage=ledger.storage, sampler=sampler)
+        return optuna.load_study(study_name=name, storage=ledger.storage, sampler=RandomSampler(0))
     except KeyError as error:
         raise StorageError(
             expected=f"the study '{name}' of an earlier search",

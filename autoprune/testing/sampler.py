@@ -4,83 +4,113 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import optuna
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState as OptunaState
 
 from autoprune import registry
+from autoprune.core.aim import DEPTH, Aim
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.effort import Effort
 from autoprune.core.family import Family
+from autoprune.core.forecast import CostForecast, Forecast, Term
 from autoprune.core.group import Group
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Proposal, Trial, TrialState
-from autoprune.samplers import distributions
+from autoprune.samplers import Brief, checked, distributions
 from autoprune.searching.coordinator import Coordinator
-from autoprune.searching.reseeded import Reseeded
-from autoprune.searching.study import Study
+from autoprune.searching.reseeded import sampler_for
+from autoprune.searching.study import Study, quiet
 from autoprune.store.ledger import JOURNAL, open_ledger
 
+OBJECTIVES: Final = (Metric("quality", "1", lower_is_better=False), COSTS["params"])
+SIZE: Final = 64
 
-def small_space(groups: int = 5, size: int = 64) -> SearchSpace:
+
+def small_space(groups: int = 5, size: int = SIZE) -> SearchSpace:
     """Groups of equal size with levels in steps of 8."""
     family = Family("test", (), ("channel",), (), 8, 8, tuple(k / 8 for k in range(1, 9)))
     return SearchSpace.build([Group(f"g{k}", "channel", size, ()) for k in range(groups)], family)
 
 
-def pretended(proposal: Proposal) -> Trial:
+def small_brief(
+    space: SearchSpace, seed: int = 0, options: Mapping[str, str] | None = None, most: float = 1.0
+) -> Brief:
+    """What a sampler is told of the problem that `pretended` answers. most: parameters allowed, as a share of dense.
+
+    The forecast's costs are exact; its damage is the right order of groups, half as large as it is.
+    """
+    dense = pretended(Proposal(0, space.dense()))
+    values = tuple(dense.value(metric.name) for metric in OBJECTIVES)
+    damage, terms = [], []
+    for v, variable in enumerate(space.variables):
+        whole = space.places(space.dense())
+        row = []
+        for level in range(len(variable.levels)):
+            cut = pretended(Proposal(0, space.at((*whole[:v], level, *whole[v + 1 :]))))
+            row.append((values[0] - cut.value("quality")) / (DEPTH * values[0]) / 2)
+        damage.append(tuple(row))
+        terms.append(Term((v,), (len(row),), tuple(float(sum(counts)) for counts in variable.levels)))
+    forecast = Forecast((CostForecast("params", 0.0, tuple(terms)),), tuple(damage), 1e-3, 1.0)
+    return Brief(space, seed, Aim(OBJECTIVES, values, (None, most * values[1])), forecast, options or {})
+
+
+def pretended(proposal: Proposal, most: float = 1.0) -> Trial:
     """The outcome of a plan whose quality saturates in what is kept, and whose cost is that."""
     kept = [count for _, count in proposal.plan.keep]
     params, quality = float(sum(kept)), sum(count**0.5 * (k + 1) for k, count in enumerate(kept))
     found = {"quality": Measurement.exact("quality", quality, "1"), "params": Measurement.exact("params", params, "1")}
-    return Trial(proposal.number, proposal.plan, TrialState.COMPLETE, found, {"params": params / 200 - 1})
+    limit = most * SIZE * len(kept)
+    return Trial(proposal.number, proposal.plan, TrialState.COMPLETE, found, {"params": params / limit - 1})
 
 
 class SamplerConformance:
-    """Asks legal levels only, survives failures, repeats itself under one seed, and learns what the budget allows."""
+    """Asks legal levels only, survives failures, repeats itself under one seed, and heeds the budget."""
 
     name: str
+    #: Trials of a sequence, and those after which most proposals are within a tight budget.
+    count: int = 40
+    learns: int = 100
 
-    def asked(self, count: int, seed: int, budget: float = 1.0, fail_every: int = 0) -> list[dict[str, int]]:
-        """Parameters of `count` trials on a problem whose cost is the mean level and whose quality saturates."""
-        space = small_space()
+    def asked(self, count: int, seed: int, most: float = 1.0, fail_every: int = 0) -> list[dict[str, int]]:
+        """Parameters of `count` trials on the problem of `pretended`."""
+        space, module = small_space(), registry.load("samplers", self.name)
+        brief = small_brief(space, seed, checked(module, {}), most)
         study = optuna.create_study(
-            directions=["maximize", "minimize"],
-            sampler=registry.load("samplers", self.name).create(space, seed),
-            storage=InMemoryStorage(),
+            directions=["maximize", "minimize"], sampler=module.create(brief), storage=InMemoryStorage()
         )
-        ranges = distributions(space)
-        found = []
+        ranges, found = distributions(space), []
         for number in range(count):
-            trial = study.ask(dict(ranges))
+            with quiet():
+                trial = study.ask(dict(ranges))
             found.append(dict(trial.params))
             if fail_every and number % fail_every == 0:
                 study.tell(trial, state=OptunaState.FAIL)
                 continue
-            levels = [trial.params[name] / ranges[name].high for name in sorted(ranges)]
-            cost = sum(levels) / len(levels)
-            quality = sum(level**0.5 * (k + 1) for k, level in enumerate(levels))
-            trial.set_constraint("cost", cost / budget - 1)
-            study.tell(trial, [quality, cost])
+            outcome = pretended(Proposal(number, space.plan(trial.params)), most)
+            trial.set_constraint("params", outcome.excesses["params"])
+            study.tell(trial, [outcome.value(metric.name) for metric in OBJECTIVES])
         return found
 
     def test_asks_only_legal_levels(self) -> None:
         ranges = distributions(small_space())
-        for params in self.asked(60, seed=0):
+        for params in self.asked(self.count, seed=0):
             assert params.keys() == ranges.keys()
             assert all(ranges[name].low <= value <= ranges[name].high for name, value in params.items())
 
     def test_survives_failed_and_infeasible_trials(self) -> None:
-        assert len(self.asked(60, seed=0, budget=0.05, fail_every=3)) == 60
+        assert len(self.asked(self.count, seed=0, most=0.05, fail_every=3)) == self.count
 
     def test_one_seed_gives_one_sequence(self) -> None:
-        assert self.asked(60, seed=3) == self.asked(60, seed=3)
+        assert self.asked(self.count, seed=3) == self.asked(self.count, seed=3)
 
     def test_a_search_that_is_killed_anywhere_goes_on_as_it_would_have(self, tmp_path: Path) -> None:
         """The journal is cut at a random byte, as a kill may leave it, again and again."""
@@ -98,10 +128,11 @@ class SamplerConformance:
         """Plans in the order in which they were evaluated, by a search in `run` that may have begun before."""
         run.mkdir(exist_ok=True)
         space, new = small_space(), not (run / JOURNAL).exists()
-        create = registry.load("samplers", self.name).create
         ledger = open_ledger(run, "", new=new)
-        objectives = (Metric("quality", "1", lower_is_better=False), COSTS["params"])
-        study = Study(ledger, "study", space, objectives, Reseeded(lambda seed: create(space, seed), 0), new=new)
+        module = registry.load("samplers", self.name)
+        brief = small_brief(space, options=checked(module, {}))
+        sampler = sampler_for(module.create, brief, deterministic=True)
+        study = Study(ledger, "study", space, OBJECTIVES, sampler, new=new)
         coordinator = Coordinator(study, space, Budget(()), Effort(trials=trials), SystemClock(), window=2)
         for trial in coordinator.evaluated:
             coordinator.tell(trial)
@@ -115,12 +146,8 @@ class SamplerConformance:
         ledger.close()
         return [trial.plan for trial in sorted(coordinator.trials, key=lambda trial: trial.number)]
 
-
-class BudgetAwareConformance(SamplerConformance):
-    """For samplers that promise to heed constraints: late proposals are mostly within a tight budget."""
-
-    def test_most_late_proposals_are_feasible(self) -> None:
-        highest = {name: each.high for name, each in distributions(small_space()).items()}
-        late = self.asked(160, seed=0, budget=0.3)[-60:]
-        costs = [sum(params[name] / top for name, top in highest.items()) / len(highest) for params in late]
-        assert sum(cost <= 0.3 for cost in costs) > len(costs) / 2
+    def test_most_late_proposals_are_within_the_budget(self) -> None:
+        space = small_space()
+        late = self.asked(self.learns + 40, seed=0, most=0.4)[-40:]
+        costs = [sum(space.plan(params).kept.values()) / (SIZE * len(space.variables)) for params in late]
+        assert sum(cost <= 0.4 for cost in costs) > len(costs) / 2

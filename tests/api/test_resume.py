@@ -12,7 +12,7 @@ from autoprune.api.settings import Settings
 from autoprune.errors import DeviceError, StorageError, UsageError
 from autoprune.samplers import distributions
 from autoprune.testing.fakes import RecordingReporter
-from autoprune.testing.sampler import small_space
+from autoprune.testing.sampler import small_brief, small_space
 
 QUICK = {"budget": "params=70%", "run": "r", "trials": 7, "epochs": 0, "finalists": 1}
 
@@ -33,7 +33,7 @@ def test_more_trials_are_new_ones_whatever_the_sampler_drew_before(small_task):
 
 def test_a_resumed_sampler_draws_other_numbers_than_the_first():
     def drawn(told):
-        study = optuna.create_study(sampler=Settings(sampler="random").made_sampler(small_space(), told))
+        study = optuna.create_study(sampler=Settings(sampler="random").made_sampler(small_brief(small_space()), told))
         return study.ask(dict(distributions(small_space()))).params
 
     assert drawn(0) == drawn(0)
@@ -51,7 +51,7 @@ def test_a_run_that_has_ended_is_given_back_and_trained_longer_on_request(small_
     trained = autoprune.finetune("r", task=small_task, epochs=3, finalists=2)
     assert plans() == plans()
     assert len(trained.front) >= 1
-    assert yaml.safe_load(Path("r/run.yaml").read_text())["sampler"] == "nsga2"
+    assert yaml.safe_load(Path("r/run.yaml").read_text())["sampler"] == "auto"
 
 
 def test_what_was_an_object_must_be_passed_again(small_task):

@@ -3,20 +3,22 @@ import pytest
 
 from autoprune import registry
 from autoprune.samplers.uniform import van_der_corput
-from autoprune.testing.sampler import BudgetAwareConformance, SamplerConformance, small_space
+from autoprune.testing.sampler import SamplerConformance, small_space
 
-BUDGET_AWARE = ("nsga2",)
+#: Samplers whose proposals take a second or so in long studies.
+SLOW = ("gp",)
 
 
-@pytest.mark.parametrize("name", registry.names("samplers"), scope="class")
+@pytest.mark.parametrize("name", [name for name in registry.names("samplers") if name not in SLOW], scope="class")
 class TestEverySampler(SamplerConformance):
     @pytest.fixture(autouse=True)
     def _named(self, name):
         self.name = name
 
 
-@pytest.mark.parametrize("name", BUDGET_AWARE, scope="class")
-class TestBudgetAware(BudgetAwareConformance):
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW, scope="class")
+class TestSlowSamplers(SamplerConformance):
     @pytest.fixture(autouse=True)
     def _named(self, name):
         self.name = name

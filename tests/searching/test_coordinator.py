@@ -14,14 +14,14 @@ from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.study import Study
 from autoprune.store.ledger import Ledger
 from autoprune.testing.fakes import FakeClock
-from autoprune.testing.sampler import small_space
+from autoprune.testing.sampler import small_brief, small_space
 
 SPACE = small_space(groups=3, size=32)
 QUALITY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
 
 
 def coordinator(budget="params=90%", sampler="random", clock=None, window=0, ledger=None, new=True, **effort):
-    made = registry.load("samplers", sampler).create(SPACE, 0)
+    made = registry.load("samplers", sampler).create(small_brief(SPACE))
     study = Study(ledger or Ledger(InMemoryStorage()), "s", SPACE, (QUALITY, COSTS["params"]), made, new=new)
     return Coordinator(study, SPACE, Budget.parse(budget), Effort(**effort), clock or FakeClock(), window)
 
@@ -219,6 +219,6 @@ def test_nothing_is_asked_for_while_nothing_is_told():
 def test_a_study_of_another_search_space_is_refused():
     ledger = Ledger(InMemoryStorage())
     coordinator(ledger=ledger)
-    made = registry.load("samplers", "random").create(SPACE, 0)
+    made = registry.load("samplers", "random").create(small_brief(SPACE))
     with pytest.raises(StorageError, match="search space"):
         Study(ledger, "s", small_space(groups=2, size=32), (QUALITY, COSTS["params"]), made, new=False)

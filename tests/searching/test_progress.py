@@ -1,5 +1,6 @@
 import pytest
 
+from autoprune.core.aim import Aim
 from autoprune.core.effort import Effort
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS
@@ -7,6 +8,8 @@ from autoprune.core.trial import Trial, TrialState
 from autoprune.searching.progress import Progress
 from autoprune.testing.fakes import FakeClock
 from tests.searching.test_coordinator import QUALITY, SPACE
+
+AIM = Aim((QUALITY, COSTS["params"]), (0.9, 1000.0), (None, 900.0))
 
 
 def trial(number, accuracy, params, excess=0.0):
@@ -19,8 +22,7 @@ def trial(number, accuracy, params, excess=0.0):
 
 def test_a_line_says_how_far_how_well_and_how_long_still():
     clock = FakeClock()
-    dense = trial(0, 0.9, 1000).measurements
-    progress = Progress((QUALITY, COSTS["params"]), dense, Effort(trials=20), clock, workers=2)
+    progress = Progress(AIM, Effort(trials=20), clock, workers=2)
     progress.resume([trial(k, 0.5, 900, 1.0) for k in range(8)])
     clock.advance(30)
     progress.add(trial(8, 0.8, 400, 1.0), busy=2)
@@ -33,7 +35,7 @@ def test_a_line_says_how_far_how_well_and_how_long_still():
 
 
 def test_the_best_is_not_forgotten_where_one_beyond_the_budget_beats_it():
-    progress = Progress((QUALITY, COSTS["params"]), trial(0, 0.9, 1000).measurements, Effort(), FakeClock(), 1)
+    progress = Progress(AIM, Effort(), FakeClock(), 1)
     progress.add(trial(1, 0.8, 500), 1)
     assert progress.add(trial(2, 0.9, 400, excess=1.0), 1)["best"] == 1
     assert progress.volume() == pytest.approx(0.6)

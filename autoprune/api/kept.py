@@ -1,0 +1,54 @@
+"""What a run computes once and keeps: the ranking of slices and the forecast. Knows files; not how either is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from autoprune.core.forecast import Forecast
+from autoprune.errors import StorageError
+from autoprune.store.run import RunDirectory
+
+_RANKING: Final = "ranking.safetensors"
+_FORECAST: Final = "forecast.json"
+
+
+def keep_ranking(directory: RunDirectory, ranking: Mapping[str, Tensor]) -> None:
+    """All plans of a run cut the same slices, whichever process cuts them."""
+    directory.write(_RANKING, safetensors.torch.save(dict(ranking)))
+
+
+def kept_ranking(directory: RunDirectory) -> dict[str, Tensor] | None:
+    """What `keep_ranking` wrote; None where it did not come to that.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    stored = directory.read(_RANKING)
+    try:
+        return None if stored is None else safetensors.torch.load(stored)
+    except SafetensorError as error:
+        raise StorageError(
+            expected=f"the ranking of an earlier search in {directory.path / _RANKING}",
+            received="a file that is cut off or changed",
+            cure="restore it, or search anew in another --run",
+        ) from error
+
+
+def keep_forecast(directory: RunDirectory, forecast: Forecast) -> None:
+    """A search that goes on proposes from the forecast that it began with."""
+    directory.write(_FORECAST, forecast.encoded())
+
+
+def kept_forecast(directory: RunDirectory) -> Forecast | None:
+    """What `keep_forecast` wrote; None where it did not come to that.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    stored = directory.read(_FORECAST)
+    return None if stored is None else Forecast.decoded(stored)

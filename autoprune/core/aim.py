@@ -1,0 +1,53 @@
+"""What a search is after, as a sampler sees it. Knows objectives, the dense model's values and limits as numbers.
+
+Objectives are compared in a box: 0 is the dense model's quality, or no cost at all; 1 is a quality of 20 points less,
+or the dense model's cost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from autoprune.core.metric import COSTS, Metric
+
+#: How far below the dense model's quality the box ends, as a share of the metric's range.
+DEPTH: Final = 0.2
+
+
+@dataclass(frozen=True)
+class Aim:
+    """objectives: the most wanted first; dense: the dense model's values of them; limits: the most that each may be,
+    in SI units, None where nothing limits it; grade: a metric of the task that tells better than its quality how a
+    model was hurt, empty where the quality is all there is; graded: the dense model's value of it."""
+
+    objectives: tuple[Metric, ...]
+    dense: tuple[float, ...]
+    limits: tuple[float | None, ...]
+    grade: str = ""
+    graded: float = 0.0
+
+    @property
+    def quality(self) -> int | None:
+        """The place of the first objective that is no cost; None where there is none."""
+        return next((k for k, metric in enumerate(self.objectives) if metric.name not in COSTS), None)
+
+    @property
+    def cost(self) -> int | None:
+        """The place of the first objective that is a cost; None where there is none."""
+        return next((k for k, metric in enumerate(self.objectives) if metric.name in COSTS), None)
+
+    def scaled(self, values: Sequence[float]) -> tuple[float, ...]:
+        """Values of the objectives as places in the box; the lower, the better."""
+        return tuple(map(in_box, self.objectives, values, self.dense))
+
+
+def in_box(metric: Metric, value: float, dense: float) -> float:
+    """Where a value lies in the box; the lower, the better."""
+    if metric.name in COSTS and metric.lower_is_better:
+        return value / dense if dense else math.inf
+    spread = metric.high - metric.low
+    depth = DEPTH * (spread if math.isfinite(spread) else abs(dense) or 1.0)
+    return (value - dense if metric.lower_is_better else dense - value) / depth

@@ -1,0 +1,189 @@
+"""What every plan of a space will cost on a device, found before the search. Knows tables, units and counts.
+
+Latency is the sum of a model's units by the device's table, scaled by a few whole models that are measured; parameters,
+operations and bytes are counted. Where a format has no units, latency is taken to follow the operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import numpy as np
+from torch import Tensor, nn
+
+from autoprune.core.forecast import CostForecast, Term
+from autoprune.core.plan import Plan
+from autoprune.core.reporter import Reporter
+from autoprune.core.space import SearchSpace
+from autoprune.errors import DeviceError
+from autoprune.measure.device import Device
+from autoprune.measure.packing import Slices
+from autoprune.measure.predictor import calibrated
+from autoprune.measure.tabulation import first_slices
+from autoprune.measure.terms import Levels, Piece, additive, terms_of
+from autoprune.measure.units import Unit, aten
+from autoprune.models.weights import stored
+from autoprune.surgery import Traced, apply
+
+#: Random plans that are taken apart, and whole models that are measured.
+_RANDOM: Final = 24
+_WHOLE: Final = 8
+#: Seconds for units at most; what is left out lies between what was measured.
+_LIMIT_S: Final = 15.0
+#: The least relative error that is believed.
+_LEAST: Final = 0.02
+#: Costs that follow latency, or the bytes of weights, well enough to steer by.
+_LIKE_LATENCY: Final = ("latency", "throughput", "energy")
+_LIKE_SIZE: Final = ("size", "memory")
+_ROUGH: Final = 0.1
+
+
+def costs(
+    device: Device, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int
+) -> tuple[CostForecast, ...]:
+    """Forecasts of these costs; dense: what the dense model was found to need, by metric, in SI units.
+
+    Throughput is foretold as seconds a sample. What cannot be foretold is left out.
+    """
+    models = _Models(device, space, seed)
+    found: list[CostForecast] = []
+    timed: CostForecast | None = None
+    for metric in metrics:
+        if metric in _LIKE_LATENCY:
+            timed = timed or models.latency()
+            whole = dense["latency"]
+            ratio = {"latency": 1.0, "throughput": 1 / device.batch}.get(metric, dense.get(metric, whole) / whole)
+            found.append(_scaled(timed, metric, ratio))
+        elif metric in ("params", "flops", *_LIKE_SIZE):
+            counted = models.counted(metric)
+            share = dense[metric] / max(counted.at(models.dense), 1e-12)
+            exact = metric in ("params", "flops")
+            found.append(replace(_scaled(counted, metric, share), error=0.0 if exact else _ROUGH))
+    return tuple(found)
+
+
+class _Models:
+    """Some models of a space: taken apart once, whatever is asked of them."""
+
+    def __init__(self, device: Device, space: SearchSpace, seed: int) -> None:
+        if device.traced is None:
+            raise ValueError("the device was opened without a traced model")
+        self._device, self._space, self._traced = device, space, device.traced
+        self.dense = tuple(len(variable.levels) - 1 for variable in space.variables)
+        self._plans = _plans(space, self.dense, seed)
+        self._cut: list[tuple[nn.Module, Slices]] = [
+            _model(device, self._traced, self._space.at(p)) for p in self._plans
+        ]
+
+    def latency(self) -> CostForecast:
+        """By the device's table of units; by operations, where this format has none."""
+        whole = [self._plans[k] for k in self._spread()]
+        measured = [self._device.measure(*self._cut[self._plans.index(plan)], {})["latency"].value for plan in whole]
+        try:
+            units = [self._device.units(*cut) for cut in self._cut]
+        except DeviceError as error:
+            self._reporter.note(f"latency is foretold from operations: {error}")
+            return self._by_operations(whole, measured)
+        table = self._device.table()
+        wanted = [unit for taken in units for unit in taken]
+        known = len({unit.key for unit in wanted}) - len(table.missing(wanted))
+        done = self._device.tabulate(table, wanted, _LIMIT_S)
+        table.keep()
+        self._reporter.note(f"latency table: {done} units measured, {known} known before")
+        seen = [(units[self._plans.index(plan)], value) for plan, value in zip(whole, measured, strict=True)]
+        fit = calibrated(table, "", seen)
+
+        def priced(unit: Unit, sizes: tuple[int, ...]) -> float:
+            return fit.scales.get(unit.operator, fit.scale) * table.seconds(replace(unit, sizes=sizes))[0]
+
+        if len({tuple(unit.family for unit in taken) for taken in units}) == 1:
+            pieces = [
+                Piece(
+                    np.array([taken[k].sizes for taken in units], float),
+                    partial(priced, unit),
+                )
+                for k, unit in enumerate(units[0])
+            ]
+            offset, terms = terms_of(self._space, self._plans, pieces)
+        else:  # another plan is another graph
+            totals = [sum(priced(unit, unit.sizes) for unit in taken) for taken in units]
+            offset, terms = additive(self._space, self._plans, totals)
+        made = CostForecast("latency", fit.offset + offset, tuple(terms))
+        return replace(made, error=_error(made, whole, measured), degrees=len(measured) - 1)
+
+    def counted(self, metric: str) -> CostForecast:
+        """Parameters, operations, or bytes of weights and buffers."""
+        if metric == "flops":
+            numbers = [[[unit.flops] for unit in aten.units(model, self._device.example)] for model, _ in self._cut]
+        else:
+            scale: Callable[[int], int] = (lambda size: 1) if metric == "params" else (lambda size: size)
+            numbers = [
+                [[each.numel() * scale(each.element_size())] for each in self._tensors(model, metric)]
+                for model, _ in self._cut
+            ]
+        if len({len(each) for each in numbers}) == 1:
+            pieces = [
+                Piece(np.array([each[k] for each in numbers], float), lambda sizes: float(sizes[0]))
+                for k in range(len(numbers[0]))
+            ]
+            offset, terms = terms_of(self._space, self._plans, pieces)
+        else:
+            offset, terms = additive(self._space, self._plans, [sum(n for (n,) in each) for each in numbers])
+        return CostForecast(metric, offset, tuple(terms))
+
+    def _by_operations(self, whole: Sequence[Levels], measured: Sequence[float]) -> CostForecast:
+        counted = self.counted("flops")
+        predicted = np.array([counted.at(plan) for plan in whole])
+        columns = np.column_stack([np.ones(len(whole)), predicted]) / np.array(measured)[:, None]
+        (offset, factor), *_ = np.linalg.lstsq(columns, np.ones(len(whole)), rcond=None)
+        factor = max(float(factor), 1e-15)
+        made = replace(_scaled(counted, "latency", factor), offset=max(float(offset), 0.0) + factor * counted.offset)
+        return replace(made, error=max(_error(made, whole, measured), _ROUGH), degrees=len(measured) - 2)
+
+    @property
+    def _reporter(self) -> Reporter:
+        return self._device.reporter
+
+    def _spread(self) -> list[int]:
+        """Models to measure, evenly over their sizes, the smallest and the whole one among them."""
+        order = sorted(
+            range(len(self._plans)), key=lambda k: (sum(c for _, c in self._space.at(self._plans[k]).keep), k)
+        )
+        places = np.linspace(0, len(order) - 1, min(_WHOLE, len(order))).round().astype(int)
+        return [order[place] for place in dict.fromkeys(places.tolist())]
+
+    def _tensors(self, model: nn.Module, metric: str) -> list[Tensor]:
+        if metric == "params":
+            return list(model.parameters())
+        return list(stored(model).values())
+
+
+def _plans(space: SearchSpace, dense: Levels, seed: int) -> list[Levels]:
+    """The dense plan, each variable cut alone, uniform ones, and random ones around a scale each."""
+    variables, rng = space.variables, np.random.default_rng(seed)
+    found = [dense, *((*dense[:v], 0, *dense[v + 1 :]) for v in range(len(dense)))]
+    for ratio in np.linspace(0, 1, 9):
+        found.append(tuple(variable.nearest(float(ratio)) for variable in variables))
+    for _ in range(_RANDOM):
+        centre = rng.uniform(0, 1)
+        found.append(tuple(v.nearest(float(np.clip(rng.normal(centre, 0.25), 0, 1))) for v in variables))
+    return list(dict.fromkeys(found))
+
+
+def _model(device: Device, traced: Traced, plan: Plan) -> tuple[nn.Module, Slices]:
+    slices = first_slices(traced, plan)
+    return apply(device.dense, traced, slices).eval(), slices
+
+
+def _scaled(found: CostForecast, metric: str, factor: float) -> CostForecast:
+    terms = tuple(Term(t.variables, t.shape, tuple(factor * value for value in t.values)) for t in found.terms)
+    return replace(found, metric=metric, offset=factor * found.offset, terms=terms)
+
+
+def _error(made: CostForecast, plans: Sequence[Levels], measured: Sequence[float]) -> float:
+    """The relative standard deviation of predictions from what was measured."""
+    misses = [np.log(max(made.at(plan), 1e-12) / value) for plan, value in zip(plans, measured, strict=True)]
+    return max(float(np.sqrt(np.mean(np.square(misses)))), _LEAST)

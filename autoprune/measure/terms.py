@@ -1,0 +1,139 @@
+"""The cost of plans as a sum of parts that depend on few variables each. Knows models taken apart; measures nothing.
+
+A piece of a model (a unit of work, a parameter) has numbers, its sizes, each of which is a sum of products of counts
+kept. A few models that were taken apart tell which variables a piece depends on and those sums exactly; what the piece
+costs at every other combination of levels follows without cutting another model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.core.forecast import Term
+from autoprune.core.space import SearchSpace, Variable
+
+Floats = NDArray[np.float64]
+Levels = tuple[int, ...]
+#: Combinations of levels that one piece is tabulated for; beyond it, its variables are taken to add up.
+_COMBINATIONS: Final = 2048
+#: By how much a size may miss its sum of products: sizes are whole numbers.
+_MISS: Final = 0.25
+_RIDGE: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of a model under several plans: its sizes (plans, numbers), and what it costs at given sizes."""
+
+    sizes: Floats
+    cost: Callable[[tuple[int, ...]], float]
+
+
+def terms_of(space: SearchSpace, plans: Sequence[Levels], pieces: Sequence[Piece]) -> tuple[float, list[Term]]:
+    """(what does not depend on the plan, terms). plans: those under which the pieces were seen, as levels; the dense
+    one is among them, and for each variable one that cuts it alone."""
+    features = [_counts(variable) for variable in space.variables]
+    levels = np.array(plans)
+    dense = np.array([len(variable.levels) - 1 for variable in space.variables])
+    alone = {int(np.flatnonzero(row != dense)[0]): k for k, row in enumerate(levels) if (row != dense).sum() == 1}
+    whole = int(np.flatnonzero((levels == dense).all(axis=1))[0])
+    constant, found = 0.0, dict[tuple[int, ...], Floats]()
+    for piece in pieces:
+        near = tuple(v for v, k in sorted(alone.items()) if (piece.sizes[k] != piece.sizes[whole]).any())
+        if not near:
+            constant += piece.cost(tuple(int(size) for size in piece.sizes[whole]))
+            continue
+        shape = tuple(len(features[v][0]) for v in near)
+        sums = _sums(piece.sizes, levels[:, near], [features[v] for v in near])
+        if sums is None or math.prod(shape) > _COMBINATIONS:
+            for variable, values in _additive(piece, levels, near, shape).items():
+                found[variable] = found.get(variable, np.zeros(values.shape)) + values
+            continue
+        chosen, weights = sums
+        grid = np.array(list(itertools.product(*map(range, shape))))
+        sizes = np.rint(_products([row[grid[:, k]] for k, row in enumerate(chosen)]) @ weights).astype(int)
+        costs = np.array([piece.cost(tuple(row)) for row in sizes.tolist()]).reshape(shape)
+        found[near] = found.get(near, np.zeros(shape)) + costs
+    return constant, [Term(near, values.shape, tuple(values.ravel().tolist())) for near, values in found.items()]
+
+
+def additive(space: SearchSpace, plans: Sequence[Levels], costs: Sequence[float]) -> tuple[float, list[Term]]:
+    """The same from whole models' costs alone, where their pieces do not correspond: variables are taken to add up."""
+    levels, target = np.array(plans), np.array(costs)
+    sizes = [len(variable.levels) for variable in space.variables]
+    columns = np.column_stack(
+        [np.ones(len(levels)), *(levels[:, v] / max(size - 1, 1) for v, size in enumerate(sizes))]
+    )
+    found = _solved(columns, target)
+    terms = [
+        Term((v,), (size,), tuple((np.arange(size) / max(size - 1, 1) * max(found[1 + v], 0.0)).tolist()))
+        for v, size in enumerate(sizes)
+    ]
+    return float(found[0]), terms
+
+
+def _counts(variable: Variable) -> list[Floats]:
+    """Counts by level of the variable's groups; of those that are each other's multiples, one."""
+    found: list[Floats] = []
+    for column in np.array(variable.levels, float).T:
+        if not any(_alike(column, each) for each in found):
+            found.append(column)
+    # In the order of levels: a list for each feature.
+    return found
+
+
+def _alike(left: Floats, right: Floats) -> bool:
+    columns = np.column_stack([np.ones(len(right)), right])
+    solved, *_ = np.linalg.lstsq(columns, left, rcond=None)
+    return bool(np.abs(columns @ solved - left).max() < _MISS)
+
+
+def _sums(sizes: Floats, levels: Floats, features: Sequence[Sequence[Floats]]) -> tuple[list[Floats], Floats] | None:
+    """For each variable the counts, and for each product of counts its weight in every size; None where sizes are no
+    such sums."""
+    for chosen in itertools.islice(itertools.product(*features), 8):
+        columns = _products([row[levels[:, k]] for k, row in enumerate(chosen)])
+        scale = np.abs(columns).max(axis=0) + 1e-12
+        weights, *_ = np.linalg.lstsq(columns / scale, sizes, rcond=None)
+        if np.abs((columns / scale) @ weights - sizes).max() < _MISS:
+            return list(chosen), weights / scale[:, None]
+    return None
+
+
+def _products(counts: Sequence[Floats]) -> Floats:
+    """(N, 2^k) one, each count, and all their products."""
+    columns = [np.ones(len(counts[0]))]
+    for row in counts:
+        columns += [column * row for column in columns]
+    return np.column_stack(columns)
+
+
+def _additive(
+    piece: Piece, levels: NDArray[np.int64], near: tuple[int, ...], shape: tuple[int, ...]
+) -> dict[tuple[int, ...], Floats]:
+    """The piece's cost under the plans that were seen, as a sum over its variables."""
+    costs = np.array([piece.cost(tuple(int(size) for size in row)) for row in piece.sizes])
+    shares = [levels[:, v] / max(size - 1, 1) for v, size in zip(near, shape, strict=True)]
+    found = _solved(np.column_stack([np.ones(len(costs)), *shares]), costs)
+    part: dict[tuple[int, ...], Floats] = {
+        (v,): np.arange(size) / max(size - 1, 1) * max(found[1 + k], 0.0)
+        for k, (v, size) in enumerate(zip(near, shape, strict=True))
+    }
+    part[near[:1]] = part[near[:1]] + found[0]
+    return part
+
+
+def _solved(columns: Floats, target: Floats) -> Floats:
+    ridge = np.sqrt(_RIDGE) * np.eye(columns.shape[1])
+    ridge[0, 0] = 0.0
+    found, *_ = np.linalg.lstsq(
+        np.vstack([columns, ridge]), np.concatenate([target, np.zeros(columns.shape[1])]), rcond=None
+    )
+    return np.asarray(found, np.float64)

@@ -1,0 +1,41 @@
+"""Optuna's samplers with one change: levels that they would draw uniformly are drawn as `Witness.scattered` says.
+
+Those are the first ones of a study, and mutations. Knows nothing of what a sampler does with the trials.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from autoprune.samplers import Brief
+from autoprune.samplers._witness import Witness
+
+
+class Budgeted(BaseSampler):
+    """Goes before an Optuna sampler among a class's bases; what is fresh is a function of seed and trial number."""
+
+    def brief(self, brief: Brief) -> None:
+        """What the sampler is for; called once, before anything is asked."""
+        self._brief, self._witness = brief, Witness(brief)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        super().before_trial(study, trial)
+        self._witness.look(study, trial.number)
+        plan = self._witness.scattered(np.random.default_rng([self._brief.seed, trial.number]))
+        self._fresh = {v.name: level for v, level in zip(self._brief.space.variables, plan, strict=True)}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._fresh[param_name]
+
+
+def population(brief: Brief) -> int:
+    """Few groups need no large population, and short searches should still breed."""
+    return min(max(2 * len(brief.space.variables), 12), 50)

@@ -1,0 +1,77 @@
+"""Samplers that propose whole plans from the evidence of a study. Knows how a proposal is made; not what makes it good.
+
+What such a sampler proposes depends on seed, trial number and the trials told so far alone, so that one which is made
+anew after a kill goes on as it would have.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from autoprune.samplers import Brief
+from autoprune.samplers._witness import ARM, Witness
+from autoprune.surrogate.evidence import Evidence
+from autoprune.surrogate.knapsack import Levels
+
+_TRIES: Final = 64
+
+
+class PlannedSampler(BaseSampler):
+    """Give `propose`; of the plans that it favours the first one that is new is asked for.
+
+    repeats: known plans may be asked for once more, where a sampler has no others.
+    """
+
+    repeats: ClassVar[bool] = False
+
+    def __init__(self, brief: Brief) -> None:
+        self.brief = brief
+        self._witness = Witness(brief)
+        self._proposed: dict[str, int] = {}
+
+    @abstractmethod
+    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
+        """Plans, the most wanted first, each with a word on who wants it; rng: of this trial alone."""
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        names = [variable.name for variable in self.brief.space.variables]
+        known = self._witness.levels(trial)
+        if known is None:  # else it was asked for by an earlier process
+            self._witness.look(study, trial.number)
+            known, arm = self._chosen(trial.number)
+            if arm:
+                study._storage.set_trial_system_attr(trial._trial_id, ARM, arm)
+        self._proposed = dict(zip(names, known, strict=True))
+
+    def _chosen(self, number: int) -> tuple[Levels, str]:
+        evidence = self._witness.evidence()
+        rng = np.random.default_rng([self.brief.seed, number])
+        for plan, arm in self.propose(evidence, number, rng):
+            if self.repeats or plan not in evidence.taken:
+                return plan, arm
+        for _ in range(_TRIES):
+            plan = self._witness.scattered(rng)
+            if plan not in evidence.taken:
+                break
+        return plan, ""
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> int:
+        return self._proposed[param_name]

@@ -1,0 +1,91 @@
+"""A study as evidence. Knows Optuna's trials and what of them was read already; not what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from autoprune.samplers import GRADED, SECONDS, Brief
+from autoprune.surrogate.evidence import Evidence, Seen
+from autoprune.surrogate.knapsack import Levels
+
+#: Attribute of a trial: who of several proposed it.
+ARM: Final = "autoprune:arm"
+#: Standard deviation of a level around its plan's scale, as a share of the ladder.
+_SPREAD: Final = 0.25
+#: Scales reach so far beyond the largest feasible one, since groups differ in what they cost.
+_REACH, _MARGIN = 1.25, 0.1
+
+
+class Witness:
+    """Reads each finished trial once."""
+
+    def __init__(self, brief: Brief) -> None:
+        self._brief = brief
+        self._names = [variable.name for variable in brief.space.variables]
+        self._highest = np.array(brief.sizes) - 1
+        self._rows: dict[int, Seen | None] = {}
+        self._asked: dict[int, Levels] = {}
+        self._scale, self._refused = 0.0, False
+
+    def look(self, study: Study, but: int) -> None:
+        """Take in what is new; but: the trial that is being asked for."""
+        for trial in study.get_trials(deepcopy=False):
+            number = trial.number
+            if number == but or number in self._rows:
+                continue
+            if number not in self._asked:
+                levels = self.levels(trial)
+                if levels is None:
+                    continue
+                self._asked[number] = levels
+            if trial.state.is_finished():
+                row = self._rows[number] = _seen(trial, self._asked[number])
+                if row is not None and row.excess <= 0:
+                    self._scale = max(self._scale, float((np.array(row.levels) / self._highest).mean()))
+                self._refused |= row is not None and row.excess > 0
+
+    def levels(self, trial: FrozenTrial) -> Levels | None:
+        """The plan of a trial; None where it was not asked for to its end."""
+        if any(name not in trial.params for name in self._names):
+            return None
+        return tuple(int(trial.params[name]) for name in self._names)
+
+    def evidence(self) -> Evidence:
+        seen = tuple(row for _, row in sorted(self._rows.items()) if row is not None)
+        dropped = frozenset(self._asked[number] for number, row in self._rows.items() if row is None)
+        return Evidence(self._brief.aim, seen, frozenset(self._asked.values()), dropped)
+
+    @property
+    def affordable(self) -> float:
+        """The largest scale to draw from: a little more than that of the largest plan within the budget; at most 1."""
+        return min(_REACH * self._scale + _MARGIN, 1.0) if self._refused else 1.0
+
+    def scattered(self, rng: np.random.Generator) -> Levels:
+        """Random levels around one scale for the whole plan, up to what the budget was seen to allow.
+
+        Independent uniform levels nearly all cost about half of the dense model: a tight budget would see no feasible
+        plan.
+        """
+        # The square root puts more of them near the edge, where quality is.
+        scale = np.sqrt(rng.uniform()) * self.affordable
+        positions = np.clip(rng.normal(scale, _SPREAD, len(self._highest)), 0, 1)
+        return whole(np.round(positions * self._highest))
+
+
+def whole(levels: Sequence[float] | np.ndarray) -> Levels:
+    """Levels as plain numbers."""
+    return tuple(int(level) for level in levels)
+
+
+def _seen(trial: FrozenTrial, levels: Levels) -> Seen | None:
+    if trial.state is not TrialState.COMPLETE:
+        return None
+    attributes, excess = trial.user_attrs, max(trial.constraints.values(), default=-1.0)
+    told = attributes.get(GRADED)
+    seconds, arm = float(attributes.get(SECONDS, 0.0)), str(trial.system_attrs.get(ARM, ""))
+    return Seen(trial.number, levels, tuple(trial.values), told, excess, seconds, arm)

@@ -1,0 +1,110 @@
+"""The default: plans of the solver first, then whichever way of proposing gains most per second.
+
+The arms of a bandit are the solver on what is believed and on draws from it (`dp`), evolution, and plans next to the
+front. Each is credited with what its trials added to the volume that the front dominates, per second that they took,
+the later the more; the next arm is drawn by how likely it is to be the best one (Thompson 1933). All arms learn from
+all trials, and of what an arm proposes the plan comes first that is expected to add most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import numpy as np
+from optuna.samplers import BaseSampler
+
+from autoprune.samplers import Brief, evolution
+from autoprune.samplers._planned import PlannedSampler
+from autoprune.samplers.evolution import AgingEvolution
+from autoprune.surrogate.belief import Belief
+from autoprune.surrogate.evidence import Evidence, Floats
+from autoprune.surrogate.gain import added, ranked
+from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.moves import neighbours
+
+FORECAST: Final = True
+SEEDED: Final = True
+_ARMS: Final = ("dp", "thompson", "evolution", "local")
+#: Children of which the most promising one is asked for.
+_BROOD: Final = 24
+#: By how much a gain counts less for each trial of any arm that came after.
+_FADES: Final = 0.97
+#: Places of the front whose neighbours are looked at.
+_AROUND: Final = 4
+_OPTIMISM: Final = 0.5
+
+
+class Bandit(PlannedSampler):
+    """Draws an arm for each trial; where it has nothing new, the others are asked."""
+
+    def __init__(self, brief: Brief) -> None:
+        super().__init__(brief)
+        self._evolution = AgingEvolution(brief, *(int(size) for size in evolution.OPTIONS.values()))
+
+    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
+        belief = Belief(self.brief.foretold, evidence, self.brief.sizes)
+        for arm in self._order(belief, rng):
+            for plan in self._plans(arm, belief, number, rng):
+                yield plan, arm
+
+    def _order(self, belief: Belief, rng: np.random.Generator) -> list[str]:
+        """Arms by a draw of what each gains per second, which is the less certain the less it was tried."""
+        gain, tried = credit(belief)
+        usual = max(sum(gain.values()) / max(sum(tried.values()), 1.0), 1e-12)
+        drawn = {
+            arm: (gain[arm] + usual) / (tried[arm] + 1) * rng.gamma(1 + tried[arm] / 2, 1 / (1 + tried[arm] / 2))
+            for arm in _ARMS
+        }
+        return sorted(_ARMS, key=lambda arm: -drawn[arm])
+
+    def _plans(self, arm: str, belief: Belief, number: int, rng: np.random.Generator) -> Iterator[Levels]:
+        if arm in ("dp", "thompson"):
+            yield from ranked(belief, belief.front(rng if arm == "thompson" else None), _OPTIMISM * (arm != "dp"))
+        elif arm == "evolution":
+            yield from ranked(belief, self._evolution.children(belief, _BROOD, rng), _OPTIMISM)
+        else:
+            yield from ranked(belief, self._near(belief, rng), _OPTIMISM)
+
+    def _near(self, belief: Belief, rng: np.random.Generator) -> list[Levels]:
+        """Neighbours of some of the plans that no other beats within the budget, the one at its edge among them."""
+        evidence = belief.evidence
+        cost, worth = np.where(evidence.feasible, evidence.cost, np.inf), belief.worth_seen()
+        order = np.lexsort((worth, cost))
+        best = np.minimum.accumulate(worth[order])
+        front = [k for place, k in enumerate(order)
+                 if np.isfinite(cost[k]) and (place == 0 or worth[k] < best[place - 1])]  # fmt: skip
+        if not front:
+            return []
+        others = rng.choice(front, min(_AROUND, len(front)), replace=False)
+        found = [
+            plan for k in {front[-1], *others.tolist()} for plan in neighbours(evidence.seen[k].levels, belief.sizes)
+        ]
+        return list(dict.fromkeys(plan for plan in found if plan not in evidence.taken))
+
+
+def credit(belief: Belief) -> tuple[dict[str, float], dict[str, float]]:
+    """By arm, the volume that its trials added per second, and how many there were; both fading with age."""
+    evidence = belief.evidence
+    gain, tried = dict.fromkeys(_ARMS, 0.0), dict.fromkeys(_ARMS, 0.0)
+    worth, count = belief.worth_seen(), len(evidence.seen)
+    seconds = np.array([each.seconds for each in evidence.seen])
+    usual = float(np.median(seconds[seconds > 0])) if (seconds > 0).any() else 1.0
+    for k, each in enumerate(evidence.seen):
+        if each.arm not in gain:
+            continue
+        fade = _FADES ** (count - 1 - k)
+        tried[each.arm] += fade
+        if each.excess <= 0:
+            before = np.flatnonzero(evidence.feasible[:k])
+            more = _added(evidence.cost, worth, k, before)
+            gain[each.arm] += fade * more * usual / (each.seconds or usual)
+    return gain, tried
+
+
+def _added(cost: Floats, worth: Floats, k: int, before: np.ndarray) -> float:
+    return float(added(cost[[k]], worth[[k]], cost[before], worth[before])[0])
+
+
+def create(brief: Brief) -> BaseSampler:
+    return Bandit(brief)

@@ -1,0 +1,154 @@
+"""Reinforcement learning: an agent walks through the variables and chooses what each keeps (AMC, He et al. 2018).
+
+As AMC, with these differences: the budget is part of the state and drawn anew for each episode, so that one agent
+serves the whole front; the wall that keeps an episode within its budget is the latency predictor's, not a count of
+operations; levels are rounded before the wall; the replay holds executed actions, those of all trials of the study,
+each under the budget that its plan really needed; and the actor begins as a clone of the solver's plans (`warm=false`:
+it does not).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from optuna.samplers import BaseSampler
+
+from autoprune.samplers import WARM, Brief, warm
+from autoprune.samplers._actor import ActorCritic
+from autoprune.samplers._planned import PlannedSampler
+from autoprune.samplers.evolution import aimed
+from autoprune.surrogate.belief import Belief
+from autoprune.surrogate.evidence import Evidence, Floats, Ints
+from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.seeds import seeds
+
+FORECAST: Final = True
+OPTIONS: Final = {WARM: "true"}
+#: Gradient steps for each trial that is told.
+_STEPS: Final = 12
+#: Standard deviation of the noise on actions at first, of a clone less, and from episode to episode.
+_NOISE, _NOISE_WARM, _FADES, _LEAST = 0.5, 0.15, 0.95, 0.02
+_EPISODES: Final = 6
+_SHOWN: Final = 24
+#: After so many trials what the solver showed counts half.
+_FAITH: Final = 50
+_NAME: Final = "ddpg"
+_FEATURES: Final = 11
+
+
+class BudgetedAgent(PlannedSampler):
+    """Learns from each trial once, in their order."""
+
+    def __init__(self, brief: Brief) -> None:
+        super().__init__(brief)
+        self._agent: ActorCritic | None = None
+        self._learned: set[int] = set()
+        self._episodes = 0
+
+    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
+        agent = self._taught(evidence)
+        belief = Belief(self.brief.foretold, evidence, self.brief.sizes)
+        known = warm(self.brief.options)
+        noise = max((_NOISE_WARM if known else _NOISE) * _FADES**self._episodes, _LEAST)
+        for _ in range(_EPISODES):
+            yield self._episode(agent, belief, aimed(belief, rng), noise, rng), _NAME
+            noise *= 1.5  # what was tried before is tried with more noise
+
+    def _taught(self, evidence: Evidence) -> ActorCritic:
+        """The agent, after all that is known was learned from."""
+        brief = self.brief
+        self._road = road = _Road(brief, Belief(brief.foretold, Evidence(brief.aim, ()), brief.sizes))
+        if self._agent is None:
+            self._agent = ActorCritic(_FEATURES, brief.seed)
+            if warm(brief.options):
+                walks = [
+                    road.walked(plan) for plan in seeds(brief.foretold, brief.aim, brief.sizes, brief.seed, _SHOWN)
+                ]
+                if walks:  # else nothing is expected to be within the budget
+                    states, actions = (np.concatenate(each) for each in zip(*walks, strict=True))
+                    self._agent.clone(states, actions, np.random.default_rng(brief.seed))
+        for each, harm in zip(evidence.seen, evidence.harm, strict=True):
+            if each.number not in self._learned:
+                self._learned.add(each.number)
+                self._episodes += each.arm == _NAME
+                self._agent.remember(*road.walked(each.levels), -float(np.log1p(max(harm, 0.0) / road.scale)))
+                faith = _FAITH / (_FAITH + len(self._learned))
+                self._agent.train(_STEPS, faith, np.random.default_rng([brief.seed, each.number, 2]))
+        return self._agent
+
+    def _episode(
+        self, agent: ActorCritic, belief: Belief, budget: float, noise: float, rng: np.random.Generator
+    ) -> Levels:
+        """A plan within the budget, chosen variable by variable."""
+        factor = float(belief.base_cost(np.zeros((1, len(self.brief.sizes)), int))[0]) / self._road.least
+        budget /= factor  # the road is as the forecast was made; what evaluated plans say of its scale counts here
+        levels: list[int] = []
+        for v, size in enumerate(self.brief.sizes):
+            state = self._road.state(levels, budget)
+            action = _truncated(agent.act(state), noise, rng)
+            wall = self._road.wall(levels, budget)
+            levels.append(min(round(action * (size - 1)), wall))
+            del v
+        return tuple(levels)
+
+
+class _Road:
+    """The variables in order, as states of an agent; all costs as the forecast has them."""
+
+    def __init__(self, brief: Brief, belief: Belief) -> None:
+        self._sizes, self._cost = brief.sizes, belief.base_cost
+        count = len(self._sizes)
+        dense = np.array(self._sizes) - 1
+        whole = np.tile(dense, (count, 1))
+        np.fill_diagonal(whole, 0)
+        self._saves = np.maximum(1.0 - self._cost(whole), 0.0)
+        self._rest = np.append(np.cumsum(self._saves[::-1])[::-1], 0.0)
+        rows = [np.array(row) for row in brief.foretold.damage]
+        hurts = np.array([[row[0], row[len(row) // 2]] for row in rows])
+        self._hurts = np.log1p(hurts / max(float(np.median(hurts)), 1e-9)) / 5
+        kinds = sorted({variable.groups[0].kind for variable in brief.space.variables})
+        self._kinds = [kinds.index(v.groups[0].kind) / max(len(kinds) - 1, 1) for v in brief.space.variables]
+        self._dense = dense
+        self.least = float(self._cost(np.zeros((1, count), int))[0])
+        self.scale = max(float(np.median(hurts[:, 0])), 1e-6)
+
+    def state(self, levels: Sequence[int], budget: float) -> Floats:
+        """Where an episode is that has chosen some levels: the next variable, what it could save and hurt, what was
+        saved and what could be saved after it, the last action, and the budget with what is left of it."""
+        v, count = len(levels), len(self._sizes)
+        ends = np.array([(*levels, *self._dense[v:]), (*levels, *np.zeros(count - v, int))])
+        reduced, floor = self._cost(ends)
+        last = levels[-1] / self._dense[v - 1] if levels else 1.0
+        return np.array([
+            v / count, self._kinds[v], np.log2(self._sizes[v]) / 4, self._saves[v], *self._hurts[v], 1 - reduced,
+            self._rest[v + 1], last, budget, budget - floor,
+        ])  # fmt: skip
+
+    def wall(self, levels: Sequence[int], budget: float) -> int:
+        """The highest level of the next variable that the budget leaves, with all after it at their floor."""
+        v, size = len(levels), self._sizes[len(levels)]
+        after = len(self._sizes) - v - 1
+        plans: Ints = np.array([(*levels, level, *[0] * after) for level in range(size)])
+        within = np.flatnonzero(self._cost(plans) <= budget)
+        return int(within[-1]) if within.size else 0
+
+    def walked(self, plan: Levels) -> tuple[Floats, Floats]:
+        """States and executed actions of the episode that ended in a plan, under the budget that it needs."""
+        budget = float(self._cost(np.array([plan]))[0])
+        states = np.stack([self.state(plan[:v], budget) for v in range(len(plan))])
+        return states, np.array(plan) / self._dense
+
+
+def _truncated(mean: float, deviation: float, rng: np.random.Generator) -> float:
+    """A draw from a normal distribution cut off at 0 and 1."""
+    for _ in range(32):
+        drawn = rng.normal(mean, deviation)
+        if 0 <= drawn <= 1:
+            return float(drawn)
+    return float(np.clip(mean, 0, 1))
+
+
+def create(brief: Brief) -> BaseSampler:
+    return BudgetedAgent(brief)

@@ -1,0 +1,48 @@
+"""The solver alone: the least harm for every cost, by one table, solved anew as evidence comes in.
+
+A knapsack over levels and cost (SPDY, Frantar and Alistarh 2022), here over sums of harm that ablations began and a
+Bayesian regression refits. The first plans lie evenly over the predicted front; later ones are those that would add
+most to the front, every other time under a draw from what is believed instead of its mean (Thompson 1933), so that
+what is uncertain is tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+from optuna.samplers import BaseSampler
+
+from autoprune.samplers import Brief
+from autoprune.samplers._planned import PlannedSampler
+from autoprune.surrogate.belief import Belief
+from autoprune.surrogate.evidence import Evidence
+from autoprune.surrogate.gain import ranked
+from autoprune.surrogate.knapsack import Levels
+
+FORECAST: Final = True
+SEEDED: Final = True
+_SOLVED, _DRAW = "dp", "thompson"
+#: Plans that add something are looked for with so many deviations of luck, under a draw.
+_OPTIMISM: Final = 0.5
+
+
+class SolvedPlans(PlannedSampler):
+    """Seeds first, then the predicted front again and again."""
+
+    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
+        belief = Belief(self.brief.foretold, evidence, self.brief.sizes)
+        return [(plan, name) for name, plans in solved(belief, number, rng) for plan in plans]
+
+
+def solved(belief: Belief, number: int, rng: np.random.Generator) -> Iterable[tuple[str, list[Levels]]]:
+    """Plans of the predicted front that are expected to add most, with the name of what was solved; lazily, the one
+    whose turn it is first."""
+    turns = [(_SOLVED, None, 0.0), (_DRAW, rng, _OPTIMISM)]
+    for name, draw, optimism in turns if number % 2 else turns[::-1]:
+        yield name, ranked(belief, belief.front(draw), optimism)
+
+
+def create(brief: Brief) -> BaseSampler:
+    return SolvedPlans(brief)

@@ -1,0 +1,153 @@
+"""The forecast of a search: what each variable costs and hurts when it alone is cut. Knows trials; not who uses it.
+
+Ablations are evaluated like candidates, healed and scored, but not timed: each variable alone at a few of its levels.
+What lies between follows harm that grows with the square of what is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+import numpy as np
+
+from autoprune.core.aim import Aim
+from autoprune.core.budget import Budget
+from autoprune.core.forecast import CostForecast, Forecast, Term
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import COSTS, COUNTED, Metric
+from autoprune.core.reporter import Reporter
+from autoprune.core.space import SearchSpace
+from autoprune.core.trial import Proposal, Trial, TrialState
+from autoprune.searching.candidate import Evaluator
+from autoprune.surrogate.evidence import Floats, harm
+
+#: About so many ablations in all; at least one and at most three of each variable.
+_ABLATIONS: Final = 20
+_MOST: Final = 3
+#: Of the largest harm, what a score may differ by chance.
+_NOISE: Final = 0.002
+
+
+class Drives(Protocol):
+    """As much of an executor as ablations need."""
+
+    def drive(self, jobs: Iterator[Proposal | None], work: Evaluator) -> Iterator[Trial]: ...
+
+
+#: One variable cut alone, by (variable, level): the trial of it.
+Ablations = Mapping[tuple[int, int], Trial]
+
+
+def foresee(
+    space: SearchSpace,
+    aim: Aim,
+    evaluator: Evaluator,
+    limited: Iterable[str],
+    executor: Drives,
+    seed: int,
+    reporter: Reporter,
+) -> Forecast:
+    """The forecast of a search. limited: costs that have a limit; executor: drives the ablations."""
+    start = evaluator.clock.wall()
+    ablations = ablate(space, evaluator, executor, reporter)
+    names = [name for name in dict.fromkeys([*(m.name for m in aim.objectives), *limited]) if name in COSTS]
+    dense = {key: found.value for key, found in evaluator.dense.items()}
+    with reporter.track("costs of plans", 1) as advance:
+        costs = evaluator.device.costs(space, names, dense, seed)
+        advance("")
+    seconds = evaluator.clock.wall() - start
+    reporter.note(f"forecast of {', '.join(names)} and of what each group's loss does: {seconds:.1f} s")
+    return assembled(space, aim, ablations, costs, evaluator.dense, seconds)
+
+
+def ablate(space: SearchSpace, evaluator: Evaluator, executor: Drives, reporter: Reporter) -> Ablations:
+    """Evaluate them, wherever the executor does that; those that fail are left out."""
+    count = min(max(_ABLATIONS // len(space.variables), 1), _MOST)
+    chosen = [(v, level) for v, each in enumerate(space.variables) for level in each.spread(count)]
+    whole = {variable.name: len(variable.levels) - 1 for variable in space.variables}
+    plans = [space.plan({**whole, space.variables[v].name: level}) for v, level in chosen]
+    found = {}
+    with reporter.track("cutting each group alone", len(chosen)) as advance:
+        untimed = replace(evaluator, timed=False, budget=replace(evaluator.budget, limits=()))
+        for trial in executor.drive(iter([Proposal(k, plan) for k, plan in enumerate(plans)]), untimed):
+            advance("")
+            if trial.state is TrialState.COMPLETE:
+                found[chosen[trial.number]] = trial
+            else:
+                reporter.warn(f"{space.variables[chosen[trial.number][0]].name} alone could not be cut: {trial.error}")
+    return found
+
+
+def assembled(
+    space: SearchSpace,
+    aim: Aim,
+    ablations: Ablations,
+    costs: Sequence[CostForecast],
+    dense: Mapping[str, Measurement],
+    seconds: float,
+) -> Forecast:
+    """Put together what was found. costs: of the device; dense: the dense model's measurements; seconds: in all."""
+    zeroed = any(group.kind == "weight" for group in space.groups)
+    if zeroed:  # zeros change no shape: what they save is seen in the ablations only
+        costs = [_counted(space, ablations, each.metric, dense) if each.metric in COUNTED else each for each in costs]
+    rows: list[Floats] = []
+    raw: list[float] = []
+    for v, variable in enumerate(space.variables):
+        known = {level: _harm(aim, trial) for (each, level), trial in ablations.items() if each == v}
+        raw += known.values()
+        rows.append(_filled(known, len(variable.levels), quadratic=True))
+    worst = max((float(row.max()) for row in rows), default=0.0)
+    for v, variable in enumerate(space.variables):
+        if not any(each == v for each, _ in ablations):  # it could not be cut: nothing good is expected of it
+            rows[v] = worst * (1 - np.arange(len(variable.levels)) / (len(variable.levels) - 1)) ** 2
+    below = np.minimum(np.array(raw or [0.0]), 0.0)
+    noise = float(np.sqrt(np.mean(below**2))) + _NOISE * worst + 1e-9
+    return Forecast(tuple(costs), tuple(tuple(row.tolist()) for row in rows), noise, seconds)
+
+
+def aim_of(budget: Budget, objectives: Sequence[Metric], dense: Mapping[str, Measurement], grade: str) -> Aim:
+    """What a search is after. A limit on a statistic counts as one on the cost that is as far from the dense one's."""
+    bounds: dict[str, float] = {}
+    for limit in budget.limits:
+        whole = dense[limit.metric].value
+        bound = limit.bound(dense[limit.key].value) * whole / dense[limit.key].value
+        tighter = min if limit.relation == "<=" else max
+        bounds[limit.metric] = tighter(bound, bounds.get(limit.metric, bound))
+    values = tuple(dense[metric.name].value for metric in objectives)
+    limits = tuple(bounds.get(metric.name) if metric.name in COSTS else None for metric in objectives)
+    return Aim(tuple(objectives), values, limits, grade, dense[grade].value if grade else 0.0)
+
+
+def grade_of(metrics: Sequence[Metric]) -> str:
+    """What tells better than a task's quality how a model was hurt: its loss, where it has one."""
+    return next((metric.name for metric in metrics[1:] if metric.name == "loss" and metric.lower_is_better), "")
+
+
+def _harm(aim: Aim, trial: Trial) -> float:
+    values = [trial.value(m.name) if m.name in trial.measurements else 0.0 for m in aim.objectives]
+    return harm(aim, values, trial.value(aim.grade) if aim.grade else None)
+
+
+def _filled(known: Mapping[int, float], count: int, *, quadratic: bool) -> Floats:
+    """A value for every level, 0 for the whole, never less for a lower level than for a higher one."""
+    places = sorted({**known, count - 1: 0.0})
+    values = np.array([known.get(place, 0.0) for place in places])
+    values = np.maximum(np.maximum.accumulate(values[::-1])[::-1], 0.0)
+    power = 2 if quadratic else 1
+    found: Floats = np.interp(np.arange(count), places, values ** (1 / power)) ** power
+    return found
+
+
+def _counted(space: SearchSpace, ablations: Ablations, metric: str, dense: Mapping[str, Measurement]) -> CostForecast:
+    """A counted cost as the whole less what each variable saves alone."""
+    terms = []
+    for v, variable in enumerate(space.variables):
+        known = {
+            level: dense[metric].value - trial.value(metric) for (each, level), trial in ablations.items() if each == v
+        }
+        saved = _filled(known, len(variable.levels), quadratic=False)
+        terms.append(Term((v,), (len(saved),), tuple((saved.max() - saved).tolist())))
+    rest = dense[metric].value - sum(term.values[-1] for term in terms)
+    return CostForecast(metric, rest, tuple(terms), error=0.02, degrees=len(ablations))

@@ -1,0 +1,74 @@
+"""Which proposals are not worth measuring. Knows forecasts and what was evaluated; not who proposed.
+
+A plan is dismissed if even its optimistic prediction could neither enter the front nor be within the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+import numpy as np
+
+from autoprune.core import quantity
+from autoprune.core.aim import Aim
+from autoprune.core.forecast import Forecast
+from autoprune.core.plan import Plan
+from autoprune.core.space import SearchSpace
+from autoprune.core.trial import Trial, TrialState
+from autoprune.surrogate.belief import Belief
+from autoprune.surrogate.evidence import Evidence, Seen
+
+#: Fewer evaluated plans say too little of how far a forecast can be trusted.
+_FEWEST: Final = 12
+#: Two-sided 95 % of a normal distribution.
+_SIGMAS: Final = 1.96
+
+
+class Screen:
+    """Asked for each proposal; what it believes is made anew when something was told."""
+
+    def __init__(self, forecast: Forecast, aim: Aim, space: SearchSpace) -> None:
+        self._forecast, self._aim, self._space = forecast, aim, space
+        self._sizes = [len(variable.levels) for variable in space.variables]
+        self._rows: dict[int, Seen] = {}
+        self._belief: Belief | None = None
+        self._count = -1
+
+    def reason(self, plan: Plan, trials: Collection[Trial]) -> str:
+        """Why a plan is dismissed; empty where it is worth a measurement."""
+        if len(trials) < _FEWEST:
+            return ""
+        belief = self._believed(trials)
+        levels = np.array([self._space.places(plan)])
+        found = belief.expected(levels)
+        cost = found.cost[0] * np.exp(-_SIGMAS * found.cost_doubt[0])
+        if cost > belief.room:
+            name = "cost" if self._aim.cost is None else self._aim.objectives[self._aim.cost].name
+            least, most = (quantity.show(100 * share, "%") for share in (cost, belief.room))
+            return (
+                f"its {name} is expected to be at least {least} of the dense model's, and {most} are within the budget"
+            )
+        harm = max(float(found.harm[0] - _SIGMAS * found.harm_doubt[0]), 0.0)
+        evidence = belief.evidence
+        better = (
+            (evidence.cost <= cost) & (np.maximum(evidence.harm, 0.0) < harm) & (evidence.loss <= 0.98 * found.loss[0])
+        )
+        if better.any():
+            return f"trial {evidence.seen[int(np.flatnonzero(better)[0])].number} is expected to beat it in every way"
+        return ""
+
+    def _believed(self, trials: Collection[Trial]) -> Belief:
+        if self._belief is None or self._count != len(trials):
+            for trial in trials:
+                if trial.number not in self._rows and trial.state is TrialState.COMPLETE:
+                    values = tuple(trial.value(metric.name) for metric in self._aim.objectives)
+                    graded = trial.value(self._aim.grade) if self._aim.grade else None
+                    excess = max(trial.excesses.values(), default=-1.0)
+                    self._rows[trial.number] = Seen(
+                        trial.number, self._space.places(trial.plan), values, graded, excess
+                    )
+            seen = tuple(row for _, row in sorted(self._rows.items()))
+            self._belief = Belief(self._forecast, Evidence(self._aim, seen), self._sizes)
+            self._count = len(trials)
+        return self._belief

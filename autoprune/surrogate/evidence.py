@@ -1,0 +1,90 @@
+"""What has been seen of plans so far, as arrays. Knows levels and numbers; not where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.core.aim import Aim, in_box
+from autoprune.core.metric import Metric
+from autoprune.surrogate.knapsack import Levels
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One evaluated plan: its trial's number, the level of each variable, the objectives' values, the value of the
+    aim's grade (None where the task has none), the worst excess over a limit (<= 0: met), seconds that it took, and
+    who proposed it."""
+
+    number: int
+    levels: Levels
+    values: tuple[float, ...]
+    graded: float | None
+    excess: float
+    seconds: float = 0.0
+    arm: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """seen: evaluated plans by number; taken: all that were ever proposed, those without a result among them; dropped:
+    plans that failed, or that were dismissed on their forecast."""
+
+    aim: Aim
+    seen: tuple[Seen, ...]
+    taken: frozenset[Levels] = frozenset()
+    dropped: frozenset[Levels] = frozenset()
+
+    @cached_property
+    def levels(self) -> Ints:
+        """(N, variables)"""
+        return np.array([each.levels for each in self.seen], np.int64)
+
+    @cached_property
+    def cost(self) -> Floats:
+        """(N,) the first cost among the objectives, as a share of the dense model's."""
+        return self._boxed(self.aim.cost)
+
+    @cached_property
+    def loss(self) -> Floats:
+        """(N,) the quality in the aim's box: 0 is as good as dense, 1 is 20 points less."""
+        return self._boxed(self.aim.quality)
+
+    @cached_property
+    def harm(self) -> Floats:
+        """(N,) by how much the grade is worse than the dense model's; the quality in its box where there is none."""
+        return np.array([harm(self.aim, each.values, each.graded) for each in self.seen])
+
+    @cached_property
+    def feasible(self) -> NDArray[np.bool_]:
+        """(N,) whether every limit was met."""
+        return np.array([each.excess <= 0 for each in self.seen], bool)
+
+    def _boxed(self, place: int | None) -> Floats:
+        if place is None:
+            return np.zeros(len(self.seen))
+        metric, dense = self.aim.objectives[place], self.aim.dense[place]
+        values = [each.values[place] for each in self.seen]
+        if place == self.aim.cost:
+            return np.array([share(metric, value, dense) for value in values])
+        return np.array([in_box(metric, value, dense) for value in values])
+
+
+def harm(aim: Aim, values: Sequence[float], graded: float | None) -> float:
+    """By how much a model is worse than the dense one."""
+    if graded is not None:
+        return graded - aim.graded
+    place = aim.quality
+    return 0.0 if place is None else in_box(aim.objectives[place], values[place], aim.dense[place])
+
+
+def share(metric: Metric, value: float, dense: float) -> float:
+    """A cost as a share of the dense model's; of throughput, the inverse."""
+    return value / dense if metric.lower_is_better else dense / max(value, 1e-300)

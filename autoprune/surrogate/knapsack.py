@@ -1,0 +1,191 @@
+"""The least damage for every cost, in one table. Knows terms over few variables each; not what they mean.
+
+A knapsack over (level, cost) as in SPDY (Frantar and Alistarh 2022, algorithm 1: D_l[b] = min_i D_{l-1}[b - t_{l,i}] +
+c_{l,i}), but where two variables share a cost, as the widths before and after a layer do, the table is kept for every
+level of those that are still needed: dynamic programming over a path of the variables' graph (Dechter 1999). Costs
+round up to buckets, so that a plan of a bucket never costs more than the bucket says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Levels = tuple[int, ...]
+#: Numbers in one table at most. A space whose graph is denser has some variables held at common ratios instead.
+_LARGEST: Final = 4_000_000
+_FEWEST_BUCKETS: Final = 128
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table over some variables: their places, ascending, and a value for each combination of their levels."""
+
+    variables: tuple[int, ...]
+    values: Floats
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One variable that joins the table: `spent` buckets at each combination of it with the frontier; then variables
+    that nothing needs any more leave, each with its best level for what is left."""
+
+    variable: int
+    frontier: tuple[int, ...]
+    spent: NDArray[np.int64]
+    left: tuple[tuple[int, tuple[int, ...], NDArray[np.int8]], ...]
+
+
+def best_plans(
+    sizes: Sequence[int], costs: Sequence[Part], damages: Sequence[Part], buckets: int, most: float = math.inf
+) -> list[Levels]:
+    """Plans of least damage, one for each cost at which it falls, by ascending cost.
+
+    sizes: levels of each variable; costs, damages: parts that add up, costs at least 0; buckets: into how many the
+    range of costs is cut; most: plans above this cost are of no interest.
+    """
+    order = _ordered(sizes, costs, damages)
+    held: list[int] = []
+    while _largest(sizes, order) * _FEWEST_BUCKETS > _LARGEST:
+        crowded = max(order, key=lambda step: math.prod(sizes[v] for v in (*step[1], step[0])))
+        degree = {v: sum(v in part.variables for part in costs) for v in (*crowded[1], crowded[0])}
+        held.append(max(degree, key=lambda v: (degree[v], -v)))
+        order = _ordered(sizes, costs, damages, held)
+    buckets = min(buckets, max(_LARGEST // _largest(sizes, order), _FEWEST_BUCKETS))
+    if not held:
+        return _solved(sizes, costs, damages, order, buckets, most)
+    found: list[Levels] = []
+    for ratio in np.linspace(0, 1, max(sizes[v] for v in held)):
+        fixed = {v: round(float(ratio) * (sizes[v] - 1)) for v in held}
+        slim = [1 if v in fixed else size for v, size in enumerate(sizes)]
+        parts = [[_fixed(part, fixed) for part in group] for group in (costs, damages)]
+        spent = sum(float(part.values) for part in parts[0] if not part.variables)
+        for plan in _solved(slim, parts[0], parts[1], order, buckets, most - spent):
+            found.append(tuple(fixed.get(v, level) for v, level in enumerate(plan)))
+    return _undominated(found, costs, damages)
+
+
+def total(parts: Sequence[Part], plans: NDArray[np.int64]) -> Floats:
+    """The sum of parts for plans (N, variables)."""
+    found = np.zeros(len(plans))
+    for part in parts:
+        found += part.values[tuple(plans[:, v] for v in part.variables)]
+    return found
+
+
+def _ordered(
+    sizes: Sequence[int], costs: Sequence[Part], damages: Sequence[Part], held: Sequence[int] = ()
+) -> list[tuple[int, tuple[int, ...]]]:
+    """Variables in the order in which they join, each with the frontier that it meets; greedy, smallest table first."""
+    near: dict[int, set[int]] = {v: set() for v in range(len(sizes))}
+    for part in (*costs, *damages):
+        for v in part.variables:
+            near[v] |= set(part.variables) - {v} - set(held)
+    for v in held:
+        near[v] = set()
+    waiting, frontier = set(near), tuple[int, ...]()
+    order: list[tuple[int, tuple[int, ...]]] = []
+
+    def after(v: int) -> tuple[int, ...]:
+        left = waiting - {v}
+        return tuple(each for each in (*frontier, v) if near[each] & left)
+
+    while waiting:
+        chosen = min(
+            waiting,
+            key=lambda v: (math.prod(sizes[each] for each in after(v)), -len(near[v].intersection(frontier)), v),
+        )
+        order.append((chosen, frontier))
+        frontier = after(chosen)
+        waiting.discard(chosen)
+    return order
+
+
+def _largest(sizes: Sequence[int], order: Sequence[tuple[int, tuple[int, ...]]]) -> int:
+    return max(math.prod(sizes[v] for v in (*frontier, joined)) for joined, frontier in order)
+
+
+def _solved(
+    sizes: Sequence[int],
+    costs: Sequence[Part],
+    damages: Sequence[Part],
+    order: Sequence[tuple[int, tuple[int, ...]]],
+    buckets: int,
+    most: float,
+) -> list[Levels]:
+    costs = [part for part in costs if part.variables]
+    least = sum(float(part.values.min()) for part in costs)
+    highest = min(sum(float(part.values.max()) for part in costs), most)
+    if highest < least:
+        return []
+    width = max(highest - least, 1e-300) / buckets
+    table = np.zeros(buckets + 1, np.float32)
+    steps: list[_Step] = []
+    seen: set[int] = set()
+    for place, (joined, frontier) in enumerate(order):
+        axes = (*frontier, joined)
+        seen.add(joined)
+        ready = [[p for p in group if joined in p.variables and seen >= set(p.variables)] for group in (costs, damages)]
+        cost = _spread(ready[0], axes, sizes, shift=True)
+        spent = np.ceil(cost / width - 1e-6).astype(np.int64)
+        source = np.arange(buckets + 1) - spent[..., None]
+        grown = np.broadcast_to(table[..., None, :], (*spent.shape, buckets + 1))
+        table = np.where(source >= 0, np.take_along_axis(grown, np.maximum(source, 0), axis=-1), np.float32(np.inf))
+        table = table + _spread(ready[1], axes, sizes, shift=False)[..., None].astype(np.float32)
+        kept = order[place + 1][1] if place + 1 < len(order) else ()
+        left = []
+        for v in [each for each in axes if each not in kept]:
+            axis = axes.index(v)
+            axes = tuple(each for each in axes if each != v)
+            left.append((v, axes, table.argmin(axis=axis).astype(np.int8)))
+            table = table.min(axis=axis)
+        steps.append(_Step(joined, frontier, spent, tuple(left)))
+    fallen = [b for b in range(buckets + 1) if np.isfinite(table[b]) and (b == 0 or table[b] < table[b - 1])]
+    return [_traced(steps, bucket, len(sizes)) for bucket in fallen]
+
+
+def _traced(steps: Sequence[_Step], bucket: int, count: int) -> Levels:
+    """The plan behind one bucket of the last table."""
+    levels: dict[int, int] = {}
+    for step in reversed(steps):
+        for v, axes, best in reversed(step.left):
+            levels[v] = int(best[(*(levels[each] for each in axes), bucket)])
+        bucket -= int(step.spent[tuple(levels[each] for each in (*step.frontier, step.variable))])
+    return tuple(levels[v] for v in range(count))
+
+
+def _spread(parts: Sequence[Part], axes: Sequence[int], sizes: Sequence[int], *, shift: bool) -> Floats:
+    """The sum of parts over the given axes; shift: less the least value of each."""
+    found = np.zeros([sizes[v] for v in axes])
+    for part in parts:
+        values = part.values - part.values.min() if shift else part.values
+        places = [axes.index(v) for v in part.variables]
+        values = values.transpose(np.argsort(places))
+        found = found + values.reshape([sizes[v] if k in places else 1 for k, v in enumerate(axes)])
+    return found
+
+
+def _fixed(part: Part, fixed: dict[int, int]) -> Part:
+    """What is left of a part where some variables are held at a level."""
+    places = tuple(fixed.get(v, slice(None)) for v in part.variables)
+    return Part(tuple(v for v in part.variables if v not in fixed), part.values[places])
+
+
+def _undominated(plans: Sequence[Levels], costs: Sequence[Part], damages: Sequence[Part]) -> list[Levels]:
+    """Of plans by ascending cost, those whose damage is less than that of all before."""
+    if not plans:
+        return []
+    array = np.array(plans)
+    cost, damage = total(costs, array), total(damages, array)
+    found, least = [], np.inf
+    for place in np.lexsort((damage, cost)):
+        if damage[place] < least:
+            least = damage[place]
+            found.append(plans[place])
+    return found

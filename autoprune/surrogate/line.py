@@ -1,0 +1,50 @@
+"""Bayesian linear regression with a prior for each weight (Bishop 2006, section 3.3), computed in the space of
+observations, of which there are fewer than weights. Knows arrays only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Line:
+    """y = features @ weights + noise, weights ~ N(0, prior), noise ~ N(0, noise^2), each observation with its own.
+
+    target: y; mean: of the weights given the observations; likelihood: log evidence, up to a constant.
+    """
+
+    features: Floats
+    target: Floats
+    prior: Floats
+    noise: Floats
+    mean: Floats
+    factor: Floats
+    likelihood: float
+
+    @classmethod
+    def fit(cls, features: Floats, target: Floats, prior: Floats, noise: Floats) -> Line:
+        """features (N, D), target (N,), prior variances (D,), noise deviations (N,); N may be 0."""
+        factor = np.asarray(np.linalg.cholesky((features * prior) @ features.T + np.diag(noise**2)), np.float64)
+        half = np.linalg.solve(factor, target)
+        mean = prior * (features.T @ np.linalg.solve(factor.T, half))
+        likelihood = -0.5 * float(half @ half) - float(np.log(np.diag(factor)).sum())
+        return cls(features, target, prior, noise, mean, factor, likelihood)
+
+    def variance(self, features: Floats) -> Floats:
+        """(M,) of the predictions at features (M, D), without noise."""
+        seen = np.linalg.solve(self.factor, (self.features * self.prior) @ features.T)
+        found: Floats = np.maximum((features**2 * self.prior).sum(1) - (seen**2).sum(0), 0.0)
+        return found
+
+    def draw(self, rng: np.random.Generator) -> Floats:
+        """Weights from the posterior, by Matheron's rule: a draw from the prior, moved as the observations move it."""
+        weights = rng.normal(size=len(self.prior)) * np.sqrt(self.prior)
+        imagined = self.features @ weights + rng.normal(size=len(self.noise)) * self.noise
+        solved = np.linalg.solve(self.factor.T, np.linalg.solve(self.factor, self.target - imagined))
+        moved: Floats = weights + self.prior * (self.features.T @ solved)
+        return moved
