@@ -9,7 +9,7 @@ from autoprune.errors import DeviceError, UsageError
 
 def test_listing_names_imports_nothing():
     before = set(sys.modules)
-    assert registry.names("samplers") == ("nsga2", "random", "uniform")
+    assert {"auto", "random"} < set(registry.names("samplers"))
     assert set(sys.modules) == before
 
 
@@ -27,7 +27,8 @@ def test_every_built_in_name_loads_or_says_what_to_install(kind):
 
 def test_a_typo_is_answered_with_the_nearest_name_and_all_known_ones():
     with pytest.raises(
-        UsageError, match="a known sampler; received 'nsga'; did you mean 'nsga2'. known: nsga2, random, uniform"
+        UsageError,
+        match="a known sampler; received 'nsga'; did you mean 'nsga3'. known: annealing, auto, .*, random, tpe, uniform",
     ):
         registry.load("samplers", "nsga")
 

@@ -33,7 +33,7 @@ def test_more_trials_are_new_ones_whatever_the_sampler_drew_before(small_task):
 
 def test_a_resumed_sampler_draws_other_numbers_than_the_first():
     def drawn(told):
-        study = optuna.create_study(sampler=Settings(sampler="random").made_sampler(small_brief(small_space()), told))
+        study = optuna.create_study(sampler=Settings(sampler="tpe").made_sampler(small_brief(small_space()), told))
         return study.ask(dict(distributions(small_space()))).params
 
     assert drawn(0) == drawn(0)

@@ -112,7 +112,7 @@ def test_an_interrupt_leaves_a_partial_front_with_models(small_task, tmp_path):
 
     def interrupting(model, split):
         count.append(1)
-        if len(count) == 6:
+        if len(count) == 14:
             raise KeyboardInterrupt
         return 0.5
 

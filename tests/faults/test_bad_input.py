@@ -48,7 +48,7 @@ def test_malformed_impossible_and_contradictory_budgets(command, limits, words):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--sampler", "nsga3000"], 2, ["known: nsga2, random, uniform"]),
+        (["--sampler", "nsga3000"], 2, ["known: annealing, auto,", "random, tpe, uniform"]),
         (["--profiler", "onxrt"], 2, ["did you mean 'onnxruntime'?"]),
         (["--device", "pi"], 5, ["'pi'", "--executor ray"]),
         (["--executor", "slurm"], 2, ["known: inline"]),

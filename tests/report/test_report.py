@@ -35,7 +35,7 @@ DOCUMENT = document(
 
 
 def test_the_document_counts_trials_and_names_the_best():
-    assert DOCUMENT["trials"] == {"complete": 3, "infeasible": 1, "failed": 1}
+    assert DOCUMENT["trials"] == {"complete": 3, "infeasible": 1, "failed": 1, "screened": 0}
     assert DOCUMENT["best"] == 1
     assert [point["trial"] for point in DOCUMENT["front"]] == [2, 1, 0]
     assert [point["feasible"] for point in DOCUMENT["front"]] == [True, True, False]
