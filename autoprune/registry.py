@@ -7,8 +7,10 @@ group `autoprune.<kind>` that resolves to a module of the same shape.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
+import re
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +60,20 @@ def load(kind: str, name: str) -> ModuleType:
     return module
 
 
+def about(kind: str, name: str) -> str:
+    """What a plug-in says of itself in one line, or which package declares it; nothing is imported."""
+    if name in _builtin(kind):
+        source = _folder(kind) / f"{name.replace('-', '_')}.py"
+        return first_sentence(ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "")
+    entry = _third_party(kind)[name]
+    return f"from {entry.dist.name if entry.dist else 'another package'} ({entry.value})"
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first full stop that ends a sentence, on one line."""
+    return re.split(r"(?<!\bal)(?<!\beq)\.(?:\s|$)", " ".join(text.split()), maxsplit=1)[0]
+
+
 def unknown(noun: str, name: str, known: tuple[str, ...]) -> UsageError:
     """The error for a name nobody registered, with the nearest known one."""
     close = difflib.get_close_matches(name, known, n=1)
@@ -68,8 +84,11 @@ def unknown(noun: str, name: str, known: tuple[str, ...]) -> UsageError:
 
 
 def _builtin(kind: str) -> set[str]:
-    folder = Path(__file__).parent.joinpath(*KINDS[kind].split(".")[1:])
-    return {path.stem.replace("_", "-") for path in folder.glob("*.py") if not path.stem.startswith("_")}
+    return {path.stem.replace("_", "-") for path in _folder(kind).glob("*.py") if not path.stem.startswith("_")}
+
+
+def _folder(kind: str) -> Path:
+    return Path(__file__).parent.joinpath(*KINDS[kind].split(".")[1:])
 
 
 def _third_party(kind: str) -> dict[str, metadata.EntryPoint]:

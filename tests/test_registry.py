@@ -43,3 +43,22 @@ def test_third_parties_register_by_entry_point(monkeypatch):
     assert registry.load("samplers", "mine").__name__ == "autoprune.samplers.random"
     with pytest.raises(UsageError, match=r"no_such_package"):
         registry.load("samplers", "broken")
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_every_plug_in_says_in_a_line_what_it_is(kind):
+    for name in registry.names(kind):
+        said = registry.about(kind, name)
+        assert len(said) > 10
+        assert "\n" not in said
+
+
+def test_a_sentence_ends_with_a_full_stop_that_is_no_abbreviation():
+    text = "Fast (Doe et al. 2020, eq. 3), and\nsmall. Knows nothing."
+    assert registry.first_sentence(text) == "Fast (Doe et al. 2020, eq. 3), and small"
+
+
+def test_a_third_party_is_told_from_without_importing_it(monkeypatch):
+    entry = metadata.EntryPoint("mine", "no_such_package.sampler", "autoprune.samplers")
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [entry])
+    assert "no_such_package.sampler" in registry.about("samplers", "mine")

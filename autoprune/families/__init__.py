@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import re
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -13,7 +14,7 @@ from autoprune.core.group import Kind
 from autoprune.core.pattern import Pattern
 from autoprune.errors import UsageError
 from autoprune.families.document import read
-from autoprune.registry import unknown
+from autoprune.registry import first_sentence, unknown
 
 _DEFAULT: Final = "default"
 
@@ -84,6 +85,12 @@ def folder() -> Path:
 
 def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder().glob("*.yaml")))
+
+
+def about(name: str) -> str:
+    """The first sentence of the comment that a family's file begins with."""
+    lines = (folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    return first_sentence(" ".join(line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)))
 
 
 def choose(wanted: str | None, classes: Iterable[str]) -> Family:

@@ -1,0 +1,197 @@
+"""Search: every sampler, uniform plans and Torch-Pruning, on three tasks, by evaluations and by seconds.
+
+    python benchmarks/search.py [--quick] [--tasks digits drawn vit] [--seeds 5] [--methods auto nsga2 ...] [--report]
+
+Each run has as many seconds as 200 evaluations of random plans take; asking, telling and the forecast of those methods
+that use one are charged like evaluations, and the forecast's ablations count as evaluations, too. What a method's
+trials say of a share of the dense latency is the one of least loss within it; that model is then trained for two epochs
+with the dense one as its teacher, and scored on samples that nothing was chosen by. Raw trials are kept under
+`runs/benchmark-search`, from which an interrupted comparison goes on; `--report` prints what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from global_taylor import steps
+from optuna.storages import InMemoryStorage
+from search_game import Game, append, lines
+from search_report import report
+
+from autoprune import registry
+from autoprune.core.budget import Budget
+from autoprune.core.effort import Effort
+from autoprune.core.reporter import Silent
+from autoprune.samplers import Brief, checked, needs_forecast, seeded
+from autoprune.searching.coordinator import Coordinator
+from autoprune.searching.reseeded import sampler_for
+from autoprune.searching.screen import Screen
+from autoprune.searching.study import Study
+from autoprune.store.ledger import Ledger
+from autoprune.surrogate.seeds import seeds
+from autoprune.tasks.locate import locate
+
+ROOT = Path(__file__).parents[1]
+TASKS = {"digits": "digits", "drawn": f"{ROOT}/benchmarks/drawn.py:task", "vit": f"{ROOT}/examples/vit.py:task"}
+EVALUATIONS, QUICK_EVALUATIONS = 200, 120
+SHARES = (0.8, 0.6, 0.4, 0.25)
+METHODS = {
+    "auto": ("auto", {}), "random": ("random", {}), "nsga2": ("nsga2", {}), "tpe": ("tpe", {}), "dp": ("dp", {}),
+    "ddpg": ("ddpg", {}), "ddpg cold": ("ddpg", {"warm": "false"}), "uniform": ("uniform", {}),
+    "evolution": ("evolution", {}), "annealing": ("annealing", {}), "netadapt": ("netadapt", {}),
+    "nsga2 warm": ("nsga2", {"warm": "true"}), "tpe warm": ("tpe", {"warm": "true"}), "nsga3": ("nsga3", {}),
+    "gp": ("gp", {}),
+}  # fmt: skip
+QUICK_METHODS = ("auto", "random", "nsga2", "tpe", "dp", "uniform")
+BASELINE = "torch-pruning"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one task, one seed, six methods: five minutes")
+    parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=None)
+    parser.add_argument("--seeds", type=int, default=0)
+    parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=None)
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    chosen = parser.parse_args()
+    folder = ROOT / "runs" / ("benchmark-search-quick" if chosen.quick else "benchmark-search")
+    tasks = chosen.tasks or (["vit"] if chosen.quick else list(TASKS))
+    if not chosen.report:
+        torch.set_num_threads(1)
+        sys.path.insert(0, str(ROOT / "examples"))
+        games = {name: Game(locate(TASKS[name], Silent()), folder / name) for name in tasks}
+        methods = chosen.methods or (QUICK_METHODS if chosen.quick else tuple(METHODS))
+        for seed in range(chosen.seeds or (1 if chosen.quick else 5)):
+            for game in games.values():
+                compared(game, methods, seed, QUICK_EVALUATIONS if chosen.quick else EVALUATIONS)
+    report(folder, tasks, SHARES)
+
+
+def compared(game: Game, methods: Sequence[str], seed: int, evaluations: int) -> None:
+    """Runs that are not there yet, and the models that they lead to, trained."""
+    done = {(row["method"], row["seed"]) for row in lines(game.folder / "runs.jsonl")}
+    chosen = {(row["method"], row["seed"]) for row in lines(game.folder / "chosen.jsonl")}
+    horizon = evaluations * game.usual
+    for method in (*methods, BASELINE):
+        start = time.perf_counter()
+        if method == BASELINE:
+            if (BASELINE, 0) not in chosen:
+                baseline(game)
+            continue
+        if (method, seed) not in done:
+            trials = played(game, method, seed, horizon)
+            ablations = game.ablations if METHODS[method][0] and foretold(method) else 0
+            append(game.folder / "runs.jsonl", {
+                "method": method, "seed": seed, "horizon": horizon, "ablations": ablations, "trials": trials,
+            })  # fmt: skip
+            print(
+                f"{game.task.name} {method} {seed}: {len(trials)} trials, {time.perf_counter() - start:.0f} s",
+                flush=True,
+            )
+        if (method, seed) not in chosen:
+            tune(game, method, seed)
+
+
+def foretold(method: str) -> bool:
+    """Whether a method looks at a forecast."""
+    name, given = METHODS[method]
+    module = registry.load("samplers", name)
+    return needs_forecast(module, checked(module, given))
+
+
+class Charged:
+    """Seconds of a run: those that pass, but for evaluations, which are charged what they took when they were made."""
+
+    def __init__(self) -> None:
+        self.spent, self._since = 0.0, time.perf_counter()
+
+    def wall(self) -> float:
+        return self.spent + time.perf_counter() - self._since
+
+    def charge(self, seconds: float) -> None:
+        self.spent += seconds
+
+    def pause(self) -> float:
+        """The moment; to be given to `go`."""
+        return time.perf_counter()
+
+    def go(self, paused: float) -> None:
+        """What passed since then does not count."""
+        self._since += time.perf_counter() - paused
+
+
+def played(game: Game, method: str, seed: int, horizon: float) -> list[list]:
+    """A run: [seconds, plan, accuracy, loss, share] of each trial."""
+    name, given = METHODS[method]
+    module, clock = registry.load("samplers", name), Charged()
+    options = checked(module, given)
+    forecast = game.forecast if foretold(method) else None
+    if forecast is not None:
+        clock.charge(forecast.seconds)
+    brief = Brief(game.space, seed, game.aim, forecast, options)
+    ledger = Ledger(InMemoryStorage())
+    sampler = sampler_for(module.create, brief, deterministic=False)
+    study = Study(ledger, "benchmark", game.space, game.objectives, sampler, grade="loss")
+    first, screen = [], None
+    if forecast is not None:
+        screen = Screen(forecast, game.aim, game.space).reason
+        if seeded(module, options):
+            first = [game.space.at(plan) for plan in seeds(forecast, game.aim, brief.sizes, seed)]
+    left = horizon - clock.wall()
+    coordinator = Coordinator(study, game.space, Budget(()), Effort(EVALUATIONS, left), clock, 0, first, screen)
+    found = []
+    for proposal in coordinator.proposals():
+        if proposal is None:
+            break
+        paused = clock.pause()
+        trial, seconds = game.evaluate(proposal)
+        clock.go(paused)
+        clock.charge(seconds)
+        coordinator.tell(trial)
+        if not trial.error:
+            values = [trial.value("accuracy"), trial.value("loss"), trial.value("latency") / game.aim.dense[1]]
+            found.append([round(clock.wall(), 3), game.space.places(proposal.plan), *(round(v, 5) for v in values)])
+    return found
+
+
+def tune(game: Game, method: str, seed: int) -> None:
+    """Train what a run leads to at each share."""
+    run = next(row for row in lines(game.folder / "runs.jsonl") if (row["method"], row["seed"]) == (method, seed))
+    rows = []
+    for share in SHARES:
+        within = [trial for trial in run["trials"] if trial[4] <= share]
+        if within:
+            best = min(within, key=lambda trial: trial[3])
+            rows.append([share, best[4], best[2], game.tuned(tuple(best[1]), 0)["tuned"]])
+    append(game.folder / "chosen.jsonl", {"method": method, "seed": seed, "rows": rows})
+
+
+def baseline(game: Game) -> None:
+    """Torch-Pruning's models on its way down: scored as they are cut, and trained where they come within a share."""
+    trials, rows, waiting, start = [], [], list(SHARES), time.perf_counter()
+    trained = 0.0
+    for model, again in steps(game):
+        share = game.quick.share(model)
+        scored = game.task.score(model, "search")
+        trials.append(
+            [time.perf_counter() - start - trained, [], scored["accuracy"].value, scored["loss"].value, share]
+        )
+        while waiting and share <= waiting[0]:
+            paused = time.perf_counter()
+            rows.append([waiting.pop(0), share, scored["accuracy"].value, game.trained(again(), 0)["tuned"]])
+            trained += time.perf_counter() - paused
+        if not waiting:
+            break
+    append(game.folder / "runs.jsonl", {
+        "method": BASELINE, "seed": 0, "horizon": 0, "ablations": 0, "trials": trials,
+    })  # fmt: skip
+    append(game.folder / "chosen.jsonl", {"method": BASELINE, "seed": 0, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

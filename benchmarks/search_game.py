@@ -1,0 +1,212 @@
+"""One task as a game of search: each plan is evaluated once, whoever asks for it, and charged each time.
+
+A plan is cut, healed and scored by the package itself; its latency is that of short blocks, interleaved with the dense
+model's, in this process. That takes a tenth of a second instead of the product's most careful one, so that
+many methods and seeds can be compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from autoprune import registry
+from autoprune.api.prepare import Prepared, prepare
+from autoprune.core.aim import Aim
+from autoprune.core.budget import Budget
+from autoprune.core.clock import SystemClock
+from autoprune.core.cluster import Cluster
+from autoprune.core.defaults import CRITERION, REPAIR
+from autoprune.core.forecast import Forecast
+from autoprune.core.measurement import Measurement, RunSpec
+from autoprune.core.metric import COSTS
+from autoprune.core.plan import Plan
+from autoprune.core.reporter import Silent
+from autoprune.core.trial import Proposal, Timing, Trial, TrialState
+from autoprune.measure.counts import counts
+from autoprune.measure.device import Device, DeviceSpec, Setup
+from autoprune.recovery.finetune import finetune, teacher_of
+from autoprune.recovery.ready import ready
+from autoprune.searching.candidate import Evaluator
+from autoprune.searching.foresight import aim_of, foresee
+from autoprune.tasks.classification import Batches
+from autoprune.tasks.task import Task
+
+RUNS, PAIRS_S, FEWEST, MOST = 2, 0.12, 5, 15
+#: Samples that are enough to heal and to score by; whole splits would make each evaluation three times as long.
+HEALED, SCORED = 64, 360
+EPOCHS = 2
+
+
+@dataclass
+class Quick:
+    """A device that measures in this process; all but that is the real one's."""
+
+    device: Device
+    dense: nn.Module
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.device, name)
+
+    def measure(self, model: nn.Module, slices: object, bounds: object) -> dict[str, Measurement]:
+        share = self.share(model)
+        return {"latency": Measurement.exact("latency", share * self.seconds, "s")}
+
+    def share(self, model: nn.Module) -> float:
+        """The median over pairs of blocks of a model's time as a share of the dense model's."""
+        example = self.device.example
+        with torch.inference_mode():
+            worked(model, example)
+            ratios, start = [], time.perf_counter()
+            while len(ratios) < FEWEST or (len(ratios) < MOST and time.perf_counter() - start < PAIRS_S):
+                ours = min(worked(model, example) for _ in range(RUNS))
+                ratios.append(ours / min(worked(self.dense, example) for _ in range(RUNS)))
+        return statistics.median(ratios)
+
+    @property
+    def seconds(self) -> float:
+        return self.device.reference()["latency"].value
+
+    @contextlib.contextmanager
+    def computing(self):
+        yield
+
+
+def fewer(task: Task) -> Task:
+    """The task with as many samples as are enough."""
+    splits = dict(task.splits)
+    for name, count in (("calibration", HEALED), ("search", SCORED)):
+        whole = splits[name]
+        splits[name] = Batches(whole.inputs[:count], whole.targets[:count], whole.size)
+    return dataclasses.replace(task, splits=splits)
+
+
+def worked(model: nn.Module, example) -> float:
+    """Seconds of one forward pass."""
+    start = time.perf_counter()
+    model(*example.args, **example.kwargs)
+    return time.perf_counter() - start
+
+
+class Game:
+    """A task, its dense model's measurements, its forecast, and what is known of plans; kept in a folder."""
+
+    def __init__(self, task: Task, folder: Path) -> None:
+        self.clock, self.folder = SystemClock(), folder
+        task = fewer(task)
+        self.prepared: Prepared = prepare(task, None)
+        self.task, self.space = task, self.prepared.space
+        executor = registry.load("executors", "inline").create(Cluster(), "local", Silent())
+        setup = Setup("torch", RunSpec(), "")
+        traced = self.prepared.traced
+        device = executor.seat(DeviceSpec(setup, task.model, task.example_inputs, traced, 0, self.clock, False))
+        opened = device.open()
+        self.quick = Quick(device, task.model)
+        self.dense = {
+            **task.score(task.model, "search"), "latency": opened["latency"], **counts(task.model, device.example)
+        }  # fmt: skip
+        made = ready(task.model, traced, CRITERION, REPAIR, self.clock, task)
+        self.evaluator = Evaluator(
+            task, traced, made.ranking, self.quick, Budget(()), self.dense, self.clock, made.repair
+        )  # fmt: skip
+        self.objectives = (task.quality, COSTS["latency"])
+        self.aim: Aim = aim_of(Budget(()), self.objectives, self.dense, "loss")
+        self.teacher = teacher_of(task)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._known = {tuple(row["plan"]): row for row in lines(self._file)}
+        self._tuned = {(tuple(row["plan"]), row["seed"]): row for row in lines(self._tuned_file)}
+        self.forecast, self.ablations = self._foreseen(executor)
+        self.usual = self._usual()
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "plans.jsonl"
+
+    @property
+    def _tuned_file(self) -> Path:
+        return self.folder / "tuned.jsonl"
+
+    def evaluate(self, proposal: Proposal) -> tuple[Trial, float]:
+        """The trial, and the seconds that it took whenever it was evaluated."""
+        levels = self.space.places(proposal.plan)
+        if levels not in self._known:
+            self._known[levels] = self._evaluated(proposal.plan)
+            append(self._file, self._known[levels])
+        row = self._known[levels]
+        if "error" in row:
+            failed = Trial(proposal.number, proposal.plan, TrialState.FAILED, error=row["error"])
+            return failed, row["seconds"]
+        found = {
+            "accuracy": Measurement.exact("accuracy", row["accuracy"], "1"),
+            "loss": Measurement.exact("loss", row["loss"], "1"),
+            "latency": Measurement.exact("latency", row["share"] * self.dense["latency"].value, "s"),
+        }
+        timing = Timing(0.0, row["seconds"], 0.0)
+        return Trial(proposal.number, proposal.plan, TrialState.COMPLETE, found, {}, timing), row["seconds"]
+
+    def tuned(self, plan: tuple[int, ...], seed: int) -> dict[str, float]:
+        """Correct answers and samples of a plan's model after two epochs, on validation and test split together."""
+        if (plan, seed) not in self._tuned:
+            chosen = self.space.at(plan)
+            whole = self.evaluator.whole(chosen)
+            model = self.task.model if whole else self.evaluator.cut(chosen)
+            row = {"plan": plan, "seed": seed, "share": 1.0 if whole else self.quick.share(model)}
+            row |= self.scored(model) if whole else self.trained(model, seed)
+            self._tuned[plan, seed] = row
+            append(self._tuned_file, row)
+        return self._tuned[plan, seed]
+
+    def trained(self, model: nn.Module, seed: int) -> dict[str, float]:
+        """The score of a model after two epochs with the dense one as its teacher."""
+        finetune(model, self.task, self.teacher, EPOCHS, seed, lambda _: None)
+        return self.scored(model)
+
+    def scored(self, model: nn.Module) -> dict[str, float]:
+        found = [self.task.score(model, split)["accuracy"] for split in ("validation", "test")]
+        count = sum(each.n for each in found)
+        return {"tuned": sum(each.value * each.n for each in found) / count, "samples": count}
+
+    def _evaluated(self, plan: Plan) -> dict[str, object]:
+        start, levels = time.perf_counter(), self.space.places(plan)
+        trial = self.evaluator(Proposal(0, plan))
+        seconds = time.perf_counter() - start
+        if trial.state is not TrialState.COMPLETE:
+            return {"plan": levels, "error": trial.error, "seconds": seconds}
+        return {
+            "plan": levels, "accuracy": trial.value("accuracy"), "loss": trial.value("loss"),
+            "share": trial.value("latency") / self.dense["latency"].value, "seconds": round(seconds, 4),
+        }  # fmt: skip
+
+    def _foreseen(self, executor) -> tuple[Forecast, int]:
+        path = self.folder / "forecast.json"
+        if not path.exists():
+            made = foresee(self.space, self.aim, self.evaluator, ["latency"], executor, 0, Silent())
+            path.write_bytes(made.encoded())
+        count = len(self.space.variables)
+        return Forecast.decoded(path.read_bytes()), count * min(max(20 // count, 1), 3)
+
+    def _usual(self) -> float:
+        """Median seconds of an evaluation of a random plan."""
+        rng = np.random.default_rng(99)
+        sizes = [len(variable.levels) for variable in self.space.variables]
+        plans = [self.space.at([int(rng.integers(size)) for size in sizes]) for _ in range(15)]
+        return statistics.median(self.evaluate(Proposal(0, plan))[1] for plan in plans)
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def append(path: Path, row: Mapping[str, object]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
