@@ -58,8 +58,10 @@ class NetAdapt(PlannedSampler):
         found = []
         wanted = belief.base_cost(np.array([current]))[0] - saving
         for v, level in enumerate(current):
-            lower = np.array([(*current[:v], each, *current[v + 1 :]) for each in range(level)]).reshape(level, -1)
-            if level and (enough := np.flatnonzero(belief.base_cost(lower) <= wanted)).size:
+            if not level:
+                continue
+            lower = np.array([(*current[:v], each, *current[v + 1 :]) for each in range(level)])
+            if (enough := np.flatnonzero(belief.base_cost(lower) <= wanted)).size:
                 found.append(tuple(int(each) for each in lower[enough[-1]]))
         return found
 

@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 
-from autoprune.core import quantity
 from autoprune.core.aim import Aim
 from autoprune.core.forecast import Forecast
 from autoprune.core.plan import Plan
@@ -45,9 +44,9 @@ class Screen:
         cost = found.cost[0] * np.exp(-_SIGMAS * found.cost_doubt[0])
         if cost > belief.room:
             name = "cost" if self._aim.cost is None else self._aim.objectives[self._aim.cost].name
-            least, most = (quantity.show(100 * share, "%") for share in (cost, belief.room))
             return (
-                f"its {name} is expected to be at least {least} of the dense model's, and {most} are within the budget"
+                f"its {name} is expected to be {cost:.0%} of the dense model's at least; "
+                f"the budget has room for {belief.room:.0%}"
             )
         harm = max(float(found.harm[0] - _SIGMAS * found.harm_doubt[0]), 0.0)
         evidence = belief.evidence

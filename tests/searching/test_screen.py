@@ -1,0 +1,56 @@
+import numpy as np
+
+from autoprune.core.budget import Budget
+from autoprune.core.effort import Effort
+from autoprune.core.front import Front
+from autoprune.core.trial import Proposal, TrialState
+from autoprune.samplers.random import create
+from autoprune.searching.coordinator import Coordinator
+from autoprune.searching.screen import Screen
+from autoprune.searching.study import Study
+from autoprune.store.ledger import open_ledger
+from autoprune.testing.fakes import FakeClock
+from autoprune.testing.sampler import OBJECTIVES, pretended, small_brief, small_space
+
+SPACE = small_space()
+BRIEF = small_brief(SPACE, most=0.5)
+
+
+def trials(count):
+    rng = np.random.default_rng(0)
+    plans = [SPACE.at(rng.integers(0, BRIEF.sizes)) for _ in range(count)]
+    return [pretended(Proposal(number, plan), 0.5) for number, plan in enumerate(plans)]
+
+
+def test_what_cannot_be_within_the_budget_is_dismissed_once_enough_was_seen():
+    screen, dense = Screen(BRIEF.forecast, BRIEF.aim, SPACE), SPACE.dense()
+    assert screen.reason(dense, trials(5)) == ""
+    assert "the budget has room for 50%" in screen.reason(dense, trials(30))
+    assert screen.reason(SPACE.smallest(), trials(30)) == ""
+
+
+def searched(run, count, screened):
+    run.mkdir(exist_ok=True)
+    new = not (run / "study.journal").exists()
+    ledger = open_ledger(run, "", new=new)
+    study = Study(ledger, "s", SPACE, OBJECTIVES, create(BRIEF), new=new)
+    screen = Screen(BRIEF.forecast, BRIEF.aim, SPACE).reason
+    made = Coordinator(study, SPACE, Budget(()), Effort(count), FakeClock(), 0, (), screen, screened.append)
+    for proposal in made.proposals():
+        made.tell(pretended(proposal, 0.5))
+    ledger.close()
+    return made
+
+
+def test_what_was_dismissed_is_recorded_and_is_no_result(tmp_path):
+    dismissed = []
+    made = searched(tmp_path / "r", 50, dismissed)
+    assert len(made.trials) == 50
+    assert dismissed
+    assert tuple(dismissed) == made.screened
+    assert all(trial.state is TrialState.SCREENED and trial.error for trial in dismissed)
+    front = Front.of((*made.trials, *made.screened), OBJECTIVES)
+    assert not {trial.plan for trial in front.trials} & {trial.plan for trial in dismissed}
+    again = searched(tmp_path / "r", 52, [])
+    assert {trial.plan for trial in again.screened} >= {trial.plan for trial in dismissed}
+    assert len(again.trials) == 52

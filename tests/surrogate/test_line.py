@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from autoprune.surrogate.line import Line
+
+
+@pytest.fixture
+def line():
+    rng = np.random.default_rng(0)
+    features, target = rng.normal(size=(12, 5)), rng.normal(size=12)
+    return Line.fit(features, target, np.array([0.5, 1.0, 2.0, 0.1, 3.0]), np.full(12, 0.3))
+
+
+def posterior(line):
+    """Mean and covariance in the space of weights (Bishop 2006, equations 3.50 and 3.51)."""
+    precision = np.diag(1 / line.prior) + (line.features.T / line.noise**2) @ line.features
+    covariance = np.linalg.inv(precision)
+    return covariance @ (line.features.T / line.noise**2) @ line.target, covariance
+
+
+def test_mean_and_variance_are_those_of_the_weights_own_space(line):
+    mean, covariance = posterior(line)
+    assert line.mean == pytest.approx(mean)
+    unseen = np.random.default_rng(1).normal(size=(7, 5))
+    assert line.variance(unseen) == pytest.approx(np.einsum("nd,de,ne->n", unseen, covariance, unseen))
+
+
+def test_draws_have_the_posteriors_mean_and_covariance(line):
+    mean, covariance = posterior(line)
+    rng = np.random.default_rng(2)
+    draws = np.array([line.draw(rng) for _ in range(4000)])
+    assert draws.mean(axis=0) == pytest.approx(mean, abs=0.03)
+    assert np.cov(draws.T) == pytest.approx(covariance, abs=0.02)
+
+
+def test_without_observations_the_prior_is_what_is_believed():
+    line = Line.fit(np.zeros((0, 2)), np.zeros(0), np.array([1.0, 4.0]), np.zeros(0))
+    assert line.mean == pytest.approx([0.0, 0.0])
+    assert line.variance(np.eye(2)) == pytest.approx([1.0, 4.0])
