@@ -57,11 +57,13 @@ def costs(
             whole = dense["latency"]
             ratio = {"latency": 1.0, "throughput": 1 / device.batch}.get(metric, dense.get(metric, whole) / whole)
             found.append(_scaled(timed, metric, ratio))
-        elif metric in ("params", "flops", *_LIKE_SIZE):
+        elif metric in ("params", "flops"):
             counted = models.counted(metric)
-            share = dense[metric] / max(counted.at(models.dense), 1e-12)
-            exact = metric in ("params", "flops")
-            found.append(replace(_scaled(counted, metric, share), error=0.0 if exact else _ROUGH))
+            found.append(_scaled(counted, metric, dense[metric] / max(counted.at(models.dense), 1e-12)))
+        elif metric in _LIKE_SIZE:  # what does not lie in weights, such as a file's header, is about the same in all
+            counted = models.counted(metric)
+            rest = dense[metric] - counted.at(models.dense)
+            found.append(replace(counted, metric=metric, offset=counted.offset + rest, error=_ROUGH))
     return tuple(found)
 
 
