@@ -21,6 +21,8 @@ from autoprune.surrogate.knapsack import Levels
 
 FORECAST: Final = True
 OPTIONS: Final = {"step": "0.1", "decay": "0.96"}
+#: Steps that save less end it.
+_LEAST: Final = 1e-3
 _NAME: Final = "netadapt"
 
 
@@ -40,10 +42,13 @@ class NetAdapt(PlannedSampler):
         harm = {each.levels: float(each_harm) for each, each_harm in zip(evidence.seen, evidence.harm, strict=True)}
         current = tuple(size - 1 for size in self.brief.sizes)
         saving = self._step
-        while True:
+        while saving >= _LEAST:
             candidates = self._candidates(belief, current, saving)
+            if not candidates:  # no variable alone can save so much
+                saving /= 2
+                continue
             missing = [plan for plan in candidates if plan not in evidence.taken]
-            if missing or not candidates:
+            if missing:
                 return [(plan, _NAME) for plan in missing]
             known = [plan for plan in candidates if plan in harm]
             if not known:
@@ -52,6 +57,7 @@ class NetAdapt(PlannedSampler):
             lost = np.array([harm[plan] for plan in known]) - harm.get(current, 0.0)
             current = known[int((lost / (cost[0] - cost[1:])).argmin())]
             saving *= self._decay
+        return []
 
     def _candidates(self, belief: Belief, current: Levels, saving: float) -> list[Levels]:
         """For each variable the fewest levels less that save so much; those that cannot are left out."""
