@@ -15,13 +15,15 @@ import resource
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from autoprune import registry
+from autoprune.core.aim import Aim
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
@@ -30,14 +32,16 @@ from autoprune.core.front import Front
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.reporter import Silent
+from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Proposal, Trial, TrialState
 from autoprune.executors._cluster import connect
+from autoprune.samplers import Brief, checked
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.progress import Progress
 from autoprune.searching.study import Study
 from autoprune.store.ledger import Ledger, open_ledger
 from autoprune.store.run import RunDirectory
-from autoprune.testing.sampler import small_space
+from autoprune.testing.sampler import small_brief, small_space
 
 OBJECTIVES = (Metric("accuracy", "1", lower_is_better=False, high=1.0), COSTS["latency"])
 
@@ -70,16 +74,28 @@ class Pretender:
         return Trial(proposal.number, proposal.plan, TrialState.FAILED, error=reason)
 
 
+def brief_of(space: SearchSpace, options: Mapping[str, str]) -> Brief:
+    """What a sampler is told of what `Pretender` answers."""
+    brief = small_brief(space, options=options)
+    whole = sum(space.dense().kept.values())
+    (counted,) = brief.foretold.costs
+    terms = tuple(replace(term, values=tuple(value / whole for value in term.values)) for term in counted.terms)
+    cost = replace(counted, metric="latency", terms=terms, error=0.05, degrees=7)
+    forecast = replace(brief.foretold, costs=(cost,))
+    return replace(brief, aim=Aim(OBJECTIVES, (1.0, 1.0), (None, 0.6)), forecast=forecast)
+
+
 def searched(folder: Path, ledger: Ledger, trials: int, groups: int, executor, work: Pretender, sampler: str):
     """Seconds between one told trial and the next, and the trials."""
     clock, space = SystemClock(), small_space(groups)
     directory = RunDirectory.create(folder, clock)
-    made = registry.load("samplers", sampler).create(space, 0)
+    module = registry.load("samplers", sampler)
+    brief = brief_of(space, checked(module, {}))
+    made = module.create(brief)
     study = Study(ledger, "overhead", space, OBJECTIVES, made)
     effort = Effort(trials=trials)
     coordinator = Coordinator(study, space, Budget(()), effort, clock)
-    dense = work(Proposal(0, space.dense())).measurements
-    progress = Progress(OBJECTIVES, dense, effort, clock, executor.workers)
+    progress = Progress(brief.aim, effort, clock, executor.workers)
     told = [clock.wall()]
     for trial in executor.drive(coordinator.proposals(), work):
         for taken in coordinator.tell(trial):
@@ -208,7 +224,12 @@ def large(root: Path, trials: int, groups: int) -> None:
     ledger = open_ledger(folder, "", new=False)
     space = small_space(groups)
     study = Study(
-        ledger, "overhead", space, OBJECTIVES, registry.load("samplers", "random").create(space, 0), new=False
+        ledger,
+        "overhead",
+        space,
+        OBJECTIVES,
+        registry.load("samplers", "random").create(brief_of(space, {})),
+        new=False,
     )
     opened = time.perf_counter()
     front = Front.of(study.restored.finished, OBJECTIVES)

@@ -42,7 +42,7 @@ from autoprune.searching.foresight import aim_of, foresee
 from autoprune.tasks.classification import Batches
 from autoprune.tasks.task import Task
 
-RUNS, PAIRS_S, FEWEST, MOST = 2, 0.12, 5, 15
+PAIRS_S, FEWEST, MOST = 0.12, 9, 30
 #: Samples that are enough to heal and to score by; whole splits would make each evaluation three times as long.
 HEALED, SCORED = 64, 360
 EPOCHS = 2
@@ -63,15 +63,15 @@ class Quick:
         return {"latency": Measurement.exact("latency", share * self.seconds, "s")}
 
     def share(self, model: nn.Module) -> float:
-        """The median over pairs of blocks of a model's time as a share of the dense model's."""
+        """The lower quartiles' ratio of interleaved runs: others on the processor make runs longer, never shorter."""
         example = self.device.example
         with torch.inference_mode():
             worked(model, example)
-            ratios, start = [], time.perf_counter()
-            while len(ratios) < FEWEST or (len(ratios) < MOST and time.perf_counter() - start < PAIRS_S):
-                ours = min(worked(model, example) for _ in range(RUNS))
-                ratios.append(ours / min(worked(self.dense, example) for _ in range(RUNS)))
-        return statistics.median(ratios)
+            ours, theirs, start = [], [], time.perf_counter()
+            while len(ours) < FEWEST or (len(ours) < MOST and time.perf_counter() - start < PAIRS_S):
+                ours.append(worked(model, example))
+                theirs.append(worked(self.dense, example))
+        return float(np.quantile(ours, 0.25) / np.quantile(theirs, 0.25))
 
     @property
     def seconds(self) -> float:

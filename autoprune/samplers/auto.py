@@ -32,6 +32,8 @@ _BROOD: Final = 24
 _FADES: Final = 0.97
 #: Places of the front whose neighbours are looked at.
 _AROUND: Final = 4
+#: Neighbours that are compared; of fifty groups one plan has thousands.
+_NEAREST: Final = 300
 _OPTIMISM: Final = 0.5
 
 
@@ -80,7 +82,9 @@ class Bandit(PlannedSampler):
         found = [
             plan for k in {front[-1], *others.tolist()} for plan in neighbours(evidence.seen[k].levels, belief.sizes)
         ]
-        return list(dict.fromkeys(plan for plan in found if plan not in evidence.taken))
+        fresh = list(dict.fromkeys(plan for plan in found if plan not in evidence.taken))
+        few = rng.permutation(len(fresh))[:_NEAREST]
+        return [fresh[k] for k in few]
 
 
 def credit(belief: Belief) -> tuple[dict[str, float], dict[str, float]]:

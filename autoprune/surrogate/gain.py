@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoprune.surrogate.belief import Belief
-from autoprune.surrogate.evidence import Floats, Ints
+from autoprune.surrogate.evidence import Floats
 from autoprune.surrogate.knapsack import Levels
 
 #: Where the box ends in which volume counts.
@@ -35,18 +35,6 @@ def volume(cost: Floats, worth: Floats) -> float:
     return float((np.diff(edges) * (_CORNER[1] - best)).sum())
 
 
-def gains(belief: Belief, plans: Ints, optimism: float = 0.0) -> Floats:
-    """(N,) what plans are expected to add to the front within the budget, times the chance that they are within it.
-
-    optimism: by how many standard deviations less harm is hoped for.
-    """
-    found, evidence = belief.expected(plans), belief.evidence
-    worth = found.worth if optimism == 0 else belief.worth(found.harm - optimism * found.harm_doubt)
-    within = evidence.feasible
-    gain = added(found.cost, worth, evidence.cost[within], belief.worth_seen()[within])
-    return gain * chance(belief, found.cost, found.cost_doubt)
-
-
 def chance(belief: Belief, cost: Floats, doubt: Floats) -> Floats:
     """(N,) that a cost turns out to be within the budget, by the logistic approximation of the normal distribution."""
     if not np.isfinite(belief.room):
@@ -56,10 +44,16 @@ def chance(belief: Belief, cost: Floats, doubt: Floats) -> Floats:
 
 
 def ranked(belief: Belief, plans: Sequence[Levels], optimism: float = 0.0) -> list[Levels]:
-    """Plans by what they are expected to add, most first; those that add nothing by their worth."""
+    """Plans by what they are expected to add to the front within the budget, times the chance that they are within it,
+    most first; those that add nothing by their worth.
+
+    optimism: by how many standard deviations less harm is hoped for.
+    """
     if not plans:
         return []
-    array = np.array(plans)
-    gain = gains(belief, array, optimism)
-    found = belief.expected(array)
+    found, evidence = belief.expected(np.array(plans)), belief.evidence
+    worth = found.worth if optimism == 0 else belief.worth(found.harm - optimism * found.harm_doubt)
+    within = evidence.feasible
+    gain = added(found.cost, worth, evidence.cost[within], belief.worth_seen()[within])
+    gain *= chance(belief, found.cost, found.cost_doubt)
     return [plans[k] for k in np.lexsort((found.worth + found.cost, -gain))]
