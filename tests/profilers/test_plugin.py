@@ -25,7 +25,7 @@ def installed(tmp_path_factory):
 def test_it_is_listed_and_measures(installed, command):
     code, out, _ = command("plugins", env=installed)
     assert code == 0
-    assert "torchscript" in next(line for line in out.splitlines() if line.startswith("profilers"))
+    assert "  torchscript " in out
     code, out, err = command("profile", "digits", "--profiler", "torchscript", env=installed)
     assert code == 0, err
     assert out.splitlines()[1].startswith("latency")
