@@ -7,6 +7,7 @@ plans of such harm scored. Knows nothing of who asks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +31,8 @@ _COST_NOISE: Final = (0.01, 0.02, 0.05)
 _BUCKETS, _BUCKETS_EACH = 400, 8
 #: What harm counts in `worth` beside quality, which alone cannot tell good plans apart.
 _TELLS: Final = 0.05
+#: Intervals are made to hold so much, which are so many deviations of a normal distribution; and at most so much wider.
+_COVERED, _SIGMAS, _WIDEST = 0.95, 1.96, 3.0
 #: Harm of this many places in the box is as bad as any.
 _CHANCE: Final = 4.0
 
@@ -74,10 +77,11 @@ class Belief:
         base = self._base(plans)
         features = self._cost_features(plans, base)
         cost = base * np.exp(features @ self._cost.mean)
-        doubt = np.sqrt(self._cost.variance(features) + self._cost_noise**2)
+        doubt = _widened(self._cost) * np.sqrt(self._cost.variance(features) + self._cost_noise**2)
         prior, features = self._prior(plans), self._harm_features(plans)
         harm = np.maximum(prior + features @ self._harm.mean, 0.0)
-        harm_doubt = np.sqrt(self._harm.variance(features) + (_RELATIVE * (harm + self._eps)) ** 2)
+        spread = np.sqrt(self._harm.variance(features) + (_RELATIVE * (harm + self._eps)) ** 2)
+        harm_doubt = _widened(self._harm) * spread
         return Expected(cost, doubt, harm, harm_doubt, self._loss(harm), self.worth(harm))
 
     def worth_seen(self) -> Floats:
@@ -184,3 +188,12 @@ class Belief:
         for v, row in enumerate(self._damage):
             found += row[plans[:, v]]
         return found
+
+
+def _widened(line: Line) -> float:
+    """By how much wider an interval must be to hold 95 % of the observations, each predicted by the others."""
+    misses = np.sort(line.misses())
+    if not misses.size:
+        return 1.0
+    place = min(math.ceil(_COVERED * (len(misses) + 1)), len(misses)) - 1
+    return float(np.clip(misses[place] / _SIGMAS, 1.0, _WIDEST))

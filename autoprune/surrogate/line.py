@@ -41,6 +41,14 @@ class Line:
         found: Floats = np.maximum((features**2 * self.prior).sum(1) - (seen**2).sum(0), 0.0)
         return found
 
+    def misses(self) -> Floats:
+        """(N,) of each observation, how far it is from what all others predict, in predicted standard deviations
+        (Rasmussen and Williams 2006, equations 5.10 to 5.12)."""
+        inverse = np.linalg.inv(self.factor)
+        precision = inverse.T @ inverse
+        found: Floats = np.abs(precision @ self.target) / np.sqrt(np.diag(precision))
+        return found
+
     def draw(self, rng: np.random.Generator) -> Floats:
         """Weights from the posterior, by Matheron's rule: a draw from the prior, moved as the observations move it."""
         weights = rng.normal(size=len(self.prior)) * np.sqrt(self.prior)

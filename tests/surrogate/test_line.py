@@ -37,3 +37,11 @@ def test_without_observations_the_prior_is_what_is_believed():
     line = Line.fit(np.zeros((0, 2)), np.zeros(0), np.array([1.0, 4.0]), np.zeros(0))
     assert line.mean == pytest.approx([0.0, 0.0])
     assert line.variance(np.eye(2)) == pytest.approx([1.0, 4.0])
+
+
+def test_misses_are_those_of_each_observation_predicted_by_all_others(line):
+    for k, miss in enumerate(line.misses()):
+        others = np.arange(12) != k
+        left = Line.fit(line.features[others], line.target[others], line.prior, line.noise[others])
+        spread = np.sqrt(left.variance(line.features[[k]]) + line.noise[k] ** 2)
+        assert miss == pytest.approx(abs(line.target[k] - line.features[k] @ left.mean) / spread[0])
