@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from autoprune.measure.device import PROCESSES
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import forms, to_bytes
 from autoprune.searching.candidate import Evaluator, excesses
+from autoprune.searching.foresight import grade_of
 from autoprune.searching.halving import ETA, bins, rungs, spearman
 from autoprune.searching.ladder import Ladder, Lane
 from autoprune.searching.tuner import Tuner
@@ -54,6 +56,21 @@ def evenly(trials: Sequence[Trial], objectives: Sequence[Metric], count: int) ->
         if len(front) >= count:
             break
     return front[:count]
+
+
+def telling(trials: Sequence[Trial], objectives: Sequence[Metric], metrics: Sequence[Metric]) -> tuple[Metric, ...]:
+    """The objectives by which to choose contenders: the grade of a task in place of its quality, where intervals of
+    quality overlap between most neighbours on the front and so tell nothing.
+
+    metrics: the task's, its quality first.
+    """
+    grade, quality = grade_of(metrics), metrics[0]
+    pairs = list(pairwise(trial.measurements.get(quality.name) for trial in Front.of(trials, objectives).trials))
+    alike = sum(a is not None and b is not None and a.low <= b.high and b.low <= a.high for a, b in pairs)
+    if not grade or quality not in objectives or 2 * alike <= len(pairs):
+        return tuple(objectives)
+    graded = next(metric for metric in metrics if metric.name == grade)
+    return tuple(graded if metric == quality else metric for metric in objectives)
 
 
 @dataclass(frozen=True)
@@ -178,7 +195,11 @@ class Finisher:
         within, beyond = self._sides(trials)
         count = self.effort.finalists - len(beyond)
         cost = next((metric for metric in self.objectives if metric.name in COSTS), self.objectives[0])
-        contenders = sorted(evenly(within, self.objectives, ETA * count), key=lambda t: (t.value(cost.name), t.number))
+        chosen_by = telling(within, self.objectives, self.evaluator.task.metrics)
+        if chosen_by != tuple(self.objectives):
+            quality, grade = self.evaluator.task.quality.name, grade_of(self.evaluator.task.metrics)
+            self.reporter.note(f"{quality} does not tell candidates apart; contenders are chosen by {grade}")
+        contenders = sorted(evenly(within, chosen_by, ETA * count), key=lambda t: (t.value(cost.name), t.number))
         groups = [*bins(contenders, count), *([trial] for trial in beyond)]
         return {trial.number: place for place, group in enumerate(groups) for trial in group}
 

@@ -1,0 +1,35 @@
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import COSTS, Metric
+from autoprune.core.trial import Trial, TrialState
+from autoprune.searching.finalise import telling
+from autoprune.testing.sampler import small_space
+
+ACCURACY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
+LOSS = Metric("loss", "1", lower_is_better=True)
+OBJECTIVES = (ACCURACY, COSTS["params"])
+
+
+def trials(width):
+    """Four plans; width: of the interval of each accuracy, which are two points apart."""
+    space, found = small_space(), []
+    for number in range(4):
+        accuracy = 0.9 + 0.02 * number
+        measured = {
+            "accuracy": Measurement("accuracy", accuracy, "1", accuracy - width / 2, accuracy + width / 2),
+            "loss": Measurement.exact("loss", 0.5 - 0.1 * number, "1"),
+            "params": Measurement.exact("params", 100.0 * (number + 1), "1"),
+        }
+        found.append(Trial(number, space.uniform(number / 4), TrialState.COMPLETE, measured, {}))
+    return found
+
+
+def test_a_quality_that_tells_candidates_apart_chooses():
+    assert telling(trials(0.01), OBJECTIVES, (ACCURACY, LOSS)) == OBJECTIVES
+
+
+def test_the_loss_chooses_where_accuracies_overlap():
+    assert telling(trials(0.05), OBJECTIVES, (ACCURACY, LOSS)) == (LOSS, COSTS["params"])
+
+
+def test_a_task_without_a_loss_has_only_its_quality():
+    assert telling(trials(0.05), OBJECTIVES, (ACCURACY,)) == OBJECTIVES
