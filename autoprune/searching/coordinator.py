@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Final
 
+from threadpoolctl import ThreadpoolController
+
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock
@@ -62,6 +64,7 @@ class Coordinator:
         self._early: dict[int, Trial] = {}
         self._doubles: dict[Plan, list[Proposal]] = {}
         self._repeats, self._start = 0, clock.wall()
+        self._algebra = ThreadpoolController()
         self._dense, self._smallest = space.dense(), space.smallest()
         first = (self._dense, self._smallest, *(seeds or (space.uniform(ratio) for ratio in UNIFORM)))
         # What was being evaluated had been let through.
@@ -142,7 +145,11 @@ class Coordinator:
         while len(self._known) + len(self._open) < most and self._repeats < _REPEATS:
             if self._effort.seconds is not None and self._clock.wall() - self._start >= self._effort.seconds:
                 return
-            if self._take_up(self._study.ask()):
+            # Samplers' matrices are small: threads that wait for each other beside busy processors make them 50 times
+            # slower, and one thread adds in one order everywhere.
+            with self._algebra.limit(limits=1):
+                new = self._take_up(self._study.ask())
+            if new:
                 self._repeats = 0
                 return
             self._repeats += 1

@@ -15,7 +15,8 @@ Floats = NDArray[np.float64]
 class Line:
     """y = features @ weights + noise, weights ~ N(0, prior), noise ~ N(0, noise^2), each observation with its own.
 
-    target: y; mean: of the weights given the observations; likelihood: log evidence, up to a constant.
+    target: y; mean: of the weights given the observations; whitening: inverse of the Cholesky factor of the covariance
+    of y, kept as each prediction needs it; likelihood: log evidence, up to a constant.
     """
 
     features: Floats
@@ -23,29 +24,29 @@ class Line:
     prior: Floats
     noise: Floats
     mean: Floats
-    factor: Floats
+    whitening: Floats
     likelihood: float
 
     @classmethod
     def fit(cls, features: Floats, target: Floats, prior: Floats, noise: Floats) -> Line:
         """features (N, D), target (N,), prior variances (D,), noise deviations (N,); N may be 0."""
         factor = np.asarray(np.linalg.cholesky((features * prior) @ features.T + np.diag(noise**2)), np.float64)
-        half = np.linalg.solve(factor, target)
-        mean = prior * (features.T @ np.linalg.solve(factor.T, half))
-        likelihood = -0.5 * float(half @ half) - float(np.log(np.diag(factor)).sum())
-        return cls(features, target, prior, noise, mean, factor, likelihood)
+        whitening = np.asarray(np.linalg.inv(factor), np.float64)
+        white = whitening @ target
+        mean = prior * (features.T @ (whitening.T @ white))
+        likelihood = -0.5 * float(white @ white) - float(np.log(np.diag(factor)).sum())
+        return cls(features, target, prior, noise, mean, whitening, likelihood)
 
     def variance(self, features: Floats) -> Floats:
         """(M,) of the predictions at features (M, D), without noise."""
-        seen = np.linalg.solve(self.factor, (self.features * self.prior) @ features.T)
+        seen = self.whitening @ ((self.features * self.prior) @ features.T)
         found: Floats = np.maximum((features**2 * self.prior).sum(1) - (seen**2).sum(0), 0.0)
         return found
 
     def misses(self) -> Floats:
         """(N,) of each observation, how far it is from what all others predict, in predicted standard deviations
         (Rasmussen and Williams 2006, equations 5.10 to 5.12)."""
-        inverse = np.linalg.inv(self.factor)
-        precision = inverse.T @ inverse
+        precision = self.whitening.T @ self.whitening
         found: Floats = np.abs(precision @ self.target) / np.sqrt(np.diag(precision))
         return found
 
@@ -53,6 +54,6 @@ class Line:
         """Weights from the posterior, by Matheron's rule: a draw from the prior, moved as the observations move it."""
         weights = rng.normal(size=len(self.prior)) * np.sqrt(self.prior)
         imagined = self.features @ weights + rng.normal(size=len(self.noise)) * self.noise
-        solved = np.linalg.solve(self.factor.T, np.linalg.solve(self.factor, self.target - imagined))
+        solved = self.whitening.T @ (self.whitening @ (self.target - imagined))
         moved: Floats = weights + self.prior * (self.features.T @ solved)
         return moved
