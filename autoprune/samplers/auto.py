@@ -30,6 +30,8 @@ _ARMS: Final = ("dp", "thompson", "evolution", "local")
 _BROOD: Final = 24
 #: By how much a gain counts less for each trial of any arm that came after.
 _FADES: Final = 0.97
+#: Trials of which the gain is looked at; what is older has faded.
+_REMEMBERED: Final = 200
 #: Places of the front whose neighbours are looked at.
 _AROUND: Final = 4
 #: Neighbours that are compared; of fifty groups one plan has thousands.
@@ -94,7 +96,8 @@ def credit(belief: Belief) -> tuple[dict[str, float], dict[str, float]]:
     worth, count = belief.worth_seen(), len(evidence.seen)
     seconds = np.array([each.seconds for each in evidence.seen])
     usual = float(np.median(seconds[seconds > 0])) if (seconds > 0).any() else 1.0
-    for k, each in enumerate(evidence.seen):
+    for k in range(max(count - _REMEMBERED, 0), count):
+        each = evidence.seen[k]
         if each.arm not in gain:
             continue
         fade = _FADES ** (count - 1 - k)

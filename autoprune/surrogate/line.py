@@ -4,9 +4,11 @@ observations, of which there are fewer than weights. Knows arrays only."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 Floats = NDArray[np.float64]
 
@@ -15,8 +17,8 @@ Floats = NDArray[np.float64]
 class Line:
     """y = features @ weights + noise, weights ~ N(0, prior), noise ~ N(0, noise^2), each observation with its own.
 
-    target: y; mean: of the weights given the observations; whitening: inverse of the Cholesky factor of the covariance
-    of y, kept as each prediction needs it; likelihood: log evidence, up to a constant.
+    target: y; mean: of the weights given the observations; factor: of Cholesky, of the covariance of y; likelihood: log
+    evidence, up to a constant.
     """
 
     features: Floats
@@ -24,18 +26,23 @@ class Line:
     prior: Floats
     noise: Floats
     mean: Floats
-    whitening: Floats
+    factor: Floats
     likelihood: float
 
     @classmethod
     def fit(cls, features: Floats, target: Floats, prior: Floats, noise: Floats) -> Line:
         """features (N, D), target (N,), prior variances (D,), noise deviations (N,); N may be 0."""
         factor = np.asarray(np.linalg.cholesky((features * prior) @ features.T + np.diag(noise**2)), np.float64)
-        whitening = np.asarray(np.linalg.inv(factor), np.float64)
-        white = whitening @ target
-        mean = prior * (features.T @ (whitening.T @ white))
+        white = solve_triangular(factor, target, lower=True)
+        mean = prior * (features.T @ solve_triangular(factor, white, lower=True, trans="T"))
         likelihood = -0.5 * float(white @ white) - float(np.log(np.diag(factor)).sum())
-        return cls(features, target, prior, noise, mean, whitening, likelihood)
+        return cls(features, target, prior, noise, mean, factor, likelihood)
+
+    @cached_property
+    def whitening(self) -> Floats:
+        """(N, N) the factor's inverse, which each prediction needs."""
+        found: Floats = solve_triangular(self.factor, np.eye(len(self.factor)), lower=True)
+        return found
 
     def variance(self, features: Floats) -> Floats:
         """(M,) of the predictions at features (M, D), without noise."""
