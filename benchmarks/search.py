@@ -21,7 +21,7 @@ import torch
 from global_taylor import steps
 from optuna.storages import InMemoryStorage
 from search_game import Game, append, lines
-from search_report import report
+from search_report import front, report
 
 from autoprune import registry
 from autoprune.core.budget import Budget
@@ -95,6 +95,10 @@ def compared(game: Game, methods: Sequence[str], seed: int, evaluations: int) ->
             )
         if (method, seed) not in chosen:
             tune(game, method, seed)
+    for run in lines(game.folder / "runs.jsonl"):
+        for trial in front(run):
+            if trial[1]:
+                game.again(tuple(trial[1]))
 
 
 def foretold(method: str) -> bool:

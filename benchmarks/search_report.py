@@ -24,8 +24,9 @@ def report(folder: Path, tasks: Sequence[str], shares: Sequence[float]) -> None:
             continue
         dense = next(trial[2] for run in runs for trial in run["trials"] if trial[4] == 1.0)
         curves[name] = found = {}
+        again = {tuple(row["plan"]): row["share"] for row in lines(folder / name / "again.jsonl")}
         for run in runs:
-            found.setdefault(run["method"], []).append(curve(run, dense))
+            found.setdefault(run["method"], []).append(curve(run, dense) | {"again": remeasured(run, dense, again)})
         horizon = max(run["horizon"] for run in runs)
         table(name, found, horizon, dense)
         tuned(folder / name, shares)
@@ -45,6 +46,25 @@ def curve(run: dict, dense: float) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
+def front(run: dict) -> list[list]:
+    """Trials that no other one of the run beats on both accuracy and share."""
+    found, best = [], -1.0
+    for trial in sorted(run["trials"], key=lambda trial: (trial[4], -trial[2])):
+        if trial[2] > best:
+            best = trial[2]
+            found.append(trial)
+    return found
+
+
+def remeasured(run: dict, dense: float, again: dict[tuple, float]) -> float:
+    """Volume of a run's last front, its plans measured once more; Torch-Pruning's models as they were measured."""
+    last = front(run)
+    cost = np.array([again.get(tuple(trial[1]), trial[4] if not trial[1] else np.nan) for trial in last])
+    if np.isnan(cost).any():
+        return float("nan")
+    return float(volume(cost, np.array([(dense - trial[2]) / DEPTH for trial in last])))
+
+
 def at(found: dict, axis: str, place: float) -> float:
     """The volume at a place of an axis; 0 before the first trial."""
     k = int(np.searchsorted(found[axis], place, side="right"))
@@ -54,18 +74,22 @@ def at(found: dict, axis: str, place: float) -> float:
 def table(name: str, found: dict[str, list[dict]], horizon: float, dense: float) -> None:
     evaluations, seconds = (40, 100, 200), (horizon / 4, horizon / 2, horizon)
     print(f"\n### {name} (dense accuracy {dense:.3f})\n\nMedian volume over seeds; the best of each column is bold.\n")
-    heads = [*(f"{n} evaluations" for n in evaluations), *(f"{s:.0f} s" for s in seconds)]
+    heads = [*(f"{n} evaluations" for n in evaluations), *(f"{s:.0f} s" for s in seconds), "measured again"]
     rows = {
         method: [
             *(statistics.median(at(run, "evaluations", n) for run in runs) for n in evaluations),
             *(statistics.median(at(run, "seconds", s) for run in runs) for s in seconds),
+            statistics.median(run["again"] for run in runs),
         ]
         for method, runs in found.items()
     }
-    best = np.max(list(rows.values()), axis=0)
+    best = np.nanmax(list(rows.values()), axis=0)
     print(f"| method | seeds | {' | '.join(heads)} |\n|---|{'---|' * (1 + len(heads))}")
-    for method, row in sorted(rows.items(), key=lambda item: -item[1][-1]):
-        cells = [f"**{v:.3f}**" if v >= top - 5e-4 else f"{v:.3f}" for v, top in zip(row, best, strict=True)]
+    for method, row in sorted(rows.items(), key=lambda item: -np.nan_to_num(item[1][-1])):
+        cells = [
+            f"**{v:.3f}**" if v >= top - 5e-4 else ("-" if np.isnan(v) else f"{v:.3f}")
+            for v, top in zip(row, best, strict=True)
+        ]
         print(f"| {method} | {len(found[method])} | {' | '.join(cells)} |")
     for cold in COLD:
         if cold in found and "auto" in found:
@@ -110,8 +134,8 @@ def tuned(folder: Path, shares: Sequence[float]) -> None:
             for v, top in zip(row, best, strict=True)
         ]
         print(f"| {method} | {' | '.join(cells)} |")
-    errors = [np.sqrt(max(b * (1 - b), 1e-9) / samples) for b in best]
-    print(f"| standard error of one | {' | '.join(f'{e:.4f}' for e in errors)} |")
+    errors = [f"{np.sqrt(b * (1 - b) / samples):.4f}" if b > 0 else "-" for b in best]
+    print(f"| standard error of one | {' | '.join(errors)} |")
 
 
 def picture(curves: dict[str, dict[str, list[dict]]], path: Path) -> None:
