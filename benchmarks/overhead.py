@@ -80,7 +80,7 @@ def brief_of(space: SearchSpace, options: Mapping[str, str]) -> Brief:
     whole = sum(space.dense().kept.values())
     (counted,) = brief.foretold.costs
     terms = tuple(replace(term, values=tuple(value / whole for value in term.values)) for term in counted.terms)
-    cost = replace(counted, metric="latency", terms=terms, error=0.05, degrees=7)
+    cost = replace(counted, metric="latency", terms=terms, error=0.05)
     forecast = replace(brief.foretold, costs=(cost,))
     return replace(brief, aim=Aim(OBJECTIVES, (1.0, 1.0), (None, 0.6)), forecast=forecast)
 

@@ -37,14 +37,12 @@ class Term:
 
 @dataclass(frozen=True)
 class CostForecast:
-    """cost = offset + sum of terms. error: relative standard deviation of a prediction; degrees: whole models behind
-    it, whose number widens the interval; 0 for a cost that is counted and has no error."""
+    """cost = offset + sum of terms. error: relative standard deviation of a prediction, 0 where it is counted."""
 
     metric: str
     offset: float
     terms: tuple[Term, ...]
     error: float = 0.0
-    degrees: int = 0
 
     def at(self, levels: Sequence[int]) -> float:
         """The predicted cost in SI units of a plan, given as the level of each variable."""
@@ -101,7 +99,7 @@ def _cost(raw: Mapping[str, Any]) -> CostForecast:
     )
     if any(math.prod(term.shape) != len(term.values) for term in terms):
         raise ValueError("a table of another size than its levels")
-    return CostForecast(str(raw["metric"]), float(raw["offset"]), terms, float(raw["error"]), int(raw["degrees"]))
+    return CostForecast(str(raw["metric"]), float(raw["offset"]), terms, float(raw["error"]))
 
 
 def _unreadable(received: str) -> StorageError:

@@ -114,7 +114,7 @@ class _Models:
             totals = [sum(priced(unit, unit.sizes) for unit in taken) for taken in units]
             offset, terms = additive(self._space, self._plans, totals)
         made = CostForecast("latency", fit.offset + offset, tuple(terms))
-        return replace(made, error=_error(made, whole, measured), degrees=len(measured) - 1)
+        return replace(made, error=_error(made, whole, measured))
 
     def counted(self, metric: str) -> CostForecast:
         """Parameters, operations, or bytes of weights and buffers."""
@@ -143,7 +143,7 @@ class _Models:
         (offset, factor), *_ = np.linalg.lstsq(columns, np.ones(len(whole)), rcond=None)
         factor = max(float(factor), 1e-15)
         made = replace(_scaled(counted, "latency", factor), offset=max(float(offset), 0.0) + factor * counted.offset)
-        return replace(made, error=max(_error(made, whole, measured), _ROUGH), degrees=len(measured) - 2)
+        return replace(made, error=max(_error(made, whole, measured), _ROUGH))
 
     @property
     def _reporter(self) -> Reporter:

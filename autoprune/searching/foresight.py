@@ -150,4 +150,4 @@ def _counted(space: SearchSpace, ablations: Ablations, metric: str, dense: Mappi
         saved = _filled(known, len(variable.levels), quadratic=False)
         terms.append(Term((v,), (len(saved),), tuple((saved.max() - saved).tolist())))
     rest = dense[metric].value - sum(term.values[-1] for term in terms)
-    return CostForecast(metric, rest, tuple(terms), error=0.02, degrees=len(ablations))
+    return CostForecast(metric, rest, tuple(terms), error=0.02)

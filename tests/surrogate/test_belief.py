@@ -34,7 +34,7 @@ def test_harm_is_predicted_the_better_the_more_was_seen():
 
 
 def test_a_cost_that_was_foretold_wrongly_is_put_right():
-    cost = dataclasses.replace(BRIEF.forecast.costs[0], error=0.1, degrees=7)
+    cost = dataclasses.replace(BRIEF.forecast.costs[0], error=0.1)
     forecast = dataclasses.replace(BRIEF.forecast, costs=(cost,))
     plans = Evidence(BRIEF.aim, seen(30, seed=9)).levels
     right = believed(0).expected(plans).cost
