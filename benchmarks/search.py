@@ -2,11 +2,11 @@
 
     python benchmarks/search.py [--quick] [--tasks digits drawn vit] [--seeds 5] [--methods auto nsga2 ...] [--report]
 
-Each run has as many seconds as 200 evaluations of random plans take; asking, telling and the forecast of those methods
-that use one are charged like evaluations, and the forecast's ablations count as evaluations, too. What a method's
-trials say of a share of the dense latency is the one of least loss within it; that model is then trained for two epochs
-with the dense one as its teacher, and scored on samples that nothing was chosen by. Raw trials are kept under
-`runs/benchmark-search`, from which an interrupted comparison goes on; `--report` prints what is there.
+Each run has as many seconds of the processor as 200 evaluations of random plans take; asking, telling and the forecast
+of those methods that use one are charged like evaluations, and the forecast's ablations count as evaluations, too. What
+a method's trials say of a share of the dense latency is the one of least loss within it; that model is then trained for
+two epochs with the dense one as its teacher, and scored on samples that nothing was chosen by. Raw trials are kept
+under `runs/benchmark-search`, from which an interrupted comparison goes on; `--report` prints what is there.
 """
 
 from __future__ import annotations
@@ -112,21 +112,21 @@ class Charged:
     """Seconds of a run: those that pass, but for evaluations, which are charged what they took when they were made."""
 
     def __init__(self) -> None:
-        self.spent, self._since = 0.0, time.perf_counter()
+        self.spent, self._since = 0.0, time.process_time()
 
     def wall(self) -> float:
-        return self.spent + time.perf_counter() - self._since
+        return self.spent + time.process_time() - self._since
 
     def charge(self, seconds: float) -> None:
         self.spent += seconds
 
     def pause(self) -> float:
         """The moment; to be given to `go`."""
-        return time.perf_counter()
+        return time.process_time()
 
     def go(self, paused: float) -> None:
         """What passed since then does not count."""
-        self._since += time.perf_counter() - paused
+        self._since += time.process_time() - paused
 
 
 def played(game: Game, method: str, seed: int, horizon: float) -> list[list]:
@@ -177,18 +177,18 @@ def tune(game: Game, method: str, seed: int) -> None:
 
 def baseline(game: Game) -> None:
     """Torch-Pruning's models on its way down: scored as they are cut, and trained where they come within a share."""
-    trials, rows, waiting, start = [], [], list(SHARES), time.perf_counter()
+    trials, rows, waiting, start = [], [], list(SHARES), time.process_time()
     trained = 0.0
     for model, again in steps(game):
         share = game.quick.share(model)
         scored = game.task.score(model, "search")
         trials.append(
-            [time.perf_counter() - start - trained, [], scored["accuracy"].value, scored["loss"].value, share]
+            [time.process_time() - start - trained, [], scored["accuracy"].value, scored["loss"].value, share]
         )
         while waiting and share <= waiting[0]:
-            paused = time.perf_counter()
+            paused = time.process_time()
             rows.append([waiting.pop(0), share, scored["accuracy"].value, game.trained(again(), 0)["tuned"]])
-            trained += time.perf_counter() - paused
+            trained += time.process_time() - paused
         if not waiting:
             break
     append(game.folder / "runs.jsonl", {
