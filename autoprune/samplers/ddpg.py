@@ -3,8 +3,8 @@
 As AMC, with these differences: the budget is part of the state and drawn anew for each episode, so that one agent
 serves the whole front; the wall that keeps an episode within its budget is the latency predictor's, not a count of
 operations; levels are rounded before the wall; the replay holds executed actions, those of all trials of the study,
-each under the budget that its plan really needed; and the actor begins as a clone of the solver's plans (`warm=false`:
-it does not).
+each under the budget that its plan really needed; of several episodes that one is executed which is expected to add most
+to the front; and the actor begins as a clone of the solver's plans (`warm=false`: it does not).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from autoprune.samplers._planned import PlannedSampler
 from autoprune.samplers.evolution import aimed
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence, Floats, Ints
+from autoprune.surrogate.gain import ranked
 from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.seeds import seeds
 
@@ -30,7 +31,8 @@ OPTIONS: Final = {WARM: "true"}
 _STEPS: Final = 12
 #: Standard deviation of the noise on actions at first, of a clone less, and from episode to episode.
 _NOISE, _NOISE_WARM, _FADES, _LEAST = 0.5, 0.15, 0.95, 0.02
-_EPISODES: Final = 6
+#: Episodes that are played for a trial, of which the one is executed that promises most; each noisier than the last.
+_EPISODES, _BOLDER = 6, 1.5
 _SHOWN: Final = 24
 #: After so many trials what the solver showed counts half.
 _FAITH: Final = 50
@@ -52,9 +54,10 @@ class BudgetedAgent(PlannedSampler):
         belief = Belief(self.brief.foretold, evidence, self.brief.sizes)
         known = warm(self.brief.options)
         noise = max((_NOISE_WARM if known else _NOISE) * _FADES**self._episodes, _LEAST)
-        for _ in range(_EPISODES):
-            yield self._episode(agent, belief, aimed(belief, rng), noise, rng), _NAME
-            noise *= 1.5  # what was tried before is tried with more noise
+        played = [
+            self._episode(agent, belief, aimed(belief, rng), noise * _BOLDER**k, rng) for k in range(_EPISODES)
+        ]
+        yield from ((plan, _NAME) for plan in ranked(belief, played))
 
     def _taught(self, evidence: Evidence) -> ActorCritic:
         """The agent, after all that is known was learned from."""
