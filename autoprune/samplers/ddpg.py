@@ -3,7 +3,7 @@
 As AMC, with these differences: the budget is part of the state and drawn anew for each episode, so that one agent
 serves the whole front; the wall that keeps an episode within its budget is the latency predictor's, not a count of
 operations; levels are rounded before the wall; the replay holds executed actions, those of all trials of the study,
-each under the budget that its plan really needed; of several episodes that one is executed which is expected to add most
+each under the budget that its plan really needed; of several episodes that one is executed that is expected to add most
 to the front; and the actor begins as a clone of the solver's plans (`warm=false`: it does not).
 """
 
@@ -54,9 +54,7 @@ class BudgetedAgent(PlannedSampler):
         belief = Belief(self.brief.foretold, evidence, self.brief.sizes)
         known = warm(self.brief.options)
         noise = max((_NOISE_WARM if known else _NOISE) * _FADES**self._episodes, _LEAST)
-        played = [
-            self._episode(agent, belief, aimed(belief, rng), noise * _BOLDER**k, rng) for k in range(_EPISODES)
-        ]
+        played = [self._episode(agent, belief, aimed(belief, rng), noise * _BOLDER**k, rng) for k in range(_EPISODES)]
         yield from ((plan, _NAME) for plan in ranked(belief, played))
 
     def _taught(self, evidence: Evidence) -> ActorCritic:
