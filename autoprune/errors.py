@@ -66,6 +66,14 @@ class DeviceLostError(DeviceError):
     """The device is gone for good: nothing more can be measured on it in this search."""
 
 
+class UnreachableError(DeviceError):
+    """The device does not answer at the moment, or forgot what it was doing: what ran there is void."""
+
+
+class RefusedError(DeviceError):
+    """What was sent is not what a device takes, and was not opened: a path, code, or more than it allows."""
+
+
 class ExhaustedError(DeviceError):
     """The model needs more memory than the process that measures may have."""
 

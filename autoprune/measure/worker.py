@@ -2,42 +2,50 @@
 
     python -m autoprune.measure.worker
 
-The first line says what to open: profiler, how to run, the task where models are torch modules, the folder of leases,
-and how much memory may be used. Every further line is one request; every answer is one line: {"ok": ...} or
-{"error": ...}. Big things are files, named with their SHA-256. A model that takes this process down takes nothing else
-with it, and a process that only measures is what the model will meet where it is deployed. torch is imported only if
-the runtime is torch.
+The first line says what to open: profiler, how to run, the task where models are torch modules, how much memory may be
+used, and the folder of files (empty: a new one). Every further line is one request; every answer is one line:
+{"ok": ...} or {"error": ...}. Big things are files, named by their SHA-256. A model that takes this process down takes
+nothing else with it, and a process that only measures is what the model will meet where it is deployed. torch is
+imported only if the runtime is torch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Final
 
-import numpy as np
-
 from autoprune import registry
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Silent
-from autoprune.errors import AutopruneError, DeviceError, ExhaustedError, describe
+from autoprune.errors import AutopruneError, DeviceError, ExhaustedError, RefusedError, describe
 from autoprune.measure.artifact import Artifact, Runnable, here
 from autoprune.measure.bench import Bench
 from autoprune.measure.energy import meter
+from autoprune.measure.graph_check import check_graph
 from autoprune.measure.lease import device_lease
+from autoprune.measure.links import told
+from autoprune.measure.links.process import scratch
+from autoprune.measure.memory import available
+from autoprune.measure.parcel import unpacked
+from autoprune.store.device import cache_folder
 
+#: What may be asked for.
+CALLS: Final = ("prepare", "rounds", "settle", "speed", "memory", "release")
 _PR_SET_PDEATHSIG: Final = 1
+#: The share of the machine's free memory that a model may use.
+_MEMORY: Final = 0.9
 #: What allocators say when there is nothing left.
 _EXHAUSTED: Final = (
     "can't allocate memory",
@@ -109,19 +117,25 @@ class _Host:
         profiler = registry.load("profilers", opened["profiler"]).create(spec, clock)
         found = profiler.capabilities()
         lease = device_lease(
-            Path(opened["leases"]), profiler.fingerprint(), clock, exclusive=found.exclusive, waiting=waiting
+            cache_folder("leases"), profiler.fingerprint(), clock, exclusive=found.exclusive, waiting=waiting
         )
         models = _Models(opened["task"], spec)
         if opened["task"]:
             models.make()
         self._bench = Bench(profiler, lease, clock, spec.precision, models.decode, meter=meter(found.meter))
-        _limit(opened["memory"])
+        self.blobs = Path(opened["blobs"]) if opened["blobs"] else scratch()
+        self.own = not opened["blobs"]
+        _limit(_allowed() if opened["memory"] is None else opened["memory"])
 
     def about(self) -> dict[str, Any]:
-        return {"fingerprint": self._bench.fingerprint(), "capabilities": asdict(self._bench.capabilities())}
+        return {
+            "fingerprint": self._bench.fingerprint(),
+            "capabilities": asdict(self._bench.capabilities()),
+            "blobs": str(self.blobs),
+        }
 
     def prepare(self, name: str, artifact: Mapping[str, Any], warm_s: float) -> None:
-        self._bench.prepare(name, _artifact(artifact), warm_s)
+        self._bench.prepare(name, self._artifact(artifact), warm_s)
 
     def rounds(self, names: list[str], count: int, min_s: float, min_runs: int, seed: int) -> list[list[Any]]:
         return [[asdict(b) for b in blocks] for blocks in self._bench.rounds(names, count, min_s, min_runs, seed)]
@@ -133,30 +147,28 @@ class _Host:
         return self._bench.speed()
 
     def memory(self, artifact: Mapping[str, Any]) -> float:
-        return self._bench.memory(_artifact(artifact))
+        return self._bench.memory(self._artifact(artifact))
 
     def release(self, name: str) -> None:
         self._bench.release(name)
 
+    def answer(self, request: dict[str, Any]) -> Any:
+        """What a request asks for."""
+        call = request.pop("call", "")
+        if call not in CALLS:
+            raise RefusedError(
+                expected=f"one of {', '.join(CALLS)}", received=repr(call)[:80], cure="use the same version there"
+            )
+        return getattr(self, call)(**request)
 
-def _artifact(raw: Mapping[str, Any]) -> Artifact:
-    """The artifact of a message; its file must have the hash that it is named with."""
-    content = Path(raw["file"]).read_bytes() if raw["file"] else b""
-    if content and hashlib.sha256(content).hexdigest() != raw["sha256"]:
-        raise DeviceError(expected="the artifact that was sent", received="another one", cure="measure again")
-    return Artifact(
-        raw["format"],
-        content,
-        raw["slices"],
-        dict(_arrays(raw["inputs"])),
-        tuple(a for _, a in _arrays(raw["expected"])),
-    )
+    def _artifact(self, message: Mapping[str, Any]) -> Artifact:
+        artifact = unpacked(message, self._read)
+        if artifact.format == "onnx":
+            check_graph(artifact.content)
+        return artifact
 
-
-def _arrays(file: str) -> Iterator[tuple[str, Any]]:
-    if file:
-        with np.load(file, allow_pickle=False) as stored:
-            yield from ((name, stored[name]) for name in stored.files)
+    def _read(self, name: str) -> bytes:
+        return (self.blobs / name).read_bytes()
 
 
 def _limit(bytes_more: float | None) -> None:
@@ -167,6 +179,11 @@ def _limit(bytes_more: float | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
+def _allowed() -> float | None:
+    free = available()
+    return _MEMORY * free if free < float("inf") else None
+
+
 def _failure(error: Exception) -> dict[str, str]:
     if isinstance(error, MemoryError) or any(said in str(error).lower() for said in _EXHAUSTED):
         error = ExhaustedError(
@@ -174,19 +191,11 @@ def _failure(error: Exception) -> dict[str, str]:
             received=describe(error),
             cure="prune more, or measure a smaller batch",
         )
-    if isinstance(error, AutopruneError):
-        return {
-            "kind": type(error).__name__,
-            "expected": error.expected,
-            "received": error.received,
-            "cure": error.cure,
-        }
-    return {
-        "kind": "DeviceError",
-        "expected": "a measurement",
-        "received": describe(error),
-        "cure": "run the model on its example inputs alone",
-    }
+    if not isinstance(error, AutopruneError):
+        error = DeviceError(
+            expected="a measurement", received=describe(error), cure="run the model on its example inputs alone"
+        )
+    return told(error)
 
 
 def _ruined(reply: Mapping[str, Any]) -> bool:
@@ -207,15 +216,23 @@ def main() -> int:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(OSError):  # where memory ends all the same, this process goes first
         Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.ExitStack() as closing:
+        return _served(answers, closing)
+
+
+def _served(answers: IO[str], closing: contextlib.ExitStack) -> int:
+    """Answer until nobody asks any more."""
     host: _Host | None = None
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if host is None:
                 host = _Host(request, lambda: _say(answers, {"waiting": True}))
+                if host.own:
+                    closing.callback(shutil.rmtree, host.blobs, ignore_errors=True)
                 answer = host.about()
             else:
-                answer = getattr(host, request.pop("call"))(**request)
+                answer = host.answer(request)
             reply = {"ok": answer}
         except Exception as error:  # every failure is the caller's to judge
             reply = {"error": _failure(error)}
