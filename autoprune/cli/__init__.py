@@ -14,7 +14,7 @@ from types import FrameType
 import typer
 from typer.exceptions import TyperException
 
-from autoprune.cli import doctor, front, inspect, plugins, profile, resume, search
+from autoprune.cli import agent, doctor, front, inspect, plugins, profile, resume, search
 from autoprune.errors import (
     AutopruneError,
     InterruptedSearchError,
@@ -44,6 +44,7 @@ def make_app() -> typer.Typer:
         profile.profile,
         plugins.plugins,
         doctor.doctor,
+        agent.agent,
     ):
         app.command()(command)
     return app

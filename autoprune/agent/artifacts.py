@@ -1,0 +1,90 @@
+"""Files by their SHA-256, up to a size. Knows which were used last; not what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
+
+from autoprune.errors import RefusedError
+
+
+class Artifacts:
+    """A folder of its own; what is in use is never removed. Every name was checked to be a hash."""
+
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder, self._most = folder, most_bytes
+        for left in folder.glob("*.partial"):
+            left.unlink()
+        found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+        self._sizes = {path.name: path.stat().st_size for path in found}  # the one used last is the last
+        self._used: Counter[str] = Counter()
+
+    @property
+    def size(self) -> int:
+        return sum(self._sizes.values())
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Those that are not here; the others were used just now."""
+        absent = []
+        for name in dict.fromkeys(names):
+            if name in self._sizes:
+                self._sizes[name] = self._sizes.pop(name)
+            else:
+                absent.append(name)
+        return absent
+
+    async def put(self, name: str, content: AsyncIterator[bytes]) -> None:
+        """Store what has that hash.
+
+        Raises:
+            RefusedError: it has another one.
+        """
+        partial, digest, size = self.folder / f"{secrets.token_hex(8)}.partial", hashlib.sha256(), 0
+        try:
+            with partial.open("wb") as file:
+                async for chunk in content:
+                    digest.update(chunk)
+                    size += file.write(chunk)
+            if digest.hexdigest() != name:
+                raise RefusedError(
+                    expected=f"bytes with the hash {name}", received=digest.hexdigest(), cure="name them by their own"
+                )
+            path = (self.folder / name).resolve()
+            if not path.is_relative_to(self.folder.resolve()):
+                raise RefusedError(expected="a hash", received="a path", cure="name it by its hash")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._sizes.pop(name, None)
+        self._sizes[name] = size
+        self._evict()
+
+    @contextlib.contextmanager
+    def used(self, names: Iterable[str]) -> Iterator[None]:
+        """They stay as long as this is held."""
+        held = set(names)
+        self._used.update(held)
+        try:
+            yield
+        finally:
+            self._used.subtract(held)
+            self._used += Counter()
+            with contextlib.suppress(OSError):
+                for name in held:
+                    os.utime(self.folder / name)
+            self._evict()
+
+    def _evict(self) -> None:
+        over = self.size - self._most
+        for name in list(self._sizes):
+            if over <= 0:
+                return
+            if not self._used[name]:
+                over -= self._sizes.pop(name)
+                (self.folder / name).unlink(missing_ok=True)

@@ -1,0 +1,182 @@
+"""A lease at an agent. Knows how requests survive a bad network; what runs there is the same worker as here.
+
+Every request has an id of its own, by which it is found again: a connection that breaks costs time, never a measurement
+or a second run. What has no answer is asked again, for ever or for a while; a lease that the agent no longer knows is
+over, and with it all that its process had loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+
+from autoprune.errors import DeviceError, RefusedError, UnreachableError, describe
+from autoprune.measure.links import result_of
+
+#: Seconds that a request waits for its job, that one may take beyond this, and between attempts at most.
+_WAIT_S: Final = 20.0
+_SLACK_S: Final = 15.0
+_PAUSE_S: Final = 5.0
+#: Where a search goes on without its device: seconds until it counts as lost.
+GRACE_S: Final = 30.0
+_TELL_S: Final = 5.0
+_BEATS: Final = 4
+_ATTEMPTS: Final = 5
+
+Told = Callable[[str], None]
+
+
+@dataclass
+class HttpLink:
+    """One lease.
+
+    url: of the agent; token: that it wants, empty for none; grace_s: how long an agent may be silent, infinite to wait
+    for it; tell: takes what the user should know of an outage.
+    """
+
+    url: str
+    token: str
+    grace_s: float = float("inf")
+    tell: Told = lambda _: None
+    _lease: str = field(default="", init=False)
+    _fence: int = field(default=0, init=False)
+    _count: int = field(default=0, init=False)
+
+    def start(self, opening: Mapping[str, Any]) -> None:
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        timeout = httpx.Timeout(_WAIT_S + _SLACK_S, connect=10.0)
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        self._ended = threading.Event()
+        found = self._call("POST", "/leases", json=dict(opening)).json()
+        self._lease, self._fence = found["lease"], found["fence"]
+        self._path = f"/leases/{self._lease}"
+        beating = threading.Thread(target=self._beat, args=(found["ttl_s"] / _BEATS,), daemon=True)
+        beating.start()
+
+    def opened(self, limit_s: float) -> dict[str, Any]:
+        found: dict[str, Any] = self._result("open", limit_s)
+        return found
+
+    @contextlib.contextmanager
+    def lent(self, blobs: Mapping[str, bytes]) -> Iterator[None]:
+        self._blobs = blobs
+        self._put(self._call("POST", "/artifacts/missing", json={"names": list(blobs)}).json()["missing"])
+        try:
+            yield
+        finally:
+            self._blobs = {}
+
+    def ask(self, request: Mapping[str, Any], limit_s: float) -> Any:
+        self._count += 1
+        job = f"{self._count}-{secrets.token_hex(4)}"
+        order = {"fence": self._fence, "limit_s": limit_s, "request": dict(request)}
+        for _ in range(_ATTEMPTS):
+            answer = self._call("PUT", f"{self._path}/jobs/{job}", json=order, params={"wait": _WAIT_S}, allowed=(409,))
+            if answer.status_code != 409:
+                return self._ended_as(job, answer.json(), limit_s)
+            found = answer.json()
+            if not found["missing"]:
+                result_of(found)
+            self._put(found["missing"])  # they went to make room since they were put
+        raise RefusedError(
+            expected="an agent that keeps what it is given",
+            received="files that are gone again",
+            cure="raise its --cache",
+        )
+
+    def alive(self) -> bool:
+        return bool(self._lease)
+
+    def close(self) -> None:
+        if self._lease:
+            self._over()
+            with contextlib.suppress(httpx.HTTPError):  # it ends by itself where this does not get through
+                self._client.delete(self._path, params={"fence": self._fence}, timeout=2.0)
+        self._client.close()
+
+    def _over(self) -> None:
+        self._lease = ""
+        self._ended.set()
+
+    def _result(self, job: str, limit_s: float) -> Any:
+        return self._ended_as(job, {"state": "queued"}, limit_s)
+
+    def _ended_as(self, job: str, found: Mapping[str, Any], limit_s: float) -> Any:
+        """The result of a job. The agent keeps the time limit: that counts from when the job's turn comes."""
+        while found["state"] != "done":
+            params: dict[str, float] = {"fence": self._fence, "wait": _WAIT_S}
+            found = self._call("GET", f"{self._path}/jobs/{job}", params=params).json()
+        if not found["alive"]:
+            self._over()
+        return result_of(found["reply"] or {})
+
+    def _put(self, names: list[str]) -> None:
+        for name in names:
+            self._call("PUT", f"/artifacts/{name}", content=self._blobs[name])
+
+    def _call(self, method: str, path: str, *, allowed: tuple[int, ...] = (), **more: Any) -> httpx.Response:
+        """The agent's answer, however often it must be asked."""
+        start, pause, told = time.monotonic(), 0.1, False
+        while True:
+            try:
+                answer = self._client.request(method, path, **more)
+                if answer.status_code < 500 and answer.status_code != 429:
+                    return self._checked(answer, allowed)
+                trouble = f"status {answer.status_code}"
+            except httpx.TransportError as error:
+                trouble = describe(error)
+            except httpx.InvalidURL as error:
+                raise _unusable(self.url, describe(error)) from error
+            passed = time.monotonic() - start
+            if passed > self.grace_s:
+                self._over()
+                raise UnreachableError(
+                    expected=f"the agent at {self.url} to answer",
+                    received=f"{trouble}, for {passed:.0f} s",
+                    cure="start it again, and see `autoprune devices test`",
+                )
+            if passed > _TELL_S and not told:
+                told = True
+                self.tell(f"the agent at {self.url} does not answer ({trouble}); it is waited for")
+            time.sleep(pause)
+            pause = min(2 * pause, _PAUSE_S)
+
+    def _checked(self, answer: httpx.Response, allowed: tuple[int, ...]) -> httpx.Response:
+        if answer.is_success or answer.status_code in allowed:
+            return answer
+        if answer.status_code == 401:
+            raise DeviceError(
+                expected=f"the token of the agent at {self.url}",
+                received="another one" if self.token else "none",
+                cure="give it as AUTOPRUNE_DEVICE_TOKEN, or with `autoprune devices add --token-file`",
+            )
+        try:
+            reply = answer.json()
+            failure = {"error": dict(reply["error"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unusable(self.url, f"status {answer.status_code}") from error
+        if answer.status_code == 410:
+            self._over()
+        result_of(failure)
+        return answer
+
+    def _beat(self, pause_s: float) -> None:
+        """Say that the lease is wanted, until it is not."""
+        while not self._ended.wait(pause_s):
+            with contextlib.suppress(
+                httpx.HTTPError, RuntimeError
+            ):  # those who ask will see; or it was closed just now
+                self._client.post(f"{self._path}/heartbeat", json={"fence": self._fence}, timeout=pause_s)
+
+
+def _unusable(url: str, received: str) -> DeviceError:
+    return DeviceError(
+        expected=f"an autoprune agent at {url}", received=received, cure="check the address, and the versions of both"
+    )
