@@ -36,6 +36,12 @@ def names(kind: str) -> tuple[str, ...]:
     return tuple(sorted(_builtin(kind) | set(_third_party(kind))))
 
 
+def known(kind: str, name: str) -> None:
+    """Raise UsageError where there is no plug-in of that name; nothing is imported."""
+    if name.replace("_", "-") not in names(kind):
+        raise unknown(_SINGULAR.get(kind, kind.rstrip("s")), name, names(kind))
+
+
 def load(kind: str, name: str) -> ModuleType:
     """Import the plug-in `name`.
 
@@ -46,9 +52,8 @@ def load(kind: str, name: str) -> ModuleType:
     name = name.replace("_", "-")
     if name in _builtin(kind):
         return importlib.import_module(f"{KINDS[kind]}.{name.replace('-', '_')}")
-    entry = _third_party(kind).get(name)
-    if entry is None:
-        raise unknown(_SINGULAR.get(kind, kind.rstrip("s")), name, names(kind))
+    known(kind, name)
+    entry = _third_party(kind)[name]
     try:
         module: ModuleType = entry.load()
     except ImportError as error:

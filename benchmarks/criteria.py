@@ -29,7 +29,8 @@ from autoprune.core.measurement import RunSpec
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
 from autoprune.core.scope import scoped
-from autoprune.measure.device import Device, Setup
+from autoprune.measure.device import Device
+from autoprune.measure.setup import Setup
 from autoprune.recovery.ready import ready
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.sparsity import masks, with_weights

@@ -34,8 +34,9 @@ from autoprune.families import choose
 from autoprune.measure import estimator
 from autoprune.measure.bench import WARM_S
 from autoprune.measure.client import WorkerBench
-from autoprune.measure.device import Device, Setup
+from autoprune.measure.device import Device
 from autoprune.measure.packing import Packer
+from autoprune.measure.setup import Setup
 from autoprune.measure.tabulation import first_slices, tabulate
 from autoprune.surgery import apply, trace
 from autoprune.surgery.example import Example

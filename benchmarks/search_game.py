@@ -35,7 +35,8 @@ from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
 from autoprune.core.trial import Proposal, Timing, Trial, TrialState
 from autoprune.measure.counts import counts
-from autoprune.measure.device import Device, DeviceSpec, Setup
+from autoprune.measure.device import Device, DeviceSpec
+from autoprune.measure.setup import Setup
 from autoprune.recovery.finetune import finetune, teacher_of
 from autoprune.recovery.ready import ready
 from autoprune.searching.candidate import Evaluator

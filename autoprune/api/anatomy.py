@@ -11,9 +11,10 @@ from autoprune.api.profile import Subject
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.reporter import Reporter, Silent
-from autoprune.measure.device import Device, Setup
+from autoprune.measure.device import Device
 from autoprune.measure.layers import Layer, layers
 from autoprune.measure.roofline import Roofline, roofline
+from autoprune.measure.setup import Setup
 from autoprune.measure.staircase import Staircase, staircases
 from autoprune.measure.tabulation import Tabulated, tabulate
 from autoprune.surgery import Traced

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any, Final
 
 from autoprune import registry
+from autoprune.api.devices import HERE
 from autoprune.api.kept import keep_forecast, keep_ranking, kept_forecast, kept_ranking
 from autoprune.api.prepare import Prepared, check_zeros, describe_space, fingerprint, objectives_of
 from autoprune.api.result import Point, Result
@@ -35,7 +36,7 @@ from autoprune.errors import (
 )
 from autoprune.executors import Executor
 from autoprune.measure.counts import counts
-from autoprune.measure.device import DeviceSpec, Setup
+from autoprune.measure.device import DeviceSpec
 from autoprune.recovery.ready import ready
 from autoprune.report.document import document
 from autoprune.report.plot import front_picture
@@ -82,11 +83,11 @@ class Engine:
 
     def _open(self) -> None:
         settings, task, reporter = self.settings, self.prepared.task, self.reporter
-        setup = Setup(settings.profiler, settings.run_spec, task.spec)
+        setup = settings.setup(task.spec)
         module = registry.load("executors", settings.executor)
-        self.executor: Executor = module.create(settings.cluster, settings.device, reporter)
+        self.executor: Executor = module.create(settings.cluster, settings.node, reporter)
         self._closing.callback(self.executor.close)
-        here = settings.device == "local"
+        here = settings.device == HERE
         capabilities = setup.capabilities(self.clock) if here else None
         if capabilities is not None:  # what cannot be must be said before anything is started
             objectives_of(self.budget, task, capabilities, settings.profiler)

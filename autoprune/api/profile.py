@@ -14,7 +14,8 @@ from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.reporter import Reporter, Silent
 from autoprune.errors import StorageError
 from autoprune.measure.counts import counts
-from autoprune.measure.device import Device, Setup
+from autoprune.measure.device import Device
+from autoprune.measure.setup import Setup
 from autoprune.models import folder as folders
 from autoprune.models.rebuild import rebuild
 from autoprune.store.run import read_front

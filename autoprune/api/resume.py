@@ -44,7 +44,7 @@ def resume(
     Candidates that were being evaluated are evaluated again, finished ones never; fine-tuning goes on from the last
     epoch. A run that has ended is returned as it is, unless more trials, or other epochs or finalists, are asked for.
     task, sampler: needed where those were objects of the program that began; settings: executor, workers, address,
-    gpus, dashboard and storage, as in `search`.
+    gpus, dashboard, storage and on_device_loss, as in `search`.
 
     Raises:
         StorageError: it is no run, or in use, damaged, or of another version; and all that `search` raises.
@@ -103,7 +103,7 @@ def _go_on(
 
 def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes: dict[str, Any]) -> Settings:
     """Those of the recipe, with what may be changed changed."""
-    legal = ("executor", "workers", "address", "gpus", "dashboard", "storage")
+    legal = ("executor", "workers", "address", "gpus", "dashboard", "storage", "on_device_loss")
     wrong = sorted(changes.keys() - set(legal))
     if wrong:
         raise UsageError(

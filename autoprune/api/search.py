@@ -10,16 +10,16 @@ from typing import Any
 from optuna.samplers import BaseSampler
 
 from autoprune import registry
+from autoprune.api.devices import HERE
 from autoprune.api.engine import Engine, recipe
 from autoprune.api.prepare import check_zeros, make_task, objectives_of, prepare
 from autoprune.api.result import Result
 from autoprune.api.settings import Settings
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
-from autoprune.core.defaults import CRITERION, EXECUTOR, PROFILER, REPAIR, SAMPLER
+from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
 from autoprune.core.reporter import Reporter, Silent
-from autoprune.measure.device import Setup
 from autoprune.store.run import RunDirectory, next_free
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
@@ -38,9 +38,10 @@ def search(
     criterion: str = CRITERION,
     repair: str = REPAIR,
     space: str | None = None,
-    profiler: str = PROFILER,
-    device: str = "local",
-    threads: int = 1,
+    profiler: str = "",
+    device: str = HERE,
+    on_device_loss: str = "wait",
+    threads: int = 0,
     batch: int = 0,
     precision: str = "float32",
     executor: str = EXECUTOR,
@@ -60,9 +61,12 @@ def search(
     budget: `Budget`, or limits such as "latency=5ms"; trials, timeout (seconds): what the search for candidates may
     spend; sampler: a name, with `sampler_options`, or any Optuna sampler; epochs: fine-tuning of each of the at most
     `finalists` finished models; batch: whose latency counts, 0 for the task's own; criterion, repair: which slices go
-    first, and how a cut model is healed before it is scored; precision: that the profiler computes in; executor:
+    first, and how a cut model is healed before it is scored; profiler, threads: by default the device's own, else torch
+    on one; device: where it is measured, by a name that was given with `autoprune devices add`, or by an address
+    (ssh://, http://, https://); on_device_loss: "wait" where that does not answer, or "fail" the candidate and go on;
+    precision: that the profiler computes in; executor:
     "inline", "ray" or "ray-tune", the latter two with `workers` candidates at a time on a cluster of this machine
-    alone, or on that at `address` ("auto" or HOST:PORT), where `device` names the node that measures and each worker
+    alone, or on that at `address` ("auto" or HOST:PORT), where `device` may name the node that measures and each worker
     holds `gpus`; storage: URL of a database for the study; deterministic: the same proposals whenever the search is
     interrupted; run: a new directory, by default the next free one under `runs/`.
 
@@ -73,7 +77,7 @@ def search(
     """
     reporter = reporter or Silent()
     limits = budget if isinstance(budget, Budget) else Budget.parse(*([budget] if isinstance(budget, str) else budget))
-    settings = Settings(
+    settings = Settings.settled(
         sampler=sampler,
         sampler_options=sampler_options or {},
         criterion=criterion,
@@ -81,6 +85,7 @@ def search(
         space=space,
         profiler=profiler,
         device=device,
+        on_device_loss=on_device_loss,
         threads=threads,
         batch=batch,
         precision=precision,
@@ -113,10 +118,10 @@ def search(
 
 def preview(task: str, budget: Budget, effort: Effort, *, reporter: Reporter, **names: Any) -> dict[str, Any]:
     """What `search` would do, without evaluating a candidate or writing a file; raises what it would raise."""
-    settings = Settings(**names)
+    settings = Settings.settled(**names)
     prepared = prepare(make_task(task, reporter), settings.space)
-    registry.load("executors", settings.executor).create(settings.cluster, settings.device, reporter).close()
-    capabilities = Setup(settings.profiler, settings.run_spec).capabilities(SystemClock())
+    registry.load("executors", settings.executor).create(settings.cluster, settings.node, reporter).close()
+    capabilities = settings.setup(prepared.task.spec).capabilities(SystemClock())
     objectives = objectives_of(budget, prepared.task, capabilities, settings.profiler)
     wanted = {limit.metric for limit in budget.limits} | {metric.name for metric in objectives}
     check_zeros(prepared.space, wanted, capabilities, settings.profiler)

@@ -12,7 +12,8 @@ from autoprune.core.sensitivity import Level, Sensitivities
 from autoprune.core.trial import Proposal, TrialState
 from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
-from autoprune.measure.device import Device, Setup
+from autoprune.measure.device import Device
+from autoprune.measure.setup import Setup
 from autoprune.recovery.ready import ready
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery.modes import evaluating

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from optuna.samplers import BaseSampler
 
 from autoprune import registry
+from autoprune.api.devices import HERE, meant
+from autoprune.core.address import DeviceAddress
 from autoprune.core.aim import Aim
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import CRITERION, EXECUTOR, PLAIN_SAMPLER, PROFILER, REPAIR, SAMPLER
 from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Reporter
 from autoprune.errors import UsageError
+from autoprune.measure.setup import Setup
 from autoprune.samplers import Brief, checked, needs_forecast
 from autoprune.searching.reseeded import sampler_for
 
+#: What to do where the device does not answer.
+LOSSES: Final = ("wait", "fail")
 _PLURALS: Final = {
     "sampler": "samplers",
     "criterion": "criteria",
@@ -32,9 +37,10 @@ _PLURALS: Final = {
 class Settings:
     """Names of plug-ins and how they run.
 
-    sampler_options: of the sampler, by name; storage: URL of a database for the study, empty for a journal in the run
-    directory; deterministic: proposals depend on the seed and on what was told before only, in the order in which it
-    was asked for; the others as in `Cluster` and `RunSpec`.
+    device: a name, an address, or a node of the cluster; on_device_loss: "wait" for it, or "fail" the candidate and go
+    on; sampler_options: of the sampler, by name; storage: URL of a database for the study, empty for a journal in the
+    run directory; deterministic: proposals depend on the seed and on what was told before only, in the order in which
+    it was asked for; the others as in `Cluster` and `RunSpec`.
     """
 
     sampler: str | BaseSampler = SAMPLER
@@ -43,7 +49,8 @@ class Settings:
     repair: str = REPAIR
     space: str | None = None
     profiler: str = PROFILER
-    device: str = "local"
+    device: str = HERE
+    on_device_loss: str = "wait"
     threads: int = 1
     batch: int = 0
     precision: str = "float32"
@@ -56,9 +63,31 @@ class Settings:
     deterministic: bool = False
     seed: int = 0
 
+    @classmethod
+    def settled(cls, *, profiler: str = "", threads: int = 0, device: str = HERE, **others: Any) -> Settings:
+        """Settings in which the device decides what nobody else has: its profiler, and how many threads."""
+        known = meant(device)
+        named, count = (known.profiler, known.threads) if known is not None else ("", 0)
+        return cls(profiler=profiler or named or PROFILER, threads=threads or count or 1, device=device, **others)
+
     @property
     def run_spec(self) -> RunSpec:
         return RunSpec(self.threads, self.batch, self.precision)
+
+    @property
+    def node(self) -> str:
+        """What the cluster calls the node that measures, or from which the device elsewhere is asked."""
+        return HERE if self.device_address is not None else self.device
+
+    @property
+    def device_address(self) -> DeviceAddress | None:
+        """Of a device that is neither here nor a node of the cluster."""
+        known = meant(self.device)
+        return known.address if known is not None else None
+
+    def setup(self, task: str) -> Setup:
+        """What is measured, and how; task: its name for other processes."""
+        return Setup(self.profiler, self.run_spec, task, self.device_address, self.on_device_loss == "wait")
 
     @property
     def cluster(self) -> Cluster:
@@ -69,9 +98,14 @@ class Settings:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             cure = "pass a whole number to seed"
             raise UsageError(expected="seed of at least 0", received=repr(self.seed), cure=cure)
+        if self.on_device_loss not in LOSSES:
+            cure = f"known: {', '.join(LOSSES)}"
+            raise UsageError(expected="what to do without the device", received=repr(self.on_device_loss), cure=cure)
         for kind in _PLURALS:
             name = getattr(self, kind)
-            if isinstance(name, str):
+            if kind == "profiler" and self.device != HERE:  # its library is needed where it measures
+                registry.known(_PLURALS[kind], name)
+            elif isinstance(name, str):
                 registry.load(_PLURALS[kind], name)
         if self.sampler_options and not isinstance(self.sampler, str):
             cure = "give them to the sampler itself"

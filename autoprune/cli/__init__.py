@@ -14,7 +14,7 @@ from types import FrameType
 import typer
 from typer.exceptions import TyperException
 
-from autoprune.cli import agent, doctor, front, inspect, plugins, profile, resume, search
+from autoprune.cli import agent, devices, doctor, front, inspect, plugins, profile, resume, search
 from autoprune.errors import (
     AutopruneError,
     InterruptedSearchError,
@@ -47,6 +47,7 @@ def make_app() -> typer.Typer:
         agent.agent,
     ):
         app.command()(command)
+    app.add_typer(devices.devices_app(), name="devices")
     return app
 
 

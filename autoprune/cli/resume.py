@@ -14,6 +14,7 @@ Workers = Annotated[int | None, typer.Option(help="Candidates evaluated at a tim
 Address = Annotated[str | None, typer.Option(help="A Ray cluster to join: auto or HOST:PORT.")]
 Gpus = Annotated[float | None, typer.Option(help="What each worker holds of a GPU, such as 0.5.")]
 Storage = Annotated[str | None, typer.Option(help="URL of the study's database, where its password is needed.")]
+Loss = Annotated[str | None, typer.Option(help="Where a device does not answer: wait for it, or fail the candidate.")]
 Json = Annotated[bool, typer.Option("--json", help="Print front.json instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only warnings.")]
 
@@ -31,6 +32,7 @@ def resume(
     address: Address = None,
     gpus: Gpus = None,
     storage: Storage = None,
+    on_device_loss: Loss = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -52,6 +54,7 @@ def resume(
         address=address,
         gpus=gpus,
         storage=storage,
+        on_device_loss=on_device_loss,
         reporter=ConsoleReporter(quiet, SystemClock()),
     )
     return told(result, as_json)
@@ -66,6 +69,7 @@ def finetune(
     address: Address = None,
     gpus: Gpus = None,
     storage: Storage = None,
+    on_device_loss: Loss = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -84,6 +88,7 @@ def finetune(
         address=address,
         gpus=gpus,
         storage=storage,
+        on_device_loss=on_device_loss,
         reporter=ConsoleReporter(quiet, SystemClock()),
     )
     return told(result, as_json)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autoprune.core.defaults import CRITERION, EXECUTOR, PROFILER, REPAIR, SAMPLER
+from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
 
 
@@ -63,13 +63,25 @@ def search(
     ] = None,
     profiler: Annotated[
         str,
-        typer.Option(help="What runs and times models: torch, torch-compile, onnxruntime, openvino, executorch, cuda."),
-    ] = PROFILER,
+        typer.Option(
+            help="What runs and times models: torch, torch-compile, onnxruntime, openvino, executorch, cuda; "
+            "default: the device's own, or torch."
+        ),
+    ] = "",
     device: Annotated[
-        str, typer.Option(help="Where it is measured: local, or a node that a cluster knows by that name.")
+        str,
+        typer.Option(
+            help="Where it is measured: local, a name from `autoprune devices list`, ssh://user@host, "
+            "http://host:port, or a node that a cluster knows by that name."
+        ),
     ] = "local",
+    on_device_loss: Annotated[
+        str, typer.Option(help="Where a device does not answer: wait for it, or fail the candidate and go on.")
+    ] = "wait",
     batch: Annotated[int, typer.Option(help="Batch size whose latency counts; 0: the task's own.")] = 0,
-    threads: Annotated[int, typer.Option(help="Processor threads while measuring.")] = 1,
+    threads: Annotated[
+        int, typer.Option(help="Processor threads while measuring; default: the device's own, or 1.")
+    ] = 0,
     precision: Annotated[
         str, typer.Option(help="What the profiler computes in: float32, bfloat16, float16.")
     ] = "float32",
@@ -127,6 +139,7 @@ def search(
         "space": space,
         "profiler": profiler,
         "device": device,
+        "on_device_loss": on_device_loss,
         "threads": threads,
         "batch": batch,
         "precision": precision,

@@ -59,6 +59,10 @@ class Worker:
         return self._work(job)
 
 
+#: Of a device that no node of the cluster has.
+_ELSEWHERE: Final = ""
+
+
 class _Noted:
     """Keeps what a device has to say until somebody asks."""
 
@@ -109,7 +113,7 @@ class Profiler:
 
     def about(self) -> About:
         device = self._device
-        node = ray.get_runtime_context().get_node_id()
+        node = ray.get_runtime_context().get_node_id() if device.setup.address is None else _ELSEWHERE
         return About(device.capabilities, device.fingerprint, device.batch, node)
 
     def open(self) -> tuple[dict[str, Measurement], bool]:

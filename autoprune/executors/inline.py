@@ -46,7 +46,7 @@ def create(cluster: Cluster, device: str, reporter: Reporter) -> Inline:
         raise DeviceError(
             expected=f"the device '{_HERE}' with the executor 'inline'",
             received=f"'{device}'",
-            cure="give --executor ray and --address to measure on another machine of a cluster",
+            cure="add it with `autoprune devices add`, or take --executor ray for a node of a cluster",
         )
     if cluster != Cluster() and cluster != Cluster(workers=1):
         raise UsageError(

@@ -9,10 +9,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 from torch import nn
 
-from autoprune import registry
 from autoprune.core.clock import Clock
 from autoprune.core.forecast import CostForecast
-from autoprune.core.measurement import Capabilities, Measurement, RunSpec
+from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.reporter import Advance, Reporter
 from autoprune.core.space import SearchSpace
 from autoprune.errors import (
@@ -22,7 +21,7 @@ from autoprune.errors import (
     ExhaustedError,
     StorageError,
     TimedOutError,
-    UsageError,
+    UnreachableError,
 )
 from autoprune.measure import estimator, history
 from autoprune.measure.artifact import Artifact
@@ -33,6 +32,7 @@ from autoprune.measure.estimator import Pair
 from autoprune.measure.lease import device_lease
 from autoprune.measure.packing import Packer, Slices, unpacked
 from autoprune.measure.session import BLOCK_RUNS, BLOCK_S, Session
+from autoprune.measure.setup import Setup
 from autoprune.measure.table import Table
 from autoprune.measure.units import Unit, taken_apart
 from autoprune.profilers import Profiler
@@ -45,44 +45,9 @@ T = TypeVar("T")
 
 PROCESSES: Final = 3
 ROUNDS: Final = 30
+#: So often something is measured again that a lost device has made void.
+_ATTEMPTS: Final = 5
 _DENSE: Final = "dense"
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What is measured, and how: the profiler by name, how it runs models, the task's name for other processes.
-
-    task: empty where no other process can make the dense model; its modules are then measured in this process.
-    """
-
-    profiler: str
-    spec: RunSpec
-    task: str = ""
-
-    def made(self, clock: Clock) -> Profiler:
-        """The profiler in this process.
-
-        Raises:
-            UsageError: no profiler of that name, or it cannot compute in that precision.
-            DeviceError: its library is missing.
-        """
-        profiler: Profiler = registry.load("profilers", self.profiler).create(self.spec, clock)
-        known = profiler.capabilities().precisions
-        if self.spec.precision not in known:
-            raise UsageError(
-                expected=f"a precision that '{self.profiler}' computes in",
-                received=f"'{self.spec.precision}'",
-                cure=f"known: {', '.join(known)}",
-            )
-        return profiler
-
-    def capabilities(self, clock: Clock) -> Capabilities:
-        """What the profiler can do, with energy where this machine meters it."""
-        profiler = self.made(clock)
-        found = profiler.capabilities()
-        profiler.close()
-        metered = ("energy",) if meter(found.meter) is not None else ()
-        return replace(found, metrics=(*found.metrics, *metered))
 
 
 class AnyDevice(Protocol):
@@ -169,28 +134,36 @@ class Device:
     reporter: Reporter
     memory: bool = False
     session: Session = field(init=False)
+    _profiler: Profiler | None = field(init=False)
+    _bench: AnyBench = field(init=False)
 
     def __post_init__(self) -> None:
-        self._profiler = self.setup.made(self.clock)
-        self.capabilities = self._profiler.capabilities()
-        self.fingerprint = self._profiler.fingerprint()
-        spec = self.setup.spec
+        spec, self._profiler = self.setup.spec, None
+        if self.setup.address is None:
+            self._profiler = self.setup.made(self.clock)
+            self.capabilities, self.fingerprint = self._profiler.capabilities(), self._profiler.fingerprint()
+        else:
+            self._bench = self._looked()
         self.store = DeviceStore.of(f"{self.fingerprint} / {spec.threads} threads / {spec.precision}")
         self.example = rebatch(self.example_inputs, self.setup.spec.batch)
         self.batch = batch_size(self.example)
         self._here = self.capabilities.format == "module" and not self.setup.task
-        self._bench: AnyBench = self._local() if self._here else self._worker()
+        if self._profiler is not None:
+            self._bench = self._local(self._profiler) if self._here else self._worker()
 
     def open(self) -> dict[str, Measurement]:
         """Measure the dense model; its measurements by key."""
+        return self._steadily(self._opened)
+
+    def _opened(self) -> dict[str, Measurement]:
         try:
             self._bench.fingerprint()
         except AutopruneError as error:
-            if self.capabilities.format != "module":
+            if self.capabilities.format != "module" or self._profiler is None:
                 raise
             self.reporter.warn(f"models are measured in this process, as another one cannot make them: {error}")
             self._bench.close()
-            self._here, self._bench = True, self._local()
+            self._here, self._bench = True, self._local(self._profiler)
         self.packer = Packer(self.capabilities.format, self._here, self.dense, self.example, self.traced)
         self._present = self._bench.speed()
         wander = history.STEADY if self._here else history.wander(self.store, self._present)
@@ -205,7 +178,7 @@ class Device:
 
     def measured(self, artifact: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
         """`measure` of a model that is packed."""
-        return {**self.session.measure(artifact, bounds), **self._peak(artifact)}
+        return self._steadily(lambda: {**self.session.measure(artifact, bounds), **self._peak(artifact)})
 
     def measure_again(
         self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
@@ -221,7 +194,8 @@ class Device:
                 "its models are measured again in this process"
             )
             return [first(artifacts, lambda artifact: self.measured(artifact, {})) for artifacts in models]
-        return self.session.join(self._pairs(models, advance))
+        listed = [list(artifacts) for artifacts in models] if self.setup.address is not None else models
+        return self.session.join(self._steadily(lambda: self._pairs(listed, advance)))
 
     def reference(self) -> dict[str, Measurement]:
         """The dense model's measurements from every look at it so far."""
@@ -237,7 +211,7 @@ class Device:
         """See `foretell.costs`."""
         from autoprune.measure import foretell  # which is built on this
 
-        return foretell.costs(self, space, metrics, dense, seed)
+        return self._steadily(lambda: foretell.costs(self, space, metrics, dense, seed))
 
     def computing(self) -> AbstractContextManager[None]:
         """Held while a candidate is worked on beside the device; nothing here, where one thing follows the other."""
@@ -276,7 +250,7 @@ class Device:
             self.reporter.warn(f"how fast the device was is not remembered: {error}")
         finally:
             self._bench.close()
-            if not self._here:
+            if not self._here and self._profiler is not None:
                 self._profiler.close()
 
     def _pairs(self, models: Sequence[Iterable[Artifact]], advance: Advance) -> list[list[list[Pair]]]:
@@ -327,18 +301,41 @@ class Device:
         return {"memory": replace(exact, device=self.fingerprint, profiler=self.setup.profiler)}
 
     def _worker(self) -> WorkerBench:
-        bench = WorkerBench(
-            self.setup.profiler, self.setup.spec, self.setup.task if self.capabilities.format == "module" else ""
-        )
+        bench = self.setup.bench(self.setup.task if self.capabilities.format == "module" else "", self.reporter.warn)
         bench.start()
         return bench
 
-    def _local(self) -> Bench:
+    def _looked(self) -> WorkerBench:
+        """A process on a device elsewhere, of which nothing is known before it says so itself."""
+        bench = self.setup.bench("", self.reporter.warn)
+        try:
+            self.capabilities, self.fingerprint = bench.capabilities(), bench.fingerprint()
+            self.setup.check(self.capabilities)
+        except BaseException:
+            bench.close()
+            raise
+        if self.capabilities.format != "module":
+            return bench
+        bench.close()
+        return self._worker()
+
+    def _steadily(self, work: Callable[[], T]) -> T:
+        """Work, again where the device forgot meanwhile what it was doing."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return work()
+            except UnreachableError as error:
+                if not self.setup.wait or attempt == _ATTEMPTS - 1:
+                    raise
+                self.reporter.warn(f"measured again, as the device was lost: {error.received}")
+        raise AssertionError("unreachable")
+
+    def _local(self, profiler: Profiler) -> Bench:
         lease = device_lease(
             cache_folder("leases"), self.fingerprint, self.clock, exclusive=self.capabilities.exclusive
         )
         metered = meter(self.capabilities.meter)
-        return Bench(self._profiler, lease, self.clock, self.setup.spec.precision, unpacked, meter=metered)
+        return Bench(profiler, lease, self.clock, self.setup.spec.precision, unpacked, meter=metered)
 
 
 def _prepared(bench: AnyBench, name: str, artifacts: Iterable[Artifact]) -> Artifact:
@@ -357,7 +354,7 @@ def first(artifacts: Iterable[Artifact], act: Callable[[Artifact], T]) -> T:
     for artifact in artifacts:
         try:
             return act(artifact)
-        except (CrashedError, ExhaustedError, TimedOutError):
+        except (CrashedError, ExhaustedError, TimedOutError, UnreachableError):
             raise
         except DeviceError as error:
             refused = error

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import os
 import resource
 import shutil
@@ -44,6 +45,8 @@ from autoprune.store.device import cache_folder
 #: What may be asked for.
 CALLS: Final = ("prepare", "rounds", "settle", "speed", "memory", "release")
 _PR_SET_PDEATHSIG: Final = 1
+#: Seconds after which a request that is too slow ends this process, where its caller has not.
+_GRACE_S: Final = 5.0
 #: The share of the machine's free memory that a model may use.
 _MEMORY: Final = 0.9
 #: What allocators say when there is nothing left.
@@ -109,11 +112,26 @@ class _Models:
         return Runnable(model, self._inputs, expected or None)
 
 
+class _Alarm:
+    """Ends this process where a request takes too long and nobody may be left to end it from outside."""
+
+    def __init__(self) -> None:
+        self._limit_s = 0.0
+
+    def set(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self.again()
+
+    def again(self) -> None:
+        """The time begins anew; the kernel's own action on the signal also ends what never returns to Python."""
+        signal.alarm(math.ceil(self._limit_s + _GRACE_S) if self._limit_s else 0)
+
+
 class _Host:
     """One method a request."""
 
-    def __init__(self, opened: Mapping[str, Any], waiting: Callable[[], None]) -> None:
-        spec, clock = RunSpec(**opened["spec"]), SystemClock()
+    def __init__(self, opened: Mapping[str, Any], waiting: Callable[[], None], alarm: _Alarm) -> None:
+        spec, clock, self.alarm = RunSpec(**opened["spec"]), SystemClock(), alarm
         profiler = registry.load("profilers", opened["profiler"]).create(spec, clock)
         found = profiler.capabilities()
         lease = device_lease(
@@ -155,6 +173,7 @@ class _Host:
     def answer(self, request: dict[str, Any]) -> Any:
         """What a request asks for."""
         call = request.pop("call", "")
+        self.alarm.set(request.pop("within_s", 0.0))
         if call not in CALLS:
             raise RefusedError(
                 expected=f"one of {', '.join(CALLS)}", received=repr(call)[:80], cure="use the same version there"
@@ -223,11 +242,17 @@ def main() -> int:
 def _served(answers: IO[str], closing: contextlib.ExitStack) -> int:
     """Answer until nobody asks any more."""
     host: _Host | None = None
+    alarm = _Alarm()
+
+    def waiting() -> None:
+        alarm.again()
+        _say(answers, {"waiting": True})
+
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if host is None:
-                host = _Host(request, lambda: _say(answers, {"waiting": True}))
+                host = _Host(request, waiting, alarm)
                 if host.own:
                     closing.callback(shutil.rmtree, host.blobs, ignore_errors=True)
                 answer = host.about()
@@ -236,6 +261,7 @@ def _served(answers: IO[str], closing: contextlib.ExitStack) -> int:
             reply = {"ok": answer}
         except Exception as error:  # every failure is the caller's to judge
             reply = {"error": _failure(error)}
+        alarm.set(0.0)
         _say(answers, reply)
         if _ruined(reply):
             return 1

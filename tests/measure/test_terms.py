@@ -8,7 +8,8 @@ from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Silent
 from autoprune.measure.counts import counts
-from autoprune.measure.device import DeviceSpec, Setup
+from autoprune.measure.device import DeviceSpec
+from autoprune.measure.setup import Setup
 from autoprune.measure.tabulation import first_slices
 from autoprune.measure.terms import additive
 from autoprune.surgery import apply

@@ -10,41 +10,36 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
 
+from autoprune.core.address import DeviceAddress
 from autoprune.errors import DeviceError, RefusedError, UnreachableError, describe
 from autoprune.measure.links import result_of
+from autoprune.measure.links.patience import Patience, Tell
 
-#: Seconds that a request waits for its job, that one may take beyond this, and between attempts at most.
+#: Seconds that a request waits for its job, and that one may take beyond this.
 _WAIT_S: Final = 20.0
 _SLACK_S: Final = 15.0
-_PAUSE_S: Final = 5.0
-#: Where a search goes on without its device: seconds until it counts as lost.
-GRACE_S: Final = 30.0
-_TELL_S: Final = 5.0
+#: Signs of life in the time after which a lease would end.
 _BEATS: Final = 4
 _ATTEMPTS: Final = 5
-
-Told = Callable[[str], None]
 
 
 @dataclass
 class HttpLink:
     """One lease.
 
-    url: of the agent; token: that it wants, empty for none; grace_s: how long an agent may be silent, infinite to wait
-    for it; tell: takes what the user should know of an outage.
+    token: that the agent wants, empty for none; grace_s, tell: as in `Patience`.
     """
 
-    url: str
+    address: DeviceAddress
     token: str
-    grace_s: float = float("inf")
-    tell: Told = lambda _: None
+    grace_s: float
+    tell: Tell
     _lease: str = field(default="", init=False)
     _fence: int = field(default=0, init=False)
     _count: int = field(default=0, init=False)
@@ -52,7 +47,7 @@ class HttpLink:
     def start(self, opening: Mapping[str, Any]) -> None:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         timeout = httpx.Timeout(_WAIT_S + _SLACK_S, connect=10.0)
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        self._client = httpx.Client(base_url=self.address.url, headers=headers, timeout=timeout)
         self._ended = threading.Event()
         found = self._call("POST", "/leases", json=dict(opening)).json()
         self._lease, self._fence = found["lease"], found["fence"]
@@ -123,7 +118,7 @@ class HttpLink:
 
     def _call(self, method: str, path: str, *, allowed: tuple[int, ...] = (), **more: Any) -> httpx.Response:
         """The agent's answer, however often it must be asked."""
-        start, pause, told = time.monotonic(), 0.1, False
+        patience = Patience(self.address.shown, self.grace_s, self.tell)
         while True:
             try:
                 answer = self._client.request(method, path, **more)
@@ -132,28 +127,18 @@ class HttpLink:
                 trouble = f"status {answer.status_code}"
             except httpx.TransportError as error:
                 trouble = describe(error)
-            except httpx.InvalidURL as error:
-                raise _unusable(self.url, describe(error)) from error
-            passed = time.monotonic() - start
-            if passed > self.grace_s:
+            try:
+                patience.after(trouble)
+            except UnreachableError:
                 self._over()
-                raise UnreachableError(
-                    expected=f"the agent at {self.url} to answer",
-                    received=f"{trouble}, for {passed:.0f} s",
-                    cure="start it again, and see `autoprune devices test`",
-                )
-            if passed > _TELL_S and not told:
-                told = True
-                self.tell(f"the agent at {self.url} does not answer ({trouble}); it is waited for")
-            time.sleep(pause)
-            pause = min(2 * pause, _PAUSE_S)
+                raise
 
     def _checked(self, answer: httpx.Response, allowed: tuple[int, ...]) -> httpx.Response:
         if answer.is_success or answer.status_code in allowed:
             return answer
         if answer.status_code == 401:
             raise DeviceError(
-                expected=f"the token of the agent at {self.url}",
+                expected=f"the token of the agent at {self.address.url}",
                 received="another one" if self.token else "none",
                 cure="give it as AUTOPRUNE_DEVICE_TOKEN, or with `autoprune devices add --token-file`",
             )
@@ -161,7 +146,7 @@ class HttpLink:
             reply = answer.json()
             failure = {"error": dict(reply["error"])}
         except (ValueError, KeyError, TypeError) as error:
-            raise _unusable(self.url, f"status {answer.status_code}") from error
+            raise _unusable(self.address.url, f"status {answer.status_code}") from error
         if answer.status_code == 410:
             self._over()
         result_of(failure)

@@ -1,0 +1,91 @@
+"""Devices by name or address: which one is meant, and whether it is fit to measure. Knows the user's list of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from autoprune.core.address import DeviceAddress, KnownDevice
+from autoprune.core.clock import SystemClock
+from autoprune.core.defaults import PROFILER
+from autoprune.core.measurement import RunSpec
+from autoprune.errors import UsageError
+from autoprune.measure import doctor as checks
+from autoprune.measure.client import WorkerBench
+from autoprune.measure.doctor import Finding
+from autoprune.measure.estimator import Time
+from autoprune.measure.setup import Setup
+from autoprune.measure.units import taken_apart
+from autoprune.store.devices import Devices
+
+#: Seconds of the self-test, and requests whose round trip is taken.
+SECONDS = 5.0
+_TRIPS = 10
+#: The machine that searches.
+HERE = "local"
+
+
+def meant(device: str) -> KnownDevice | None:
+    """A device that was added, or one at an address; None for this machine, or a node that only a cluster knows.
+
+    Raises:
+        UsageError: an address that is none. StorageError: the list of devices cannot be read.
+    """
+    if device == HERE:
+        return None
+    if "://" in device:
+        address = DeviceAddress.parse(device)
+        return KnownDevice(address.host.replace(":", "-"), address)
+    return Devices().find(device)
+
+
+def examined(device: str, profiler: str = "", seconds: float = SECONDS) -> list[Finding]:
+    """What a device says of itself, how far away it is, and how repeatable it measures.
+
+    Raises:
+        UsageError: nobody knows it. DeviceError: it cannot be reached, or not with that profiler.
+    """
+    known = meant(device)
+    if known is None:
+        listed = ", ".join(each.name for each in Devices().all()) or "none"
+        raise UsageError(
+            expected="a device by its address, or one that was added",
+            received=repr(device),
+            cure=f"known: {listed}; of this machine `autoprune doctor` tells",
+        )
+    setup = Setup(profiler or known.profiler or PROFILER, RunSpec(known.threads or 1), "", known.address, wait=False)
+    bench = setup.bench("", lambda _: None)
+    try:
+        begin = time.monotonic()
+        found = [Finding("device", bench.fingerprint())]
+        found.append(Finding("opening", f"{time.monotonic() - begin:.1f} s"))
+        found.append(Finding("round trip", f"{_trip(bench) * 1e3:.0f} ms; no part of any latency"))
+        capabilities = bench.capabilities()
+        found.append(Finding("measures", f"{', '.join(capabilities.metrics)} of {capabilities.format} artifacts"))
+        product, _ = taken_apart(capabilities.format).peak_units()
+        kind: Time = "cpu" if capabilities.cpu_time else "wall"
+        repeated = checks.repeatability(bench, product.artifact(), kind, seconds, SystemClock())
+        return [*found, checks.judged(repeated)]
+    finally:
+        bench.close()
+
+
+def _trip(bench: WorkerBench) -> float:
+    """Seconds of the fastest of a few requests that do nothing."""
+
+    def seconds(act: Callable[[], None]) -> float:
+        begin = time.monotonic()
+        act()
+        return time.monotonic() - begin
+
+    return min(seconds(lambda: bench.release("none")) for _ in range(_TRIPS))
+
+
+def added(name: str, address: str, profiler: str, threads: int, python: str, token_file: str) -> KnownDevice:
+    """A device under a name, kept in the user's list."""
+    found = DeviceAddress.parse(address)
+    found = replace(found, python=python or found.python, token_file=token_file)
+    device = KnownDevice(name, found, profiler, threads)
+    Devices().add(device)
+    return device

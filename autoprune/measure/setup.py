@@ -1,0 +1,75 @@
+"""What is measured, how and where. Knows names and addresses; starts a process where one must be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from autoprune import registry
+from autoprune.core.address import DeviceAddress
+from autoprune.core.clock import Clock
+from autoprune.core.measurement import Capabilities, RunSpec
+from autoprune.errors import UsageError
+from autoprune.measure.client import WorkerBench
+from autoprune.measure.energy import meter
+from autoprune.measure.links.patience import Tell
+from autoprune.measure.links.reached import reached
+from autoprune.profilers import Profiler
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is measured, and how: the profiler by name, how it runs models, the task's name for other processes.
+
+    task: empty where no other process can make the dense model; its modules are then measured in this process;
+    address: of the device, None for this machine; wait: for a device that does not answer, however long that takes.
+    """
+
+    profiler: str
+    spec: RunSpec
+    task: str = ""
+    address: DeviceAddress | None = None
+    wait: bool = True
+
+    def made(self, clock: Clock) -> Profiler:
+        """The profiler in this process.
+
+        Raises:
+            UsageError: no profiler of that name, or it cannot compute in that precision.
+            DeviceError: its library is missing.
+        """
+        profiler: Profiler = registry.load("profilers", self.profiler).create(self.spec, clock)
+        self.check(profiler.capabilities())
+        return profiler
+
+    def check(self, capabilities: Capabilities) -> None:
+        """Raises UsageError where models cannot be run as they are to be."""
+        if self.spec.precision not in capabilities.precisions:
+            raise UsageError(
+                expected=f"a precision that '{self.profiler}' computes in",
+                received=f"'{self.spec.precision}'",
+                cure=f"known: {', '.join(capabilities.precisions)}",
+            )
+        if self.address is not None and capabilities.format == "module" and not self.task:
+            raise UsageError(
+                expected=f"a task that {self.address.shown} can make by its name, for '{self.profiler}'",
+                received="one that was made here",
+                cure="measure with a profiler that takes files, such as onnxruntime",
+            )
+
+    def bench(self, task: str, tell: Tell) -> WorkerBench:
+        """A process that measures, on the device."""
+        return WorkerBench(self.profiler, self.spec, task, linked=reached(self.address, tell, wait=self.wait))
+
+    def capabilities(self, clock: Clock) -> Capabilities:
+        """What the profiler can do, with energy where its machine meters it."""
+        if self.address is not None:
+            bench = self.bench("", lambda _: None)
+            try:
+                return bench.capabilities()
+            finally:
+                bench.close()
+        profiler = self.made(clock)
+        found = profiler.capabilities()
+        profiler.close()
+        metered = ("energy",) if meter(found.meter) is not None else ()
+        return replace(found, metrics=(*found.metrics, *metered))

@@ -1,0 +1,67 @@
+"""The devices that a user has named, in the user's configuration. Knows one YAML file; connects to nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import yaml
+
+from autoprune.core.address import PYTHON, DeviceAddress, KnownDevice
+from autoprune.errors import StorageError, UsageError, describe
+from autoprune.store.files import write_atomic
+
+
+def devices_file() -> Path:
+    return Path(platformdirs.user_config_dir("autoprune")) / "devices.yaml"
+
+
+class Devices:
+    """What is in the file now; it is written whole."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        """Raises StorageError where the file is not such a list."""
+        self.file = file or devices_file()
+        try:
+            found = yaml.safe_load(self.file.read_bytes()) if self.file.exists() else {}
+            self._known = {str(name): _device(str(name), dict(raw)) for name, raw in (found or {}).items()}
+        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, UsageError) as error:
+            raise StorageError(
+                expected=f"named devices in {self.file}", received=describe(error), cure="mend or remove the file"
+            ) from error
+
+    def all(self) -> tuple[KnownDevice, ...]:
+        return tuple(self._known.values())
+
+    def find(self, name: str) -> KnownDevice | None:
+        return self._known.get(name)
+
+    def add(self, device: KnownDevice) -> None:
+        """A new one, or another one of that name."""
+        self._known[device.name] = device
+        self._write()
+
+    def remove(self, name: str) -> None:
+        """Raises UsageError where there is none."""
+        if self._known.pop(name, None) is None:
+            known = ", ".join(self._known) or "none"
+            raise UsageError(expected="a device that was added", received=repr(name), cure=f"known: {known}")
+        self._write()
+
+    def _write(self) -> None:
+        listed = {device.name: device.to_json() for device in self.all()}
+        write_atomic(self.file, yaml.safe_dump(listed, sort_keys=False).encode())
+
+
+def _device(name: str, raw: dict[str, Any]) -> KnownDevice:
+    wrong = sorted(set(raw) - {"address", "profiler", "threads", "python", "token_file"})
+    if wrong:
+        raise ValueError(f"unknown {', '.join(map(str, wrong))} of {name}")
+    address = replace(
+        DeviceAddress.parse(str(raw["address"])),
+        python=str(raw.get("python", PYTHON)),
+        token_file=str(raw.get("token_file", "")),
+    )
+    return KnownDevice(name, address, str(raw.get("profiler", "")), raw.get("threads", 0))
