@@ -50,7 +50,8 @@ class SshLink:
 
     def start(self, opening: Mapping[str, Any]) -> None:
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
         patience = Patience(self.address.shown, self.grace_s, self.tell)
         try:
             while not self._live:
@@ -95,9 +96,13 @@ class SshLink:
 
     def close(self) -> None:
         self._live = False
+        if self._loop.is_closed():
+            return
         with contextlib.suppress(OSError, asyncssh.Error, TimeoutError, AttributeError):
             self._do(asyncio.wait_for(self._disconnect(), _END_S))
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     async def _connect(self) -> None:
         where = self.address
@@ -140,10 +145,12 @@ class SshLink:
             await file.write(content)
 
     async def _disconnect(self) -> None:
-        self._process.stdin.write_eof()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), 1.0)
-        self._process.kill()
+        with contextlib.suppress(OSError, asyncssh.Error, TimeoutError):
+            self._process.stdin.write_eof()
+            await asyncio.wait_for(self._process.wait_closed(), 1.0)
+        with contextlib.suppress(OSError, asyncssh.Error):
+            self._process.kill()
+        self._listening.cancel()
         self._connection.close()
         await self._connection.wait_closed()
 
@@ -184,9 +191,10 @@ class SshLink:
     def _died(self) -> DeviceError:
         """What the end of the process means."""
         try:
-            ended = self._do(asyncio.wait_for(self._process.wait(), _END_S))
+            self._do(asyncio.wait_for(self._process.wait_closed(), _END_S))
         except (OSError, TimeoutError, asyncssh.Error) as error:
             return self._lost(error)
+        ended = self._process
         self.close()
         if ended.exit_signal is None and ended.exit_status is None:
             return self._lost(ConnectionError("the connection was closed"))
@@ -208,4 +216,7 @@ class SshLink:
         )
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop.is_closed():
+            work.close()
+            raise asyncssh.ConnectionLost("the connection was closed")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
