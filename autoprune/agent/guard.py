@@ -11,6 +11,7 @@ import hmac
 import json
 from typing import Any, Final
 
+from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from autoprune.agent.settings import AgentSettings
@@ -65,39 +66,39 @@ class Guard:
         loop = asyncio.get_running_loop()
         begin, taken, complete, answering = loop.time(), 0, False, False
 
+        fault: tuple[int, str, str] | None = None
+
         async def watched() -> Any:
-            nonlocal taken, complete
+            nonlocal taken, complete, fault
             if complete:
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), _PIECE_S)
             except TimeoutError:
-                raise _BodyError(408, "the body without long pauses", f"nothing for {_PIECE_S:.0f} s") from None
+                fault = 408, "a body without long pauses", f"nothing for {_PIECE_S:.0f} s"
+                return {"type": "http.disconnect"}
             taken += len(message.get("body", b""))
             complete = message["type"] != "http.request" or not message.get("more_body", False)
             passed = loop.time() - begin
             if taken > most:
-                raise _BodyError(413, f"at most {most} bytes", "more")
-            if not complete and passed > _PATIENCE_S and taken < _RATE * passed:
-                raise _BodyError(408, f"at least {_RATE} bytes/s", "a slower body")
-            return message
+                fault = 413, f"at most {most} bytes", "more"
+            elif not complete and passed > _PATIENCE_S and taken < _RATE * passed:
+                fault = 408, f"at least {_RATE} bytes/s", "a slower body"
+            return message if fault is None else {"type": "http.disconnect"}
 
         async def answered(message: Any) -> None:
             nonlocal answering
-            answering = True
-            await send(message)
+            if fault is None:
+                answering = True
+                await send(message)
 
         try:
             await self._app(scope, watched, answered)
-        except _BodyError as error:
-            if not answering:
-                await _refuse(send, error.status, error.expected, error.received, "send it again", close=True)
-
-
-class _BodyError(Exception):
-    def __init__(self, status: int, expected: str, received: str) -> None:
-        super().__init__(expected)
-        self.status, self.expected, self.received = status, expected, received
+        except ClientDisconnect:
+            if fault is None:
+                raise
+        if fault is not None and not answering:
+            await _refuse(send, *fault, "send it again")
 
 
 class PromptProtocol(H11Protocol):
@@ -125,12 +126,11 @@ class PromptProtocol(H11Protocol):
             self.transport.close()
 
 
-async def _refuse(send: Any, status: int, expected: str, received: str, cure: str, *, close: bool = True) -> None:
+async def _refuse(send: Any, status: int, expected: str, received: str, cure: str) -> None:
+    """Answer, and close the connection: what may still come of the body is not read."""
     body = {"error": {"kind": "RefusedError", "expected": expected, "received": received, "cure": cure}, "missing": []}
-    headers = [(b"content-type", b"application/json")]
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if close:  # what may still come of the body is not read
-        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(body).encode()})

@@ -73,6 +73,7 @@ def _listening(settings: AgentSettings) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((settings.host, settings.port))
+        made.listen()
     except OSError as error:
         made.close()
         raise DeviceError(
