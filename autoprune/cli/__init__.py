@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from types import FrameType
+from typing import Final
 
 import typer
 from typer.exceptions import TyperException
@@ -24,6 +25,10 @@ from autoprune.errors import (
     describe,
     one_line,
 )
+
+
+#: What a machine that only measures need not have.
+_SEARCHING: Final = ("torch", "optuna", "ray", "sklearn", "scipy", "safetensors", "matplotlib", "threadpoolctl")
 
 
 def make_app() -> typer.Typer:
@@ -105,6 +110,11 @@ def _line(error: BaseException) -> tuple[str, int]:
         return f"{message}; see `{command} --help`", UsageError.exit_code
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted", InterruptedSearchError.exit_code
+    if isinstance(error, ModuleNotFoundError) and error.name in _SEARCHING:
+        missing = UsageError(
+            expected="the libraries of a search", received=str(error), cure="pip install 'autoprune[search]'"
+        )
+        return str(missing), missing.exit_code
     if isinstance(error, Terminated):
         return "stopped early", StoppedEarlyError.exit_code
     return f"unexpected {describe(error)}; run again with `autoprune --debug` and report it", AutopruneError.exit_code

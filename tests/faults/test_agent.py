@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from autoprune.measure.units import graph
 from tests.services import Agent, client
 
 PRODUCT = graph._single("MatMul", (64, 64)).artifact()
+TASKS = Path(__file__).parent / "tasks.py"
 FOREVER = float("inf")
 
 
@@ -184,10 +186,10 @@ def test_a_killed_driver_frees_the_device(agent):
         assert "nobody asked" in ended["why"]
 
 
-def test_a_search_waits_for_an_agent_that_comes_back(agent, tmp_path, small_script):
+def test_a_search_waits_for_an_agent_that_comes_back(agent, tmp_path):
     search = subprocess.Popen(
-        [sys.executable, "-m", "autoprune", "search", small_script, "--device", agent.url, "--profiler", "onnxruntime",
-         "--budget", "latency=90%", "--trials", "8", "--finetune-epochs", "0", "--finalists", "1", "--sampler", "random",
+        [sys.executable, "-m", "autoprune", "search", f"{TASKS}:good", "--device", agent.url, "--profiler", "onnxruntime",
+         "--objective", "accuracy", "--objective", "latency", "--trials", "8", "--finetune-epochs", "0", "--finalists", "1", "--sampler", "random",
          "--run", "r", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
     )  # fmt: skip
@@ -199,8 +201,8 @@ def test_a_search_waits_for_an_agent_that_comes_back(agent, tmp_path, small_scri
             agent.signal(signal.SIGKILL)
             agent.start()
     said, errors = search.communicate(timeout=200)
-    assert search.returncode in (0, 3), errors
+    assert search.returncode == 0, errors
     found = json.loads(said)
     assert found["trials"]["failed"] == 0
-    assert found["trials"]["complete"] == 8
+    assert found["trials"]["complete"] >= 6, found["trials"]
     assert "measured again" in errors

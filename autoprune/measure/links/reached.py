@@ -38,7 +38,7 @@ def reached(address: DeviceAddress | None, tell: Tell, *, wait: bool = True) -> 
         raise DeviceError(
             expected=f"the libraries for {address.shown}",
             received=describe(error),
-            cure="pip install 'autoprune[remote]'",
+            cure="pip install 'autoprune[search]'",
         ) from error
     token = _token(address)
     return lambda _: HttpLink(address, token, grace_s, tell)
