@@ -26,7 +26,6 @@ from autoprune.errors import (
     one_line,
 )
 
-
 #: What a machine that only measures need not have.
 _SEARCHING: Final = ("torch", "optuna", "ray", "sklearn", "scipy", "safetensors", "matplotlib", "threadpoolctl")
 

@@ -211,9 +211,9 @@ def _failure(error: Exception) -> dict[str, str]:
             cure="prune more, or measure a smaller batch",
         )
     if not isinstance(error, AutopruneError):
-        error = DeviceError(
-            expected="a measurement", received=describe(error), cure="run the model on its example inputs alone"
-        )
+        absent = isinstance(error, ModuleNotFoundError)
+        cure = "install that where it is measured" if absent else "run the model on its example inputs alone"
+        error = DeviceError(expected="a measurement", received=describe(error), cure=cure)
     return told(error)
 
 

@@ -27,7 +27,7 @@ class Devices:
         try:
             found = yaml.safe_load(self.file.read_bytes()) if self.file.exists() else {}
             self._known = {str(name): _device(str(name), dict(raw)) for name, raw in (found or {}).items()}
-        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, UsageError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError, UsageError) as error:
             raise StorageError(
                 expected=f"named devices in {self.file}", received=describe(error), cure="mend or remove the file"
             ) from error
