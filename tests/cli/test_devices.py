@@ -1,0 +1,69 @@
+"""Devices from the command line, as a user names, tries and uses them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.services import Agent
+
+TASKS = Path(__file__).parents[1] / "faults" / "tasks.py"
+
+
+@pytest.fixture
+def agent(tmp_path):
+    made = Agent(tmp_path / "agent").start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def configured(command, tmp_path):
+    """The command line with a configuration of its own."""
+    return lambda *arguments: command(*arguments, env={"XDG_CONFIG_HOME": str(tmp_path / "config")})
+
+
+def test_a_device_is_named_tried_used_and_forgotten(configured, agent, tmp_path):
+    assert configured("devices", "add", "board", agent.url, "--profiler", "onnxruntime")[0] == 0
+    listed = json.loads(configured("devices", "list", "--json")[1])
+    assert listed == {"board": {"address": agent.url, "profiler": "onnxruntime"}}
+    code, said, errors = configured("devices", "test", "board", "--seconds", "1")
+    assert code == 0, errors
+    assert "round trip" in said
+    assert "onnxruntime" in said
+    code, said, errors = configured(
+        "search", f"{TASKS}:good", "--device", "board", "--objective", "accuracy", "--objective", "latency", "--trials", 4,
+        "--sampler", "random", "--finetune-epochs", 0, "--finalists", 1, "--run", "r", "--json",
+    )  # fmt: skip
+    assert code == 0, errors
+    found = json.loads(said)
+    assert found["profiler"]["name"] == "onnxruntime"
+    assert found["trials"]["failed"] == 0
+    assert {entry["call"] for entry in agent.log()} >= {"open", "prepare", "rounds"}
+    assert not agent.workers()
+    assert configured("devices", "remove", "board")[0] == 0
+    assert configured("search", f"{TASKS}:good", "--device", "board", "--run", "r2")[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["devices", "add", "x", "ftp://board"], 2, "address of a device"),
+        (["devices", "add", "local", "http://board"], 2, "other than 'local'"),
+        (["devices", "add", "x", "http://board", "--profiler", "onxruntime"], 2, "did you mean 'onnxruntime'"),
+        (["devices", "test", "nowhere"], 2, "known: none"),
+        (["devices", "remove", "nowhere"], 2, "known: none"),
+        (["search", "--device", "nowhere"], 5, "devices add"),
+        (["search", "--device", "http://board", "--on-device-loss", "panic"], 2, "known: wait, fail"),
+        (["search", "--device", "ssh://"], 2, "address of a device"),
+        (["agent", "--bind", "nowhere:x"], 2, "HOST:PORT"),
+        (["agent", "--tls-cert", "x"], 2, "--tls-key"),
+        (["agent", "--memory", "lots"], 2, "number"),
+    ],
+)
+def test_what_cannot_be_is_one_line_with_its_cure(configured, arguments, code, words):
+    status, said, errors = configured(*arguments)
+    assert status == code
+    assert said == ""
+    assert words in errors.strip().splitlines()[-1]
+    assert "Traceback" not in errors
