@@ -99,6 +99,7 @@ class WorkerBench:
             link.close()
 
     def _opened(self) -> dict[str, Any]:
+        """What the process says of itself; a new one, where there is none or it is gone."""
         self.generation()
         link = self.link or self.start()
         if self._about is None:
@@ -111,18 +112,20 @@ class WorkerBench:
 
     def _with_artifact(self, call: str, artifact: Artifact, **more: Any) -> Any:
         """A request with an artifact, whose files are lent until it is answered."""
-        self._opened()
+        link, patience = self._ready()
         message, blobs = packed(artifact)
         longer = _SLOWER * self._slowest if self._slowest else FIRST_S
-        link = self.link
-        if link is None:
-            raise AssertionError("opened above")
         with link.lent(blobs):
-            return self._ask(call, longer, artifact=message, **more)
+            return link.ask({"call": call, "artifact": message, **more}, patience + longer)
 
     def _ask(self, call: str, longer: float = 0.0, **arguments: Any) -> Any:
+        link, patience = self._ready()
+        return link.ask({"call": call, **arguments}, patience + longer)
+
+    def _ready(self) -> tuple[Link, float]:
+        """The link to a process that has opened, and how long its answers may take at least."""
         patience = self.patience or self.capabilities().patience
         link = self.link
         if link is None:
-            raise AssertionError("capabilities come from a link")
-        return link.ask({"call": call, **arguments}, patience + longer)
+            raise AssertionError("opened just now")
+        return link, patience

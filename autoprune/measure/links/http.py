@@ -27,6 +27,8 @@ _SLACK_S: Final = 15.0
 #: Signs of life in the time after which a lease would end.
 _BEATS: Final = 4
 _ATTEMPTS: Final = 5
+#: Answers that may be another one later: no room for a lease, a proxy without its agent, a full disk.
+_LATER: Final = (429, 502, 503, 504, 507)
 
 
 @dataclass
@@ -122,7 +124,7 @@ class HttpLink:
         while True:
             try:
                 answer = self._client.request(method, path, **more)
-                if answer.status_code < 500 and answer.status_code != 429:
+                if answer.status_code not in _LATER:
                     return self._checked(answer, allowed)
                 trouble = f"status {answer.status_code}"
             except httpx.TransportError as error:
@@ -150,14 +152,13 @@ class HttpLink:
         if answer.status_code == 410:
             self._over()
         result_of(failure)
-        return answer
+        raise AssertionError("a failure raises")
 
     def _beat(self, pause_s: float) -> None:
         """Say that the lease is wanted, until it is not."""
         while not self._ended.wait(pause_s):
-            with contextlib.suppress(
-                httpx.HTTPError, RuntimeError
-            ):  # those who ask will see; or it was closed just now
+            # Who asks will see what is wrong; or the client was closed just now.
+            with contextlib.suppress(httpx.HTTPError, RuntimeError):
                 self._client.post(f"{self._path}/heartbeat", json={"fence": self._fence}, timeout=pause_s)
 
 

@@ -60,6 +60,12 @@ class SshLink:
                     self._live = True
                 except (OSError, asyncssh.ConnectionLost, asyncssh.ChannelOpenError) as error:
                     patience.after(describe(error))
+                except asyncssh.Error as error:
+                    raise DeviceError(
+                        expected=f"a connection with {self.address.shown}",
+                        received=describe(error),
+                        cure="see whether the ssh command connects",
+                    ) from error
             self._send({**opening, "blobs": ""})
         except BaseException:
             self.close()
