@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 from autoprune.errors import RefusedError
+from autoprune.store.files import storing
 
 
 class Artifacts:
@@ -19,10 +19,9 @@ class Artifacts:
     def __init__(self, folder: Path, most_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder, self._most = folder, most_bytes
-        for left in folder.glob("*.partial"):
+        for left in folder.iterdir():  # of an agent that may have ended with the power
             left.unlink()
-        found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
-        self._sizes = {path.name: path.stat().st_size for path in found}  # the one used last is the last
+        self._sizes: dict[str, int] = {}  # the one used last is the last
         self._used: Counter[str] = Counter()
 
     @property
@@ -43,11 +42,11 @@ class Artifacts:
         """Store what has that hash.
 
         Raises:
-            RefusedError: it has another one.
+            RefusedError: it has another one. StorageError: the disk is full.
         """
         partial, digest, size = self.folder / f"{secrets.token_hex(8)}.partial", hashlib.sha256(), 0
         try:
-            with partial.open("wb") as file:
+            with storing(partial), partial.open("wb") as file:
                 async for chunk in content:
                     digest.update(chunk)
                     size += file.write(chunk)
@@ -75,9 +74,6 @@ class Artifacts:
         finally:
             self._used.subtract(held)
             self._used += Counter()
-            with contextlib.suppress(OSError):
-                for name in held:
-                    os.utime(self.folder / name)
             self._evict()
 
     def _evict(self) -> None:

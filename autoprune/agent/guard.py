@@ -14,7 +14,7 @@ from typing import Any, Final
 from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from autoprune.agent.settings import AgentSettings
+from autoprune.agent.settings import AgentSettings, loopback
 
 #: Of a request that is no artifact.
 _MESSAGE_BYTES: Final = 32 * 2**20
@@ -42,6 +42,8 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         if ".." in path.split("/") or "\\" in path or "\0" in path or "//" in path:
             await _refuse(send, 400, "a path of this agent", "one that leads elsewhere", "see /docs for its paths")
+        elif not self._settings.token and not _here(headers.get(b"host", b"")):
+            await _refuse(send, 400, "this machine by its name", "another name", "ask for 127.0.0.1 or localhost")
         elif path not in _OPEN and not self._known(headers.get(b"authorization", b"")):
             await _refuse(
                 send, 401, "the agent's token", "none, or another one", "set it as `autoprune devices add` says"
@@ -124,6 +126,12 @@ class PromptProtocol(H11Protocol):
     def _close_idle(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
+
+
+def _here(host: bytes) -> bool:
+    """Whether a request was meant for this machine: without a token, a page in a browser must not pass for a driver."""
+    name = host.decode("latin-1").rpartition(":")[0] or host.decode("latin-1")
+    return loopback(name.strip("[]"))
 
 
 async def _refuse(send: Any, status: int, expected: str, received: str, cure: str) -> None:

@@ -30,6 +30,7 @@ from autoprune.store.files import write_atomic
 OPENING: Final = "open"
 #: Answers kept of each lease: drivers ask for one at a time.
 _KEPT: Final = 32
+_AT_ONCE: Final = 8
 _SWEEP_S: Final = 0.5
 
 
@@ -65,9 +66,11 @@ class Lease:
     id: str
     fence: int
     link: ProcessLink
+    opening: Mapping[str, Any]
     seen: float
     jobs: OrderedDict[str, Job] = field(default_factory=OrderedDict)
     running: bool = False
+    opened: bool = False
     over: str = ""
 
 
@@ -98,13 +101,11 @@ class Leases:
         self._fence += 1
         write_atomic(self._fences, json.dumps(self._fence).encode())
         link = ProcessLink(str(opening["profiler"]), self._blobs)
-        lease = Lease(secrets.token_hex(16), self._fence, link, time.monotonic())
-        self.known[lease.id] = lease
         limit = self._settings.memory
         asked = opening["memory"]
         memory = min(limit, asked) if limit is not None and asked is not None else asked or limit
-        # Started here and not in a thread: a child dies with the thread that started it.
-        link.start({**opening, "memory": memory})
+        lease = Lease(secrets.token_hex(16), self._fence, link, {**opening, "memory": memory}, time.monotonic())
+        self.known[lease.id] = lease
         self._enqueue(lease, Job(OPENING, "", lambda: link.opened(OPEN_S), OPENING, contextlib.nullcontext()))
         return lease
 
@@ -132,13 +133,19 @@ class Leases:
         """A job of that id: a new one, or the one that was ordered before.
 
         Raises:
-            ConflictError: the id stands for another request.
+            ConflictError: the id stands for another request. FullError: too many are not done yet. UnreachableError:
+                the lease's process died, and the lease with it.
         """
         known = lease.jobs.get(job)
         if known is not None:
             if known.body != body:
                 raise ConflictError(expected="one request a job id", received="another one", cure="take a new id")
             return known
+        if lease.opened and not lease.link.alive():
+            self.end(lease, "its process died")
+            raise gone(lease.over)
+        if sum(not job.done.is_set() for job in lease.jobs.values()) >= _AT_ONCE:
+            raise FullError(expected=f"at most {_AT_ONCE} jobs at a time", received="one more", cure="wait for one")
         limit = min(limit_s, self._settings.job_s)
         made = Job(job, body, lambda: lease.link.ask(request, limit), str(request["call"]), files)
         self._enqueue(lease, made)
@@ -165,9 +172,11 @@ class Leases:
     async def sweep(self) -> None:
         """End leases that nobody asks for, for ever."""
         while True:
+            slept = time.monotonic()
             await asyncio.sleep(_SWEEP_S)
             now = time.monotonic()
             for lease in list(self.known.values()):
+                lease.seen += max(now - slept - 2 * _SWEEP_S, 0.0)  # the agent itself was stopped: nobody was heard
                 if now - lease.seen > self._settings.ttl_s:
                     self.end(lease, f"nobody asked for {self._settings.ttl_s:.0f} s")
 
@@ -198,7 +207,10 @@ class Leases:
                     return
                 job.state, lease.running = "running", True
                 begin = time.monotonic()
-                reply = await asyncio.to_thread(_answered, job.work)
+                # Another process may have the device, for which answers wait; not longer than this, with all behind it.
+                ending = asyncio.get_running_loop().call_later(2 * self._settings.job_s, lease.link.kill)
+                reply = await self._worked(lease, job)
+                ending.cancel()
                 end, lease.running = time.monotonic(), False
             about = {"lease": lease.id, "fence": lease.fence, "job": job.id, "call": job.call}
             failed = reply.get("error", {}).get("kind", "")
@@ -207,10 +219,20 @@ class Leases:
                 await asyncio.to_thread(lease.link.close)
                 return
             job.reply = reply
+            lease.opened = True
         finally:
             job.files.__exit__(None, None, None)
-            job.state = "done"
+            job.state, job.work = "done", _nothing
             job.done.set()
+
+    async def _worked(self, lease: Lease, job: Job) -> dict[str, Any]:
+        if job.id == OPENING:
+            try:
+                # Not in a thread: a child dies with the thread that started it. Not before its turn: opening is work.
+                lease.link.start(lease.opening)
+            except (OSError, AutopruneError) as error:
+                return _failed(error)
+        return await asyncio.to_thread(_answered, job.work)
 
 
 def gone(why: str) -> UnreachableError:
@@ -225,16 +247,20 @@ def gone(why: str) -> UnreachableError:
 def _answered(work: Callable[[], Any]) -> dict[str, Any]:
     try:
         return {"ok": work()}
-    except AutopruneError as error:
-        return {"error": told(error)}
     except Exception as error:  # whatever happens to one lease is that lease's
-        return {
-            "error": told(
-                DeviceError(
-                    expected="an answer of the process that measures", received=describe(error), cure="measure again"
-                )
-            )
-        }
+        return _failed(error)
+
+
+def _failed(error: Exception) -> dict[str, Any]:
+    if not isinstance(error, AutopruneError):
+        error = DeviceError(
+            expected="an answer of the process that measures", received=describe(error), cure="measure again"
+        )
+    return {"error": told(error)}
+
+
+def _nothing() -> None:
+    """What is left of a job's work: it may hold a large request."""
 
 
 def _stored(path: Path) -> int:

@@ -36,7 +36,7 @@ class Opening(_Message):
 class Artifact(_Message):
     """A model by the hashes of its parts, which were put before."""
 
-    format: Annotated[str, Field(pattern=r"^[a-z0-9]{1,32}$")]
+    format: Literal["onnx", "module", "unit"]
     content: Annotated[list[Sha], Field(max_length=8192)] = []
     slices: Annotated[
         dict[str, Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(max_length=2**20)]],

@@ -33,7 +33,7 @@ class AgentSettings:
     memory: float | None = None
     artifact_bytes: int = 2**30
     cache_bytes: int = 4 * 2**30
-    leases: int = 16
+    leases: int = 64
 
     def __post_init__(self) -> None:
         if not self.token and not loopback(self.host):

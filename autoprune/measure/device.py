@@ -143,13 +143,12 @@ class Device:
             self._profiler = self.setup.made(self.clock)
             self.capabilities, self.fingerprint = self._profiler.capabilities(), self._profiler.fingerprint()
         else:
-            self._bench = self._looked()
+            self.capabilities, self.fingerprint = self.setup.looked()
         self.store = DeviceStore.of(f"{self.fingerprint} / {spec.threads} threads / {spec.precision}")
         self.example = rebatch(self.example_inputs, self.setup.spec.batch)
         self.batch = batch_size(self.example)
         self._here = self.capabilities.format == "module" and not self.setup.task
-        if self._profiler is not None:
-            self._bench = self._local(self._profiler) if self._here else self._worker()
+        self._bench = self._local(self._profiler) if self._here and self._profiler is not None else self._worker()
 
     def open(self) -> dict[str, Measurement]:
         """Measure the dense model; its measurements by key."""
@@ -304,20 +303,6 @@ class Device:
         bench = self.setup.bench(self.setup.task if self.capabilities.format == "module" else "", self.reporter.warn)
         bench.start()
         return bench
-
-    def _looked(self) -> WorkerBench:
-        """A process on a device elsewhere, of which nothing is known before it says so itself."""
-        bench = self.setup.bench("", self.reporter.warn)
-        try:
-            self.capabilities, self.fingerprint = bench.capabilities(), bench.fingerprint()
-            self.setup.check(self.capabilities)
-        except BaseException:
-            bench.close()
-            raise
-        if self.capabilities.format != "module":
-            return bench
-        bench.close()
-        return self._worker()
 
     def _steadily(self, work: Callable[[], T]) -> T:
         """Work, again where the device forgot meanwhile what it was doing."""

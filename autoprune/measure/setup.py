@@ -60,14 +60,20 @@ class Setup:
         """A process that measures, on the device."""
         return WorkerBench(self.profiler, self.spec, task, linked=reached(self.address, tell, wait=self.wait))
 
+    def looked(self) -> tuple[Capabilities, str]:
+        """Capabilities and fingerprint of a device elsewhere, not waited for long: its address may be wrong."""
+        bench = replace(self, wait=False).bench("", lambda _: None)
+        try:
+            found = bench.capabilities(), bench.fingerprint()
+        finally:
+            bench.close()
+        self.check(found[0])
+        return found
+
     def capabilities(self, clock: Clock) -> Capabilities:
         """What the profiler can do, with energy where its machine meters it."""
         if self.address is not None:
-            bench = self.bench("", lambda _: None)
-            try:
-                return bench.capabilities()
-            finally:
-                bench.close()
+            return self.looked()[0]
         profiler = self.made(clock)
         found = profiler.capabilities()
         profiler.close()

@@ -134,6 +134,7 @@ class _Host:
         spec, clock, self.alarm = RunSpec(**opened["spec"]), SystemClock(), alarm
         profiler = registry.load("profilers", opened["profiler"]).create(spec, clock)
         found = profiler.capabilities()
+        self._format = found.format
         lease = device_lease(
             cache_folder("leases"), profiler.fingerprint(), clock, exclusive=found.exclusive, waiting=waiting
         )
@@ -143,7 +144,7 @@ class _Host:
         self._bench = Bench(profiler, lease, clock, spec.precision, models.decode, meter=meter(found.meter))
         self.blobs = Path(opened["blobs"]) if opened["blobs"] else scratch()
         self.own = not opened["blobs"]
-        _limit(_allowed() if opened["memory"] is None else opened["memory"])
+        _limit(min(_allowed(), opened["memory"] or float("inf")))
 
     def about(self) -> dict[str, Any]:
         return {
@@ -182,6 +183,12 @@ class _Host:
 
     def _artifact(self, message: Mapping[str, Any]) -> Artifact:
         artifact = unpacked(message, self._read)
+        if artifact.format not in (self._format, "unit"):
+            raise RefusedError(
+                expected=f"a model as '{self._format}'",
+                received=repr(artifact.format)[:80],
+                cure="use the same version there",
+            )
         if artifact.format == "onnx":
             check_graph(artifact.content)
         return artifact
@@ -190,17 +197,17 @@ class _Host:
         return (self.blobs / name).read_bytes()
 
 
-def _limit(bytes_more: float | None) -> None:
-    """Refuse more memory than that beyond what is used by now."""
-    if bytes_more is not None:
+def _limit(bytes_more: float) -> None:
+    """Refuse more memory than that beyond what is used by now; a process that dies leaves no image of itself."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if bytes_more < float("inf"):
         used = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
         most = int(int(used.split()[1]) * 1024 + bytes_more)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def _allowed() -> float | None:
-    free = available()
-    return _MEMORY * free if free < float("inf") else None
+def _allowed() -> float:
+    return _MEMORY * available()
 
 
 def _failure(error: Exception) -> dict[str, str]:

@@ -218,7 +218,7 @@ def test_there_are_only_so_many_leases(http):
     while (answer := http.post("/leases", json=OPENING)).status_code == 201:
         made.append(answer.json())
     assert answer.status_code == 429
-    assert len(made) == 16
+    assert len(made) == 64
     for each in made:
         assert http.delete(f"/leases/{each['lease']}", params={"fence": each["fence"]}).status_code == 204
     assert http.get("/metrics").text.count("autoprune_leases 0.0") == 1
@@ -265,7 +265,8 @@ def test_a_taken_address_is_one_line(agent, tmp_path, command):
 def test_it_ends_when_asked_with_all_that_it_started(tmp_path):
     made = Agent(tmp_path / "files").start()
     with client(made) as http:
-        http.post("/leases", json=OPENING)
+        lease = http.post("/leases", json=OPENING).json()
+        put(http, lease, "first", {"call": "speed"})
     workers = made.workers()
     assert workers
     made.stop()
@@ -301,3 +302,25 @@ def test_addresses_to_bind():
 def test_the_schema_is_published(http):
     schema = json.loads(http.get("/openapi.json").text)
     assert "/leases/{lease}/jobs/{job}" in schema["paths"]
+
+
+def test_a_format_of_another_name_does_not_pass_by_the_check(http, lease):
+    message, _ = packed(PRODUCT)
+    artifact = {**message, "format": "other"}
+    assert put(http, lease, "odd", {"call": "prepare", "name": "a", "artifact": artifact}).status_code == 400
+
+
+def test_without_a_token_only_this_machine_by_its_own_name_is_served(tmp_path):
+    made = Agent(tmp_path / "files").start()
+    with client(made) as stranger:
+        assert stranger.get("/health").status_code == 200
+        assert stranger.post("/leases", json=OPENING, headers={"Host": "evil.example"}).status_code == 400
+    made.stop()
+
+
+def test_a_lease_whose_process_died_between_two_jobs_is_over(agent, http, lease):
+    assert put(http, lease, "first", {"call": "speed"}).status_code == 200
+    for pid in agent.workers():
+        os.kill(pid, 9)
+    time.sleep(0.2)
+    assert put(http, lease, "second", {"call": "speed"}).status_code == 410

@@ -140,6 +140,9 @@ def test_a_stopped_driver_loses_its_lease_and_its_late_result_counts_for_nothing
         time.sleep(0.2)
     ended = agent.log("lease ended")
     assert [entry["lease"] for entry in ended] == [lease]
+    until = time.monotonic() + 10
+    while len(agent.workers()) > 1 and time.monotonic() < until:
+        time.sleep(0.05)
     assert len(agent.workers()) == 1
     driver.send_signal(signal.SIGCONT)
     driver.stdin.write("\n")

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -75,3 +77,9 @@ def test_the_roof_is_a_product_and_a_sum():
 def test_formats_that_cannot_be_taken_apart_are_said():
     with pytest.raises(DeviceError, match="formats module, onnx"):
         taken_apart("tflite")
+
+
+def test_an_operator_that_opens_files_is_refused(tmp_path):
+    call = {"op": "aten.from_file", "args": [str(tmp_path / "x"), True, 10], "kwargs": {}}
+    with pytest.raises(DeviceError, match="operator of torch"):
+        replay(json.dumps(call).encode())

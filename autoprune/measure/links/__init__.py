@@ -10,7 +10,7 @@ At the other end is always `autoprune.measure.worker`, and what it is told and a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
@@ -60,6 +60,23 @@ class Link(Protocol):
     def close(self) -> None:
         """End the process and whatever it started."""
         ...
+
+
+def answer(line: Callable[[], str], close: Callable[[], None]) -> Any:
+    """What a process answers, line by line, until it does not say that it waits for a device that another one has.
+
+    line: the next one; close: ends the link where this is interrupted, as the answer would be taken for the next one.
+    """
+    try:
+        reply: dict[str, Any] = {"waiting": True}
+        while "waiting" in reply:
+            reply = read_reply(line())
+        return result_of(reply)
+    except AutopruneError:
+        raise
+    except BaseException:
+        close()
+        raise
 
 
 def read_reply(line: str) -> dict[str, Any]:

@@ -27,8 +27,10 @@ _SLACK_S: Final = 15.0
 #: Signs of life in the time after which a lease would end.
 _BEATS: Final = 4
 _ATTEMPTS: Final = 5
-#: Answers that may be another one later: no room for a lease, a proxy without its agent, a full disk.
-_LATER: Final = (429, 502, 503, 504, 507)
+#: What no proxy is to see.
+_HERE: Final = ("127.0.0.1", "localhost", "::1")
+#: Answers that may be another one later: no room for a lease, a proxy without its agent.
+_LATER: Final = (429, 502, 503, 504)
 
 
 @dataclass
@@ -45,11 +47,14 @@ class HttpLink:
     _lease: str = field(default="", init=False)
     _fence: int = field(default=0, init=False)
     _count: int = field(default=0, init=False)
+    _dead: bool = field(default=False, init=False)
 
     def start(self, opening: Mapping[str, Any]) -> None:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         timeout = httpx.Timeout(_WAIT_S + _SLACK_S, connect=10.0)
-        self._client = httpx.Client(base_url=self.address.url, headers=headers, timeout=timeout)
+        self._client = httpx.Client(
+            base_url=self.address.url, headers=headers, timeout=timeout, trust_env=self.address.host not in _HERE
+        )
         self._ended = threading.Event()
         found = self._call("POST", "/leases", json=dict(opening)).json()
         self._lease, self._fence = found["lease"], found["fence"]
@@ -58,7 +63,7 @@ class HttpLink:
         beating.start()
 
     def opened(self, limit_s: float) -> dict[str, Any]:
-        found: dict[str, Any] = self._result("open", limit_s)
+        found: dict[str, Any] = self._awaited("open", {"state": "queued"})
         return found
 
     @contextlib.contextmanager
@@ -77,7 +82,7 @@ class HttpLink:
         for _ in range(_ATTEMPTS):
             answer = self._call("PUT", f"{self._path}/jobs/{job}", json=order, params={"wait": _WAIT_S}, allowed=(409,))
             if answer.status_code != 409:
-                return self._ended_as(job, answer.json(), limit_s)
+                return self._awaited(job, answer.json())
             found = answer.json()
             if not found["missing"]:
                 result_of(found)
@@ -89,7 +94,7 @@ class HttpLink:
         )
 
     def alive(self) -> bool:
-        return bool(self._lease)
+        return bool(self._lease) and not self._dead
 
     def close(self) -> None:
         if self._lease:
@@ -102,17 +107,13 @@ class HttpLink:
         self._lease = ""
         self._ended.set()
 
-    def _result(self, job: str, limit_s: float) -> Any:
-        return self._ended_as(job, {"state": "queued"}, limit_s)
-
-    def _ended_as(self, job: str, found: Mapping[str, Any], limit_s: float) -> Any:
+    def _awaited(self, job: str, found: Mapping[str, Any]) -> Any:
         """The result of a job. The agent keeps the time limit: that counts from when the job's turn comes."""
         while found["state"] != "done":
             params: dict[str, float] = {"fence": self._fence, "wait": _WAIT_S}
             found = self._call("GET", f"{self._path}/jobs/{job}", params=params).json()
-        if not found["alive"]:
-            self._over()
-        return result_of(found["reply"] or {})
+        self._dead = not found["alive"]
+        return result_of(found["reply"])
 
     def _put(self, names: list[str]) -> None:
         for name in names:

@@ -17,13 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
-from autoprune.errors import AutopruneError, CrashedError, DeviceError
-from autoprune.measure.links import PASSIVE, death, overdue, read_reply, result_of
+from autoprune.errors import CrashedError, DeviceError
+from autoprune.measure.links import PASSIVE, answer, death, overdue
 from autoprune.store.files import storing
 
 #: Scratch folders, and how much must be free where they lie in memory.
 _PREFIX: Final = "autoprune-"
 _ROOM: Final = 2 * 2**30
+#: Bytes of its last words.
+_WORDS: Final = 2**14
 
 
 @dataclass
@@ -105,16 +107,7 @@ class ProcessLink:
             raise self._died() from error
 
     def _answer(self, limit_s: float, what: str) -> Any:
-        try:
-            reply: dict[str, Any] = {"waiting": True}
-            while "waiting" in reply:  # for a device that another process has: nobody's fault
-                reply = read_reply(self._line(limit_s, what))
-            return result_of(reply)
-        except AutopruneError:
-            raise
-        except BaseException:  # interrupted: its answer would be taken for that of the next request
-            self.close()
-            raise
+        return answer(lambda: self._line(limit_s, what), self.close)
 
     def _line(self, limit_s: float, what: str) -> str:
         stream = self._running().stdout
@@ -139,7 +132,8 @@ class ProcessLink:
     def _died(self) -> DeviceError:
         """What the end of the process means; it is cleaned up."""
         code = self._running().wait()
-        self._errors.seek(0)
+        size = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(size - _WORDS, 0))
         said = self._errors.read()
         self.close()
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"

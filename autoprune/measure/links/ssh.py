@@ -18,8 +18,8 @@ from typing import Any, Final, TypeVar
 import asyncssh
 
 from autoprune.core.address import DeviceAddress
-from autoprune.errors import AutopruneError, DeviceError, UnreachableError, describe
-from autoprune.measure.links import PASSIVE, death, overdue, read_reply, result_of
+from autoprune.errors import DeviceError, UnreachableError, describe
+from autoprune.measure.links import PASSIVE, answer, death, overdue
 from autoprune.measure.links.patience import Patience, Tell
 
 T = TypeVar("T")
@@ -83,6 +83,10 @@ class SshLink:
                 if name not in self._there:
                     self._do(self._put(f"{self._folder}/{name}", content))
                 self._there[name] = self._there.pop(name, len(content))
+        except asyncssh.SFTPError as error:
+            raise DeviceError(
+                expected=f"room for a model on {self.address.host}", received=describe(error), cure="free space there"
+            ) from error
         except (OSError, asyncssh.Error) as error:
             raise self._lost(error) from error
         yield
@@ -98,7 +102,7 @@ class SshLink:
         return self._answer(limit_s, f"to {request['call']}")
 
     def alive(self) -> bool:
-        return self._live
+        return self._live and self._process.exit_status is None and self._process.exit_signal is None
 
     def close(self) -> None:
         self._live = False
@@ -135,10 +139,25 @@ class SshLink:
                 received=describe(error),
                 cure="authorize a key there: `ssh-copy-id`; passwords are not asked for",
             ) from error
+        try:
+            await self._begin()
+        except BaseException:
+            self._connection.abort()
+            raise
+
+    async def _begin(self) -> None:
+        """The process, and the way of its files."""
         settings = " ".join(f"{name}={value}" for name, value in PASSIVE.items())
-        command = f"exec env {settings} {shlex.quote(where.python)} -P -m autoprune.measure.worker"
+        command = f"exec env {settings} {shlex.quote(self.address.python)} -P -m autoprune.measure.worker"
         self._process = await self._connection.create_process(command, encoding="utf-8", errors="replace")
-        self._files = await self._connection.start_sftp_client()
+        try:
+            self._files = await self._connection.start_sftp_client()
+        except (asyncssh.Error, OSError) as error:
+            raise DeviceError(
+                expected=f"an sshd on {self.address.host} that takes files (SFTP)",
+                received=describe(error),
+                cure="set its Subsystem sftp, or use an agent",
+            ) from error
         self._listening = asyncio.ensure_future(self._listen())
 
     async def _listen(self) -> None:
@@ -171,16 +190,7 @@ class SshLink:
             raise self._died() from error
 
     def _answer(self, limit_s: float, what: str) -> Any:
-        try:
-            reply: dict[str, Any] = {"waiting": True}
-            while "waiting" in reply:
-                reply = read_reply(self._line(limit_s, what))
-            return result_of(reply)
-        except AutopruneError:
-            raise
-        except BaseException:  # interrupted: its answer would be taken for that of the next request
-            self.close()
-            raise
+        return answer(lambda: self._line(limit_s, what), self.close)
 
     def _line(self, limit_s: float, what: str) -> str:
         try:
