@@ -195,6 +195,7 @@ def test_a_body_of_ten_gigabytes_is_refused_before_it_comes(agent):
     assert time.monotonic() - begin < 60
 
 
+@pytest.mark.slow
 def test_many_slow_connections_end_and_nobody_else_waits(agent, http):
     slow = []
     for k in range(200):

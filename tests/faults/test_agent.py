@@ -177,6 +177,7 @@ def test_a_job_that_takes_too_long_is_ended_with_its_process_alone(agent):
     other.close()
 
 
+@pytest.mark.slow
 def test_a_killed_driver_frees_the_device(agent):
     with client(agent) as http:
         lease = http.post("/leases", json={"profiler": "onnxruntime"}).json()
@@ -189,6 +190,7 @@ def test_a_killed_driver_frees_the_device(agent):
         assert "nobody asked" in ended["why"]
 
 
+@pytest.mark.slow
 def test_a_search_waits_for_an_agent_that_comes_back(agent, tmp_path):
     search = subprocess.Popen(
         [sys.executable, "-m", "autoprune", "search", f"{TASKS}:good", "--device", agent.url, "--profiler", "onnxruntime",
