@@ -41,7 +41,7 @@ def search(
     profiler: str = "",
     device: str = HERE,
     on_device_loss: str = "wait",
-    threads: int = 0,
+    threads: int | None = None,
     batch: int = 0,
     precision: str = "float32",
     executor: str = EXECUTOR,

@@ -64,11 +64,16 @@ class Settings:
     seed: int = 0
 
     @classmethod
-    def settled(cls, *, profiler: str = "", threads: int = 0, device: str = HERE, **others: Any) -> Settings:
+    def settled(cls, *, profiler: str = "", threads: int | None = None, device: str = HERE, **others: Any) -> Settings:
         """Settings in which the device decides what nobody else has: its profiler, and how many threads."""
         known = meant(device)
         named, count = (known.profiler, known.threads) if known is not None else ("", 0)
-        return cls(profiler=profiler or named or PROFILER, threads=threads or count or 1, device=device, **others)
+        return cls(
+            profiler=profiler or named or PROFILER,
+            threads=(count or 1) if threads is None else threads,
+            device=device,
+            **others,
+        )
 
     @property
     def run_spec(self) -> RunSpec:

@@ -80,8 +80,8 @@ def search(
     ] = "wait",
     batch: Annotated[int, typer.Option(help="Batch size whose latency counts; 0: the task's own.")] = 0,
     threads: Annotated[
-        int, typer.Option(help="Processor threads while measuring; default: the device's own, or 1.")
-    ] = 0,
+        int | None, typer.Option(help="Processor threads while measuring; default: the device's own, or 1.")
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="What the profiler computes in: float32, bfloat16, float16.")
     ] = "float32",
