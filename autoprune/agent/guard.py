@@ -49,9 +49,7 @@ class Guard:
                 send, 401, "the agent's token", "none, or another one", "set it as `autoprune devices add` says"
             )
         elif not length.isdigit() or int(length) > most:
-            await _refuse(
-                send, 413, f"at most {most} bytes", "more", "measure a smaller model, or raise the agent's limit"
-            )
+            await _refuse(send, 413, f"at most {most} bytes", "more", "measure a smaller model")
         else:
             await self._watched(scope, receive, send, most)
 

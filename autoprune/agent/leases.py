@@ -209,9 +209,11 @@ class Leases:
                 begin = time.monotonic()
                 # Another process may have the device, for which answers wait; not longer than this, with all behind it.
                 ending = asyncio.get_running_loop().call_later(2 * self._settings.job_s, lease.link.kill)
-                reply = await self._worked(lease, job)
-                ending.cancel()
-                end, lease.running = time.monotonic(), False
+                try:
+                    reply = await self._worked(lease, job)
+                finally:
+                    ending.cancel()
+                    end, lease.running = time.monotonic(), False
             about = {"lease": lease.id, "fence": lease.fence, "job": job.id, "call": job.call}
             failed = reply.get("error", {}).get("kind", "")
             self._log({"event": "job", **about, "begin": begin, "end": end, "failed": failed, "late": bool(lease.over)})

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from autoprune.core.address import DeviceAddress, KnownDevice
+from autoprune.core.address import HERE, DeviceAddress, KnownDevice
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import PROFILER
 from autoprune.core.measurement import RunSpec
@@ -14,16 +14,12 @@ from autoprune.errors import UsageError
 from autoprune.measure import doctor as checks
 from autoprune.measure.client import WorkerBench
 from autoprune.measure.doctor import Finding
-from autoprune.measure.estimator import Time
 from autoprune.measure.setup import Setup
-from autoprune.measure.units import taken_apart
 from autoprune.store.devices import Devices
 
 #: Seconds of the self-test, and requests whose round trip is taken.
 SECONDS = 5.0
 _TRIPS = 10
-#: The machine that searches.
-HERE = "local"
 
 
 def meant(device: str) -> KnownDevice | None:
@@ -63,10 +59,7 @@ def examined(device: str, profiler: str = "", seconds: float = SECONDS) -> list[
         found.append(Finding("round trip", f"{_trip(bench) * 1e3:.0f} ms; no part of any latency"))
         capabilities = bench.capabilities()
         found.append(Finding("measures", f"{', '.join(capabilities.metrics)} of {capabilities.format} artifacts"))
-        product, _ = taken_apart(capabilities.format).peak_units()
-        kind: Time = "cpu" if capabilities.cpu_time else "wall"
-        repeated = checks.repeatability(bench, product.artifact(), kind, seconds, SystemClock())
-        return [*found, checks.judged(repeated)]
+        return [*found, checks.self_test(bench, seconds, SystemClock())]
     finally:
         bench.close()
 

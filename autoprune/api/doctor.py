@@ -10,8 +10,6 @@ from autoprune.executors._cluster import UNLOCKED, found_address, strangers
 from autoprune.measure import doctor as checks
 from autoprune.measure.client import WorkerBench
 from autoprune.measure.doctor import Finding
-from autoprune.measure.estimator import Time
-from autoprune.measure.units import taken_apart
 
 
 def doctor(profiler: str = "torch", seconds: float = checks.SECONDS, address: str = "") -> list[Finding]:
@@ -28,10 +26,7 @@ def doctor(profiler: str = "torch", seconds: float = checks.SECONDS, address: st
     bench = WorkerBench(profiler, RunSpec())
     try:
         found.insert(0, Finding("device", bench.fingerprint()))
-        capabilities = bench.capabilities()
-        product, _ = taken_apart(capabilities.format).peak_units()
-        time: Time = "cpu" if capabilities.cpu_time else "wall"
-        found.append(checks.judged(checks.repeatability(bench, product.artifact(), time, seconds, clock)))
+        found.append(checks.self_test(bench, seconds, clock))
     except DeviceError as error:
         found.append(Finding("repeatability", "the self-test failed", str(error)))
     finally:

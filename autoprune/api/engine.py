@@ -11,11 +11,11 @@ from importlib import metadata
 from typing import Any, Final
 
 from autoprune import registry
-from autoprune.api.devices import HERE
 from autoprune.api.kept import keep_forecast, keep_ranking, kept_forecast, kept_ranking
 from autoprune.api.prepare import Prepared, check_zeros, describe_space, fingerprint, objectives_of
 from autoprune.api.result import Point, Result
 from autoprune.api.settings import Settings, able
+from autoprune.core.address import HERE
 from autoprune.core.aim import Aim
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock

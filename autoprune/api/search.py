@@ -10,11 +10,11 @@ from typing import Any
 from optuna.samplers import BaseSampler
 
 from autoprune import registry
-from autoprune.api.devices import HERE
 from autoprune.api.engine import Engine, recipe
 from autoprune.api.prepare import check_zeros, make_task, objectives_of, prepare
 from autoprune.api.result import Result
 from autoprune.api.settings import Settings
+from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER

@@ -10,8 +10,8 @@ from typing import Any, Final
 from optuna.samplers import BaseSampler
 
 from autoprune import registry
-from autoprune.api.devices import HERE, meant
-from autoprune.core.address import DeviceAddress
+from autoprune.api.devices import meant
+from autoprune.core.address import HERE, DeviceAddress
 from autoprune.core.aim import Aim
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import CRITERION, EXECUTOR, PLAIN_SAMPLER, PROFILER, REPAIR, SAMPLER

@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl, urlsplit
 from autoprune.errors import UsageError
 
 SCHEMES: Final = ("ssh", "http", "https")
+#: The machine that searches.
+HERE: Final = "local"
 #: Where a machine that is reached by ssh is asked for its Python.
 PYTHON: Final = "python3"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -77,7 +79,7 @@ class KnownDevice:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or self.name == "local":
+        if not _NAME.fullmatch(self.name) or self.name == HERE:
             raise UsageError(
                 expected="a name of letters, digits, dots and dashes, other than 'local'",
                 received=repr(self.name),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autoprune.core.address import HERE
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
 from autoprune.errors import DeviceError, UsageError
@@ -11,8 +12,6 @@ from autoprune.executors import Job, Result, Work
 from autoprune.measure.device import AnyDevice, DeviceSpec
 from autoprune.searching.ladder import Ladder
 from autoprune.searching.tuner import Tuner
-
-_HERE = "local"
 
 
 class Inline:
@@ -42,9 +41,9 @@ class Inline:
 
 def create(cluster: Cluster, device: str, reporter: Reporter) -> Inline:
     """Raises DeviceError for a device elsewhere, UsageError for more than one worker."""
-    if device != _HERE:
+    if device != HERE:
         raise DeviceError(
-            expected=f"the device '{_HERE}' with the executor 'inline'",
+            expected=f"the device '{HERE}' with the executor 'inline'",
             received=f"'{device}'",
             cure="add it with `autoprune devices add`, or take --executor ray for a node of a cluster",
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from autoprune.core.address import HERE
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
 from autoprune.errors import DeviceError, TaskError, describe
@@ -23,8 +24,6 @@ from autoprune.measure.device import AnyDevice, DeviceSpec
 from autoprune.searching.ladder import Ladder
 from autoprune.searching.tuner import Tuner
 
-#: The device of the machine that searches.
-_HERE: Final = "local"
 #: How often a job is tried whose worker died.
 _ATTEMPTS: Final = 3
 #: A job that takes so many times as long as the slowest before it, and at least so many seconds, will never end. While
@@ -84,7 +83,7 @@ class RayExecutor:
         ray = self._connected()
         from autoprune.executors._remote import Profiler, RemoteDevice
 
-        resource = "" if self._device == _HERE else f"device:{self._device}"
+        resource = "" if self._device == HERE else f"device:{self._device}"
         offered = ray.cluster_resources()
         if resource and resource not in offered:
             known = sorted(name.removeprefix("device:") for name in offered if name.startswith("device:"))

@@ -22,6 +22,7 @@ from autoprune.measure.contention import PRESSED, STOLEN, Watch, between
 from autoprune.measure.energy import meter
 from autoprune.measure.estimator import Time
 from autoprune.measure.session import BLOCK_RUNS, BLOCK_S
+from autoprune.measure.units import taken_apart
 
 #: Seconds of the self-test, and of the measurements that it imitates.
 SECONDS: Final = 10.0
@@ -129,6 +130,14 @@ def repeatability(bench: AnyBench, artifact: Artifact, time: Time, seconds: floa
     difference = float(np.expm1(np.percentile(np.abs(ratios), 95)))
     plain = float(np.expm1(np.percentile(np.abs(medians - np.median(medians)), 95)))
     return Repeatability(difference, plain, float(np.expm1(np.ptp(medians))))
+
+
+def self_test(bench: AnyBench, seconds: float, clock: Clock) -> Finding:
+    """How repeatable a bench measures, told by a product of matrices."""
+    capabilities = bench.capabilities()
+    product, _ = taken_apart(capabilities.format).peak_units()
+    time: Time = "cpu" if capabilities.cpu_time else "wall"
+    return judged(repeatability(bench, product.artifact(), time, seconds, clock))
 
 
 def judged(found: Repeatability) -> Finding:

@@ -105,11 +105,12 @@ class SshLink:
         return self._live and self._process.exit_status is None and self._process.exit_signal is None
 
     def close(self) -> None:
-        self._live = False
+        connected, self._live = self._live, False
         if self._loop.is_closed():
             return
-        with contextlib.suppress(OSError, asyncssh.Error, TimeoutError, AttributeError):
-            self._do(asyncio.wait_for(self._disconnect(), _END_S))
+        if connected:
+            with contextlib.suppress(OSError, asyncssh.Error, TimeoutError):  # it is gone, or goes with the connection
+                self._do(asyncio.wait_for(self._disconnect(), _END_S))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
