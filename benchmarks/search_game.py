@@ -115,7 +115,7 @@ class Game:
         executor = registry.load("executors", "inline").create(Cluster(), "local", Silent())
         setup = Setup("torch", RunSpec(), "")
         traced = self.prepared.traced
-        device = executor.seat(DeviceSpec(setup, task.model, task.example_inputs, traced, 0, self.clock, False))
+        device = executor.seat(DeviceSpec(setup, task.model, task.example_inputs, traced, 0, self.clock))
         opened = device.open()
         self.quick = Quick(device, task.model)
         self.dense = {

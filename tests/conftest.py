@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import autoprune
+from autoprune.cli import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +30,18 @@ def command(tmp_path):
             capture_output=True, text=True, timeout=timeout, cwd=tmp_path, env={**os.environ, **(env or {})}, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def told(capsys):
+    """Run the command line in this process, without seconds of imports: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        code = main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return code, said.out, said.err
 
     return run
 

@@ -36,30 +36,40 @@ def meant(device: str) -> KnownDevice | None:
     return Devices().find(device)
 
 
+def found(device: str) -> KnownDevice:
+    """A device that was added, or one at an address.
+
+    Raises:
+        UsageError: nobody knows it.
+    """
+    known = meant(device)
+    if known is None:
+        listed = ", ".join(each.name for each in Devices().all()) or "none"
+        raise UsageError(
+            expected="a device by its address, or one that was added with `autoprune devices add`",
+            received=repr(device),
+            cure=f"known: {listed}; of this machine `autoprune doctor` tells",
+        )
+    return known
+
+
 def examined(device: str, profiler: str = "", seconds: float = SECONDS) -> list[Finding]:
     """What a device says of itself, how far away it is, and how repeatable it measures.
 
     Raises:
         UsageError: nobody knows it. DeviceError: it cannot be reached, or not with that profiler.
     """
-    known = meant(device)
-    if known is None:
-        listed = ", ".join(each.name for each in Devices().all()) or "none"
-        raise UsageError(
-            expected="a device by its address, or one that was added",
-            received=repr(device),
-            cure=f"known: {listed}; of this machine `autoprune doctor` tells",
-        )
+    known = found(device)
     setup = Setup(profiler or known.profiler or PROFILER, RunSpec(known.threads or 1), "", known.address, wait=False)
     bench = setup.bench("", lambda _: None)
     try:
         begin = time.monotonic()
-        found = [Finding("device", bench.fingerprint())]
-        found.append(Finding("opening", f"{time.monotonic() - begin:.1f} s"))
-        found.append(Finding("round trip", f"{_trip(bench) * 1e3:.0f} ms; no part of any latency"))
+        said = [Finding("device", bench.fingerprint())]
+        said.append(Finding("opening", f"{time.monotonic() - begin:.1f} s"))
+        said.append(Finding("round trip", f"{_trip(bench) * 1e3:.0f} ms; no part of any latency"))
         capabilities = bench.capabilities()
-        found.append(Finding("measures", f"{', '.join(capabilities.metrics)} of {capabilities.format} artifacts"))
-        return [*found, checks.self_test(bench, seconds, SystemClock())]
+        said.append(Finding("measures", f"{', '.join(capabilities.metrics)} of {capabilities.format} artifacts"))
+        return [*said, checks.self_test(bench, seconds, SystemClock())]
     finally:
         bench.close()
 
@@ -77,8 +87,8 @@ def _trip(bench: WorkerBench) -> float:
 
 def added(name: str, address: str, profiler: str, threads: int, python: str, token_file: str) -> KnownDevice:
     """A device under a name, kept in the user's list."""
-    found = DeviceAddress.parse(address)
-    found = replace(found, python=python or found.python, token_file=token_file)
-    device = KnownDevice(name, found, profiler, threads)
+    parsed = DeviceAddress.parse(address)
+    parsed = replace(parsed, python=python or parsed.python, token_file=token_file)
+    device = KnownDevice(name, parsed, profiler, threads)
     Devices().add(device)
     return device

@@ -22,7 +22,7 @@ from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
 from autoprune.core.forecast import Forecast
 from autoprune.core.front import Front
-from autoprune.core.metric import COSTS, COUNTED
+from autoprune.core.metric import COUNTED, cost
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
@@ -36,7 +36,8 @@ from autoprune.errors import (
 )
 from autoprune.executors import Executor
 from autoprune.measure.counts import counts
-from autoprune.measure.device import DeviceSpec
+from autoprune.measure.device import AnyDevice, DeviceSpec
+from autoprune.measure.devices import described, profilers, several
 from autoprune.recovery.ready import ready
 from autoprune.report.document import document
 from autoprune.report.plot import front_picture
@@ -83,27 +84,27 @@ class Engine:
 
     def _open(self) -> None:
         settings, task, reporter = self.settings, self.prepared.task, self.reporter
-        setup = settings.setup(task.spec)
+        self.setups = settings.setups(task.spec, self.budget.metrics)
+        names = profilers(self.setups)
         module = registry.load("executors", settings.executor)
         self.executor: Executor = module.create(settings.cluster, settings.node, reporter)
         self._closing.callback(self.executor.close)
-        here = settings.device == HERE
-        capabilities = setup.capabilities(self.clock) if here else None
-        if capabilities is not None:  # what cannot be must be said before anything is started
-            objectives_of(self.budget, task, capabilities, settings.profiler)
-        memory = "memory" in {limit.metric for limit in self.budget.limits} | set(self.budget.objectives)
-        traced = self.prepared.traced
-        self.device = self.executor.seat(
-            DeviceSpec(setup, task.model, task.example_inputs, traced, settings.seed, self.clock, memory)
-        )
-        self._closing.callback(self.device.close)
+        if settings.device == HERE and [*self.setups] == [""]:
+            # What cannot be must be said before anything is started.
+            objectives_of(self.budget, task, self.setups[""].capabilities(self.clock), names)
+        self.seats: dict[str, AnyDevice] = {}
+        for name, setup in self.setups.items():
+            spec = DeviceSpec(setup, task.model, task.example_inputs, self.prepared.traced, settings.seed, self.clock)
+            self.seats[name] = self.executor.seat(spec)
+            self._closing.callback(self.seats[name].close)
+        self.device = several(self.seats)
         capabilities = self.device.capabilities
-        self.objectives = objectives_of(self.budget, task, capabilities, settings.profiler)
-        wanted = {limit.metric for limit in self.budget.limits} | {metric.name for metric in self.objectives}
-        note = check_zeros(self.prepared.space, wanted, capabilities, settings.profiler)
+        self.objectives = objectives_of(self.budget, task, capabilities, names)
+        wanted = {*self.budget.metrics, *(metric.name for metric in self.objectives)}
+        note = check_zeros(self.prepared.space, wanted, capabilities, names)
         if note:
             reporter.warn(note)
-        self.timed = bool(wanted & COSTS.keys() - set(COUNTED))
+        self.timed = any(cost(name) is not None and name not in COUNTED for name in wanted)
         for each in self.directory.notes:
             reporter.warn(each)
         self.ledger = open_ledger(self.directory.path, settings.storage, new=self._began is None)
@@ -244,7 +245,7 @@ class Engine:
         for note in (*readied.passes, *readied.notes):
             self.reporter.note(note)
         keep_ranking(self.directory, readied.ranking)
-        costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.metric in COSTS))
+        costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.is_cost))
         if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
             self.reporter.note("the dense model already meets the budget; looking for the best front below it")
         return Evaluator(
@@ -338,13 +339,7 @@ class Engine:
             task=name,
             seed=self.settings.seed,
             seconds=self.directory.seconds,
-            profiler={
-                "name": self.settings.profiler,
-                "device": self.device.fingerprint,
-                "threads": self.settings.threads,
-                "batch": self.device.batch,
-                "precision": self.settings.precision,
-            },
+            devices={name: described(setup, self.seats[name]) for name, setup in self.setups.items()},
             budget=self.budget,
             objectives=[metric.name for metric in self.objectives],
             trials=trials,

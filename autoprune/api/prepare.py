@@ -15,7 +15,7 @@ from autoprune.core.budget import Budget, Limit
 from autoprune.core.family import Family
 from autoprune.core.group import Group
 from autoprune.core.measurement import Capabilities
-from autoprune.core.metric import COSTS, COUNTED, Metric
+from autoprune.core.metric import COUNTED, Metric, cost, parted
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace, opened
 from autoprune.errors import UsageError
@@ -99,8 +99,8 @@ def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profil
         UsageError: a metric nobody provides, or a limit on a quality in the wrong direction.
     """
     own = {metric.name: metric for metric in task.metrics}
-    measurable = {name: COSTS[name] for name in (*COUNTED, *capabilities.metrics)}
-    known: dict[str, Metric] = {**measurable, **own}
+    costs = {name: cost(name) for name in (*COUNTED, *capabilities.metrics)}
+    known = {**{name: metric for name, metric in costs.items() if metric is not None}, **own}
     for limit in budget.limits:
         _known(limit.metric, known, profiler, task)
         quality = own.get(limit.metric)
@@ -120,7 +120,7 @@ def check_zeros(space: SearchSpace, wanted: Collection[str], capabilities: Capab
         UsageError: nothing else in the space could lower it.
     """
     patterns = {group.pattern for group in space.groups if group.kind == "weight"} - set(capabilities.sparsity)
-    unmoved = sorted(set(wanted) & _TIMED)
+    unmoved = sorted(name for name in wanted if parted(name)[0] in _TIMED)
     if not patterns or not unmoved:
         return ""
     said = f"'{profiler}' does not run {' and '.join(sorted(patterns))} zeros faster than other weights"
@@ -136,7 +136,7 @@ def check_zeros(space: SearchSpace, wanted: Collection[str], capabilities: Capab
 def _known(name: str, known: dict[str, Metric], profiler: str, task: Task) -> Metric:
     if name in known:
         return known[name]
-    if name in COSTS:
+    if cost(name) is not None:
         raise UsageError(
             expected=f"a metric that the profiler '{profiler}' measures",
             received=f"'{name}'",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,9 @@ def profile(
     """
     clock = clock or SystemClock()
     setup = Setup(profiler, RunSpec(threads, batch, precision), task)
-    memory = "memory" in setup.capabilities(clock).metrics
+    setup = replace(setup, memory="memory" in setup.capabilities(clock).metrics)
     with evaluating(model):
-        device = Device(setup, model, example_inputs, None, 0, clock, reporter or Silent(), memory)
+        device = Device(setup, model, example_inputs, None, 0, clock, reporter or Silent())
         try:
             measured = device.open()
         finally:

@@ -20,6 +20,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
 from autoprune.core.reporter import Reporter, Silent
+from autoprune.measure.devices import profilers, together
 from autoprune.store.run import RunDirectory, next_free
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
@@ -63,12 +64,12 @@ def search(
     `finalists` finished models; batch: whose latency counts, 0 for the task's own; criterion, repair: which slices go
     first, and how a cut model is healed before it is scored; profiler, threads: by default the device's own, else torch
     on one; device: where it is measured, by a name that was given with `autoprune devices add`, or by an address
-    (ssh://, http://, https://); on_device_loss: "wait" where that does not answer, or "fail" the candidate and go on;
-    precision: that the profiler computes in; executor:
-    "inline", "ray" or "ray-tune", the latter two with `workers` candidates at a time on a cluster of this machine
-    alone, or on that at `address` ("auto" or HOST:PORT), where `device` may name the node that measures and each worker
-    holds `gpus`; storage: URL of a database for the study; deterministic: the same proposals whenever the search is
-    interrupted; run: a new directory, by default the next free one under `runs/`.
+    (ssh://, http://, https://), while limits and objectives such as "latency@pi" name devices of their own;
+    on_device_loss: "wait" where that does not answer, or "fail" the candidate and go on; precision: that the profiler
+    computes in; executor: "inline", "ray" or "ray-tune", the latter two with `workers` candidates at a time on a
+    cluster of this machine alone, or on that at `address` ("auto" or HOST:PORT), where `device` may name the node that
+    measures and each worker holds `gpus`; storage: URL of a database for the study; deterministic: the same proposals
+    whenever the search is interrupted; run: a new directory, by default the next free one under `runs/`.
 
     Ctrl-C ends the search with a partial front, and InterruptedSearchError once that is written; `resume` goes on.
 
@@ -121,10 +122,11 @@ def preview(task: str, budget: Budget, effort: Effort, *, reporter: Reporter, **
     settings = Settings.settled(**names)
     prepared = prepare(make_task(task, reporter), settings.space)
     registry.load("executors", settings.executor).create(settings.cluster, settings.node, reporter).close()
-    capabilities = settings.setup(prepared.task.spec).capabilities(SystemClock())
-    objectives = objectives_of(budget, prepared.task, capabilities, settings.profiler)
-    wanted = {limit.metric for limit in budget.limits} | {metric.name for metric in objectives}
-    check_zeros(prepared.space, wanted, capabilities, settings.profiler)
+    setups = settings.setups(prepared.task.spec, budget.metrics)
+    capabilities = together({name: setup.capabilities(SystemClock()) for name, setup in setups.items()})
+    objectives = objectives_of(budget, prepared.task, capabilities, profilers(setups))
+    wanted = {*budget.metrics, *(metric.name for metric in objectives)}
+    check_zeros(prepared.space, wanted, capabilities, profilers(setups))
     return recipe(prepared, budget, [metric.name for metric in objectives], effort, settings) | {
         "meaning": [limit.meaning() for limit in budget.limits]
     }

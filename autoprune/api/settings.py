@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Final
@@ -10,12 +10,13 @@ from typing import Any, Final
 from optuna.samplers import BaseSampler
 
 from autoprune import registry
-from autoprune.api.devices import meant
+from autoprune.api.devices import found, meant
 from autoprune.core.address import HERE, DeviceAddress
 from autoprune.core.aim import Aim
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import CRITERION, EXECUTOR, PLAIN_SAMPLER, PROFILER, REPAIR, SAMPLER
 from autoprune.core.measurement import RunSpec
+from autoprune.core.metric import COUNTED, cost, parted
 from autoprune.core.reporter import Reporter
 from autoprune.errors import UsageError
 from autoprune.measure.setup import Setup
@@ -37,10 +38,10 @@ _PLURALS: Final = {
 class Settings:
     """Names of plug-ins and how they run.
 
-    device: a name, an address, or a node of the cluster; on_device_loss: "wait" for it, or "fail" the candidate and go
-    on; sampler_options: of the sampler, by name; storage: URL of a database for the study, empty for a journal in the
-    run directory; deterministic: proposals depend on the seed and on what was told before only, in the order in which
-    it was asked for; the others as in `Cluster` and `RunSpec`.
+    device: a name, an address, or a node of the cluster; those that a budget names come to it; on_device_loss: "wait"
+    for it, or "fail" the candidate and go on; sampler_options: of the sampler, by name; storage: URL of a database for
+    the study, empty for a journal in the run directory; deterministic: proposals depend on the seed and on what was
+    told before only, in the order in which it was asked for; the others as in `Cluster` and `RunSpec`.
     """
 
     sampler: str | BaseSampler = SAMPLER
@@ -90,9 +91,39 @@ class Settings:
         known = meant(self.device)
         return known.address if known is not None else None
 
-    def setup(self, task: str) -> Setup:
-        """What is measured, and how; task: its name for other processes."""
-        return Setup(self.profiler, self.run_spec, task, self.device_address, self.on_device_loss == "wait")
+    def setups(self, task: str, wanted: Iterable[str]) -> dict[str, Setup]:
+        """What is measured, and how, by the name of the device; `""`: the one that metrics without a device mean.
+
+        task: its name for other processes; wanted: metrics that a budget names.
+
+        Raises:
+            UsageError: nobody knows a device of that name.
+        """
+        costs = [parted(name) for name in wanted if cost(name) is not None]
+        named = dict.fromkeys(device for _, device in costs if device)
+        plain = self.device != HERE or not named or any(base not in COUNTED for base, device in costs if not device)
+        return {
+            name: replace(self._setup(name, task), memory=("memory", name) in costs)
+            for name in ("", *named)
+            if name or plain
+        }
+
+    def _setup(self, name: str, task: str) -> Setup:
+        """A named device is run as it was added, and as these settings say where that left something open."""
+        wait = self.on_device_loss == "wait"
+        if not name:
+            return Setup(self.profiler, self.run_spec, task, self.device_address, wait)
+        if name == HERE:
+            if self.node != HERE:
+                raise UsageError(
+                    expected=f"metrics without a device, or of '{self.node}', which is the one that measures",
+                    received=f"some of '{HERE}'",
+                    cure="leave out --device, or the name in the limit",
+                )
+            return Setup(self.profiler, self.run_spec, task, wait=wait)
+        known = found(name)
+        spec = replace(self.run_spec, threads=known.threads or self.threads)
+        return Setup(known.profiler or self.profiler, spec, task, known.address, wait)
 
     @property
     def cluster(self) -> Cluster:

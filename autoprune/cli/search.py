@@ -38,7 +38,10 @@ def search(
     task: Annotated[str, typer.Argument(help="digits, file.py:callable or package.module:callable.")] = "digits",
     budget: Annotated[
         list[str] | None,
-        typer.Option(help="A limit such as latency=5ms, latency=50%, params=1M or accuracy>=-1%. May be repeated."),
+        typer.Option(
+            help="A limit such as latency=5ms, latency=50%, params=1M, accuracy>=-1%, or latency@pi=20ms on a device "
+            "that was added. May be repeated."
+        ),
     ] = None,
     objective: Annotated[
         list[str] | None,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from autoprune.core.metric import COSTS, Metric
+from autoprune.core.metric import Metric, cost
 
 #: How far below the dense model's quality the box ends, as a share of the metric's range.
 DEPTH: Final = 0.2
@@ -32,12 +32,21 @@ class Aim:
     @property
     def quality(self) -> int | None:
         """The place of the first objective that is no cost; None where there is none."""
-        return next((k for k, metric in enumerate(self.objectives) if metric.name not in COSTS), None)
+        return next((k for k, metric in enumerate(self.objectives) if cost(metric.name) is None), None)
 
     @property
     def cost(self) -> int | None:
-        """The place of the first objective that is a cost; None where there is none."""
-        return next((k for k, metric in enumerate(self.objectives) if metric.name in COSTS), None)
+        """The place of the cost that binds: of those among the objectives the one whose limit is furthest below the
+        dense model's value, the first where none is limited; None where there is none."""
+        places = [k for k, metric in enumerate(self.objectives) if cost(metric.name) is not None]
+        return max(places, key=self._wanted, default=None)
+
+    def _wanted(self, place: int) -> float:
+        """By which factor the dense model must be cheaper; 0 where nothing limits it."""
+        limit, dense = self.limits[place], self.dense[place]
+        if limit is None or not dense:
+            return 0.0
+        return dense / limit if self.objectives[place].lower_is_better else limit / dense
 
     def scaled(self, values: Sequence[float]) -> tuple[float, ...]:
         """Values of the objectives as places in the box; the lower, the better."""
@@ -46,7 +55,7 @@ class Aim:
 
 def in_box(metric: Metric, value: float, dense: float) -> float:
     """Where a value lies in the box; the lower, the better."""
-    if metric.name in COSTS and metric.lower_is_better:
+    if cost(metric.name) is not None and metric.lower_is_better:
         return value / dense if dense else math.inf
     spread = metric.high - metric.low
     depth = DEPTH * (spread if math.isfinite(spread) else abs(dense) or 1.0)

@@ -1,7 +1,8 @@
 """What the product must satisfy: limits and objectives. Knows the grammar of limits; measures nothing.
 
-A limit is `METRIC[.STATISTIC] RELATION NUMBER[UNIT]`, for example `latency=5ms`, `latency.p99<=8ms`, `latency=50%`
-(of the dense model), `params=1M`, `throughput>=200/s`, `accuracy>=0.97`, `accuracy>=-1%` (at most a point below dense).
+A limit is `METRIC[.STATISTIC][@DEVICE] RELATION NUMBER[UNIT]`, for example `latency=5ms`, `latency.p99<=8ms`,
+`latency=50%` (of the dense model), `latency@pi=20ms`, `params=1M`, `throughput>=200/s`, `accuracy>=0.97`,
+`accuracy>=-1%` (at most a point below dense).
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from autoprune.core import quantity
-from autoprune.core.metric import COSTS, STATISTICS
+from autoprune.core.metric import COSTS, COUNTED, STATISTICS, at, cost, keyed, parted
 from autoprune.errors import UsageError
 
 Relation = Literal["<=", ">="]
 #: How a limit's value is meant: in SI units, as a share of the dense value, or as a distance below it.
 Basis = Literal["absolute", "share", "below"]
 
-_FORM: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\.([A-Za-z0-9_]+))?\s*(<=|>=|=)\s*(\S+)", re.ASCII)
+_FORM: Final = re.compile(
+    r"([A-Za-z_][A-Za-z0-9_]*)(?:\.([A-Za-z0-9_]+))?(?:@([A-Za-z0-9_.-]+))?\s*(<=|>=|=)\s*(\S+)", re.ASCII
+)
 _EXAMPLES: Final = "write for example latency=5ms, latency=50%, params=1M or accuracy>=-1%"
 
 
@@ -56,11 +59,21 @@ class Limit:
 
     @property
     def key(self) -> str:
-        return f"{self.metric}.{self.statistic}" if self.statistic else self.metric
+        return keyed(self.metric, self.statistic)
+
+    @property
+    def relative_key(self) -> str:
+        """What the ratio to the dense model is called that was measured in pairs; only medians have one."""
+        return "" if self.statistic else keyed(self.metric, "relative")
+
+    @property
+    def is_cost(self) -> bool:
+        return cost(self.metric) is not None
 
     @property
     def unit(self) -> str:
-        return COSTS[self.metric].unit if self.metric in COSTS else "1"
+        found = cost(self.metric)
+        return "1" if found is None else found.unit
 
     def bound(self, dense: float) -> float:
         """The limit in SI units, given the dense model's value of the same key."""
@@ -96,7 +109,9 @@ class Limit:
 
     def meaning(self) -> str:
         """The limit in words, echoed to the user before any work is done."""
-        name = f"{self.statistic or 'median'} {self.metric}" if self.unit == "s" else self.key
+        base, device = parted(self.metric)
+        name = f"{self.statistic or 'median'} {base}" if self.unit == "s" else base
+        name = f"{name} on {device}" if device else name
         if self.basis == "share":
             return f"{name} at most {self.value * 100:g} % of the dense model's"
         if self.basis == "below":
@@ -136,14 +151,19 @@ class Budget:
     def of(cls, *, objectives: Iterable[str] = (), **limits: AtMost | AtLeast) -> Budget:
         """The same from objects: `Budget.of(latency=AtMost(0.005), accuracy=AtLeast(-0.01, of_dense=True))`.
 
-        A statistic follows two underscores: `latency__p99=AtMost(0.008)`.
+        A statistic follows two underscores, a device an at sign: `**{"latency__p99@pi": AtMost(0.008)}`.
         """
         return cls(tuple(_from_object(key, limit) for key, limit in limits.items()), tuple(objectives))
 
     def chosen(self, quality: str) -> tuple[str, ...]:
         """The objectives, with the defaults filled in; `quality` is the task's first metric."""
-        limited = tuple(dict.fromkeys(limit.metric for limit in self.limits if limit.metric in COSTS))
+        limited = tuple(dict.fromkeys(limit.metric for limit in self.limits if limit.is_cost))
         return self.objectives or (quality, *(limited or ("latency",)))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that limits and objectives name, once each."""
+        return tuple(dict.fromkeys([*(limit.metric for limit in self.limits), *self.objectives]))
 
     def excesses(self, intervals: Mapping[str, tuple[float, float]], dense: Mapping[str, float]) -> dict[str, float]:
         """`Limit.excess` by key, from intervals (low, high) and dense values by key."""
@@ -159,23 +179,25 @@ def parse_limit(text: str) -> Limit:
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise UsageError(expected="METRIC=VALUE", received=repr(text), cure=_EXAMPLES)
-    metric, statistic, sign, amount = match.group(1), match.group(2) or "", match.group(3), match.group(4)
-    number, suffix = quantity.split(amount)
-    cost = COSTS.get(metric)
-    if cost is None and (sign == "=" or suffix not in ("", "%")):
+    base, statistic, device, sign, amount = (found or "" for found in match.groups())
+    metric, number, suffix = at(base, device), *quantity.split(amount)
+    known = cost(metric)
+    if known is None and (sign == "=" or suffix not in ("", "%")):
         raise _unknown_metric(metric, text)
     if sign == "=":
-        sign = "<=" if cost is not None and cost.lower_is_better else ">="
+        sign = "<=" if known is not None and known.lower_is_better else ">="
     relation: Relation = "<=" if sign == "<=" else ">="
     if suffix == "%":
-        basis: Basis = "share" if cost is not None else "below"
+        basis: Basis = "share" if known is not None else "below"
         return Limit(metric, relation, number / 100, basis, statistic)
-    factor = quantity.scale(suffix, cost.unit, text) if cost is not None else 1.0
+    factor = quantity.scale(suffix, known.unit, text) if known is not None else 1.0
     return Limit(metric, relation, number * factor, "absolute", statistic)
 
 
 def _from_object(key: str, limit: AtMost | AtLeast) -> Limit:
-    metric, _, statistic = key.partition("__")
+    base, device = parted(key)
+    metric, _, statistic = base.partition("__")
+    metric = at(metric, device)
     if not isinstance(limit, AtMost | AtLeast):
         raise UsageError(
             expected=f"AtMost or AtLeast for {key}",
@@ -183,22 +205,22 @@ def _from_object(key: str, limit: AtMost | AtLeast) -> Limit:
             cure="write for example AtMost(0.005)",
         )
     relation: Relation = "<=" if isinstance(limit, AtMost) else ">="
-    relative: Basis = "share" if metric in COSTS else "below"
+    relative: Basis = "share" if cost(metric) is not None else "below"
     return Limit(metric, relation, limit.value, relative if limit.of_dense else "absolute", statistic)
 
 
 def _check(limit: Limit) -> None:
-    cost = COSTS.get(limit.metric)
+    known, (base, device) = cost(limit.metric), parted(limit.metric)
     text = f"{limit.key}{limit.relation}{limit.value:g}"
     if isinstance(limit.value, bool) or not isinstance(limit.value, int | float) or not math.isfinite(limit.value):
         raise UsageError(expected="a finite number", received=repr(limit.value), cure=_EXAMPLES)
-    if limit.statistic and (limit.metric != "latency" or limit.statistic not in STATISTICS):
+    if limit.statistic and (base != "latency" or limit.statistic not in STATISTICS):
         raise UsageError(
             expected=f"latency with one of the statistics {', '.join(STATISTICS)}",
             received=limit.key,
             cure="write for example latency.p99<=8ms",
         )
-    if cost is None:
+    if known is None:
         if limit.basis == "below" and (limit.relation != ">=" or not -1 < limit.value <= 0):
             raise UsageError(
                 expected="a quality relative to dense between -100% and 0%",
@@ -206,10 +228,14 @@ def _check(limit: Limit) -> None:
                 cure=f"write for example {limit.metric}>=-1% or {limit.metric}>=0.97",
             )
         return
-    if (limit.relation == "<=") != cost.lower_is_better:
-        side = "<=" if cost.lower_is_better else ">="
+    if device and base in COUNTED:
+        raise UsageError(
+            expected=f"{base} without a device", received=text, cure=f"write {base}: it is the same on all"
+        )
+    if (limit.relation == "<=") != known.lower_is_better:
+        side = "<=" if known.lower_is_better else ">="
         raise UsageError(expected=f"{limit.metric}{side}VALUE", received=text, cure="turn the relation round")
-    if limit.basis == "share" and not cost.lower_is_better:
+    if limit.basis == "share" and not known.lower_is_better:
         raise UsageError(
             expected=f"an absolute {limit.metric}", received=text, cure="write for example throughput>=200/s"
         )
@@ -222,7 +248,7 @@ def _check(limit: Limit) -> None:
 
 
 def _unknown_metric(metric: str, text: str) -> UsageError:
-    close = difflib.get_close_matches(metric, COSTS, n=1)
+    close = difflib.get_close_matches(parted(metric)[0], COSTS, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return UsageError(
         expected="a known cost, or a quality of the task with <= or >= and a plain number",

@@ -1,8 +1,11 @@
-"""What can be limited or optimised. Knows names, SI units and directions; not how anything is measured."""
+"""What can be limited or optimised. Knows names, SI units and directions; not how anything is measured.
+
+A measured cost may be of one device among several: `latency@pi`, and a statistic of it `latency.p99@pi`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -39,3 +42,27 @@ COUNTED: Final = ("params", "flops", "size")
 
 #: Which statistics of a measured cost may be limited: `latency.p99<=8ms`.
 STATISTICS: Final = ("mean", "p50", "p90", "p99")
+
+
+def cost(name: str) -> Metric | None:
+    """The cost of a name, which may say of which device; None for a quality."""
+    base, device = parted(name)
+    found = COSTS.get(base)
+    return replace(found, name=name) if found is not None and device else found
+
+
+def parted(key: str) -> tuple[str, str]:
+    """What a key of measurements says, and of which device that was named; `""` where none is named."""
+    base, _, device = key.partition("@")
+    return base, device
+
+
+def at(key: str, device: str) -> str:
+    """The inverse of `parted`."""
+    return f"{key}@{device}" if device else key
+
+
+def keyed(metric: str, statistic: str) -> str:
+    """What a statistic of a metric is called among measurements; `""`: the metric itself."""
+    base, device = parted(metric)
+    return at(f"{base}.{statistic}", device) if statistic else metric

@@ -104,7 +104,7 @@ class RayExecutor:
             here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
             placed = {"scheduling_strategy": here}
         options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": self.workers + 4, **placed}
-        name = f"profiler:{self._device}:{ray.get_runtime_context().get_job_id()}"
+        name = f"profiler:{self._device}:{ray.get_runtime_context().get_job_id()}:{next(self._keys)}"
         actor = ray.remote(Profiler).options(name=name, **options).remote()
         return RemoteDevice(actor, ray.put(self._packed(device)), resource, device, self._reporter)
 

@@ -105,7 +105,6 @@ class DeviceSpec:
     traced: Traced | None
     seed: int
     clock: Clock
-    memory: bool = False
 
     @property
     def example(self) -> Example:
@@ -115,15 +114,12 @@ class DeviceSpec:
     def made(self, reporter: Reporter) -> Device:
         """The device, in this process."""
         about = (self.setup, self.dense, self.example_inputs, self.traced, self.seed, self.clock)
-        return Device(*about, reporter, self.memory)
+        return Device(*about, reporter)
 
 
 @dataclass
 class Device:
-    """One profiler on one device, for models cut from one dense model. `close` when done.
-
-    memory: whether each measurement also has the model's peak memory, for which a process of its own is started.
-    """
+    """One profiler on one device, for models cut from one dense model. `close` when done."""
 
     setup: Setup
     dense: nn.Module
@@ -132,7 +128,6 @@ class Device:
     seed: int
     clock: Clock
     reporter: Reporter
-    memory: bool = False
     session: Session = field(init=False)
     _profiler: Profiler | None = field(init=False)
     _bench: AnyBench = field(init=False)
@@ -286,7 +281,7 @@ class Device:
         return found
 
     def _peak(self, artifact: Artifact) -> dict[str, Measurement]:
-        if not self.memory:
+        if not self.setup.memory:
             return {}
         if isinstance(self._bench, Bench):
             value = self._bench.memory(artifact)

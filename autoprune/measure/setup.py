@@ -21,7 +21,8 @@ class Setup:
     """What is measured, and how: the profiler by name, how it runs models, the task's name for other processes.
 
     task: empty where no other process can make the dense model; its modules are then measured in this process;
-    address: of the device, None for this machine; wait: for a device that does not answer, however long that takes.
+    address: of the device, None for this machine; wait: for a device that does not answer, however long that takes;
+    memory: whether each measurement also has the model's peak memory, for which a process of its own is started.
     """
 
     profiler: str
@@ -29,6 +30,7 @@ class Setup:
     task: str = ""
     address: DeviceAddress | None = None
     wait: bool = True
+    memory: bool = False
 
     def made(self, clock: Clock) -> Profiler:
         """The profiler in this process.

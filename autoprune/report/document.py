@@ -19,7 +19,7 @@ def document(
     task: str,
     seed: int,
     seconds: float,
-    profiler: Mapping[str, Any],
+    devices: Mapping[str, Mapping[str, Any]],
     budget: Budget,
     objectives: Sequence[str],
     trials: Sequence[Trial],
@@ -28,7 +28,11 @@ def document(
     test: Mapping[str, Mapping[str, Measurement]],
     partial: bool,
 ) -> dict[str, Any]:
-    """The object that front.json holds; `best` is null where nothing met the budget."""
+    """The object that front.json holds; `best` is null where nothing met the budget.
+
+    devices: how models were run, by the name of the device; `profiler` is the first of them, and `devices` is there
+    only where they have names.
+    """
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     best = front.best
     return {
@@ -37,7 +41,8 @@ def document(
         "task": task,
         "seed": seed,
         "seconds": round(seconds, 3),
-        "profiler": dict(profiler),
+        "profiler": dict(next(iter(devices.values()))),
+        **({"devices": {name: dict(each) for name, each in devices.items()}} if any(devices) else {}),
         "budget": [str(limit) for limit in budget.limits],
         "objectives": list(objectives),
         "partial": partial,

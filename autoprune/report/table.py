@@ -8,6 +8,7 @@ from typing import Any
 
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
+from autoprune.core.metric import parted
 
 _COLUMNS = ("latency", "latency.relative", "params", "flops", "size")
 
@@ -19,9 +20,9 @@ def front_table(front: Mapping[str, Any]) -> str:
     """
     dense = front["dense"]["metrics"]
     qualities = [key for key, found in dense.items() if "split" in found]
-    keys = [key for key in (*qualities, *_COLUMNS) if key in dense]
+    keys = [*qualities, *(key for column in _COLUMNS for key in dense if parted(key)[0] == column)]
     rows = [
-        ["", "trial", *("of dense" if key == "latency.relative" else key for key in keys)],
+        ["", "trial", *(key.replace("latency.relative", "of dense") for key in keys)],
         ["", "dense", *_cells(dense, keys)],
     ]
     for point in front["front"]:
@@ -83,9 +84,10 @@ def _cells(metrics: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
 
 
 def _cell(key: str, found: Mapping[str, Any]) -> str:
-    if key == "latency.relative":
+    base, _ = parted(key)
+    if base == "latency.relative":
         return f"{found['value']:.0%}"
-    if key == "latency":
+    if base == "latency":
         text = quantity.show_interval(found["value"], found["low"], found["high"], "s")
         return text if found.get("valid", True) else f"{text} ?"
     if "split" in found:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import COSTS
+from autoprune.core.metric import parted
 from autoprune.core.plan import Plan
 from autoprune.core.trial import Proposal, Timing, Trial, TrialState
 from autoprune.errors import AutopruneError, DeviceLostError, describe
@@ -64,7 +64,7 @@ class Evaluator:
 
     def restated(self, trials: Sequence[Trial]) -> list[Trial]:
         """The trials as their latencies read with what is known of the device by now."""
-        timed = [trial for trial in trials if "latency.relative" in trial.measurements]
+        timed = [trial for trial in trials if any(parted(key)[0] == "latency.relative" for key in trial.measurements)]
         measured = self.device.restated([trial.measurements for trial in timed])
         again = {
             trial.number: replace(trial, measurements=found, excesses=excesses(self.budget, found, self.dense))
@@ -137,8 +137,8 @@ def excesses(budget: Budget, measured: Mapping[str, Measurement], dense: Mapping
     intervals: dict[str, tuple[float, float]] = {}
     for limit in budget.limits:
         found = measured[limit.key]
-        relative = measured.get(f"{limit.key}.relative")
-        if limit.metric not in COSTS:
+        relative = measured.get(limit.relative_key)
+        if not limit.is_cost:
             intervals[limit.key] = (found.value, found.value)
         elif limit.basis == "share" and relative is not None:
             whole = dense[limit.key].value

@@ -13,7 +13,6 @@ from autoprune.core import quantity
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
-from autoprune.core.metric import COSTS
 from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Proposal, Trial, TrialState
@@ -219,10 +218,10 @@ class Coordinator:
 def check_possible(smallest: Trial, dense: Trial, budget: Budget) -> None:
     """Raise BudgetInfeasibleError where even the better end of the smallest candidate breaks the limit of a cost."""
     for limit in budget.limits:
-        if limit.metric not in COSTS:
+        if not limit.is_cost:
             continue
         found, whole = smallest.measurements[limit.key], dense.value(limit.key)
-        relative = smallest.measurements.get(f"{limit.key}.relative")
+        relative = smallest.measurements.get(limit.relative_key)
         ends = found.high, found.low
         if limit.basis == "share" and relative is not None:
             # The two may be of two processes, in each of which the device had another speed: their ratio was paired.

@@ -16,7 +16,7 @@ from autoprune.core.aim import Aim
 from autoprune.core.budget import Budget
 from autoprune.core.forecast import CostForecast, Forecast, Term
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import COSTS, COUNTED, Metric
+from autoprune.core.metric import COUNTED, Metric, cost
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Proposal, Trial, TrialState
@@ -52,7 +52,7 @@ def foresee(
     """The forecast of a search. limited: costs that have a limit; executor: drives the ablations."""
     start = evaluator.clock.wall()
     ablations = ablate(space, evaluator, executor, reporter)
-    names = [name for name in dict.fromkeys([*(m.name for m in aim.objectives), *limited]) if name in COSTS]
+    names = [name for name in dict.fromkeys([*(m.name for m in aim.objectives), *limited]) if cost(name) is not None]
     dense = {key: found.value for key, found in evaluator.dense.items()}
     with reporter.track("costs of plans", 1) as advance:
         costs = evaluator.device.costs(space, names, dense, seed)
@@ -116,7 +116,7 @@ def aim_of(budget: Budget, objectives: Sequence[Metric], dense: Mapping[str, Mea
         tighter = min if limit.relation == "<=" else max
         bounds[limit.metric] = tighter(bound, bounds.get(limit.metric, bound))
     values = tuple(dense[metric.name].value for metric in objectives)
-    limits = tuple(bounds.get(metric.name) if metric.name in COSTS else None for metric in objectives)
+    limits = tuple(bounds.get(metric.name) if cost(metric.name) is not None else None for metric in objectives)
     return Aim(tuple(objectives), values, limits, grade, dense[grade].value if grade else 0.0)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from sklearn.isotonic import isotonic_regression
 
 from autoprune.core.forecast import Forecast
 from autoprune.surrogate.evidence import Evidence, Floats, Ints, share
@@ -141,6 +140,8 @@ class Belief:
 
     def _link(self, harm: Floats, loss: Floats) -> None:
         """Quality by harm: the monotone step function nearest to what was seen (Barlow et al. 1972)."""
+        from sklearn.isotonic import isotonic_regression  # seconds to import
+
         order = np.argsort(harm, kind="stable")
         known = np.maximum(harm[order], 0.0)
         self._known_harm = np.concatenate([[0.0], known])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import COSTS, Metric
+from autoprune.core.metric import Metric, cost
 from autoprune.errors import AutopruneError, TaskError, UsageError, describe
 from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
@@ -77,7 +77,7 @@ class Task:
                 received=repr(self.evaluate),
                 cure="pass evaluate(model, split)",
             )
-        taken = sorted({metric.name for metric in self.metrics} & COSTS.keys())
+        taken = sorted({metric.name for metric in self.metrics if cost(metric.name) is not None})
         if taken:
             raise TaskError(
                 expected="metrics with names of their own",

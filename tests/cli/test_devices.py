@@ -32,8 +32,8 @@ def test_a_device_is_named_tried_used_and_forgotten(configured, agent, tmp_path)
     assert "round trip" in said
     assert "onnxruntime" in said
     code, said, errors = configured(
-        "search", f"{TASKS}:good", "--device", "board", "--objective", "accuracy", "--objective", "latency", "--trials", 4,
-        "--sampler", "random", "--finetune-epochs", 0, "--finalists", 1, "--run", "r", "--json",
+        "search", f"{TASKS}:good", "--device", "board", "--budget", "params=99%", "--trials", 4, "--sampler", "random",
+        "--finetune-epochs", 0, "--finalists", 1, "--run", "r", "--json",
     )  # fmt: skip
     assert code == 0, errors
     found = json.loads(said)
@@ -61,8 +61,9 @@ def test_a_device_is_named_tried_used_and_forgotten(configured, agent, tmp_path)
         (["agent", "--memory", "lots"], 2, "number"),
     ],
 )
-def test_what_cannot_be_is_one_line_with_its_cure(configured, arguments, code, words):
-    status, said, errors = configured(*arguments)
+def test_what_cannot_be_is_one_line_with_its_cure(told, monkeypatch, tmp_path, arguments, code, words):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    status, said, errors = told(*arguments)
     assert status == code
     assert said == ""
     assert words in errors.strip().splitlines()[-1]

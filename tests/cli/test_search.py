@@ -108,66 +108,72 @@ def test_the_run_directory_holds_what_is_promised(searched):
     assert all(len(plan["slices"][name]) == plan["plan"][name] for name in plan["slices"])
 
 
-def test_front_prints_the_table_again(searched):
+def test_front_prints_the_table_again(searched, told, monkeypatch):
     folder, _ = searched
-    done = autoprune("front", "runs/demo", cwd=folder)
-    assert done.returncode == 0
-    assert "dense" in done.stdout
-    assert "*" in done.stdout
+    monkeypatch.chdir(folder)
+    code, out, _ = told("front", "runs/demo")
+    assert code == 0
+    assert "dense" in out
+    assert "*" in out
 
 
-def test_profile_measures_the_best_model_of_a_run(searched):
+def test_profile_measures_the_best_model_of_a_run(searched, told, monkeypatch):
     folder, _ = searched
-    done = autoprune("profile", "runs/demo", "--json", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    monkeypatch.chdir(folder)
+    code, out, err = told("profile", "runs/demo", "--json")
+    assert code == 0, err
+    found = json.loads(out)
     assert found["latency"]["unit"] == "s"
     assert found["params"]["value"] > 0
 
 
-def test_profile_shows_where_the_time_of_a_task_goes(searched):
+def test_profile_shows_where_the_time_of_a_task_goes(searched, told, monkeypatch):
     folder, _ = searched
-    done = autoprune("profile", "my_task.py:task", "--by-layer", "--json", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    monkeypatch.chdir(folder)
+    code, out, err = told("profile", "my_task.py:task", "--by-layer", "--json")
+    assert code == 0, err
+    found = json.loads(out)
     assert sum(layer["share"] for layer in found["layers"]) == pytest.approx(1.0)
     assert max(found["layers"], key=lambda layer: layer["flops"])["name"].startswith("features")
     assert found["roof"]["flops"] > 1e9
 
 
-def test_a_run_is_never_overwritten(searched):
+def test_a_run_is_never_overwritten(searched, told, monkeypatch):
     folder, _ = searched
-    done = autoprune("search", "my_task.py:task", "--run", "runs/demo", cwd=folder)
-    assert done.returncode == 6
-    assert "front.json" in done.stderr
-    assert "choose another --run" in done.stderr
+    monkeypatch.chdir(folder)
+    code, _, err = told("search", "my_task.py:task", "--run", "runs/demo")
+    assert code == 6
+    assert "front.json" in err
+    assert "choose another --run" in err
 
 
-def test_inspect_lists_groups_with_reasons(searched):
+def test_inspect_lists_groups_with_reasons(searched, told, monkeypatch):
     folder, _ = searched
-    done = autoprune("inspect", "my_task.py:task", cwd=folder)
-    assert done.returncode == 0
-    lines = done.stdout.splitlines()
+    monkeypatch.chdir(folder)
+    code, out, _ = told("inspect", "my_task.py:task")
+    assert code == 0
+    lines = out.splitlines()
     assert lines[0].split()[:4] == ["group", "kind", "size", "step"]
     assert next(line for line in lines if line.startswith("features.3 ")).split()[1:4] == ["channel", "64", "8"]
     assert "model output" in next(line for line in lines if line.startswith("classifier.2"))
     assert lines[-1] == "search space 'cnn': can be cut: 100.0% of the parameters, 100.0% of the operations"
-    told = json.loads(autoprune("inspect", "my_task.py:task", "--json", cwd=folder).stdout)
-    assert told["coverage"]["params"] > 0.9
-    assert {"name", "kind", "size", "step", "floor", "members", "tie", "frozen_reason"} <= told["groups"][0].keys()
+    groups = json.loads(told("inspect", "my_task.py:task", "--json")[1])
+    assert groups["coverage"]["params"] > 0.9
+    assert {"name", "kind", "size", "step", "floor", "members", "tie", "frozen_reason"} <= groups["groups"][0].keys()
 
 
-def test_a_dry_run_says_what_it_would_do_and_writes_nothing(searched):
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(searched, told, monkeypatch):
     folder, _ = searched
+    monkeypatch.chdir(folder)
     before = sorted(folder.rglob("*"))
     config = folder / "c.yaml"
     config.write_text("trials: 5\nbudget: [params=20k]\nsampler: random\n")
-    done = autoprune(
-        "search", "my_task.py:task", "--config", config, "--sampler", "uniform", "--dry-run", "--json", cwd=folder
+    code, out, err = told(
+        "search", "my_task.py:task", "--config", config, "--sampler", "uniform", "--dry-run", "--json"
     )
     config.unlink()
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    assert code == 0, err
+    found = json.loads(out)
     assert found["budget"] == ["params<=20k"]
     assert found["effort"]["trials"] == 5
     assert found["sampler"] == "uniform"

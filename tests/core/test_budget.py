@@ -25,6 +25,10 @@ from autoprune.errors import UsageError
         ("accuracy>=0.97", "accuracy", "", ">=", 0.97, "absolute"),
         ("accuracy>=-1%", "accuracy", "", ">=", -0.01, "below"),
         ("latency <= 0.01us", "latency", "", "<=", 1e-8, "absolute"),
+        ("latency@pi=20ms", "latency@pi", "", "<=", 0.02, "absolute"),
+        ("latency.p99@board-4.2<=30%", "latency@board-4.2", "p99", "<=", 0.3, "share"),
+        ("throughput@pi>=9/s", "throughput@pi", "", ">=", 9, "absolute"),
+        ("recall@5>=0.9", "recall@5", "", ">=", 0.9, "absolute"),
     ],
 )
 def test_every_form_is_read(text, metric, statistic, relation, value, basis):
@@ -41,7 +45,7 @@ def test_every_form_is_read(text, metric, statistic, relation, value, basis):
         "latency=5MS", "params=300m", "size=4M", "accuracy=0.9", "accuracy>=97%", "accuracy>=-100%", "accuracy>=1%",
         "accuracy<=-1%", "throughput<=10/s", "throughput>=50%", "latency>=5ms", "latency.p50.p99=5ms", "latency.p42=5ms",
         "params.p99=3", "latencyy=5ms", "", "=", "5ms", "latency", "latency=", "latency=５ms", "latency=5ms\nparams=1",
-        "latency=0x5ms", "latency=1_000ms", "latency=--5ms", "latency=5e", "energy=5W",
+        "latency=0x5ms", "params@pi=1M", "latency@=5ms", "latency@pi@pi=5ms", "@pi=5ms", "latency@pi=5", "latency=1_000ms", "latency=--5ms", "latency=5e", "energy=5W",
     ],
 )  # fmt: skip
 def test_malformed_limits_are_refused_in_one_line(text):
@@ -102,6 +106,14 @@ def test_objects_and_text_mean_the_same():
     objects = Budget.of(latency=AtMost(0.005), latency__p99=AtMost(0.008), accuracy=AtLeast(-0.01, of_dense=True))
     assert objects == Budget.parse("latency<=5ms", "latency.p99<=8ms", "accuracy>=-1%")
     assert Budget.of(latency=AtMost(0.5, of_dense=True)) == Budget.parse("latency=50%")
+    assert Budget.of(**{"latency__p99@pi": AtMost(0.008)}) == Budget.parse("latency.p99@pi<=8ms")
+
+
+def test_each_device_has_limits_of_its_own():
+    budget = Budget.parse("latency@pi=20ms", "latency@server=2ms", "latency.p99@pi=30ms", "params=1M")
+    assert [limit.key for limit in budget.limits] == ["latency@pi", "latency@server", "latency.p99@pi", "params"]
+    assert budget.chosen("accuracy") == ("accuracy", "latency@pi", "latency@server", "params")
+    assert budget.limits[2].meaning() == "p99 latency on pi at most 30 ms"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +144,10 @@ def test_meanings_are_words_with_units():
     ]
 
 
-@given(st.floats(1e-7, 1e9), st.sampled_from(["latency", "params", "size", "throughput", "energy", "perplexity"]))
+@given(
+    st.floats(1e-7, 1e9),
+    st.sampled_from(["latency", "params", "size", "throughput", "energy", "perplexity", "latency@pi", "recall@5"]),
+)
 def test_every_limit_is_read_back_as_it_was_from_its_text(value, metric):
     relation = ">=" if metric == "throughput" else "<="
     limit = Limit(metric, relation, value, "absolute", "")

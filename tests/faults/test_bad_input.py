@@ -1,4 +1,4 @@
-"""What users get wrong, through the real command line: one line on stderr that cures, and the documented exit code."""
+"""What users get wrong, through the command line: one line on stderr that cures, and the documented exit code."""
 
 import shutil
 from pathlib import Path
@@ -40,9 +40,9 @@ def check_refused(result, code, *words):
         (["latencyy=5ms"], ["did you mean 'latency'", "throughput"]),
     ],
 )
-def test_malformed_impossible_and_contradictory_budgets(command, limits, words):
+def test_malformed_impossible_and_contradictory_budgets(told, limits, words):
     arguments = [part for limit in limits for part in ("--budget", limit)]
-    check_refused(command("search", *arguments), 2, *words)
+    check_refused(told("search", *arguments), 2, *words)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_malformed_impossible_and_contradictory_budgets(command, limits, words):
         (["--config", "missing.yaml"], 2, ["missing.yaml"]),
     ],
 )
-def test_unknown_names_and_unusable_places(command, tasks, arguments, code, words):
-    check_refused(command("search", "tasks.py:good", *arguments, "--quiet"), code, *words)
+def test_unknown_names_and_unusable_places(told, tasks, arguments, code, words):
+    check_refused(told("search", "tasks.py:good", *arguments, "--quiet"), code, *words)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_unknown_names_and_unusable_places(command, tasks, arguments, code, word
         ("nothing_to_prune", ["nothing to prune", "model input"]),
     ],
 )
-def test_unusable_tasks(command, tasks, task, words):
-    check_refused(command("search", f"tasks.py:{task}", "--budget", "params=90%", "--quiet"), 4, *words)
+def test_unusable_tasks(told, tasks, task, words):
+    check_refused(told("search", f"tasks.py:{task}", "--budget", "params=90%", "--quiet"), 4, *words)
 
 
 def test_an_impossible_budget_names_the_best_possible(command, tasks):
@@ -102,11 +102,11 @@ def test_a_quality_that_no_finished_model_reaches_names_the_best_possible(comman
     assert "best possible accuracy" in stderr.splitlines()[-1]
 
 
-def test_hostile_yaml_is_not_executed(command, tasks, tmp_path):
+def test_hostile_yaml_is_not_executed(told, tasks, tmp_path):
     (tmp_path / "c.yaml").write_text("!!python/object/apply:os.system ['touch ran']\n")
-    check_refused(command("search", "tasks.py:good", "--config", "c.yaml"), 2, "c.yaml")
+    check_refused(told("search", "tasks.py:good", "--config", "c.yaml"), 2, "c.yaml")
     (tmp_path / "b.yaml").write_text("a: &a [x, x]\nb: [*a, *a]\n")
-    check_refused(command("search", "tasks.py:good", "--config", "b.yaml"), 2, "aliases")
+    check_refused(told("search", "tasks.py:good", "--config", "b.yaml"), 2, "aliases")
     assert not (tmp_path / "ran").exists()
 
 

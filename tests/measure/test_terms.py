@@ -32,7 +32,7 @@ def plans(prepared, count, seed):
 @pytest.mark.parametrize("metric", ["params", "flops", "size"])
 def test_counted_costs_are_known_for_plans_that_were_never_cut(prepared, metric):
     task, space, traced = prepared.task, prepared.space, prepared.traced
-    spec = DeviceSpec(Setup("torch", RunSpec(), ""), task.model, task.example_inputs, traced, 0, SystemClock(), False)
+    spec = DeviceSpec(Setup("torch", RunSpec(), ""), task.model, task.example_inputs, traced, 0, SystemClock())
     device = spec.made(Silent())
     try:
         (found,) = device.costs(space, [metric], {metric: counts(task.model, device.example)[metric].value}, 0)

@@ -28,7 +28,7 @@ TRIALS = [
 ]
 FRONT = Front.of(TRIALS, (QUALITY, COSTS["latency"]))
 DOCUMENT = document(
-    run="runs/x", task="t", seed=0, seconds=12.0, profiler={"name": "torch"}, budget=BUDGET, objectives=["accuracy", "latency"],
+    run="runs/x", task="t", seed=0, seconds=12.0, devices={"": {"name": "torch"}}, budget=BUDGET, objectives=["accuracy", "latency"],
     trials=TRIALS, dense=measured(0.99, 0.01), front=FRONT, partial=False,
     test={"dense": {"accuracy": measured(0.98, 1)["accuracy"]}, "best": {"accuracy": measured(0.96, 1)["accuracy"]}},
 )  # fmt: skip
@@ -59,7 +59,7 @@ def test_a_budget_within_the_noise_is_said_to_be_uncertain():
     near = Trial(4, Plan.of({"g": 6}), TrialState.COMPLETE, measured(0.97, 0.0048), {"latency": 0.056})
     front = Front.of([*TRIALS, near], FRONT.objectives)
     made = document(
-        run="r", task="t", seed=0, seconds=1.0, profiler={}, budget=BUDGET, objectives=[], trials=TRIALS,
+        run="r", task="t", seed=0, seconds=1.0, devices={"": {}}, budget=BUDGET, objectives=[], trials=TRIALS,
         dense=measured(0.99, 0.01), front=front, partial=False, test={},
     )  # fmt: skip
     assert [point["trial"] for point in made["front"] if point["uncertain"]] == [4]

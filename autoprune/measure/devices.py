@@ -1,0 +1,133 @@
+"""Several devices as one: a model is measured on each, and every number says on which. Knows names; not what they name.
+
+What the device `pi` measures as `latency.p99` is called `latency.p99@pi`; a device that was not named keeps its keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from torch import nn
+
+from autoprune.core.forecast import CostForecast
+from autoprune.core.measurement import Capabilities, Measurement
+from autoprune.core.metric import COUNTED, at, parted
+from autoprune.core.reporter import Advance
+from autoprune.core.space import SearchSpace
+from autoprune.measure.device import AnyDevice
+from autoprune.measure.packing import Slices
+from autoprune.measure.setup import Setup
+
+T = TypeVar("T")
+
+
+class Devices:
+    """At least one device, by name; `""` is the one that plain metrics mean."""
+
+    def __init__(self, named: Mapping[str, AnyDevice]) -> None:
+        self.named = dict(named)
+        first = next(iter(self.named.values()))
+        self.batch, self.example = first.batch, first.example
+        self.fingerprint = "; ".join(
+            f"{name}: {device.fingerprint}" if name else device.fingerprint for name, device in self.named.items()
+        )
+        self.capabilities = together({name: device.capabilities for name, device in self.named.items()})
+
+    def open(self) -> dict[str, Measurement]:
+        return self._joined({name: device.open() for name, device in self.named.items()})
+
+    def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
+        return self._joined(
+            {name: device.measure(model, slices, _own(bounds, name)) for name, device in self.named.items()}
+        )
+
+    def measure_again(
+        self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
+    ) -> list[dict[str, Measurement]]:
+        *others, last = self.named
+        found = {name: self.named[name].measure_again(models, lambda text: None) for name in others}
+        found[last] = self.named[last].measure_again(models, advance)
+        return [self._joined({name: each[k] for name, each in found.items()}) for k in range(len(models))]
+
+    def reference(self) -> dict[str, Measurement]:
+        return self._joined({name: device.reference() for name, device in self.named.items()})
+
+    def restated(self, measured: Sequence[Mapping[str, Measurement]]) -> list[dict[str, Measurement]]:
+        found = {name: device.restated([_own(each, name) for each in measured]) for name, device in self.named.items()}
+        return [
+            {**each, **self._joined({name: again[k] for name, again in found.items()})}
+            for k, each in enumerate(measured)
+        ]
+
+    def costs(
+        self, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int
+    ) -> tuple[CostForecast, ...]:
+        """What is counted is the same on all: the first device is asked."""
+        found: list[CostForecast] = []
+        for place, (name, device) in enumerate(self.named.items()):
+            own = [key for metric in metrics for key, of in [parted(metric)] if of == name and key not in COUNTED]
+            counted = [metric for metric in metrics if metric in COUNTED and not place]
+            if own or counted:
+                known = {**dense, **_own(dense, name)}
+                for each in device.costs(space, [*own, *counted], known, seed):
+                    found.append(each if each.metric in COUNTED else replace(each, metric=at(each.metric, name)))
+        return tuple(found)
+
+    def computing(self) -> AbstractContextManager[None]:
+        return self._computing()
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with ExitStack() as held:
+            for device in self.named.values():
+                held.enter_context(device.computing())
+            yield
+
+    def close(self) -> None:
+        with ExitStack() as closing:
+            for device in self.named.values():
+                closing.callback(device.close)
+
+    def _joined(self, measured: Mapping[str, Mapping[str, Measurement]]) -> dict[str, Measurement]:
+        return {
+            at(key, name): replace(found, metric=at(key, name))
+            for name, each in measured.items()
+            for key, found in each.items()
+        }
+
+
+def together(named: Mapping[str, Capabilities]) -> Capabilities:
+    """What can be said of several devices, by name: every metric of each, and the zeros that all of them skip."""
+    first = next(iter(named.values()))
+    metrics = tuple(at(key, name) for name, each in named.items() for key in each.metrics)
+    skipped = set(first.sparsity).intersection(*(each.sparsity for each in named.values()))
+    return replace(first, metrics=metrics, sparsity=tuple(sorted(skipped)))
+
+
+def several(named: Mapping[str, AnyDevice]) -> AnyDevice:
+    """Devices by name as one; the only one itself where it has no name."""
+    return named[""] if [*named] == [""] else Devices(named)
+
+
+def described(setup: Setup, device: AnyDevice) -> dict[str, Any]:
+    """How models are run on a device, for records."""
+    return {
+        "name": setup.profiler,
+        "device": device.fingerprint,
+        "threads": setup.spec.threads,
+        "batch": device.batch,
+        "precision": setup.spec.precision,
+    }
+
+
+def profilers(setups: Mapping[str, Setup]) -> str:
+    """The profilers of several devices, as messages call them."""
+    return ", ".join(dict.fromkeys(setup.profiler for setup in setups.values()))
+
+
+def _own(values: Mapping[str, T], name: str) -> dict[str, T]:
+    """What is said of one device, as that device says it."""
+    return {parted(key)[0]: value for key, value in values.items() if parted(key)[1] == name}
