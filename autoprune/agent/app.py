@@ -29,7 +29,7 @@ from fastapi.responses import JSONResponse
 from autoprune import registry
 from autoprune.agent.artifacts import Artifacts
 from autoprune.agent.guard import Guard
-from autoprune.agent.leases import ConflictError, FullError, Job, Lease, Leases, Log
+from autoprune.agent.leases import ConflictError, Job, Lease, Leases, Log
 from autoprune.agent.messages import (
     Granted,
     Heartbeat,
@@ -44,7 +44,7 @@ from autoprune.agent.messages import (
     Sha,
 )
 from autoprune.agent.metrics import Metrics
-from autoprune.agent.settings import AgentSettings
+from autoprune.agent.settings import AgentSettings, FullError
 from autoprune.errors import AutopruneError, RefusedError, UnreachableError, one_line
 from autoprune.measure.links import told
 
@@ -61,7 +61,7 @@ _REFUSED: Final = {
     409: "Files are missing, or the job's id stands for another request",
     410: "The lease is over",
     413: "It is too large",
-    429: "There are as many leases as may be",
+    429: "There are as many leases, jobs or uploads as may be",
     507: "The disk is full",
 }
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
+from autoprune.agent.settings import FullError
 from autoprune.errors import RefusedError
 from autoprune.store.files import storing
 
@@ -22,6 +23,7 @@ class Artifacts:
         for left in folder.iterdir():  # of an agent that may have ended with the power
             left.unlink()
         self._sizes: dict[str, int] = {}  # the one used last is the last
+        self._arriving = 0
         self._used: Counter[str] = Counter()
 
     @property
@@ -42,7 +44,7 @@ class Artifacts:
         """Store what has that hash.
 
         Raises:
-            RefusedError: it has another one. StorageError: the disk is full.
+            RefusedError: it has another one. FullError: too much arrives at a time. StorageError: the disk is full.
         """
         partial, digest, size = self.folder / f"{secrets.token_hex(8)}.partial", hashlib.sha256(), 0
         try:
@@ -50,6 +52,8 @@ class Artifacts:
                 async for chunk in content:
                     digest.update(chunk)
                     size += file.write(chunk)
+                    self._arriving += len(chunk)
+                    self._make_room(size)
             if digest.hexdigest() != name:
                 raise RefusedError(
                     expected=f"bytes with the hash {name}", received=digest.hexdigest(), cure="name them by their own"
@@ -60,6 +64,7 @@ class Artifacts:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+            self._arriving -= size
         self._sizes.pop(name, None)
         self._sizes[name] = size
         self._evict()
@@ -76,8 +81,18 @@ class Artifacts:
             self._used += Counter()
             self._evict()
 
+    def _make_room(self, size: int) -> None:
+        """For what arrives; one file alone may be larger than all that is kept."""
+        if size < self._arriving > self._most:
+            raise FullError(
+                expected=f"uploads of at most {self._most} bytes at a time",
+                received="more beside each other",
+                cure="send one after the other, or start the agent with a larger --cache",
+            )
+        self._evict()
+
     def _evict(self) -> None:
-        over = self.size - self._most
+        over = self.size + self._arriving - self._most
         for name in list(self._sizes):
             if over <= 0:
                 return

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from autoprune.agent.settings import AgentSettings
+from autoprune.agent.settings import AgentSettings, FullError
 from autoprune.errors import AutopruneError, DeviceError, RefusedError, UnreachableError, describe
 from autoprune.measure.client import OPEN_S
 from autoprune.measure.links import told
@@ -32,10 +32,6 @@ OPENING: Final = "open"
 _KEPT: Final = 32
 _AT_ONCE: Final = 8
 _SWEEP_S: Final = 0.5
-
-
-class FullError(RefusedError):
-    """There are as many leases as may be; later there may be fewer."""
 
 
 class ConflictError(RefusedError):

@@ -21,6 +21,8 @@ from autoprune.errors import DeviceError, Terminated, describe
 
 _LOG_BYTES: Final = 10 * 2**20
 _GRACE_S: Final = 5
+#: Connections at a time; who comes then is told to come again.
+_CONNECTIONS: Final = 1000
 
 
 def serve(settings: AgentSettings, folder: Path, say: Callable[[str], None]) -> None:
@@ -51,7 +53,8 @@ def _serve(settings: AgentSettings, folder: Path, say: Callable[[str], None]) ->
     config = uvicorn.Config(
         app, settings.host, settings.port, http=PromptProtocol, ws="none", log_level="warning", access_log=False,
         ssl_certfile=settings.tls_cert or None, ssl_keyfile=settings.tls_key or None, server_header=False,
-        timeout_keep_alive=30, timeout_graceful_shutdown=_GRACE_S, h11_max_incomplete_event_size=32 * 2**10,
+        timeout_keep_alive=30, timeout_graceful_shutdown=_GRACE_S,
+        limit_concurrency=_CONNECTIONS, h11_max_incomplete_event_size=32 * 2**10,
     )  # fmt: skip
     server = uvicorn.Server(config)
     listening = _listening(settings)

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from autoprune.errors import UsageError, describe
+from autoprune.errors import RefusedError, UsageError, describe
 
 PORT: Final = 7333
 _SHORTEST: Final = 16
+
+
+class FullError(RefusedError):
+    """More at a time than is allowed; later there may be room."""
 
 
 @dataclass(frozen=True)

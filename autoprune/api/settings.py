@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import ModuleType
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from optuna.samplers import BaseSampler
 
 from autoprune import registry
 from autoprune.api.devices import found, meant
-from autoprune.core.address import HERE, DeviceAddress
+from autoprune.core.address import HERE, KnownDevice
 from autoprune.core.aim import Aim
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import CRITERION, EXECUTOR, PLAIN_SAMPLER, PROFILER, REPAIR, SAMPLER
@@ -80,16 +81,15 @@ class Settings:
     def run_spec(self) -> RunSpec:
         return RunSpec(self.threads, self.batch, self.precision)
 
+    @cached_property
+    def known_device(self) -> KnownDevice | None:
+        """The device where it is neither here nor a node of the cluster."""
+        return meant(self.device)
+
     @property
     def node(self) -> str:
         """What the cluster calls the node that measures, or from which the device elsewhere is asked."""
-        return HERE if self.device_address is not None else self.device
-
-    @property
-    def device_address(self) -> DeviceAddress | None:
-        """Of a device that is neither here nor a node of the cluster."""
-        known = meant(self.device)
-        return known.address if known is not None else None
+        return HERE if self.known_device is not None else self.device
 
     def setups(self, task: str, wanted: Iterable[str]) -> dict[str, Setup]:
         """What is measured, and how, by the name of the device; `""`: the one that metrics without a device mean.
@@ -112,7 +112,8 @@ class Settings:
         """A named device is run as it was added, and as these settings say where that left something open."""
         wait = self.on_device_loss == "wait"
         if not name:
-            return Setup(self.profiler, self.run_spec, task, self.device_address, wait)
+            address = None if self.known_device is None else self.known_device.address
+            return Setup(self.profiler, self.run_spec, task, address, wait)
         if name == HERE:
             if self.node != HERE:
                 raise UsageError(

@@ -49,6 +49,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _GRACE_S: Final = 5.0
 #: The share of the machine's free memory that a model may use.
 _MEMORY: Final = 0.9
+#: Bytes of the largest file that it may write, what it says among them.
+_FILE: Final = 2**28
 #: What allocators say when there is nothing left.
 _EXHAUSTED: Final = (
     "can't allocate memory",
@@ -144,7 +146,7 @@ class _Host:
         self._bench = Bench(profiler, lease, clock, spec.precision, models.decode, meter=meter(found.meter))
         self.blobs = Path(opened["blobs"]) if opened["blobs"] else scratch()
         self.own = not opened["blobs"]
-        _limit(min(_allowed(), opened["memory"] or float("inf")))
+        _limit(min(_allowed(), opened["memory"] or float("inf")), opened["task"])
 
     def about(self) -> dict[str, Any]:
         return {
@@ -197,9 +199,14 @@ class _Host:
         return (self.blobs / name).read_bytes()
 
 
-def _limit(bytes_more: float) -> None:
-    """Refuse more memory than that beyond what is used by now; a process that dies leaves no image of itself."""
+def _limit(bytes_more: float, task: str) -> None:
+    """Refuse more memory than that beyond what is used by now; a process that dies leaves no image of itself, and what
+    it says fills no disk."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if not task:  # which may well write what it is made of
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        most = _FILE if hard == resource.RLIM_INFINITY else min(_FILE, hard)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
     if bytes_more < float("inf"):
         used = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
         most = int(int(used.split()[1]) * 1024 + bytes_more)

@@ -45,6 +45,28 @@ def test_a_device_is_named_tried_used_and_forgotten(configured, agent, tmp_path)
     assert configured("search", f"{TASKS}:good", "--device", "board", "--run", "r2")[0] == 5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+def test_one_front_over_two_devices(configured, agent, tmp_path, executor):
+    assert configured("devices", "add", "board", agent.url, "--profiler", "onnxruntime")[0] == 0
+    code, said, errors = configured(
+        "search", f"{TASKS}:good", "--budget", "latency@board=99%", "--budget", "latency@local=99%", "--trials", 4,
+        "--executor", executor, "--sampler", "random", "--finetune-epochs", 0, "--finalists", 1, "--run", "r", "--json",
+    )  # fmt: skip
+    found = json.loads(said or (tmp_path / "r" / "front.json").read_text())
+    assert code in (0, 3), errors  # so small a model may not become faster everywhere
+    assert found["objectives"] == ["accuracy", "latency@board", "latency@local"]
+    assert {name: each["name"] for name, each in found["devices"].items()} == {"board": "onnxruntime", "local": "torch"}
+    assert found["trials"]["failed"] == 0
+    for point in [found["dense"], *found["front"]]:
+        assert point["metrics"]["latency@board"]["profiler"] == "onnxruntime"
+        assert point["metrics"]["latency@local"]["profiler"] == "torch"
+        assert point["metrics"]["latency.p99@board"]["value"] > 0
+        assert "latency" not in point["metrics"]
+    assert {entry["call"] for entry in agent.log()} >= {"open", "prepare", "rounds"}
+    assert not agent.workers()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -54,6 +76,8 @@ def test_a_device_is_named_tried_used_and_forgotten(configured, agent, tmp_path)
         (["devices", "test", "nowhere"], 2, "known: none"),
         (["devices", "remove", "nowhere"], 2, "known: none"),
         (["search", "--device", "nowhere"], 5, "devices add"),
+        (["search", "--budget", "latency@nowhere=5ms"], 2, "known: none"),
+        (["search", "--budget", "params@local=1M"], 2, "the same on all"),
         (["search", "--device", "http://board", "--on-device-loss", "panic"], 2, "known: wait, fail"),
         (["search", "--device", "ssh://"], 2, "address of a device"),
         (["agent", "--bind", "nowhere:x"], 2, "HOST:PORT"),

@@ -33,7 +33,7 @@ def records(folder):
 
 
 def test_workers_the_profiler_and_the_driver_are_killed_and_every_trial_is_accounted_for(tmp_path):
-    driver = start(tmp_path, "--budget", "latency=95%")
+    driver = start(tmp_path, "--objective", "accuracy", "--objective", "latency")
     try:
         until(lambda: len(records(tmp_path)) >= 1, 120)
         os.kill(until(lambda: called(driver.pid, "ray::Worker.run"))[0], signal.SIGKILL)

@@ -1,0 +1,31 @@
+import asyncio
+import hashlib
+
+import pytest
+
+from autoprune.agent.artifacts import Artifacts
+from autoprune.agent.settings import FullError
+from autoprune.errors import RefusedError
+
+
+def test_uploads_beside_each_other_are_limited_too(tmp_path):
+    async def arriving(count, between):
+        for _ in range(count):
+            yield bytes(1000)
+            await between()
+
+    async def put():
+        kept, going = Artifacts(tmp_path / "a", 10_000), asyncio.Event()
+        slow = asyncio.create_task(kept.put("0" * 64, arriving(9, going.wait)))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        with pytest.raises(FullError, match="larger --cache"):
+            await kept.put("1" * 64, arriving(10, lambda: asyncio.sleep(0)))
+        going.set()
+        with pytest.raises(RefusedError, match="hash"):
+            await slow
+        alone = bytes(20_000)
+        await kept.put(hashlib.sha256(alone).hexdigest(), arriving(20, lambda: asyncio.sleep(0)))
+        assert not list(kept.folder.glob("*.partial"))
+
+    asyncio.run(put())
