@@ -102,19 +102,38 @@ def spread(reference: Sequence[float], typical: float) -> Interval:
     return Interval(typical, min(float(low), typical), max(float(high), typical))
 
 
-def quantile(blocks: Sequence[Block], share: float | None, rng: np.random.Generator) -> Interval:
-    """A quantile of single runs, or their mean (`share` None), blocks resampled as a whole."""
-    runs = [np.array(block.wall_s) for block in blocks]
+def quantiles(blocks: Sequence[Block], shares: Sequence[float | None], rng: np.random.Generator) -> list[Interval]:
+    """Quantiles of single runs, or their mean (None), blocks resampled as a whole.
 
-    def statistic(values: Floats) -> float:
-        return float(np.mean(values) if share is None else np.quantile(values, share))
+    Runs are sorted once: a resample is how often each block was drawn, so that its quantiles are found by counting.
+    """
+    count, sizes = len(blocks), [len(block.wall_s) for block in blocks]
+    runs = np.concatenate([block.wall_s for block in blocks])
+    order = np.argsort(runs)
+    ordered, owner = runs[order], np.repeat(np.arange(count), sizes)[order]
+    sums = np.add.reduceat(runs, np.cumsum([0, *sizes[:-1]]))
 
-    drawn = [
-        statistic(np.concatenate([runs[k] for k in rng.integers(len(runs), size=len(runs))])) for _ in range(RESAMPLES)
+    def found(times: NDArray[np.int64]) -> list[float]:
+        upto = np.cumsum(times[owner])
+        return [
+            float(times @ sums / upto[-1]) if share is None else _quantile(ordered, upto, share) for share in shares
+        ]
+
+    values = found(np.ones(count, np.int64))
+    drawn = [found(times) for times in rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)]
+    lows, highs = np.percentile(drawn, (_TAIL, 100 - _TAIL), axis=0)
+    return [
+        Interval(value, min(float(low), value), max(float(high), value))
+        for value, low, high in zip(values, lows, highs, strict=True)
     ]
-    value = statistic(np.concatenate(runs))
-    low, high = np.percentile(drawn, (_TAIL, 100 - _TAIL))
-    return Interval(value, min(float(low), value), max(float(high), value))
+
+
+def _quantile(ordered: Floats, upto: NDArray[np.int64], share: float) -> float:
+    """Between two values where it lies between them; upto: how many values there are up to and with each."""
+    place = share * (int(upto[-1]) - 1)
+    below = math.floor(place)
+    first, second = ordered[np.searchsorted(upto, [below, min(below + 1, int(upto[-1]) - 1)], side="right")]
+    return float(first + (place - below) * (second - first))
 
 
 def bootstrap(groups: Sequence[Floats], rng: np.random.Generator, statistic: Callable[[Floats], float]) -> Floats:

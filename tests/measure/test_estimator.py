@@ -50,11 +50,27 @@ def test_quantiles_agree_with_numpy_and_lie_in_their_interval():
     rng = np.random.default_rng(0)
     blocks = [Block(tuple(rng.gamma(9, 1e-3, 20)), (1e-3,) * 20) for _ in range(12)]
     runs = np.concatenate([block.wall_s for block in blocks])
-    for share in (0.5, 0.9, 0.99):
-        found = estimator.quantile(blocks, share, rng)
+    shares = (0.5, 0.9, 0.99, 0.0, 1.0)
+    for share, found in zip(shares, estimator.quantiles(blocks, shares, rng), strict=True):
         assert found.value == pytest.approx(np.quantile(runs, share))
         assert found.low <= found.value <= found.high
-    assert estimator.quantile(blocks, None, rng).value == pytest.approx(runs.mean())
+    (mean,) = estimator.quantiles(blocks, [None], rng)
+    assert mean.value == pytest.approx(runs.mean())
+
+
+def test_intervals_of_quantiles_are_those_of_a_bootstrap_of_whole_blocks():
+    rng = np.random.default_rng(3)
+    blocks = [Block(tuple(rng.gamma(9, 1e-3 * rng.uniform(0.8, 1.2), n)), (1e-3,) * n) for n in rng.integers(3, 40, 15)]
+    drawn = {share: [] for share in (0.5, 0.9)}
+    for _ in range(4000):
+        resample = np.concatenate([blocks[k].wall_s for k in rng.integers(len(blocks), size=len(blocks))])
+        for share, values in drawn.items():
+            values.append(np.quantile(resample, share))
+    found = estimator.quantiles(blocks, [*drawn], rng)
+    for values, each in zip(drawn.values(), found, strict=True):
+        low, high = np.percentile(values, (2.5, 97.5))
+        assert each.low == pytest.approx(low, rel=0.03)
+        assert each.high == pytest.approx(high, rel=0.03)
 
 
 def test_the_interval_of_a_median_is_that_of_its_order_statistics():
