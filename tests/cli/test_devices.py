@@ -18,9 +18,10 @@ def agent(tmp_path):
 
 
 @pytest.fixture
-def configured(command, tmp_path):
+def configured(told, tmp_path, monkeypatch):
     """The command line with a configuration of its own."""
-    return lambda *arguments: command(*arguments, env={"XDG_CONFIG_HOME": str(tmp_path / "config")})
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return told
 
 
 def test_a_device_is_named_tried_used_and_forgotten(configured, agent, tmp_path):
@@ -85,9 +86,8 @@ def test_one_front_over_two_devices(configured, agent, tmp_path, executor):
         (["agent", "--memory", "lots"], 2, "number"),
     ],
 )
-def test_what_cannot_be_is_one_line_with_its_cure(told, monkeypatch, tmp_path, arguments, code, words):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    status, said, errors = told(*arguments)
+def test_what_cannot_be_is_one_line_with_its_cure(configured, arguments, code, words):
+    status, said, errors = configured(*arguments)
     assert status == code
     assert said == ""
     assert words in errors.strip().splitlines()[-1]

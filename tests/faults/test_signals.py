@@ -48,6 +48,7 @@ def test_one_signal_ends_in_a_partial_front(searching, number, code):
     assert all((run / point["model"]).exists() for point in front["front"])
 
 
+@pytest.mark.slow
 def test_a_kill_loses_no_recorded_trial_and_frees_the_run(searching):
     process, run = searching
     recorded = (run / "measurements.jsonl").read_text().count("\n")
