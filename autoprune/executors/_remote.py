@@ -6,6 +6,7 @@ Each class here lives in a process of its own on some node; `RemoteDevice` is wh
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ DEAD: Final = (
 #: How often a measurement is tried whose process died, and how long an answer is waited for at a time.
 _ATTEMPTS: Final = 3
 _LOOK_S: Final = 15.0
+#: Until a process that is started anew is asked again, and until it must be there.
+_PAUSE_S, _START_S = 0.5, 180.0
 
 
 class Worker:
@@ -239,8 +242,9 @@ class RemoteDevice:
                 getattr(self._reporter, kind)(text)
 
     def _ask(self, call: str, *arguments: Any) -> Any:
-        """The answer of the device's process; where that dies, its successor is asked."""
-        for attempt in range(_ATTEMPTS):
+        """The answer of the device's process; where that dies, its successor is asked, once it is there."""
+        deaths, begin = 0, time.monotonic()
+        while True:
             answer = self._actor.ask.remote(self._spec, call, *arguments)
             try:
                 return self._waited(answer)
@@ -248,13 +252,16 @@ class RemoteDevice:
                 raise error.cause from None
             except DEAD as error:
                 self._there()
-                if attempt == _ATTEMPTS - 1:
+                # One that is being started anew is not another death.
+                starting = isinstance(error, ray.exceptions.ActorUnavailableError)
+                deaths += not starting
+                if deaths == _ATTEMPTS or (starting and time.monotonic() - begin > _START_S):
                     raise CrashedError(
                         expected="the process that has the device to answer",
-                        received=f"its death, {_ATTEMPTS} times ({type(error).__name__})",
+                        received=f"its death, {deaths} times ({type(error).__name__})",
                         cure="run the model on its example inputs alone",
                     ) from error
-        raise AssertionError  # pragma: no cover
+                time.sleep(_PAUSE_S)
 
     def _waited(self, answer: Any) -> Any:
         """However long the device is in use by others; not longer than it exists."""
