@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from autoprune.testing.processes import until
 from tests.services import Agent
 
 TASKS = Path(__file__).parents[1] / "faults" / "tasks.py"
@@ -41,7 +42,7 @@ def test_a_device_is_named_tried_used_and_forgotten(configured, agent, tmp_path)
     assert found["profiler"]["name"] == "onnxruntime"
     assert found["trials"]["failed"] == 0
     assert {entry["call"] for entry in agent.log()} >= {"open", "prepare", "rounds"}
-    assert not agent.workers()
+    until(lambda: not agent.workers())
     assert configured("devices", "remove", "board")[0] == 0
     assert configured("search", f"{TASKS}:good", "--device", "board", "--run", "r2")[0] == 5
 
@@ -65,7 +66,7 @@ def test_one_front_over_two_devices(configured, agent, tmp_path, executor):
         assert point["metrics"]["latency.p99@board"]["value"] > 0
         assert "latency" not in point["metrics"]
     assert {entry["call"] for entry in agent.log()} >= {"open", "prepare", "rounds"}
-    assert not agent.workers()
+    until(lambda: not agent.workers())
 
 
 @pytest.mark.parametrize(
