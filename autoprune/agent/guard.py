@@ -73,7 +73,8 @@ class Guard:
             if complete:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), _PIECE_S)
+                async with asyncio.timeout(_PIECE_S):
+                    message = await receive()
             except TimeoutError:
                 fault = 408, "a body without long pauses", f"nothing for {_PIECE_S:.0f} s"
                 return {"type": "http.disconnect"}
