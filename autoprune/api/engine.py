@@ -97,7 +97,7 @@ class Engine:
             spec = DeviceSpec(setup, task.model, task.example_inputs, self.prepared.traced, settings.seed, self.clock)
             self.seats[name] = self.executor.seat(spec)
             self._closing.callback(self.seats[name].close)
-        self.device = several(self.seats)
+        self.device = several(self.seats, self.setups)
         capabilities = self.device.capabilities
         self.objectives = objectives_of(self.budget, task, capabilities, names)
         wanted = {*self.budget.metrics, *(metric.name for metric in self.objectives)}

@@ -99,6 +99,7 @@ def search(
         deterministic=deterministic,
         seed=seed,
     )
+    limits = limits.without(device)
     effort = Effort(trials, timeout, epochs, finalists)
     clock = SystemClock()
     path = Path(run) if run is not None else next_free(Path("runs"), _name_of(task))
@@ -120,6 +121,7 @@ def search(
 def preview(task: str, budget: Budget, effort: Effort, *, reporter: Reporter, **names: Any) -> dict[str, Any]:
     """What `search` would do, without evaluating a candidate or writing a file; raises what it would raise."""
     settings = Settings.settled(**names)
+    budget = budget.without(settings.device)
     prepared = prepare(make_task(task, reporter), settings.space)
     registry.load("executors", settings.executor).create(settings.cluster, settings.node, reporter).close()
     setups = settings.setups(prepared.task.spec, budget.metrics)

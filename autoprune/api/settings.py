@@ -97,11 +97,17 @@ class Settings:
         task: its name for other processes; wanted: metrics that a budget names.
 
         Raises:
-            UsageError: nobody knows a device of that name.
+            UsageError: nobody knows a device of that name, or nothing is wanted of `device`.
         """
         costs = [parted(name) for name in wanted if cost(name) is not None]
         named = dict.fromkeys(device for _, device in costs if device)
-        plain = self.device != HERE or not named or any(base not in COUNTED for base, device in costs if not device)
+        plain = not named or any(base not in COUNTED for base, device in costs if not device)
+        if self.device != HERE and not plain:
+            raise UsageError(
+                expected=f"a limit or an objective on '{self.device}', such as latency=50%",
+                received=f"metrics of {', '.join(named)} only",
+                cure="leave out --device",
+            )
         return {
             name: replace(self._setup(name, task), memory=("memory", name) in costs)
             for name in ("", *named)
@@ -109,11 +115,15 @@ class Settings:
         }
 
     def _setup(self, name: str, task: str) -> Setup:
-        """A named device is run as it was added, and as these settings say where that left something open."""
+        """A named device is run as it was added, and as these settings say where that left something open; where they
+        say what another device was added with, as usual."""
         wait = self.on_device_loss == "wait"
         if not name:
             address = None if self.known_device is None else self.known_device.address
             return Setup(self.profiler, self.run_spec, task, address, wait)
+        own = self.known_device
+        profiler = PROFILER if own is not None and own.profiler else self.profiler
+        spec = replace(self.run_spec, threads=1) if own is not None and own.threads else self.run_spec
         if name == HERE:
             if self.node != HERE:
                 raise UsageError(
@@ -121,10 +131,10 @@ class Settings:
                     received=f"some of '{HERE}'",
                     cure="leave out --device, or the name in the limit",
                 )
-            return Setup(self.profiler, self.run_spec, task, wait=wait)
+            return Setup(profiler, spec, task, wait=wait)
         known = found(name)
-        spec = replace(self.run_spec, threads=known.threads or self.threads)
-        return Setup(known.profiler or self.profiler, spec, task, known.address, wait)
+        spec = replace(spec, threads=known.threads or spec.threads)
+        return Setup(known.profiler or profiler, spec, task, known.address, wait)
 
     @property
     def cluster(self) -> Cluster:
@@ -140,7 +150,7 @@ class Settings:
             raise UsageError(expected="what to do without the device", received=repr(self.on_device_loss), cure=cure)
         for kind in _PLURALS:
             name = getattr(self, kind)
-            if kind == "profiler" and self.device != HERE:  # its library is needed where it measures
+            if kind == "profiler":  # its library is needed where it measures
                 registry.known(_PLURALS[kind], name)
             elif isinstance(name, str):
                 registry.load(_PLURALS[kind], name)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from autoprune.core.metric import Metric, cost
+from autoprune.core.metric import Metric, cost, costs
 
 #: How far below the dense model's quality the box ends, as a share of the metric's range.
 DEPTH: Final = 0.2
@@ -47,6 +47,11 @@ class Aim:
         if limit is None or not dense:
             return 0.0
         return dense / limit if self.objectives[place].lower_is_better else limit / dense
+
+    @property
+    def costs(self) -> int:
+        """How many of the objectives are costs."""
+        return len(costs(self.objectives))
 
     def scaled(self, values: Sequence[float]) -> tuple[float, ...]:
         """Values of the objectives as places in the box; the lower, the better."""

@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from autoprune.core import quantity
@@ -133,6 +133,8 @@ class Budget:
             if keys.count(key) > 1:
                 both = " and ".join(str(limit) for limit in self.limits if limit.key == key)
                 raise UsageError(expected=f"one limit on {key}", received=both, cure="keep the one that you mean")
+        for name in self.objectives:
+            _check_place(name, name)
         if len(set(self.objectives)) != len(self.objectives):
             raise UsageError(
                 expected="each objective once", received=", ".join(self.objectives), cure="drop the repeated one"
@@ -164,6 +166,16 @@ class Budget:
     def metrics(self) -> tuple[str, ...]:
         """All that limits and objectives name, once each."""
         return tuple(dict.fromkeys([*(limit.metric for limit in self.limits), *self.objectives]))
+
+    def without(self, device: str) -> Budget:
+        """The same, with the metrics of one device as those that name none."""
+
+        def plain(metric: str) -> str:
+            base, of = parted(metric)
+            return base if of == device and cost(metric) is not None else metric
+
+        limits = tuple(replace(limit, metric=plain(limit.metric)) for limit in self.limits)
+        return Budget(limits, tuple(map(plain, self.objectives)))
 
     def excesses(self, intervals: Mapping[str, tuple[float, float]], dense: Mapping[str, float]) -> dict[str, float]:
         """`Limit.excess` by key, from intervals (low, high) and dense values by key."""
@@ -210,7 +222,7 @@ def _from_object(key: str, limit: AtMost | AtLeast) -> Limit:
 
 
 def _check(limit: Limit) -> None:
-    known, (base, device) = cost(limit.metric), parted(limit.metric)
+    known, base = cost(limit.metric), parted(limit.metric)[0]
     text = f"{limit.key}{limit.relation}{limit.value:g}"
     if isinstance(limit.value, bool) or not isinstance(limit.value, int | float) or not math.isfinite(limit.value):
         raise UsageError(expected="a finite number", received=repr(limit.value), cure=_EXAMPLES)
@@ -228,10 +240,7 @@ def _check(limit: Limit) -> None:
                 cure=f"write for example {limit.metric}>=-1% or {limit.metric}>=0.97",
             )
         return
-    if device and base in COUNTED:
-        raise UsageError(
-            expected=f"{base} without a device", received=text, cure=f"write {base}: it is the same on all"
-        )
+    _check_place(limit.metric, text)
     if (limit.relation == "<=") != known.lower_is_better:
         side = "<=" if known.lower_is_better else ">="
         raise UsageError(expected=f"{limit.metric}{side}VALUE", received=text, cure="turn the relation round")
@@ -245,6 +254,13 @@ def _check(limit: Limit) -> None:
         raise UsageError(
             expected="at most 100% of the dense model's value", received=text, cure="give a share between 0% and 100%"
         )
+
+
+def _check_place(metric: str, text: str) -> None:
+    base, device = parted(metric)
+    if device and base in COUNTED:
+        cure = f"write {base}: it is the same on all"
+        raise UsageError(expected=f"{base} without a device", received=text, cure=cure)
 
 
 def _unknown_metric(metric: str, text: str) -> UsageError:

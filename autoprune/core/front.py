@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from autoprune.core.metric import Metric, cost
+from autoprune.core.metric import Metric, costs
 from autoprune.core.trial import Trial, TrialState
 
 
@@ -31,7 +31,7 @@ class Front:
         if best is not None:
             equal = next((trial for trial in found if score(trial) == score(best)), None)
             found, best = (found, equal) if equal is not None else ([*found, best], best)
-        first = next((metric for metric in objectives if cost(metric.name) is not None), objectives[0])
+        first = next(iter(costs(objectives)), objectives[0])
         return cls(tuple(sorted(found, key=lambda trial: trial.value(first.name))), tuple(objectives), best)
 
 

@@ -5,6 +5,7 @@ A measured cost may be of one device among several: `latency@pi`, and a statisti
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -51,6 +52,11 @@ def cost(name: str) -> Metric | None:
     return replace(found, name=name) if found is not None and device else found
 
 
+def costs(objectives: Iterable[Metric]) -> list[Metric]:
+    """Those that are costs, in order."""
+    return [metric for metric in objectives if cost(metric.name) is not None]
+
+
 def parted(key: str) -> tuple[str, str]:
     """What a key of measurements says, and of which device that was named; `""` where none is named."""
     base, _, device = key.partition("@")
@@ -60,6 +66,12 @@ def parted(key: str) -> tuple[str, str]:
 def at(key: str, device: str) -> str:
     """The inverse of `parted`."""
     return f"{key}@{device}" if device else key
+
+
+def metric_of(key: str) -> str:
+    """The metric of a key of measurements, without its statistic."""
+    base, device = parted(key)
+    return at(base.partition(".")[0], device)
 
 
 def keyed(metric: str, statistic: str) -> str:

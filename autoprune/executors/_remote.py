@@ -94,17 +94,21 @@ class About:
 
 
 class Profiler:
-    """Has a device. Measurements come one after the other, and on the device's own processor nobody works meanwhile.
+    """Has a device. Measurements come one after the other, and on the device's own processor nobody works meanwhile:
+    on this machine's, where the device is no other one.
 
     Every call brings what the device is made of, since this process may be the successor of one that died.
     """
 
     def __init__(self) -> None:
         self._noted = _Noted()
-        self._gate = Gate(cache_folder("leases") / "work")
+        self._gate, self._one = Gate(cache_folder("leases") / "work"), threading.Lock()
         self._making = threading.Lock()
         self._made: Device | None = None
         self._dense: dict[str, Measurement] | None = None
+
+    def ready(self) -> None:
+        """Answered once this process is there."""
 
     def ask(self, packed: Sequence[Any], call: str, *arguments: Any) -> Any:
         """The answer of one of the methods below; packed: a list with the reference of a `DeviceSpec`."""
@@ -121,33 +125,33 @@ class Profiler:
 
     def open(self) -> tuple[dict[str, Measurement], bool]:
         """The dense model's measurements, and whether models are measured in this very process."""
-        with self._gate.measuring():
+        with self._measuring():
             return self._opened(), self._device.packer.here
 
     def measured(self, artifact: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
-        with self._gate.measuring():
+        with self._measuring():
             self._opened()
             return self._device.measured(artifact, bounds)
 
     def measured_again(self, models: Sequence[Sequence[Artifact]]) -> list[dict[str, Measurement]]:
-        with self._gate.measuring():
+        with self._measuring():
             self._opened()
             return self._device.measured_again(models, lambda text: None)
 
     def reference(self) -> dict[str, Measurement]:
-        with self._gate.measuring():
+        with self._measuring():
             self._opened()
             return self._device.reference()
 
     def restated(self, measured: Sequence[Mapping[str, Measurement]]) -> list[dict[str, Measurement]]:
-        with self._gate.measuring():
+        with self._measuring():
             self._opened()
             return self._device.restated(measured)
 
     def costs(
         self, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int
     ) -> tuple[CostForecast, ...]:
-        with self._gate.measuring():
+        with self._measuring():
             self._opened()
             return self._device.costs(space, metrics, dense, seed)
 
@@ -164,6 +168,9 @@ class Profiler:
         if self._made is None:
             raise RuntimeError("a device is made before it is asked")
         return self._made
+
+    def _measuring(self) -> AbstractContextManager[Any]:
+        return self._gate.measuring() if self._device.setup.address is None else self._one
 
     def _opened(self) -> dict[str, Measurement]:
         """After this process was started anew, too: those before knew the reference, this one must look."""
@@ -243,8 +250,7 @@ class RemoteDevice:
 
     def _ask(self, call: str, *arguments: Any) -> Any:
         """The answer of the device's process; where that dies, its successor is asked, once it is there."""
-        deaths, begin = 0, time.monotonic()
-        while True:
+        for attempt in range(_ATTEMPTS):
             answer = self._actor.ask.remote(self._spec, call, *arguments)
             try:
                 return self._waited(answer)
@@ -252,16 +258,26 @@ class RemoteDevice:
                 raise error.cause from None
             except DEAD as error:
                 self._there()
-                # One that is being started anew is not another death.
-                starting = isinstance(error, ray.exceptions.ActorUnavailableError)
-                deaths += not starting
-                if deaths == _ATTEMPTS or (starting and time.monotonic() - begin > _START_S):
+                if attempt == _ATTEMPTS - 1:
                     raise CrashedError(
                         expected="the process that has the device to answer",
-                        received=f"its death, {deaths} times ({type(error).__name__})",
+                        received=f"its death, {_ATTEMPTS} times ({type(error).__name__})",
                         cure="run the model on its example inputs alone",
                     ) from error
+                self._await_successor()
+        raise AssertionError  # pragma: no cover
+
+    def _await_successor(self) -> None:
+        """Until a process that died has a successor, or should have had one: while that starts, every call fails."""
+        begin = time.monotonic()
+        while time.monotonic() - begin < _START_S:
+            try:
+                self._waited(self._actor.ready.remote())
+            except DEAD:
+                self._there()
                 time.sleep(_PAUSE_S)
+            else:
+                return
 
     def _waited(self, answer: Any) -> Any:
         """However long the device is in use by others; not longer than it exists."""

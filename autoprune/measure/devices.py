@@ -25,14 +25,15 @@ T = TypeVar("T")
 
 
 class Devices:
-    """At least one device, by name; `""` is the one that plain metrics mean."""
+    """At least one device, by name; `""` is the one that plain metrics mean. setups: how each of them runs models."""
 
-    def __init__(self, named: Mapping[str, AnyDevice]) -> None:
+    def __init__(self, named: Mapping[str, AnyDevice], setups: Mapping[str, Setup]) -> None:
         self.named = dict(named)
         first = next(iter(self.named.values()))
         self.batch, self.example = first.batch, first.example
+        ran = {name: f"{setups[name].profiler} on {setups[name].spec.threads} threads" for name in self.named}
         self.fingerprint = "; ".join(
-            f"{name}: {device.fingerprint}" if name else device.fingerprint for name, device in self.named.items()
+            f"{name or 'device'}: {ran[name]} of {device.fingerprint}" for name, device in self.named.items()
         )
         self.capabilities = together({name: device.capabilities for name, device in self.named.items()})
 
@@ -107,9 +108,9 @@ def together(named: Mapping[str, Capabilities]) -> Capabilities:
     return replace(first, metrics=metrics, sparsity=tuple(sorted(skipped)))
 
 
-def several(named: Mapping[str, AnyDevice]) -> AnyDevice:
+def several(named: Mapping[str, AnyDevice], setups: Mapping[str, Setup]) -> AnyDevice:
     """Devices by name as one; the only one itself where it has no name."""
-    return named[""] if [*named] == [""] else Devices(named)
+    return named[""] if [*named] == [""] else Devices(named, setups)
 
 
 def described(setup: Setup, device: AnyDevice) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from autoprune.core.budget import Budget
 from autoprune.core.front import Front
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import Metric, cost
+from autoprune.core.metric import Metric, cost, costs
 from autoprune.core.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _SCALES = {"s": (1e3, "ms"), "B": (2.0**-20, "MiB")}
 
@@ -21,24 +22,30 @@ _SCALES = {"s": (1e3, "ms"), "B": (2.0**-20, "MiB")}
 def front_picture(
     title: str, trials: Sequence[Trial], dense: Mapping[str, Measurement], front: Front, budget: Budget
 ) -> bytes:
-    """A PNG of quality against each cost; qualities of trials before fine-tuning, of the front after it."""
+    """`front_figure` as a PNG."""
+    buffer = io.BytesIO()
+    front_figure(title, trials, dense, front, budget).savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def front_figure(
+    title: str, trials: Sequence[Trial], dense: Mapping[str, Measurement], front: Front, budget: Budget
+) -> Figure:
+    """Quality against each cost; qualities of trials before fine-tuning, of the front after it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     quality = next((metric for metric in front.objectives if cost(metric.name) is None), front.objectives[0])
-    costs = [metric for metric in front.objectives if cost(metric.name) is not None] or [front.objectives[-1]]
-    figure = Figure(figsize=(2 + 6 * len(costs), 5), dpi=120)
+    against = costs(front.objectives) or [front.objectives[-1]]
+    figure = Figure(figsize=(2 + 6 * len(against), 5), dpi=120)
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
-    for axes, metric in zip(panels, costs, strict=True):
+    panels = figure.subplots(1, len(against), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, against, strict=True):
         _panel(axes, quality, metric, trials, dense, front, budget)
     panels[0].set_ylabel(quality.name)
-    panels[0].legend(loc="lower right", fontsize=8)
     figure.suptitle(title)
     figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return figure
 
 
 def _panel(
@@ -90,3 +97,4 @@ def _panel(
     axes.set_xlabel(f"{against.name} [{unit}]" if unit else against.name)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
+    axes.legend(loc="lower right", fontsize=8)

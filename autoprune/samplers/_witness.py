@@ -85,7 +85,7 @@ def whole(levels: Sequence[float] | np.ndarray) -> Levels:
 def _seen(trial: FrozenTrial, levels: Levels) -> Seen | None:
     if trial.state is not TrialState.COMPLETE:
         return None
-    attributes, excess = trial.user_attrs, max(trial.constraints.values(), default=-1.0)
+    attributes = trial.user_attrs
     told = attributes.get(GRADED)
     seconds, arm = float(attributes.get(SECONDS, 0.0)), str(trial.system_attrs.get(ARM, ""))
-    return Seen(trial.number, levels, tuple(trial.values), told, excess, seconds, arm)
+    return Seen(trial.number, levels, tuple(trial.values), told, dict(trial.constraints), seconds, arm)

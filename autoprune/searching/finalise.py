@@ -14,7 +14,7 @@ from autoprune.core import quantity
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, layers
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import Metric, cost
+from autoprune.core.metric import Metric, costs
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, TaskError, describe
@@ -194,7 +194,7 @@ class Finisher:
         """Candidates for fine-tuning and their bins of similar cost, from each of which the best is finished."""
         within, beyond = self._sides(trials)
         count = self.effort.finalists - len(beyond)
-        by = next((metric for metric in self.objectives if cost(metric.name) is not None), self.objectives[0])
+        by = next(iter(costs(self.objectives)), self.objectives[0])
         chosen_by = telling(within, self.objectives, self.evaluator.task.metrics)
         if chosen_by != tuple(self.objectives):
             quality, grade = self.evaluator.task.quality.name, grade_of(self.evaluator.task.metrics)

@@ -48,6 +48,8 @@ class Screen:
                 f"its {name} is expected to be {cost:.0%} of the dense model's at least; "
                 f"the budget has room for {belief.room:.0%}"
             )
+        if self._aim.costs > 1:
+            return ""  # worse in the cost that binds, it may be better in another one
         harm = max(float(found.harm[0] - _SIGMAS * found.harm_doubt[0]), 0.0)
         evidence = belief.evidence
         better = (
@@ -63,9 +65,8 @@ class Screen:
                 if trial.number not in self._rows and trial.state is TrialState.COMPLETE:
                     values = tuple(trial.value(metric.name) for metric in self._aim.objectives)
                     graded = trial.value(self._aim.grade) if self._aim.grade else None
-                    excess = max(trial.excesses.values(), default=-1.0)
                     self._rows[trial.number] = Seen(
-                        trial.number, self._space.places(trial.plan), values, graded, excess
+                        trial.number, self._space.places(trial.plan), values, graded, trial.excesses
                     )
             seen = tuple(row for _, row in sorted(self._rows.items()))
             self._belief = Belief(self._forecast, Evidence(self._aim, seen), self._sizes)

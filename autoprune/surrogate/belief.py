@@ -163,11 +163,11 @@ class Belief:
         aim, place = self.evidence.aim, self.evidence.aim.cost
         if place is None or (limit := aim.limits[place]) is None:
             return np.inf
-        bound = share(aim.objectives[place], limit, aim.dense[place])
+        metric, bound = aim.objectives[place], share(aim.objectives[place], limit, aim.dense[place])
         widths = [
-            bound * (1 + each.excess) / cost
+            bound * (1 + excess) / cost
             for each, cost in zip(self.evidence.seen, self.evidence.cost, strict=True)
-            if 0.5 * bound < cost < 1.5 * bound
+            if (excess := each.excess_of(metric.name)) is not None and 0.5 * bound < cost < 1.5 * bound
         ]
         return bound / float(np.clip(np.median(widths), 1.0, 1.5)) if widths else bound
 

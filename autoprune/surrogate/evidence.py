@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.core.aim import Aim, in_box
-from autoprune.core.metric import Metric
+from autoprune.core.metric import Metric, metric_of
 from autoprune.surrogate.knapsack import Levels
 
 Floats = NDArray[np.float64]
@@ -20,16 +20,25 @@ Ints = NDArray[np.int64]
 @dataclass(frozen=True)
 class Seen:
     """One evaluated plan: its trial's number, the level of each variable, the objectives' values, the value of the
-    aim's grade (None where the task has none), the worst excess over a limit (<= 0: met), seconds that it took, and
-    who proposed it."""
+    aim's grade (None where the task has none), the excess over each limit by its key (<= 0: met), seconds that it took,
+    and who proposed it."""
 
     number: int
     levels: Levels
     values: tuple[float, ...]
     graded: float | None
-    excess: float
+    excesses: Mapping[str, float]
     seconds: float = 0.0
     arm: str = ""
+
+    @property
+    def excess(self) -> float:
+        """The worst of all; below 0 where nothing is limited."""
+        return max(self.excesses.values(), default=-1.0)
+
+    def excess_of(self, metric: str) -> float | None:
+        """The worst over the limits on one metric and its statistics; None where there is none."""
+        return max((each for key, each in self.excesses.items() if metric_of(key) == metric), default=None)
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Evidence:
 
     @cached_property
     def cost(self) -> Floats:
-        """(N,) the first cost among the objectives, as a share of the dense model's."""
+        """(N,) the cost among the objectives that binds, as a share of the dense model's."""
         return self._boxed(self.aim.cost)
 
     @cached_property

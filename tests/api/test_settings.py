@@ -16,7 +16,8 @@ def known(tmp_path, monkeypatch):
 
 
 def setups(*limits, **settings):
-    return Settings(**settings).setups("tasks:made", Budget.parse(*limits).metrics)
+    made = Settings.settled(**settings)
+    return made.setups("tasks:made", Budget.parse(*limits).without(made.device).metrics)
 
 
 def test_devices_that_a_budget_names_run_as_they_were_added_or_as_is_said_for_all():
@@ -35,8 +36,11 @@ def test_devices_that_a_budget_names_run_as_they_were_added_or_as_is_said_for_al
         (("params=50%",), "local", [""]),
         (("latency@pi=20ms", "params=50%"), "local", ["pi"]),
         (("latency@pi=20ms", "latency=5ms"), "local", ["", "pi"]),
-        (("latency@pi=20ms",), "server", ["", "pi"]),
-        (("latency@local=5ms", "latency@pi=20ms"), "local", ["local", "pi"]),
+        (("latency@pi=20ms", "latency=5ms"), "server", ["", "pi"]),
+        (("latency@local=5ms", "latency@pi=20ms"), "local", ["", "pi"]),
+        (("latency=5ms", "latency.p99@local=9ms"), "local", [""]),
+        (("latency=5ms", "latency.p99@pi=9ms"), "pi", [""]),
+        (("latency=5ms", "latency@local=9ms"), "pi", ["", "local"]),
         (("recall@5>=0.9",), "local", [""]),
     ],
 )
@@ -54,4 +58,12 @@ def test_a_device_that_nobody_knows_is_refused_with_those_that_are_known():
     with pytest.raises(UsageError, match="known: pi, server"):
         setups("latency@tablet=2ms")
     with pytest.raises(UsageError, match="the one that measures"):
-        setups("latency@local=2ms", device="node7")
+        setups("latency@local=2ms", "latency=1ms", device="node7")
+    with pytest.raises(UsageError, match="leave out --device"):
+        setups("latency@pi=2ms", device="server")
+
+
+def test_what_one_device_was_added_with_is_no_other_ones():
+    found = setups("latency=20ms", "latency@local=2ms", "latency@server=2ms", device="pi")
+    assert (found[""].profiler, found[""].spec.threads) == ("onnxruntime", 4)
+    assert {(each.profiler, each.spec.threads) for name, each in found.items() if name} == {("torch", 1)}

@@ -109,6 +109,16 @@ def test_objects_and_text_mean_the_same():
     assert Budget.of(**{"latency__p99@pi": AtMost(0.008)}) == Budget.parse("latency.p99@pi<=8ms")
 
 
+def test_a_device_may_be_the_one_that_needs_no_name():
+    budget = Budget.parse("latency@pi=20ms", "latency@local=2ms", "recall@local>=0.9", objectives=["latency@local"])
+    assert [limit.key for limit in budget.without("local").limits] == ["latency@pi", "latency", "recall@local"]
+    assert budget.without("local").objectives == ("latency",)
+    with pytest.raises(UsageError, match="one limit on latency"):
+        Budget.parse("latency=20ms", "latency@local=2ms").without("local")
+    with pytest.raises(UsageError, match="the same on all"):
+        Budget.parse(objectives=["params@pi"])
+
+
 def test_each_device_has_limits_of_its_own():
     budget = Budget.parse("latency@pi=20ms", "latency@server=2ms", "latency.p99@pi=30ms", "params=1M")
     assert [limit.key for limit in budget.limits] == ["latency@pi", "latency@server", "latency.p99@pi", "params"]

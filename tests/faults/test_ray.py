@@ -41,7 +41,7 @@ def test_workers_the_profiler_and_the_driver_are_killed_and_every_trial_is_accou
         until(lambda: len(records(tmp_path)) > seen, 120)
         os.kill(until(lambda: called(driver.pid, "ray::Profiler"))[0], signal.SIGKILL)
         seen = len(records(tmp_path))
-        until(lambda: len(records(tmp_path)) > seen, 120)
+        until(lambda: len(records(tmp_path)) >= min(seen + 2, 6), 120)  # one of them was asked for after the kill
         children = list(descendants(driver.pid))
         assert len(children) > 5
         before = {entry["trial"] for entry in records(tmp_path)}

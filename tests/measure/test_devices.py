@@ -7,9 +7,16 @@ import pytest
 from torch import nn
 
 from autoprune.core.forecast import CostForecast
-from autoprune.core.measurement import Capabilities, Measurement
+from autoprune.core.measurement import Capabilities, Measurement, RunSpec
 from autoprune.errors import CrashedError
 from autoprune.measure.devices import Devices, several, together
+from autoprune.measure.setup import Setup
+
+SETUPS = {
+    "pi": Setup("onnxruntime", RunSpec(threads=4)),
+    "server": Setup("torch", RunSpec()),
+    "": Setup("torch", RunSpec()),
+}
 
 
 @dataclass
@@ -75,7 +82,7 @@ def server():
 
 @pytest.fixture
 def both(pi, server):
-    return several({"pi": pi, "server": server})
+    return several({"pi": pi, "server": server}, SETUPS)
 
 
 def test_every_number_says_of_which_device_it_is(both):
@@ -114,8 +121,8 @@ def test_what_was_measured_is_restated_by_the_device_that_measured_it_and_the_re
 
 
 def test_a_device_without_a_name_keeps_its_keys_beside_one_that_has_one(pi, server):
-    assert several({"": pi}) is pi
-    found = Devices({"": pi, "server": server}).open()
+    assert several({"": pi}, SETUPS) is pi
+    found = Devices({"": pi, "server": server}, SETUPS).open()
     assert set(found) == {"latency", "latency.relative", "latency@server", "latency.relative@server"}
 
 
@@ -123,7 +130,10 @@ def test_together_they_skip_the_zeros_that_all_of_them_skip(both):
     assert both.capabilities.sparsity == ("2:4",)
     assert both.capabilities.metrics == ("latency@pi", "throughput@pi", "latency@server", "throughput@server")
     assert together({"": Capabilities(("latency",))}) == Capabilities(("latency",))
-    assert both.fingerprint == "pi: a board; server: a server"
+
+
+def test_what_they_are_is_told_with_how_they_run(both):
+    assert both.fingerprint == ("pi: onnxruntime on 4 threads of a board; server: torch on 1 threads of a server")
 
 
 def test_all_are_closed_whatever_one_of_them_does(pi, server):
@@ -132,5 +142,5 @@ def test_all_are_closed_whatever_one_of_them_does(pi, server):
 
     pi.close = broken
     with pytest.raises(CrashedError):
-        several({"pi": pi, "server": server}).close()
+        several({"pi": pi, "server": server}, SETUPS).close()
     assert server.asked == ["closed"]

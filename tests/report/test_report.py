@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 from autoprune.core.budget import Budget
 from autoprune.core.front import Front
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import COSTS, Metric
+from autoprune.core.metric import COSTS, Metric, cost
 from autoprune.core.plan import Plan
 from autoprune.core.trial import Trial, TrialState
-from autoprune.report.document import document
-from autoprune.report.plot import front_picture
+from autoprune.report.document import document, metrics
+from autoprune.report.plot import front_figure, front_picture
 from autoprune.report.table import closest, front_table, summary
 
 QUALITY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
@@ -74,3 +76,31 @@ def test_the_best_possible_is_told_with_its_interval():
 
 def test_the_picture_is_a_png():
     assert front_picture("t", TRIALS, measured(0.99, 0.01), FRONT, BUDGET).startswith(b"\x89PNG")
+
+
+def on_two(accuracy, seconds):
+    """As `measured`, on a device that takes ten times as long, too."""
+    found = measured(accuracy, seconds)
+    slow = {
+        key: replace(each, value=10 * each.value, low=10 * each.low, high=10 * each.high) for key, each in found.items()
+    }
+    return {**found, "latency@pi": slow["latency"], "latency.relative@pi": found["latency.relative"]}
+
+
+def test_each_cost_has_a_panel_with_its_budget():
+    budget = Budget.parse("latency=5ms", "latency@pi=45ms")
+    trials = [replace(trial, measurements=on_two(0.95, 0.004)) for trial in TRIALS[:2]]
+    front = Front.of(trials, (QUALITY, COSTS["latency"], cost("latency@pi")))
+    figure = front_figure("t", trials, on_two(0.99, 0.01), front, budget)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["latency [ms]", "latency@pi [ms]"]
+    shown = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert "budget latency<=5ms" in shown[0]
+    assert "budget latency@pi<=45ms" in shown[1]
+    assert "budget latency<=5ms" not in shown[1]
+
+
+def test_the_table_has_a_column_a_device():
+    head = front_table({**DOCUMENT, "dense": {"metrics": metrics(on_two(0.99, 0.01))}}).splitlines()[0].split("  ")
+    assert [each.strip() for each in head if each.strip()] == [
+        "trial", "accuracy", "latency", "latency@pi", "of dense", "of dense@pi",
+    ]  # fmt: skip

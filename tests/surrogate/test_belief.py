@@ -19,7 +19,7 @@ def seen(count, seed=0, latency=1.0):
         levels = tuple(int(level) for level in rng.integers(0, BRIEF.sizes))
         trial = pretended(Proposal(number, SPACE.at(levels)), 0.6)
         quality, cost = (trial.value(metric.name) for metric in OBJECTIVES)
-        found.append(Seen(number, levels, (quality, latency * cost), None, trial.excesses["params"]))
+        found.append(Seen(number, levels, (quality, latency * cost), None, trial.excesses))
     return tuple(found)
 
 
@@ -47,6 +47,15 @@ def test_the_front_that_is_believed_keeps_to_the_budget():
     assert len(front) > 5
     assert cost.max() <= 0.6 * 1.06
     assert (np.diff(believed(30).expected(front).harm) < 0.05).all()
+
+
+def test_a_limit_on_another_cost_leaves_the_room_of_the_one_that_binds():
+    rows = tuple(
+        dataclasses.replace(each, excesses={**each.excesses, "latency@pi": 0.4, "latency.p99@pi": 0.5})
+        for each in seen(30)
+    )
+    assert max(each.excess for each in rows) >= 0.5
+    assert Belief(BRIEF.forecast, Evidence(BRIEF.aim, rows), BRIEF.sizes).room == believed(30).room
 
 
 def test_draws_differ_and_the_same_generator_draws_the_same():
