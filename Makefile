@@ -3,7 +3,8 @@ PYTHON ?= python3
 BUDGET ?= latency=5ms
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# What is never imported need not be compiled: that would be most of what setting up takes.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: search test test-slow lint clean
 

@@ -32,6 +32,7 @@ def records(folder):
     return [entry for entry in found if entry["stage"] == "search"]
 
 
+@pytest.mark.slow
 def test_workers_the_profiler_and_the_driver_are_killed_and_every_trial_is_accounted_for(tmp_path):
     driver = start(tmp_path, "--objective", "accuracy", "--objective", "latency")
     try:
@@ -63,10 +64,9 @@ def test_workers_the_profiler_and_the_driver_are_killed_and_every_trial_is_accou
     assert not alive(children)
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_a_cluster_with_a_partial_front_and_no_process_left(tmp_path):
     driver = start(tmp_path, "--budget", "params=90%")
-    until(lambda: len(records(tmp_path)) >= 2)
+    until(lambda: len(records(tmp_path)) >= 2, 120)
     children = list(descendants(driver.pid))
     driver.send_signal(signal.SIGINT)
     _, stderr = driver.communicate(timeout=60)

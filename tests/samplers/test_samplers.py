@@ -5,8 +5,8 @@ from autoprune import registry
 from autoprune.samplers.uniform import van_der_corput
 from autoprune.testing.sampler import SamplerConformance, small_space
 
-#: Samplers whose proposals take a second or so in long studies.
-SLOW = ("gp",)
+#: Samplers whose proposals take a second or so in long studies, or that learn as they go.
+SLOW = ("gp", "ddpg")
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names("samplers") if name not in SLOW], scope="class")
@@ -22,6 +22,12 @@ class TestSlowSamplers(SamplerConformance):
     @pytest.fixture(autouse=True)
     def _named(self, name):
         self.name = name
+
+
+def test_a_sampler_that_learns_repeats_itself_under_one_seed():
+    suite = SamplerConformance()
+    suite.name, suite.count = "ddpg", 25
+    suite.test_one_seed_gives_one_sequence()
 
 
 def test_random_differs_from_seed_to_seed():

@@ -14,7 +14,10 @@ import pytest
 import yaml
 
 from autoprune.errors import StorageError
+from autoprune.samplers.random import create
+from autoprune.searching.study import Study
 from autoprune.store.ledger import masked, open_ledger
+from autoprune.testing.sampler import OBJECTIVES, pretended, small_brief, small_space
 
 
 def test_a_deleted_or_empty_journal_is_an_error_and_never_a_new_study(tmp_path):
@@ -78,6 +81,29 @@ def postgres():
     shutil.rmtree(data, ignore_errors=True)
 
 
+def test_a_study_in_postgresql_is_found_again_with_what_was_told(postgres, tmp_path):
+    space = small_space()
+
+    def opened(new):
+        ledger = open_ledger(tmp_path, postgres, new=new)
+        return ledger, Study(ledger, "told", space, OBJECTIVES, create(small_brief(space)), new=new)
+
+    ledger, study = opened(True)
+    told = []
+    for _ in range(3):
+        proposal = study.ask()
+        study.begun(proposal)
+        told.append(pretended(proposal))
+        study.tell(told[-1])
+    study.begun(left := study.ask())
+    ledger.close()
+    ledger, study = opened(False)
+    assert {trial.plan for trial in study.restored.finished} == {trial.plan for trial in told}
+    assert [proposal.plan for proposal in study.restored.running] == [left.plan]
+    ledger.close()
+
+
+@pytest.mark.slow
 def test_a_search_on_postgresql_is_killed_and_goes_on(postgres, tmp_path):
     shutil.copy(Path(__file__).parents[1] / "faults" / "tasks.py", tmp_path)
     options = ["--trials", "9", "--storage", postgres, "--finetune-epochs", "0", "--finalists", "1", "--quiet"]
