@@ -288,6 +288,7 @@ class Engine:
             first,
             None if forecast is None else Screen(forecast, aim, space).reason,
             lambda trial: self.directory.record(trial, "search"),
+            self.directory.searched,
         )
         self._known = len(coordinator.trials)
         if self._began is not None:
@@ -306,7 +307,8 @@ class Engine:
 
     def _drive(self, coordinator: Coordinator, evaluator: Evaluator, aim: Aim) -> None:
         progress = Progress(aim, self.effort, self.clock, self.executor.workers)
-        progress.resume(coordinator.trials)
+        progress.resume(coordinator.trials, self.directory.searched)
+        self.directory.log("searching")
         with self.reporter.track("searching", self.effort.trials, self._known) as advance:
 
             def told(trial: Trial) -> None:

@@ -42,7 +42,8 @@ def resume(
     """Go on with a search where it was when it ended, however it ended; with all that is not passed as it was begun.
 
     Candidates that were being evaluated are evaluated again, finished ones never; fine-tuning goes on from the last
-    epoch. A run that has ended is returned as it is, unless more trials, or other epochs or finalists, are asked for.
+    epoch. A timeout counts from now on; of the one that it was begun with, what is left. A run that has ended is
+    returned as it is, unless more trials, or other epochs or finalists, are asked for.
     task, sampler: needed where those were objects of the program that began; settings: executor, workers, address,
     gpus, dashboard, storage and on_device_loss, as in `search`.
 
@@ -84,6 +85,8 @@ def _go_on(
     directory, recipe = RunDirectory.reopen(path, clock)
     try:
         began = _settings(recipe, sampler if propose else "random", settings)
+        if changes.get("seconds") is not None:  # from now on
+            changes = {**changes, "seconds": changes["seconds"] + directory.searched}
         effort = _effort(recipe, changes)
         if directory.ended and all(change is None for change in changes.values()):
             reporter.note("this search has ended; give it more --trials, or `autoprune finetune` it")

@@ -35,7 +35,8 @@ class Coordinator:
 
     window: 0, or how many plans may be out at a time in a search that is to be repeatable: their outcomes are then told
     in the order in which they were asked for, whichever is known first. seeds: plans to begin with instead of uniform
-    ones; screen: asked for each plan of the sampler's own; dismissed: called with the trial of each that is screened.
+    ones; screen: asked for each plan of the sampler's own; dismissed: called with the trial of each that is screened;
+    spent: seconds of the effort that earlier processes took.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class Coordinator:
         seeds: Sequence[Plan] = (),
         screen: Screened | None = None,
         dismissed: Callable[[Trial], None] = lambda trial: None,
+        spent: float = 0.0,
     ) -> None:
         self._study, self._space, self._budget = study, space, budget
         self._effort, self._clock, self._window = effort, clock, window
-        self._screen, self._dismissed = screen, dismissed
+        self._screen, self._dismissed, self._spent = screen, dismissed, spent
         finished = study.restored.finished
         latest = sorted(finished, key=lambda trial: -trial.number)
         self._in_a_row = len(list(takewhile(lambda trial: trial.state is TrialState.SCREENED, latest)))
@@ -92,7 +94,7 @@ class Coordinator:
 
         What an earlier process left unfinished comes first. None: nothing until the next outcome is told.
         """
-        self._start = self._clock.wall()
+        self._start = self._clock.wall() - self._spent
         self._check_possible()
         while True:
             if not self._ready and not self._full:

@@ -19,11 +19,12 @@ class Progress:
     def __init__(self, aim: Aim, effort: Effort, clock: Clock, workers: int) -> None:
         self._aim, self._objectives = aim, aim.objectives
         self._effort, self._clock, self._workers = effort, clock, workers
-        self._start, self._begun, self._seen = clock.wall(), 0, 0
+        self._start, self._begun, self._seen, self._spent = clock.wall(), 0, 0, 0.0
         self._front = Front((), self._objectives, None)
 
-    def resume(self, trials: Sequence[Trial]) -> None:
-        """Trials of earlier processes: they count, but not for the pace."""
+    def resume(self, trials: Sequence[Trial], spent: float = 0.0) -> None:
+        """Trials of earlier processes, and the seconds that they took: they count, but not for the pace."""
+        self._spent = spent
         self._seen = self._begun = len(trials)
         self._front = Front.of(trials, self._objectives)
 
@@ -74,7 +75,7 @@ class Progress:
             return None
         left = max(self._effort.trials - self._seen, 0) / pace
         if self._effort.seconds is not None:
-            left = min(left, max(self._effort.seconds - (self._clock.wall() - self._start), 0.0))
+            left = min(left, max(self._effort.seconds - self._spent - (self._clock.wall() - self._start), 0.0))
         return left
 
 

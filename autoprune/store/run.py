@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -35,11 +35,21 @@ _LARGEST_RECIPE: Final = 64 << 20
 class RunDirectory:
     """A run, locked for this process until `close`.
 
-    notes: what its user should know of how it was found; ended: the last search in it came to its end.
+    notes: what its user should know of how it was found; ended: the last search in it came to its end; searched:
+    seconds that earlier processes looked for candidates.
     """
 
-    def __init__(self, path: Path, clock: Clock, lock: RunLock, spent: float = 0.0, *, ended: bool = False) -> None:
-        self.path, self.ended, self._lock = path, ended, lock
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        lock: RunLock,
+        spent: float = 0.0,
+        searched: float = 0.0,
+        *,
+        ended: bool = False,
+    ) -> None:
+        self.path, self.ended, self.searched, self._lock = path, ended, searched, lock
         self._clock, self._start = clock, clock.wall() - spent
         kind = remote(path)
         slow = f"{path} is on a network file system ({kind}): locks and syncs there may not hold when a machine fails"
@@ -82,7 +92,7 @@ class RunDirectory:
         spent = max((each["seconds"] for each in events), default=0.0)
         stages = [each for each in events if each["event"] in ("began", "resumed", "finished")]
         ended = bool(stages) and stages[-1]["event"] == "finished" and not stages[-1]["partial"]
-        return cls(path, clock, lock, spent, ended=ended), recipe
+        return cls(path, clock, lock, spent, _searched(events), ended=ended), recipe
 
     @property
     def seconds(self) -> float:
@@ -199,6 +209,17 @@ def read_front(run: Path) -> dict[str, Any]:
             cure="use the version of autoprune that wrote it",
         )
     return front
+
+
+def _searched(events: Iterable[Mapping[str, Any]]) -> float:
+    """Of each process the seconds from when it began to look for candidates to the last one that was told."""
+    total, begin, last = 0.0, 0.0, 0.0
+    for each in events:
+        if each["event"] == "searching":
+            total, begin, last = total + last - begin, each["seconds"], each["seconds"]
+        elif each["event"] in ("trial", "searched"):
+            last = each["seconds"]
+    return total + last - begin
 
 
 def _entry(line: str) -> dict[str, Any]:

@@ -20,10 +20,12 @@ SPACE = small_space(groups=3, size=32)
 QUALITY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
 
 
-def coordinator(budget="params=90%", sampler="random", clock=None, window=0, ledger=None, new=True, **effort):
+def coordinator(
+    budget="params=90%", sampler="random", clock=None, window=0, ledger=None, new=True, spent=0.0, **effort
+):
     made = registry.load("samplers", sampler).create(small_brief(SPACE))
     study = Study(ledger or Ledger(InMemoryStorage()), "s", SPACE, (QUALITY, COSTS["params"]), made, new=new)
-    return Coordinator(study, SPACE, Budget.parse(budget), Effort(**effort), clock or FakeClock(), window)
+    return Coordinator(study, SPACE, Budget.parse(budget), Effort(**effort), clock or FakeClock(), window, spent=spent)
 
 
 def answered(proposal, low=1.0):
@@ -68,6 +70,15 @@ def test_time_is_up_by_the_injected_clock():
         made.tell(answered(proposal))
         clock.advance(3)
     assert len(made.trials) == 4
+
+
+def test_time_that_earlier_processes_took_counts():
+    clock = FakeClock()
+    made = coordinator(clock=clock, trials=50, seconds=10.0, spent=5.0)
+    for proposal in made.proposals():
+        made.tell(answered(proposal))
+        clock.advance(3)
+    assert len(made.trials) == 2
 
 
 def test_the_smallest_plan_decides_what_is_impossible():

@@ -66,6 +66,26 @@ def test_the_clock_of_a_run_goes_on_where_it_was(tmp_path):
     again.close()
 
 
+def test_how_long_was_searched_is_known_whatever_else_was_done(tmp_path):
+    clock = FakeClock()
+
+    def process(directory, *events):
+        for seconds, event in events:
+            clock.advance(seconds)
+            directory.log(event)
+        directory.close()
+
+    first = RunDirectory.create(tmp_path / "r", clock)
+    recipe(first.path)
+    process(first, (1, "began"), (9, "forecast"), (2, "searching"), (10, "trial"), (5, "trial"))  # and a kill
+    again, _ = RunDirectory.reopen(tmp_path / "r", clock)
+    assert again.searched == 15
+    process(again, (3, "resumed"), (4, "searching"), (6, "trial"), (1, "searched"), (50, "epoch"))
+    last, _ = RunDirectory.reopen(tmp_path / "r", clock)
+    assert last.searched == 22
+    last.close()
+
+
 def test_half_a_line_in_a_log_is_cut_off_and_the_rest_read(tmp_path):
     held = RunDirectory.create(tmp_path / "r", SystemClock())
     path = recipe(held.path) / "measurements.jsonl"
