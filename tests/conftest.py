@@ -1,6 +1,7 @@
 """Shared pieces: a small trained task, the real command line, a cache of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,9 @@ def told(capsys):
         said = capsys.readouterr()
         return code, said.out, said.err
 
-    return run
+    before = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, before)
 
 
 class SmallNet(nn.Module):
