@@ -272,7 +272,7 @@ def fuzz(agent: Agent, folder: Path) -> None:
     (folder / "openapi.json").write_text(schema)
     done = subprocess.run(
         [str(Path(sys.executable).with_name("schemathesis")), "run", str(folder / "openapi.json"), "--url", agent.url,
-         "--checks", "not_a_server_error", "--max-examples", "1500", "--phases", "examples,coverage,fuzzing",
+         "--checks", "not_a_server_error", "--max-examples", "3000", "--phases", "examples,coverage,fuzzing",
          "--suppress-health-check", "all", "--seed", "0", "--workers", "2"],
         capture_output=True, text=True, check=False, cwd=folder,
     )  # fmt: skip
