@@ -115,8 +115,8 @@ class Settings:
         }
 
     def _setup(self, name: str, task: str) -> Setup:
-        """A named device is run as it was added, and as these settings say where that left something open; where they
-        say what another device was added with, as usual."""
+        """A named device is run as it was added. What that left open is as these settings say, where they do not say it
+        because `device` was added so."""
         wait = self.on_device_loss == "wait"
         if not name:
             address = None if self.known_device is None else self.known_device.address

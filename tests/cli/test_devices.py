@@ -66,6 +66,15 @@ def test_one_front_over_two_devices(configured, agent, tmp_path, executor):
         assert point["metrics"]["latency.p99@board"]["value"] > 0
     assert {entry["call"] for entry in agent.log()} >= {"open", "prepare", "rounds"}
     until(lambda: not agent.workers())
+    code, said, errors = configured("resume", "r", "--trials", 5, "--json")
+    again = json.loads(said or (tmp_path / "r" / "front.json").read_text())
+    assert code in (0, 3), errors
+    assert again["devices"] == found["devices"]
+    assert (again["trials"]["complete"], again["trials"]["failed"]) == (found["trials"]["complete"] + 1, 0)
+    configured("devices", "add", "board", agent.url, "--profiler", "onnxruntime", "--threads", 2)
+    code, _, errors = configured("resume", "r", "--trials", 6)
+    assert code == 5
+    assert "onnxruntime on 2 threads" in errors
 
 
 @pytest.mark.parametrize(
