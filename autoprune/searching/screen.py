@@ -39,10 +39,9 @@ class Screen:
         if len(trials) < _FEWEST:
             return ""
         belief = self._believed(trials)
-        levels = np.array([self._space.places(plan)])
-        found = belief.expected(levels)
-        cost = found.cost[0] * np.exp(-_SIGMAS * found.cost_doubt[0])
-        if cost > belief.room:
+        found = belief.expected(np.array([self._space.places(plan), [0] * len(self._sizes)]))
+        cost, least = found.cost * np.exp(-_SIGMAS * found.cost_doubt)
+        if cost > belief.room >= least:  # where not even the smallest plan has room, the budget tells none apart
             name = "cost" if self._aim.cost is None else self._aim.objectives[self._aim.cost].name
             return (
                 f"its {name} is expected to be {cost:.0%} of the dense model's at least; "

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from autoprune.core.budget import Budget
@@ -27,6 +29,13 @@ def test_what_cannot_be_within_the_budget_is_dismissed_once_enough_was_seen():
     assert screen.reason(dense, trials(5)) == ""
     assert "the budget has room for 50%" in screen.reason(dense, trials(30))
     assert screen.reason(SPACE.smallest(), trials(30)) == ""
+
+
+def test_where_nothing_has_room_the_budget_dismisses_nobody():
+    aim = replace(BRIEF.aim, limits=(None, 0.1 * BRIEF.aim.dense[1]))  # the smallest plan takes an eighth
+    screen = Screen(BRIEF.forecast, aim, SPACE)
+    known = [replace(trial, excesses={"params": trial.value("params") / aim.limits[1] - 1}) for trial in trials(30)]
+    assert not any("the budget has room" in screen.reason(plan.plan, known) for plan in trials(60)[30:])
 
 
 def searched(run, count, screened):
