@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from autoprune.core.measurement import Block, Measurement, RunSpec
-from autoprune.core.metric import COSTS
+from autoprune.core.metric import COSTS, STATISTICS
 from autoprune.errors import DeviceError
 from autoprune.measure import estimator
 from autoprune.measure.artifact import Artifact
@@ -37,8 +37,6 @@ _DRIFT: Final = 0.25
 #: A candidate whose latency is further from all anchors than this factor becomes one itself.
 _APART: Final = 1.6
 _ANCHORS: Final = 4
-#: What of single runs is told beside their median ratio; None: the mean.
-_SHARES: Final = {"mean": None, "p50": 0.5, "p90": 0.9, "p99": 0.99}
 #: How often a measurement that others disturbed is taken again, and how long the machine is waited for.
 _RETRIES: Final = 2
 _WAIT_S: Final = 10.0
@@ -320,7 +318,8 @@ class Session:
         known = self._known(pairs)
         now = float(np.median([estimator.median(pair.reference) for pair in known])) / anchor.passed.value
         kept = [pair.candidate for pair in known]
-        for key, of_runs in zip(_SHARES, estimator.quantiles(kept, [*_SHARES.values()], self._rng), strict=True):
+        told = estimator.quantiles(kept, [*STATISTICS.values()], self._rng)
+        for key, of_runs in zip(STATISTICS, told, strict=True):
             relative = Interval(of_runs.value / now, of_runs.low / now, of_runs.high / now)
             measured[f"latency.{key}"] = made(f"latency.{key}", "s", estimator.chained(relative, reference))
         metered = [(block.joules, len(block.wall_s)) for block in blocks if block.joules is not None]
