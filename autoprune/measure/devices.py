@@ -6,7 +6,7 @@ What the device `pi` measures as `latency.p99` is called `latency.p99@pi`; a dev
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -77,11 +77,8 @@ class Devices:
                     found.append(each if each.metric in COUNTED else replace(each, metric=at(each.metric, name)))
         return tuple(found)
 
-    def computing(self) -> AbstractContextManager[None]:
-        return self._computing()
-
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
         with ExitStack() as held:
             for device in self.named.values():
                 held.enter_context(device.computing())
