@@ -27,7 +27,7 @@ from autoprune import registry
 from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
 from autoprune.core.reporter import Silent
-from autoprune.samplers import Brief, checked, needs_forecast, seeded
+from autoprune.samplers import Brief, checked, needs_forecast, seed_count
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.reseeded import sampler_for
 from autoprune.searching.screen import Screen
@@ -144,8 +144,8 @@ def played(game: Game, method: str, seed: int, horizon: float) -> list[list]:
     first, screen = [], None
     if forecast is not None:
         screen = Screen(forecast, game.aim, game.space).reason
-        if seeded(module, options):
-            first = [game.space.at(plan) for plan in seeds(forecast, game.aim, brief.sizes, seed)]
+        if count := seed_count(module, options):
+            first = [game.space.at(plan) for plan in seeds(forecast, game.aim, brief.sizes, seed, count)]
     left = horizon - clock.wall()
     coordinator = Coordinator(study, game.space, Budget(()), Effort(EVALUATIONS, left), clock, 0, first, screen)
     found = []

@@ -41,7 +41,7 @@ from autoprune.measure.devices import described, profilers, several
 from autoprune.recovery.ready import ready
 from autoprune.report.document import document
 from autoprune.report.plot import front_picture
-from autoprune.samplers import Brief, seeded
+from autoprune.samplers import Brief, seed_count
 from autoprune.searching.candidate import Evaluator, excesses
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.finalise import Finalised, Finisher, save
@@ -276,8 +276,8 @@ class Engine:
         if not self._propose:  # what was being evaluated is still finished
             effort = replace(effort, trials=max(len(study.restored.finished), 1))
         first: list[Plan] = []
-        if forecast is not None and seeded(settings.sampler_module, settings.options):
-            first = [space.at(levels) for levels in seeds(forecast, aim, brief.sizes, settings.seed)]
+        if forecast is not None and (count := seed_count(settings.sampler_module, settings.options)):
+            first = [space.at(levels) for levels in seeds(forecast, aim, brief.sizes, settings.seed, count)]
         coordinator = Coordinator(
             study,
             space,

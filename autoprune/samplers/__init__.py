@@ -2,7 +2,7 @@
 
 A sampler is a module with `create(brief) -> optuna.samplers.BaseSampler`. Each variable of the space is one integer
 parameter, the index of its level; limits of the budget are constraints of the trials, objectives have Optuna's
-directions. A module may also have FORECAST (True: the brief has a forecast), SEEDED (True: plans of the forecast are
+directions. A module may also have FORECAST (True: the brief has a forecast), SEEDS (so many plans of the forecast are
 evaluated before the sampler is asked) and OPTIONS (what `--sampler-option` takes, with defaults as text). Trials carry
 user attributes that samplers may learn from: GRADED, the value of the aim's grade, and SECONDS, what the trial took;
 failed trials with SCREENED were dismissed on their forecast.
@@ -26,8 +26,9 @@ from autoprune.errors import UsageError
 GRADED: Final = "graded"
 SECONDS: Final = "seconds"
 SCREENED: Final = "screened"
-#: The option of samplers that may begin with plans of a forecast.
+#: The option of samplers that may begin with plans of a forecast, and with how many they do: a population.
 WARM: Final = "warm"
+_WARM_SEEDS: Final = 16
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -95,12 +96,12 @@ def warm(options: Mapping[str, str]) -> bool:
 
 def needs_forecast(module: ModuleType, options: Mapping[str, str]) -> bool:
     """Whether a forecast is made before the search."""
-    return bool(getattr(module, "FORECAST", False)) or seeded(module, options)
+    return bool(getattr(module, "FORECAST", False)) or seed_count(module, options) > 0
 
 
-def seeded(module: ModuleType, options: Mapping[str, str]) -> bool:
-    """Whether the search begins with plans of a forecast."""
-    return bool(getattr(module, "SEEDED", False)) or warm(options)
+def seed_count(module: ModuleType, options: Mapping[str, str]) -> int:
+    """With how many plans of a forecast the search begins."""
+    return _WARM_SEEDS if warm(options) else int(getattr(module, "SEEDS", 0))
 
 
 def number(options: Mapping[str, str], name: str, low: float, high: float) -> float:

@@ -24,7 +24,8 @@ from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.moves import neighbours
 
 FORECAST: Final = True
-SEEDED: Final = True
+#: Few: what is proposed after them was learned from what came before.
+SEEDS: Final = 5
 _ARMS: Final = ("dp", "thompson", "evolution", "local")
 #: Children of which the most promising one is asked for.
 _BROOD: Final = 24
@@ -36,7 +37,6 @@ _REMEMBERED: Final = 200
 _AROUND: Final = 4
 #: Neighbours that are compared; of fifty groups one plan has thousands.
 _NEAREST: Final = 300
-_OPTIMISM: Final = 0.5
 
 
 class Bandit(PlannedSampler):
@@ -64,11 +64,11 @@ class Bandit(PlannedSampler):
 
     def _plans(self, arm: str, belief: Belief, number: int, rng: np.random.Generator) -> Iterator[Levels]:
         if arm in ("dp", "thompson"):
-            yield from ranked(belief, belief.front(rng if arm == "thompson" else None), _OPTIMISM * (arm != "dp"))
+            yield from ranked(belief, belief.front(rng if arm == "thompson" else None))
         elif arm == "evolution":
-            yield from ranked(belief, self._evolution.children(belief, _BROOD, rng), _OPTIMISM)
+            yield from ranked(belief, self._evolution.children(belief, _BROOD, rng))
         else:
-            yield from ranked(belief, self._near(belief, rng), _OPTIMISM)
+            yield from ranked(belief, self._near(belief, rng))
 
     def _near(self, belief: Belief, rng: np.random.Generator) -> list[Levels]:
         """Neighbours of some of the plans that no other beats within the budget, the one at its edge among them."""

@@ -22,10 +22,9 @@ from autoprune.surrogate.gain import ranked
 from autoprune.surrogate.knapsack import Levels
 
 FORECAST: Final = True
-SEEDED: Final = True
+#: Few: what is proposed after them was learned from what came before.
+SEEDS: Final = 5
 _SOLVED, _DRAW = "dp", "thompson"
-#: Plans that add something are looked for with so many deviations of luck, under a draw.
-_OPTIMISM: Final = 0.5
 
 
 class SolvedPlans(PlannedSampler):
@@ -39,9 +38,9 @@ class SolvedPlans(PlannedSampler):
 def solved(belief: Belief, number: int, rng: np.random.Generator) -> Iterable[tuple[str, list[Levels]]]:
     """Plans of the predicted front that are expected to add most, with the name of what was solved; lazily, the one
     whose turn it is first."""
-    turns = [(_SOLVED, None, 0.0), (_DRAW, rng, _OPTIMISM)]
-    for name, draw, optimism in turns if number % 2 else turns[::-1]:
-        yield name, ranked(belief, belief.front(draw), optimism)
+    turns = [(_SOLVED, None), (_DRAW, rng)]
+    for name, draw in turns if number % 2 else turns[::-1]:
+        yield name, ranked(belief, belief.front(draw))
 
 
 def create(brief: Brief) -> BaseSampler:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
+from scipy.special import ndtri
 
-from autoprune.surrogate.belief import Belief
+from autoprune.surrogate.belief import Belief, Expected
 from autoprune.surrogate.evidence import Floats
 from autoprune.surrogate.knapsack import Levels
 
 #: Where the box ends in which volume counts.
-_CORNER = (1.0, 1.0)
+_CORNER: Final = (1.0, 1.0)
+#: Two Fibonacci numbers: points of a lattice over two doubts, and its generator (Sloan and Joe 1994, section 5.2).
+_POINTS, _GENERATOR = 34, 21
 
 
 def added(cost: Floats, worth: Floats, known_cost: Floats, known_worth: Floats) -> Floats:
@@ -43,17 +47,31 @@ def chance(belief: Belief, cost: Floats, doubt: Floats) -> Floats:
     return 1 / (1 + np.exp(-1.702 * np.clip(sigmas, -40, 40)))
 
 
-def ranked(belief: Belief, plans: Sequence[Levels], optimism: float = 0.0) -> list[Levels]:
-    """Plans by what they are expected to add to the front within the budget, times the chance that they are within it,
-    most first; those that add nothing by their worth.
+def expected(belief: Belief, plans: Expected) -> Floats:
+    """(N,) the area that each plan is expected to add to the front within the budget, over what is not known of its
+    cost and harm (expected hypervolume improvement, Emmerich et al. 2006; by a lattice of what may be), times the
+    chance that it is within the budget."""
+    evidence, gain = belief.evidence, np.zeros(len(plans.cost))
+    known_cost, known_worth = _front(evidence.cost[evidence.feasible], belief.worth_seen()[evidence.feasible])
+    for k in range(_POINTS):
+        sigmas, others = ndtri((k + 0.5) / _POINTS), ndtri((k * _GENERATOR % _POINTS + 0.5) / _POINTS)
+        cost = plans.cost * np.exp(others * plans.cost_doubt)
+        worth = belief.worth(plans.harm + sigmas * plans.harm_doubt)
+        gain += added(cost, worth, known_cost, known_worth) / _POINTS
+    return gain * chance(belief, plans.cost, plans.cost_doubt)
 
-    optimism: by how many standard deviations less harm is hoped for.
-    """
+
+def ranked(belief: Belief, plans: Sequence[Levels]) -> list[Levels]:
+    """Plans by what they are expected to add, most first; those that add nothing by their worth and cost."""
     if not plans:
         return []
-    found, evidence = belief.expected(np.array(plans)), belief.evidence
-    worth = found.worth if optimism == 0 else belief.worth(found.harm - optimism * found.harm_doubt)
-    within = evidence.feasible
-    gain = added(found.cost, worth, evidence.cost[within], belief.worth_seen()[within])
-    gain *= chance(belief, found.cost, found.cost_doubt)
-    return [plans[k] for k in np.lexsort((found.worth + found.cost, -gain))]
+    found = belief.expected(np.array(plans))
+    return [plans[k] for k in np.lexsort((found.worth + found.cost, -expected(belief, found)))]
+
+
+def _front(cost: Floats, worth: Floats) -> tuple[Floats, Floats]:
+    """The points of which no other one is better in both."""
+    order = np.lexsort((worth, cost))
+    best = np.minimum.accumulate(worth[order])
+    kept = order[np.append(True, best[1:] < best[:-1])[: len(order)]]
+    return cost[kept], worth[kept]

@@ -13,12 +13,11 @@ from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
 
-SEEDS: Final = 16
 #: One of so many is of other sensitivities than those that ablations found.
 _DRAWN: Final = 4
 
 
-def seeds(forecast: Forecast, aim: Aim, sizes: Sequence[int], seed: int, count: int = SEEDS) -> list[Levels]:
+def seeds(forecast: Forecast, aim: Aim, sizes: Sequence[int], seed: int, count: int) -> list[Levels]:
     """At most `count` plans evenly over the cost of the predicted front within the budget, the largest first.
 
     sizes: levels of each variable. Some are of fronts under other sensitivities, drawn around those of the ablations.

@@ -1,9 +1,13 @@
+import dataclasses
+
 import moocore
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.surrogate.gain import added, volume
+from autoprune.surrogate.evidence import Evidence
+from autoprune.surrogate.gain import added, chance, expected, volume
+from tests.surrogate.test_belief import BRIEF, believed, seen
 
 points = st.lists(st.tuples(st.floats(0, 1.5), st.floats(-0.5, 1.5)), min_size=1, max_size=8)
 
@@ -25,3 +29,29 @@ def test_what_a_point_adds_is_the_difference_of_volumes(found, point):
     expected = volume(more[:, 0], more[:, 1]) - volume(array[:, 0], array[:, 1])
     gain = added(np.array([point[0]]), np.array([point[1]]), array[:, 0], array[:, 1])
     assert abs(gain[0] - expected) < 1e-9
+
+
+def test_what_a_plan_is_expected_to_add_is_the_mean_over_what_may_be():
+    """Against draws of cost and harm, each plan added to all that was seen."""
+    belief = believed(25)
+    plans = Evidence(BRIEF.aim, seen(40, seed=9)).levels
+    found = dataclasses.replace(belief.expected(plans), cost_doubt=np.full(len(plans), 0.15))
+    evidence, rng = belief.evidence, np.random.default_rng(0)
+    known = [evidence.cost[evidence.feasible], belief.worth_seen()[evidence.feasible]]
+    draws = []
+    for _ in range(4000):
+        cost = found.cost * np.exp(found.cost_doubt * rng.normal(size=len(plans)))
+        worth = belief.worth(found.harm + found.harm_doubt * rng.normal(size=len(plans)))
+        draws.append(added(cost, worth, *known))
+    mean = np.mean(draws, axis=0) * chance(belief, found.cost, found.cost_doubt)
+    assert mean.max() > 0.005
+    assert np.abs(expected(belief, found) - mean).max() < 0.1 * mean.max()
+
+
+def test_of_two_plans_that_seem_to_add_nothing_the_less_certain_one_is_expected_to_add_more():
+    belief = believed(25)
+    place = int(np.flatnonzero(belief.evidence.feasible)[0])
+    found = belief.expected(belief.evidence.levels[[place, place]])
+    found = dataclasses.replace(found, cost=found.cost * 1.02, cost_doubt=np.array([0.01, 0.2]))
+    sure, open_ = expected(belief, found)
+    assert open_ > 2 * sure
