@@ -20,8 +20,8 @@ _POINTS, _GENERATOR = 34, 21
 
 def added(cost: Floats, worth: Floats, known_cost: Floats, known_worth: Floats) -> Floats:
     """(N,) the area that each of N points adds to what known points dominate in the box."""
-    order = np.lexsort((known_worth, known_cost))
-    inside = [k for k in order if known_cost[k] < _CORNER[0] and known_worth[k] < _CORNER[1]]
+    inside = np.flatnonzero((known_cost < _CORNER[0]) & (known_worth < _CORNER[1]))
+    inside = inside[np.lexsort((known_worth[inside], known_cost[inside]))]
     edges = np.array([0.0, *known_cost[inside], _CORNER[0]])
     # The best worth that is known of anything that costs no more.
     best = np.minimum.accumulate(np.array([_CORNER[1], *known_worth[inside]]))
@@ -51,14 +51,14 @@ def expected(belief: Belief, plans: Expected) -> Floats:
     """(N,) the area that each plan is expected to add to the front within the budget, over what is not known of its
     cost and harm (expected hypervolume improvement, Emmerich et al. 2006; by a lattice of what may be), times the
     chance that it is within the budget."""
-    evidence, gain = belief.evidence, np.zeros(len(plans.cost))
+    evidence, places = belief.evidence, np.arange(_POINTS)
     known_cost, known_worth = _front(evidence.cost[evidence.feasible], belief.worth_seen()[evidence.feasible])
-    for k in range(_POINTS):
-        sigmas, others = ndtri((k + 0.5) / _POINTS), ndtri((k * _GENERATOR % _POINTS + 0.5) / _POINTS)
-        cost = plans.cost * np.exp(others * plans.cost_doubt)
-        worth = belief.worth(plans.harm + sigmas * plans.harm_doubt)
-        gain += added(cost, worth, known_cost, known_worth) / _POINTS
-    return gain * chance(belief, plans.cost, plans.cost_doubt)
+    sigmas = ndtri((np.stack([places, places * _GENERATOR % _POINTS]) + 0.5) / _POINTS)
+    cost = plans.cost * np.exp(sigmas[0][:, None] * plans.cost_doubt)
+    worth = belief.worth(plans.harm + sigmas[1][:, None] * plans.harm_doubt)
+    gain: Floats = added(cost.ravel(), worth.ravel(), known_cost, known_worth).reshape(cost.shape).mean(axis=0)
+    gain *= chance(belief, plans.cost, plans.cost_doubt)
+    return gain
 
 
 def ranked(belief: Belief, plans: Sequence[Levels]) -> list[Levels]:

@@ -147,17 +147,17 @@ def _solved(
             table = table.min(axis=axis)
         steps.append(_Step(joined, frontier, spent, tuple(left)))
     fallen = [b for b in range(buckets + 1) if np.isfinite(table[b]) and (b == 0 or table[b] < table[b - 1])]
-    return [_traced(steps, bucket, len(sizes)) for bucket in fallen]
+    return _traced(steps, np.array(fallen, np.int64), len(sizes))
 
 
-def _traced(steps: Sequence[_Step], bucket: int, count: int) -> Levels:
-    """The plan behind one bucket of the last table."""
-    levels: dict[int, int] = {}
+def _traced(steps: Sequence[_Step], buckets: NDArray[np.int64], count: int) -> list[Levels]:
+    """The plans behind buckets of the last table, all at once."""
+    levels = np.zeros((count, len(buckets)), np.int64)
     for step in reversed(steps):
         for v, axes, best in reversed(step.left):
-            levels[v] = int(best[(*(levels[each] for each in axes), bucket)])
-        bucket -= int(step.spent[tuple(levels[each] for each in (*step.frontier, step.variable))])
-    return tuple(levels[v] for v in range(count))
+            levels[v] = best[(*(levels[each] for each in axes), buckets)]
+        buckets = buckets - step.spent[tuple(levels[each] for each in (*step.frontier, step.variable))]
+    return [tuple(plan) for plan in levels.T.tolist()]
 
 
 def _spread(parts: Sequence[Part], axes: Sequence[int], sizes: Sequence[int], *, shift: bool) -> Floats:
