@@ -19,7 +19,7 @@ from autoprune.samplers._planned import PlannedSampler
 from autoprune.samplers.evolution import AgingEvolution
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence, Floats
-from autoprune.surrogate.gain import added, ranked
+from autoprune.surrogate.gain import added, best_seen, ranked
 from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.moves import neighbours
 
@@ -72,13 +72,8 @@ class Bandit(PlannedSampler):
 
     def _near(self, belief: Belief, rng: np.random.Generator) -> list[Levels]:
         """Neighbours of some of the plans that no other beats within the budget, the one at its edge among them."""
-        evidence = belief.evidence
-        cost, worth = np.where(evidence.feasible, evidence.cost, np.inf), belief.worth_seen()
-        order = np.lexsort((worth, cost))
-        best = np.minimum.accumulate(worth[order])
-        front = [k for place, k in enumerate(order)
-                 if np.isfinite(cost[k]) and (place == 0 or worth[k] < best[place - 1])]  # fmt: skip
-        if not front:
+        evidence, front = belief.evidence, best_seen(belief)
+        if not len(front):
             return []
         others = rng.choice(front, min(_AROUND, len(front)), replace=False)
         found = [

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from autoprune.surrogate.belief import Belief, Expected
-from autoprune.surrogate.evidence import Floats
+from autoprune.surrogate.evidence import Floats, Ints
 from autoprune.surrogate.knapsack import Levels
 
 #: Where the box ends in which volume counts.
@@ -47,12 +47,23 @@ def chance(belief: Belief, cost: Floats, doubt: Floats) -> Floats:
     return 1 / (1 + np.exp(-1.702 * np.clip(sigmas, -40, 40)))
 
 
+def best_seen(belief: Belief) -> Ints:
+    """Places in the evidence of what is within the budget and that nothing there beats in both, by ascending cost."""
+    within = np.flatnonzero(belief.evidence.feasible)
+    cost, worth = belief.evidence.cost[within], belief.worth_seen()[within]
+    order = np.lexsort((worth, cost))
+    best = np.minimum.accumulate(worth[order])
+    found: Ints = within[order[np.append(True, best[1:] < best[:-1])[: len(order)]]]
+    return found
+
+
 def expected(belief: Belief, plans: Expected) -> Floats:
     """(N,) the area that each plan is expected to add to the front within the budget, over what is not known of its
     cost and harm (expected hypervolume improvement, Emmerich et al. 2006; by a lattice of what may be), times the
     chance that it is within the budget."""
     evidence, places = belief.evidence, np.arange(_POINTS)
-    known_cost, known_worth = _front(evidence.cost[evidence.feasible], belief.worth_seen()[evidence.feasible])
+    known = best_seen(belief)
+    known_cost, known_worth = evidence.cost[known], belief.worth_seen()[known]
     sigmas = ndtri((np.stack([places, places * _GENERATOR % _POINTS]) + 0.5) / _POINTS)
     cost = plans.cost * np.exp(sigmas[0][:, None] * plans.cost_doubt)
     worth = belief.worth(plans.harm + sigmas[1][:, None] * plans.harm_doubt)
@@ -67,11 +78,3 @@ def ranked(belief: Belief, plans: Sequence[Levels]) -> list[Levels]:
         return []
     found = belief.expected(np.array(plans))
     return [plans[k] for k in np.lexsort((found.worth + found.cost, -expected(belief, found)))]
-
-
-def _front(cost: Floats, worth: Floats) -> tuple[Floats, Floats]:
-    """The points of which no other one is better in both."""
-    order = np.lexsort((worth, cost))
-    best = np.minimum.accumulate(worth[order])
-    kept = order[np.append(True, best[1:] < best[:-1])[: len(order)]]
-    return cost[kept], worth[kept]
