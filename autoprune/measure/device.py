@@ -170,6 +170,10 @@ class Device:
         """See `Session.measure`; slices: what the model kept of the dense one's groups, by group that was cut."""
         return first(self.packer.packed(model, slices), lambda artifact: self.measured(artifact, bounds))
 
+    def rough(self, model: nn.Module, slices: Slices) -> float:
+        """See `Session.rough`."""
+        return first(self.packer.packed(model, slices), self.session.rough)
+
     def measured(self, artifact: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
         """`measure` of a model that is packed."""
         return self._steadily(lambda: {**self.session.measure(artifact, bounds), **self._peak(artifact)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -37,10 +37,11 @@ _DRIFT: Final = 0.25
 #: A candidate whose latency is further from all anchors than this factor becomes one itself.
 _APART: Final = 1.6
 _ANCHORS: Final = 4
-#: How often a measurement that others disturbed is taken again, and how long the machine is waited for.
+#: How often a measurement that others disturbed is taken again, and how long the machine is waited for: each time, and
+#: in vain by all candidates together.
 _RETRIES: Final = 2
 _WAIT_S: Final = 10.0
-_PATIENCE_S: Final = 60.0
+_PATIENCE_S: Final = 30.0
 _REFERENCE, _CANDIDATE = "reference", "candidate"
 
 
@@ -106,19 +107,21 @@ class Session:
         Raises:
             DeviceError: it does not run, takes the process down, hangs, or needs too much memory.
         """
-        if self.bench.generation() != self._generation:
-            self._restart()
-        self.bench.prepare(_CANDIDATE, candidate)
-        try:
+        with self._taken(candidate):
             anchor = self._nearest()
             pairs, note = self._settled(anchor, self._latencies(bounds))
             found = self._ratio([pairs], anchor)
             if self._lonely(found.value):
                 self._adopt(candidate)
-        finally:
-            self.bench.release(_CANDIDATE)
         self._look([pair.reference for pair in pairs], anchor.passed.value)
         return self._measurements(found, pairs, anchor, note)
+
+    def rough(self, candidate: Artifact) -> float:
+        """The latency of a candidate in seconds, from the fewest blocks that tell it and without waiting for a quiet
+        machine: to steer by, not to report. Errors are those of `measure`."""
+        with self._taken(candidate):
+            anchor = self._nearest()
+            return self._ratio([self._take(anchor, _LOT)], anchor).value * self.typical
 
     def join(self, candidates: Sequence[Sequence[Sequence[Pair]]]) -> list[dict[str, Measurement]]:
         """Measurements of candidates from pairs with the reference that other processes took, one sequence a process.
@@ -149,6 +152,17 @@ class Session:
             for key, found in self._derived(latency)
         }
         return {**measured, **again, **derived}
+
+    @contextlib.contextmanager
+    def _taken(self, candidate: Artifact) -> Iterator[None]:
+        """The candidate is ready to run, beside the models that it may be paired with."""
+        if self.bench.generation() != self._generation:
+            self._restart()
+        self.bench.prepare(_CANDIDATE, candidate)
+        try:
+            yield
+        finally:
+            self.bench.release(_CANDIDATE)
 
     def _restart(self) -> None:
         """Another process answers: it takes the models that others are paired with, as far as it can."""
@@ -211,7 +225,9 @@ class Session:
             pairs, note = self._pairs(anchor, wanted, times, first)
             if len(self._calm(pairs)) >= len(pairs) / 2 or attempt == _RETRIES or self._patience <= 0:
                 break
-            self._patience -= self.bench.settle(min(_WAIT_S, self._patience))
+            limit = min(_WAIT_S, self._patience)
+            if (waited := self.bench.settle(limit)) >= limit:  # in vain
+                self._patience -= waited
         return pairs, note
 
     def _pairs(

@@ -1,7 +1,8 @@
 """The forecast of a search: what each variable costs and hurts when it alone is cut. Knows trials; not who uses it.
 
-Ablations are evaluated like candidates, healed and scored, but not timed: each variable alone at a few of its levels.
-What lies between follows harm that grows with the square of what is cut.
+Ablations are evaluated like candidates, healed and scored, but not timed: each variable alone at its lowest level.
+What lies between is taken to hurt with the square of what is cut; the trials that follow refit it, and tell more per
+second than further ablations would.
 """
 
 from __future__ import annotations
@@ -23,9 +24,6 @@ from autoprune.core.trial import Proposal, Trial, TrialState
 from autoprune.searching.candidate import Evaluator
 from autoprune.surrogate.evidence import Floats, harm
 
-#: About so many ablations in all; at least one and at most three of each variable.
-_ABLATIONS: Final = 20
-_MOST: Final = 3
 #: Of the largest harm, what a score may differ by chance.
 _NOISE: Final = 0.002
 
@@ -36,8 +34,8 @@ class Drives(Protocol):
     def drive(self, jobs: Iterator[Proposal | None], work: Evaluator) -> Iterator[Trial]: ...
 
 
-#: One variable cut alone, by (variable, level): the trial of it.
-Ablations = Mapping[tuple[int, int], Trial]
+#: By variable, the trial of it alone at its lowest level.
+Ablations = Mapping[int, Trial]
 
 
 def foresee(
@@ -64,19 +62,17 @@ def foresee(
 
 def ablate(space: SearchSpace, evaluator: Evaluator, executor: Drives, reporter: Reporter) -> Ablations:
     """Evaluate them, wherever the executor does that; those that fail are left out."""
-    count = min(max(_ABLATIONS // len(space.variables), 1), _MOST)
-    chosen = [(v, level) for v, each in enumerate(space.variables) for level in each.spread(count)]
     whole = {variable.name: len(variable.levels) - 1 for variable in space.variables}
-    plans = [space.plan({**whole, space.variables[v].name: level}) for v, level in chosen]
+    plans = [space.plan({**whole, variable.name: 0}) for variable in space.variables]
     found = {}
-    with reporter.track("cutting each group alone", len(chosen)) as advance:
+    with reporter.track("cutting each group alone", len(plans)) as advance:
         untimed = replace(evaluator, timed=False, budget=replace(evaluator.budget, limits=()))
-        for trial in executor.drive(iter([Proposal(k, plan) for k, plan in enumerate(plans)]), untimed):
+        for trial in executor.drive(iter([Proposal(v, plan) for v, plan in enumerate(plans)]), untimed):
             advance("")
             if trial.state is TrialState.COMPLETE:
-                found[chosen[trial.number]] = trial
+                found[trial.number] = trial
             else:
-                reporter.warn(f"{space.variables[chosen[trial.number][0]].name} alone could not be cut: {trial.error}")
+                reporter.warn(f"{space.variables[trial.number].name} alone could not be cut: {trial.error}")
     return found
 
 
@@ -92,17 +88,10 @@ def assembled(
     zeroed = any(group.kind == "weight" for group in space.groups)
     if zeroed:  # zeros change no shape: what they save is seen in the ablations only
         costs = [_counted(space, ablations, each.metric, dense) if each.metric in COUNTED else each for each in costs]
-    rows: list[Floats] = []
-    raw: list[float] = []
-    for v, variable in enumerate(space.variables):
-        known = {level: _harm(aim, trial) for (each, level), trial in ablations.items() if each == v}
-        raw += known.values()
-        rows.append(_filled(known, len(variable.levels), quadratic=True))
-    worst = max((float(row.max()) for row in rows), default=0.0)
-    for v, variable in enumerate(space.variables):
-        if not any(each == v for each, _ in ablations):  # it could not be cut: nothing good is expected of it
-            rows[v] = worst * (1 - np.arange(len(variable.levels)) / (len(variable.levels) - 1)) ** 2
-    below = np.minimum(np.array(raw or [0.0]), 0.0)
+    harms = {v: _harm(aim, trial) for v, trial in ablations.items()}
+    worst = max([0.0, *harms.values()])  # nothing good is expected of what could not be cut
+    rows = [_filled(harms.get(v, worst), len(variable.levels), 2) for v, variable in enumerate(space.variables)]
+    below = np.minimum(np.array(list(harms.values()) or [0.0]), 0.0)
     noise = float(np.sqrt(np.mean(below**2))) + _NOISE * worst + 1e-9
     return Forecast(tuple(costs), tuple(tuple(row.tolist()) for row in rows), noise, seconds)
 
@@ -130,13 +119,9 @@ def _harm(aim: Aim, trial: Trial) -> float:
     return harm(aim, values, trial.value(aim.grade) if aim.grade else None)
 
 
-def _filled(known: Mapping[int, float], count: int, *, quadratic: bool) -> Floats:
-    """A value for every level, 0 for the whole, never less for a lower level than for a higher one."""
-    places = sorted({**known, count - 1: 0.0})
-    values = np.array([known.get(place, 0.0) for place in places])
-    values = np.maximum(np.maximum.accumulate(values[::-1])[::-1], 0.0)
-    power = 2 if quadratic else 1
-    found: Floats = np.interp(np.arange(count), places, values ** (1 / power)) ** power
+def _filled(lowest: float, count: int, power: int) -> Floats:
+    """A value for each of so many levels: `lowest` for the first, if it is above 0; 0 for the whole."""
+    found: Floats = max(lowest, 0.0) * (1 - np.arange(count) / (count - 1)) ** power
     return found
 
 
@@ -144,10 +129,8 @@ def _counted(space: SearchSpace, ablations: Ablations, metric: str, dense: Mappi
     """A counted cost as the whole less what each variable saves alone."""
     terms = []
     for v, variable in enumerate(space.variables):
-        known = {
-            level: dense[metric].value - trial.value(metric) for (each, level), trial in ablations.items() if each == v
-        }
-        saved = _filled(known, len(variable.levels), quadratic=False)
+        saves = dense[metric].value - ablations[v].value(metric) if v in ablations else 0.0
+        saved = _filled(saves, len(variable.levels), 1)
         terms.append(Term((v,), (len(saved),), tuple((saved.max() - saved).tolist())))
     rest = dense[metric].value - sum(term.values[-1] for term in terms)
     return CostForecast(metric, rest, tuple(terms), error=0.02)

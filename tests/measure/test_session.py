@@ -120,6 +120,38 @@ def test_a_busy_machine_is_waited_for_and_measured_again():
     assert profiler.clock.now - before >= 4 * 0.5
 
 
+def test_a_machine_that_stays_busy_is_waited_for_half_a_minute_in_all():
+    session, profiler, _ = opened()
+    profiler.steal = 1.5
+    session.bench.watch.looks = 10**6
+    before = profiler.clock.now
+    for _ in range(20):
+        session.measure(0.004, {})
+    busy = profiler.clock.now - before
+    session.bench.watch.looks = 0
+    before = profiler.clock.now
+    for _ in range(20):
+        session.measure(0.004, {})
+    assert 30 <= busy - (profiler.clock.now - before) < 35
+
+
+def test_a_machine_that_becomes_quiet_is_waited_for_each_time():
+    session, profiler, _ = opened()
+    for _ in range(10):
+        profiler.steal = [1.5] * 70 + [1.0] * 10_000
+        session.bench.watch.looks = 15
+        assert session.measure(0.004, {})["latency"].valid
+
+
+def test_a_rough_look_waits_for_nothing():
+    session, profiler, _ = opened()
+    profiler.steal = 1.5
+    session.bench.watch.looks = 10**6
+    before = profiler.clock.now
+    assert session.rough(Artifact("module", module=(0.004, ()))) == pytest.approx(0.004)
+    assert profiler.clock.now - before < 1
+
+
 def test_a_model_that_waits_is_judged_by_the_wall():
     session, profiler, _ = opened()
     profiler.steal = {0.004: 3.0}
