@@ -3,10 +3,10 @@
     python benchmarks/search.py [--quick] [--tasks digits drawn vit] [--seeds 5] [--methods auto nsga2 ...] [--report]
 
 Each run has as many seconds of the processor as 200 evaluations of random plans take; asking, telling and the forecast
-of those methods that use one are charged like evaluations, and the forecast's ablations count as evaluations, too. What
-a method's trials say of a share of the dense latency is the one of least loss within it; that model is then trained for
-two epochs with the dense one as its teacher, and scored on samples that nothing was chosen by. Raw trials are kept
-under `runs/benchmark-search`, from which an interrupted comparison goes on; `--report` prints what is there.
+of those methods that use one are charged like evaluations, and the forecast's ablations count as evaluations, too. Of a
+method's trials within a share of the dense latency the three of least loss are trained for two epochs with the dense one
+as their teacher, as a search trains its finalists; the one whose loss is then the least is scored on samples that nothing
+was chosen by. Raw trials are kept under `runs/benchmark-search`, from which an interrupted comparison goes on; `--report` prints what is there.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ ROOT = Path(__file__).parents[1]
 TASKS = {"digits": "digits", "drawn": f"{ROOT}/benchmarks/drawn.py:task", "vit": f"{ROOT}/examples/vit.py:task"}
 EVALUATIONS, QUICK_EVALUATIONS = 200, 120
 SHARES = (0.8, 0.6, 0.4, 0.25)
+#: Models that are trained for each share.
+CONTENDERS = 3
 METHODS = {
     "auto": ("auto", {}), "random": ("random", {}), "nsga2": ("nsga2", {}), "tpe": ("tpe", {}), "dp": ("dp", {}),
     "ddpg": ("ddpg", {}), "ddpg cold": ("ddpg", {"warm": "false"}), "uniform": ("uniform", {}),
@@ -170,7 +172,8 @@ def tune(game: Game, method: str, seed: int) -> None:
     for share in SHARES:
         within = [trial for trial in run["trials"] if trial[4] <= share]
         if within:
-            best = min(within, key=lambda trial: trial[3])
+            contenders = sorted(within, key=lambda trial: trial[3])[:CONTENDERS]
+            best = min(contenders, key=lambda trial: game.tuned(tuple(trial[1]), 0)["loss"])
             rows.append([share, best[4], best[2], game.tuned(tuple(best[1]), 0)["tuned"]])
     append(game.folder / "chosen.jsonl", {"method": method, "seed": seed, "rows": rows})
 

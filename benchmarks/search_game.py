@@ -166,7 +166,8 @@ class Game:
             append(self.folder / "again.jsonl", {"plan": plan, "share": share})
 
     def tuned(self, plan: tuple[int, ...], seed: int) -> dict[str, float]:
-        """Correct answers and samples of a plan's model after two epochs, on validation and test split together."""
+        """Accuracy of a plan's model after two epochs, on validation and test split together, of how many samples, and
+        its loss on the split that a search sees."""
         if (plan, seed) not in self._tuned:
             chosen = self.space.at(plan)
             whole = self.evaluator.whole(chosen)
@@ -185,7 +186,10 @@ class Game:
     def scored(self, model: nn.Module) -> dict[str, float]:
         found = [self.task.score(model, split)["accuracy"] for split in ("validation", "test")]
         count = sum(each.n for each in found)
-        return {"tuned": sum(each.value * each.n for each in found) / count, "samples": count}
+        return {
+            "tuned": sum(each.value * each.n for each in found) / count, "samples": count,
+            "loss": self.task.score(model, "search")["loss"].value,
+        }  # fmt: skip
 
     def _evaluated(self, plan: Plan) -> dict[str, object]:
         start, levels = time.process_time(), self.space.places(plan)

@@ -48,8 +48,9 @@ def test_a_run_that_has_ended_is_given_back_and_trained_longer_on_request(small_
     assert any("has ended" in note for note in reporter.notes)
     assert again.best.plan == ended.best.plan
     assert again.best.load()(small_task.example_inputs[0]).shape == (4, 3)
+    known = plans()
     trained = autoprune.finetune("r", task=small_task, epochs=3, finalists=2)
-    assert plans() == plans()
+    assert plans() == known
     assert len(trained.front) >= 1
     assert yaml.safe_load(Path("r/run.yaml").read_text())["sampler"] == "auto"
 
@@ -67,7 +68,7 @@ def test_what_was_an_object_must_be_passed_again(small_task):
 
 
 def test_runs_whose_parts_are_gone_or_of_another_device_are_refused(small_task):
-    autoprune.search(small_task, **{**QUICK, "budget": "latency=99%"})
+    autoprune.search(small_task, **{**QUICK, "budget": "latency=99%", "sampler": "random", "trials": 3})
     recipe = Path("r/run.yaml").read_text()
     found = yaml.safe_load(recipe)
     Path("r/run.yaml").write_text(yaml.safe_dump({**found, "device_fingerprint": "another processor"}))
