@@ -3,15 +3,18 @@
     python benchmarks/search.py [--quick] [--tasks digits drawn vit] [--seeds 5] [--methods auto nsga2 ...] [--report]
 
 Each run has as many seconds of the processor as 200 evaluations of random plans take; asking, telling and the forecast
-of those methods that use one are charged like evaluations, and the forecast's ablations count as evaluations, too. Of a
-method's trials within a share of the dense latency the three of least loss are trained for two epochs with the dense one
-as their teacher, as a search trains its finalists; the one whose loss is then the least is scored on samples that nothing
-was chosen by. Raw trials are kept under `runs/benchmark-search`, from which an interrupted comparison goes on; `--report` prints what is there.
+of those methods that use one are charged like evaluations, and the forecast's ablations count as evaluations, too.
+
+Of a method's trials within a share of the dense latency the three of least loss are trained for two epochs with the
+dense model as their teacher, as a search trains its finalists; the one whose loss is then the least is scored on
+samples that nothing was chosen by. Raw trials are kept under `runs/benchmark-search`, from which an interrupted
+comparison goes on; `--report` prints what is there. Torch-Pruning has a process of its own, which it may abort.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -38,7 +41,7 @@ from autoprune.tasks.locate import locate
 
 ROOT = Path(__file__).parents[1]
 TASKS = {"digits": "digits", "drawn": f"{ROOT}/benchmarks/drawn.py:task", "vit": f"{ROOT}/examples/vit.py:task"}
-EVALUATIONS, QUICK_EVALUATIONS = 200, 120
+EVALUATIONS, QUICK_EVALUATIONS = 200, 80
 SHARES = (0.8, 0.6, 0.4, 0.25)
 #: Models that are trained for each share.
 CONTENDERS = 3
@@ -60,6 +63,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=0)
     parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=None)
     parser.add_argument("--report", action="store_true", help="run nothing")
+    parser.add_argument("--baseline", action="store_true", help="run Torch-Pruning alone")
     chosen = parser.parse_args()
     folder = ROOT / "runs" / ("benchmark-search-quick" if chosen.quick else "benchmark-search")
     tasks = chosen.tasks or (["vit"] if chosen.quick else list(TASKS))
@@ -67,10 +71,20 @@ def main() -> None:
         torch.set_num_threads(1)
         sys.path.insert(0, str(ROOT / "examples"))
         games = {name: Game(locate(TASKS[name], Silent()), folder / name) for name in tasks}
+        if chosen.baseline:
+            for game in games.values():
+                baseline(game)
+            return
         methods = chosen.methods or (QUICK_METHODS if chosen.quick else tuple(METHODS))
         for seed in range(chosen.seeds or (1 if chosen.quick else 5)):
             for game in games.values():
                 compared(game, methods, seed, QUICK_EVALUATIONS if chosen.quick else EVALUATIONS)
+        for name, game in games.items():
+            if BASELINE not in {row["method"] for row in lines(game.folder / "chosen.jsonl")}:
+                command = [sys.executable, __file__, "--baseline", "--tasks", name, *["--quick"] * chosen.quick]
+                if code := subprocess.run(command, check=False).returncode:
+                    print(f"{name} {BASELINE}: ended with {code}", flush=True)
+            measured_again(game)
     report(folder, tasks, SHARES)
 
 
@@ -79,12 +93,8 @@ def compared(game: Game, methods: Sequence[str], seed: int, evaluations: int) ->
     done = {(row["method"], row["seed"]) for row in lines(game.folder / "runs.jsonl")}
     chosen = {(row["method"], row["seed"]) for row in lines(game.folder / "chosen.jsonl")}
     horizon = evaluations * game.usual
-    for method in (*methods, BASELINE):
+    for method in methods:
         start = time.perf_counter()
-        if method == BASELINE:
-            if (BASELINE, 0) not in chosen:
-                baseline(game)
-            continue
         if (method, seed) not in done:
             trials = played(game, method, seed, horizon)
             ablations = game.ablations if METHODS[method][0] and foretold(method) else 0
@@ -97,6 +107,10 @@ def compared(game: Game, methods: Sequence[str], seed: int, evaluations: int) ->
             )
         if (method, seed) not in chosen:
             tune(game, method, seed)
+
+
+def measured_again(game: Game) -> None:
+    """The plans of all last fronts, once more."""
     for run in lines(game.folder / "runs.jsonl"):
         for trial in front(run):
             if trial[1]:
