@@ -18,7 +18,7 @@ from autoprune.samplers import Brief, evolution
 from autoprune.samplers._planned import PlannedSampler
 from autoprune.samplers.evolution import AgingEvolution
 from autoprune.surrogate.belief import Belief
-from autoprune.surrogate.evidence import Evidence, Floats
+from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.gain import added, best_seen, ranked
 from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.moves import neighbours
@@ -35,8 +35,8 @@ _FADES: Final = 0.97
 _REMEMBERED: Final = 200
 #: Places of the front whose neighbours are looked at.
 _AROUND: Final = 4
-#: Neighbours that are compared; of fifty groups one plan has thousands.
-_NEAREST: Final = 300
+#: Neighbours of a plan that are compared; of fifty groups it has thousands.
+_NEAREST: Final = 100
 
 
 class Bandit(PlannedSampler):
@@ -75,13 +75,13 @@ class Bandit(PlannedSampler):
         evidence, front = belief.evidence, best_seen(belief)
         if not len(front):
             return []
-        others = rng.choice(front, min(_AROUND, len(front)), replace=False)
+        others = rng.choice(front, min(_AROUND, len(front)), replace=False).tolist()
         found = [
-            plan for k in {front[-1], *others.tolist()} for plan in neighbours(evidence.seen[k].levels, belief.sizes)
+            plan
+            for k in dict.fromkeys([int(front[-1]), *others])
+            for plan in neighbours(evidence.seen[k].levels, belief.sizes, _NEAREST, rng)
         ]
-        fresh = list(dict.fromkeys(plan for plan in found if plan not in evidence.taken))
-        few = rng.permutation(len(fresh))[:_NEAREST]
-        return [fresh[k] for k in few]
+        return list(dict.fromkeys(plan for plan in found if plan not in evidence.taken))
 
 
 def credit(belief: Belief) -> tuple[dict[str, float], dict[str, float]]:
@@ -91,21 +91,15 @@ def credit(belief: Belief) -> tuple[dict[str, float], dict[str, float]]:
     worth, count = belief.worth_seen(), len(evidence.seen)
     seconds = np.array([each.seconds for each in evidence.seen])
     usual = float(np.median(seconds[seconds > 0])) if (seconds > 0).any() else 1.0
-    for k in range(max(count - _REMEMBERED, 0), count):
-        each = evidence.seen[k]
-        if each.arm not in gain:
-            continue
-        fade = _FADES ** (count - 1 - k)
-        tried[each.arm] += fade
-        if each.excess <= 0:
-            before = np.flatnonzero(evidence.feasible[:k])
-            more = _added(evidence.cost, worth, k, before)
-            gain[each.arm] += fade * more * usual / (each.seconds or usual)
+    last = np.array([k for k in range(max(count - _REMEMBERED, 0), count) if evidence.seen[k].arm in gain], np.int64)
+    before = evidence.feasible & (np.arange(count) < last[:, None])
+    more = added(evidence.cost[last], worth[last], evidence.cost, worth, before)
+    for k, area in zip(last.tolist(), more.tolist(), strict=True):
+        arm, fade = evidence.seen[k].arm, _FADES ** (count - 1 - k)
+        tried[arm] += fade
+        if evidence.feasible[k]:
+            gain[arm] += fade * area * usual / (seconds[k] or usual)
     return gain, tried
-
-
-def _added(cost: Floats, worth: Floats, k: int, before: np.ndarray) -> float:
-    return float(added(cost[[k]], worth[[k]], cost[before], worth[before])[0])
 
 
 def create(brief: Brief) -> BaseSampler:

@@ -16,7 +16,7 @@ import numpy as np
 
 from autoprune.core.forecast import Forecast
 from autoprune.surrogate.evidence import Evidence, Floats, Ints, share
-from autoprune.surrogate.knapsack import Levels, Part, best_plans, total
+from autoprune.surrogate.knapsack import Levels, Part, Sum, best_plans
 from autoprune.surrogate.line import Line
 
 #: So many plans are fitted at most: the last ones, which lie where the search has come to.
@@ -60,6 +60,7 @@ class Belief:
         terms = () if found is None else found.terms
         dense = found.at([size - 1 for size in sizes]) if found is not None else 1.0
         self._costs = [Part(t.variables, np.array(t.values).reshape(t.shape) / dense) for t in terms]
+        self._cost_sum = Sum(self._costs, len(sizes))
         self._offset = 0.0 if found is None else found.offset / dense
         self._counted = found is not None and found.error == 0
         self._damage = [np.array(row) for row in forecast.damage]
@@ -172,7 +173,7 @@ class Belief:
         return bound / float(np.clip(np.median(widths), 1.0, 1.5)) if widths else bound
 
     def _base(self, plans: Ints) -> Floats:
-        return np.maximum(self._offset + total(self._costs, plans), 1e-12)
+        return np.maximum(self._offset + self._cost_sum(plans), 1e-12)
 
     def _cost_features(self, plans: Ints, base: Floats) -> Floats:
         """One for all, the size, and one a level of each variable."""

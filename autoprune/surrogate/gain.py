@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from autoprune.surrogate.belief import Belief, Expected
@@ -18,13 +19,19 @@ _CORNER: Final = (1.0, 1.0)
 _POINTS, _GENERATOR = 34, 21
 
 
-def added(cost: Floats, worth: Floats, known_cost: Floats, known_worth: Floats) -> Floats:
-    """(N,) the area that each of N points adds to what known points dominate in the box."""
+def added(
+    cost: Floats, worth: Floats, known_cost: Floats, known_worth: Floats, known: NDArray[np.bool_] | None = None
+) -> Floats:
+    """(N,) the area that each of N points adds to what M known points dominate in the box.
+
+    known (N, M): which of them are known to each point; default: all to all.
+    """
     inside = np.flatnonzero((known_cost < _CORNER[0]) & (known_worth < _CORNER[1]))
     inside = inside[np.lexsort((known_worth[inside], known_cost[inside]))]
     edges = np.array([0.0, *known_cost[inside], _CORNER[0]])
+    there = known_worth[inside] if known is None else np.where(known[:, inside], known_worth[inside], _CORNER[1])
     # The best worth that is known of anything that costs no more.
-    best = np.minimum.accumulate(np.array([_CORNER[1], *known_worth[inside]]))
+    best = np.minimum.accumulate(np.insert(there, 0, _CORNER[1], axis=-1), axis=-1)
     widths = np.maximum(edges[1:] - np.maximum(edges[:-1], cost[:, None]), 0.0)
     found: Floats = (widths * np.maximum(best - worth[:, None], 0.0)).sum(axis=1)
     return found

@@ -71,12 +71,27 @@ def best_plans(
     return _undominated(found, costs, damages)
 
 
-def total(parts: Sequence[Part], plans: NDArray[np.int64]) -> Floats:
-    """The sum of parts for plans (N, variables)."""
-    found = np.zeros(len(plans))
-    for part in parts:
-        found += part.values[tuple(plans[:, v] for v in part.variables)]
-    return found
+class Sum:
+    """Parts that add up, over `count` variables; called with plans (N, variables), it gives (N,) their sums.
+
+    All tables lie one after the other, so that a plan's values are found by one product and one look: samplers ask for
+    thousands of single plans.
+    """
+
+    def __init__(self, parts: Sequence[Part], count: int) -> None:
+        self._values = np.concatenate([np.zeros(0), *(np.ravel(part.values) for part in parts)])
+        self._starts = np.cumsum([0, *(part.values.size for part in parts)])[:-1].astype(float)
+        self._strides = np.zeros((count, len(parts)))
+        for k, part in enumerate(parts):
+            stride = 1
+            for v, size in zip(reversed(part.variables), reversed(part.values.shape), strict=True):
+                self._strides[v, k] = stride
+                stride *= size
+
+    def __call__(self, plans: NDArray[np.int64]) -> Floats:
+        places = plans.astype(float) @ self._strides + self._starts
+        found: Floats = self._values[places.astype(np.int64)].sum(axis=1)
+        return found
 
 
 def _ordered(
@@ -182,7 +197,7 @@ def _undominated(plans: Sequence[Levels], costs: Sequence[Part], damages: Sequen
     if not plans:
         return []
     array = np.array(plans)
-    cost, damage = total(costs, array), total(damages, array)
+    cost, damage = (Sum(parts, array.shape[1])(array) for parts in (costs, damages))
     found, least = [], np.inf
     for place in np.lexsort((damage, cost)):
         if damage[place] < least:

@@ -48,14 +48,14 @@ def repaired(plan: Levels, target: float, sizes: Sequence[int], cost: Cost, rng:
     return tuple(int(level) for level in levels)
 
 
-def neighbours(plan: Levels, sizes: Sequence[int]) -> list[Levels]:
-    """All plans that differ by one level of one variable, or by one up and one down."""
+def neighbours(plan: Levels, sizes: Sequence[int], most: int, rng: np.random.Generator) -> list[Levels]:
+    """Plans that differ by one level of one variable, or by one up and one down; of more than `most`, some."""
     singles = []
     for v, size in enumerate(sizes):
         singles += [(v, step) for step in (-1, 1) if 0 <= plan[v] + step < size]
-    found = [_moved(plan, [single]) for single in singles]
     ups, downs = [s for s in singles if s[1] > 0], [s for s in singles if s[1] < 0]
-    return found + [_moved(plan, [up, down]) for up in ups for down in downs if up[0] != down[0]]
+    moves = [[single] for single in singles] + [[up, down] for up in ups for down in downs if up[0] != down[0]]
+    return [_moved(plan, moves[k]) for k in rng.permutation(len(moves))[:most]]
 
 
 def _moved(plan: Levels, steps: Sequence[tuple[int, int]]) -> Levels:

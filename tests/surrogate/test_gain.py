@@ -31,6 +31,14 @@ def test_what_a_point_adds_is_the_difference_of_volumes(found, point):
     assert abs(gain[0] - expected) < 1e-9
 
 
+@settings(max_examples=60, deadline=None)
+@given(points)
+def test_what_each_point_adds_to_those_before_it_makes_up_the_volume(found):
+    cost, worth = np.array(found).T
+    before = np.tri(len(found), k=-1, dtype=bool)
+    assert abs(added(cost, worth, cost, worth, before).sum() - volume(cost, worth)) < 1e-9
+
+
 def test_what_a_plan_is_expected_to_add_is_the_mean_over_what_may_be():
     """Against draws of cost and harm, each plan added to all that was seen."""
     belief = believed(25)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from autoprune.surrogate.knapsack import Part, best_plans, total
+from autoprune.surrogate.knapsack import Part, Sum, best_plans
 
 BUCKETS = 1000
 
@@ -20,6 +20,21 @@ def problem(seed, count=5, joined=0.5):
     costs += [Part(pair, rng.random([sizes[v] for v in pair])) for pair in pairs]
     damages = [Part((v,), np.sort(rng.random(size))[::-1].copy()) for v, size in enumerate(sizes)]
     return sizes, costs, damages
+
+
+def total(parts, plans):
+    """The sum of parts, one look-up after the other."""
+    return np.array([sum(part.values[tuple(plan[v] for v in part.variables)] for part in parts) for plan in plans])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.7]))
+def test_a_sum_is_that_of_its_parts(seed, joined):
+    sizes, costs, _ = problem(seed, joined=joined)
+    every = np.array(list(itertools.product(*map(range, sizes))))
+    parts = [*costs, Part((), np.array(0.7))]
+    assert np.abs(Sum(parts, len(sizes))(every) - total(parts, every)).max() < 1e-12
+    assert (Sum([], len(sizes))(every) == 0).all()
 
 
 @settings(max_examples=30, deadline=None)
