@@ -38,8 +38,9 @@ _CHANCE: Final = 4.0
 
 @dataclass(frozen=True)
 class Expected:
-    """Of N plans: cost as a share of dense, harm, quality in the aim's box (lower is better), and `worth`, which is the
-    quality with a little of the harm. *_doubt: standard deviations, of cost relative."""
+    """Of N plans: cost as a share of dense, harm (below 0 where a model is better than the dense one), quality in the
+    aim's box (lower is better), and `worth`, which is the quality with a little of the harm. *_doubt: standard
+    deviations, of cost relative."""
 
     cost: Floats
     cost_doubt: Floats
@@ -50,7 +51,10 @@ class Expected:
 
 
 class Belief:
-    """Made anew as evidence comes in; making it takes milliseconds."""
+    """Made anew as evidence comes in; making it takes milliseconds.
+
+    scatter: standard deviation of the quality of plans that do like harm, of the better half of what was seen.
+    """
 
     def __init__(self, forecast: Forecast, evidence: Evidence, sizes: Sequence[int]) -> None:
         """sizes: levels of each variable."""
@@ -79,8 +83,8 @@ class Belief:
         cost = base * np.exp(features @ self._cost.mean)
         doubt = _widened(self._cost) * np.sqrt(self._cost.variance(features) + self._cost_noise**2)
         prior, features = self._prior(plans), self._harm_features(plans)
-        harm = np.maximum(prior + features @ self._harm.mean, 0.0)
-        spread = np.sqrt(self._harm.variance(features) + (_RELATIVE * (harm + self._eps)) ** 2)
+        harm = prior + features @ self._harm.mean
+        spread = np.sqrt(self._harm.variance(features) + (_RELATIVE * (np.maximum(harm, 0.0) + self._eps)) ** 2)
         harm_doubt = _widened(self._harm) * spread
         return Expected(cost, doubt, harm, harm_doubt, self._loss(harm), self.worth(harm))
 
@@ -91,9 +95,8 @@ class Belief:
     def worth(self, harm: Floats) -> Floats:
         """The quality that goes with a harm, in the aim's box, and a little of the harm itself: where many plans are as
         good as dense, harm still tells which of them are near the edge."""
-        harm = np.maximum(harm, 0.0)
         scale = max(float(np.median(self._known_harm)), self._eps)
-        worth: Floats = self._loss(harm) + _TELLS * harm / (harm + scale)
+        worth: Floats = self._loss(harm) + _TELLS * harm / (np.abs(harm) + scale)
         return worth
 
     def front(self, rng: np.random.Generator | None = None, most: float | None = None) -> list[Levels]:
@@ -143,18 +146,19 @@ class Belief:
         """Quality by harm: the monotone step function nearest to what was seen (Barlow et al. 1972)."""
         from sklearn.isotonic import isotonic_regression  # seconds to import
 
+        harm, loss = np.append(0.0, harm), np.append(0.0, loss)  # the dense model
         order = np.argsort(harm, kind="stable")
-        known = np.maximum(harm[order], 0.0)
-        self._known_harm = np.concatenate([[0.0], known])
-        steps = isotonic_regression(np.concatenate([[0.0], loss[order]]))
-        self._known_loss = np.maximum.accumulate(steps)
+        self._known_harm = harm[order]
+        self._known_loss = np.maximum.accumulate(isotonic_regression(loss[order]))
+        better = slice((len(harm) + 1) // 2)
+        self.scatter = float(np.std((loss[order] - self._known_loss)[better]))
 
     def _loss(self, harm: Floats) -> Floats:
         if len(self._known_harm) < 3:
             return harm / max(float(sum(row.max() for row in self._damage)), 1e-12)
         inside: Floats = np.interp(harm, self._known_harm, self._known_loss)
         # Beyond what was seen it goes on as it did on the whole.
-        slope = (self._known_loss[-1] - self._known_loss[0]) / max(self._known_harm[-1], 1e-12)
+        slope = (self._known_loss[-1] - self._known_loss[0]) / max(self._known_harm[-1] - self._known_harm[0], 1e-12)
         beyond: Floats = slope * np.maximum(harm - self._known_harm[-1], 0.0)
         return inside + beyond
 

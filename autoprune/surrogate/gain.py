@@ -66,14 +66,15 @@ def best_seen(belief: Belief) -> Ints:
 
 def expected(belief: Belief, plans: Expected) -> Floats:
     """(N,) the area that each plan is expected to add to the front within the budget, over what is not known of its
-    cost and harm (expected hypervolume improvement, Emmerich et al. 2006; by a lattice of what may be), times the
-    chance that it is within the budget."""
+    cost, harm and the quality that goes with it (expected hypervolume improvement, Emmerich et al. 2006; by a lattice
+    of what may be), times the chance that it is within the budget."""
     evidence, places = belief.evidence, np.arange(_POINTS)
     known = best_seen(belief)
     known_cost, known_worth = evidence.cost[known], belief.worth_seen()[known]
     sigmas = ndtri((np.stack([places, places * _GENERATOR % _POINTS]) + 0.5) / _POINTS)
     cost = plans.cost * np.exp(sigmas[0][:, None] * plans.cost_doubt)
-    worth = belief.worth(plans.harm + sigmas[1][:, None] * plans.harm_doubt)
+    moved = belief.worth(plans.harm + sigmas[1][:, None] * plans.harm_doubt) - plans.worth
+    worth = plans.worth + np.copysign(np.hypot(moved, belief.scatter * sigmas[1][:, None]), sigmas[1][:, None])
     gain: Floats = added(cost.ravel(), worth.ravel(), known_cost, known_worth).reshape(cost.shape).mean(axis=0)
     gain *= chance(belief, plans.cost, plans.cost_doubt)
     return gain
