@@ -1,7 +1,7 @@
 """One task as a game of search: each plan is evaluated once, whoever asks for it, and charged each time.
 
 A plan is cut, healed and scored by the package itself; its latency is the median ratio of runs that alternate with the
-dense model's, in this process: it varies by one to two per cent, as the product's does, but takes less. All seconds are
+dense model's, in this process: it varies by one to two per cent on a quiet machine, like the product's. All seconds are
 the processor's, of one thread: whatever else runs, comparisons stay the same.
 """
 

@@ -144,23 +144,28 @@ def picture(curves: dict[str, dict[str, list[dict]]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    methods = list(dict.fromkeys(method for found in curves.values() for method in found))
     figure, axes = plt.subplots(len(curves), 2, figsize=(12, 3.6 * len(curves)), squeeze=False)
     for row, (name, found) in zip(axes, curves.items(), strict=True):
         low = 1.0
         for axis, places in zip(row, ("evaluations", "seconds"), strict=True):
-            for k, (method, runs) in enumerate(found.items()):
+            for method, runs in found.items():
+                k = methods.index(method)
                 end = max(float(run[places][-1]) for run in runs)
                 grid = np.linspace(0, end, 200)
                 middle = np.array([statistics.median(at(run, places, x) for run in runs) for x in grid])
                 shown = middle > 0
                 low = min(low, float(middle[len(middle) // 5]) or 1.0)
-                style = {"color": "black", "linewidth": 2.2} if method == "auto" else {"linewidth": 1.1}
+                style = {"color": f"C{k % 10}", "linewidth": 1.1}
+                if method == "auto":
+                    style = {"color": "black", "linewidth": 2.2}
                 axis.plot(grid[shown], middle[shown], label=method, linestyle=("-", "--", ":")[k // 10 % 3], **style)
             axis.set(title=name, xlabel=places, ylabel="volume of the front")
             axis.grid(alpha=0.3)
         for axis in row:
             axis.set_ylim(max(low - 0.05, 0), None)
-    axes[0][1].legend(fontsize=7, ncols=2)
+    most = max(range(len(curves)), key=lambda place: len(list(curves.values())[place]))
+    axes[most][1].legend(fontsize=7, ncols=2)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     print(f"\npicture: {path}")
