@@ -3,7 +3,7 @@
 The arms of a bandit are the solver on what is believed and on draws from it (`dp`), evolution, and plans next to the
 front. Each is credited with what its trials added to the volume that the front dominates, per second that they took,
 the later the more; the next arm is drawn by how likely it is to be the best one (Thompson 1933). What a trial adds is
-partly luck, so that the credit of a few misleads: half of them stay the solver's. All arms learn from all trials, and
+partly luck, so that credit misleads: half of the trials stay the solver's. All arms learn from all trials, and
 of what an arm proposes the plan comes first that is expected to add most.
 """
 
