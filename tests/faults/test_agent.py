@@ -42,6 +42,7 @@ def rounds(bench, count=1, seconds=0.001):
     return bench.rounds(["one"], count, seconds, 2, 0)
 
 
+@pytest.mark.slow
 def test_eight_drivers_never_measure_at_once(agent):
     def drive(_):
         bench = bench_on(agent)
@@ -116,6 +117,7 @@ def test_a_broken_connection_finds_its_job_again_which_ran_once(agent):
     bench.close()
 
 
+@pytest.mark.slow
 def test_a_stopped_driver_loses_its_lease_and_its_late_result_counts_for_nothing(tmp_path):
     agent = Agent(tmp_path / "agent").start()
     script = (

@@ -86,6 +86,7 @@ def test_unusable_tasks(told, tasks, task, words):
     check_refused(told("search", f"tasks.py:{task}", "--budget", "params=90%", "--quiet"), 4, *words)
 
 
+@pytest.mark.slow
 def test_an_impossible_budget_names_the_best_possible(command, tasks):
     check_refused(
         command("search", "tasks.py:good", "--budget", "params=3", "--quiet"), 3, "best possible", "params at most 3"

@@ -32,6 +32,7 @@ def test_it_is_listed_and_measures(installed, command):
     assert "uncertain: other" not in out
 
 
+@pytest.mark.slow
 def test_it_passes_the_conformance_suite(installed, tmp_path):
     (tmp_path / "test_it.py").write_text(
         "from autoprune.testing.profiler import ProfilerConformance\n\n\n"
