@@ -41,7 +41,7 @@ from autoprune.tasks.locate import locate
 
 ROOT = Path(__file__).parents[1]
 TASKS = {"digits": "digits", "drawn": f"{ROOT}/benchmarks/drawn.py:task", "vit": f"{ROOT}/examples/vit.py:task"}
-EVALUATIONS, QUICK_EVALUATIONS = 200, 80
+EVALUATIONS, QUICK_EVALUATIONS = 200, 50
 SHARES = (0.8, 0.6, 0.4, 0.25)
 #: Models that are trained for each share.
 CONTENDERS = 3
@@ -58,7 +58,7 @@ BASELINE = "torch-pruning"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one task, one seed, six methods: five minutes")
+    parser.add_argument("--quick", action="store_true", help="one task, one seed, six methods: some minutes")
     parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=None)
     parser.add_argument("--seeds", type=int, default=0)
     parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=None)
