@@ -3,8 +3,8 @@
 The arms of a bandit are the solver on what is believed and on draws from it (`dp`), evolution, and plans next to the
 front. Each is credited with what its trials added to the volume that the front dominates, per second that they took,
 the later the more; the next arm is drawn by how likely it is to be the best one (Thompson 1933). What a trial adds is
-partly luck, so that credit misleads: half of the trials stay the solver's. All arms learn from all trials, and
-of what an arm proposes the plan comes first that is expected to add most.
+partly luck, so that credit misleads: half of the trials stay the solver's. All arms learn from all trials, and of what
+an arm proposes the plan comes first that is expected to add most.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from optuna.samplers import BaseSampler
 
 from autoprune.samplers import Brief, evolution
 from autoprune.samplers._planned import PlannedSampler
+from autoprune.samplers.dp import solved
 from autoprune.samplers.evolution import AgingEvolution
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence
@@ -27,8 +28,7 @@ from autoprune.surrogate.moves import neighbours
 FORECAST: Final = True
 #: Few: what is proposed after them was learned from what came before.
 SEEDS: Final = 5
-_SOLVED: Final = ("dp", "thompson")
-_ARMS: Final = (*_SOLVED, "evolution", "local")
+_ARMS: Final = ("dp", "thompson", "evolution", "local")
 #: Children of which the most promising one is asked for.
 _BROOD: Final = 24
 #: By how much a gain counts less for each trial of any arm that came after.
@@ -50,24 +50,25 @@ class Bandit(PlannedSampler):
 
     def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
         belief = Belief(self.brief.foretold, evidence, self.brief.sizes)
-        for arm in self._order(belief, number, rng):
+        if number % 2 == 0:
+            for arm, plans in solved(belief, number // 2, rng):
+                yield from ((plan, arm) for plan in plans)
+        for arm in self._order(belief, rng):
             for plan in self._plans(arm, belief, number, rng):
                 yield plan, arm
 
-    def _order(self, belief: Belief, number: int, rng: np.random.Generator) -> list[str]:
-        """Arms by a draw of what each gains per second, which is the less certain the less it was tried; in every other
-        trial the solver's two come first, in turn."""
+    def _order(self, belief: Belief, rng: np.random.Generator) -> list[str]:
+        """Arms by a draw of what each gains per second, which is the less certain the less it was tried."""
         gain, tried = credit(belief)
         usual = max(sum(gain.values()) / max(sum(tried.values()), 1.0), 1e-12)
         drawn = {
             arm: (gain[arm] + usual) / (tried[arm] + 1) * rng.gamma(1 + tried[arm] / 2, 1 / (1 + tried[arm] / 2))
             for arm in _ARMS
         }
-        first = _SOLVED[:: 1 if number % 4 else -1] if number % 2 == 0 else ()
-        return [*first, *sorted(set(_ARMS).difference(first), key=lambda arm: (-drawn[arm], arm))]
+        return sorted(_ARMS, key=lambda arm: -drawn[arm])
 
     def _plans(self, arm: str, belief: Belief, number: int, rng: np.random.Generator) -> Iterator[Levels]:
-        if arm in _SOLVED:
+        if arm in ("dp", "thompson"):
             yield from ranked(belief, belief.front(rng if arm == "thompson" else None))
         elif arm == "evolution":
             yield from ranked(belief, self._evolution.children(belief, _BROOD, rng))

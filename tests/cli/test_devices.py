@@ -25,7 +25,6 @@ def configured(told, tmp_path, monkeypatch):
     return told
 
 
-@pytest.mark.slow
 def test_a_device_is_named_tried_used_and_forgotten(configured, agent, tmp_path):
     assert configured("devices", "add", "board", agent.url, "--profiler", "onnxruntime")[0] == 0
     listed = json.loads(configured("devices", "list", "--json")[1])
