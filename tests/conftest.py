@@ -12,6 +12,7 @@ from torch import nn
 
 import autoprune
 from autoprune.cli import main
+from autoprune.measure import session
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +37,14 @@ def command(tmp_path):
 
 
 @pytest.fixture
-def told(capsys):
+def hurried(monkeypatch):
+    """Measuring waits for a quiet machine hardly at all: beside the other half of the tests there is none."""
+    monkeypatch.setattr(session, "_WAIT_S", 0.2)
+    monkeypatch.setattr(session, "_PATIENCE_S", 1.0)
+
+
+@pytest.fixture
+def told(capsys, hurried):
     """Run the command line in this process, without seconds of imports: (exit code, stdout, stderr)."""
 
     def run(*arguments):
@@ -74,7 +82,7 @@ def stripes(count=200, seed=0):
 
 
 @pytest.fixture
-def small_task():
+def small_task(hurried):
     torch.manual_seed(0)
     images, labels = stripes()
     return autoprune.Classification(

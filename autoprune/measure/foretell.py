@@ -6,13 +6,13 @@ operations and bytes are counted. Where a format has no units, latency is taken 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune.core.forecast import CostForecast, Term
 from autoprune.core.plan import Plan
@@ -23,7 +23,7 @@ from autoprune.measure.device import Device
 from autoprune.measure.packing import Slices
 from autoprune.measure.predictor import calibrated
 from autoprune.measure.tabulation import first_slices
-from autoprune.measure.terms import Levels, Piece, additive, terms_of
+from autoprune.measure.terms import Levels, Piece, terms_of
 from autoprune.measure.units import Unit, aten
 from autoprune.models.weights import stored
 from autoprune.surgery import Traced, apply
@@ -101,39 +101,20 @@ class _Models:
         def priced(unit: Unit, sizes: tuple[int, ...]) -> float:
             return fit.scales.get(unit.operator, fit.scale) * table.seconds(replace(unit, sizes=sizes))[0]
 
-        if len({tuple(unit.family for unit in taken) for taken in units}) == 1:
-            pieces = [
-                Piece(
-                    np.array([taken[k].sizes for taken in units], float),
-                    partial(priced, unit),
-                )
-                for k, unit in enumerate(units[0])
-            ]
-            offset, terms = terms_of(self._space, self._plans, pieces)
-        else:  # another plan is another graph
-            totals = [sum(priced(unit, unit.sizes) for unit in taken) for taken in units]
-            offset, terms = additive(self._space, self._plans, totals)
+        pieces = [
+            [Piece((unit.layer, unit.family), unit.sizes, partial(priced, unit)) for unit in taken] for taken in units
+        ]
+        offset, terms = terms_of(self._space, self._plans, pieces)
         made = CostForecast("latency", fit.offset + offset, tuple(terms))
         return replace(made, error=_error(made, whole, measured))
 
     def counted(self, metric: str) -> CostForecast:
         """Parameters, operations, or bytes of weights and buffers."""
-        if metric == "flops":
-            numbers = [[[unit.flops] for unit in aten.units(model, self._device.example)] for model, _ in self._cut]
-        else:
-            scale: Callable[[int], int] = (lambda size: 1) if metric == "params" else (lambda size: size)
-            numbers = [
-                [[each.numel() * scale(each.element_size())] for each in self._tensors(model, metric)]
-                for model, _ in self._cut
-            ]
-        if len({len(each) for each in numbers}) == 1:
-            pieces = [
-                Piece(np.array([each[k] for each in numbers], float), lambda sizes: float(sizes[0]))
-                for k in range(len(numbers[0]))
-            ]
-            offset, terms = terms_of(self._space, self._plans, pieces)
-        else:
-            offset, terms = additive(self._space, self._plans, [sum(n for (n,) in each) for each in numbers])
+        pieces = [
+            [Piece(name, (size,), lambda sizes: float(sizes[0])) for name, size in self._sizes(model, metric)]
+            for model, _ in self._cut
+        ]
+        offset, terms = terms_of(self._space, self._plans, pieces)
         return CostForecast(metric, offset, tuple(terms))
 
     def _by_operations(self, whole: Sequence[Levels], measured: Sequence[float]) -> CostForecast:
@@ -157,10 +138,13 @@ class _Models:
         places = np.linspace(0, len(order) - 1, min(_WHOLE, len(order))).round().astype(int)
         return [order[place] for place in dict.fromkeys(places.tolist())]
 
-    def _tensors(self, model: nn.Module, metric: str) -> list[Tensor]:
+    def _sizes(self, model: nn.Module, metric: str) -> list[tuple[Hashable, int]]:
+        """What adds up to the metric, by name."""
+        if metric == "flops":
+            return [((u.layer, u.family), round(u.flops)) for u in aten.units(model, self._device.example)]
         if metric == "params":
-            return list(model.parameters())
-        return list(stored(model).values())
+            return [(name, parameter.numel()) for name, parameter in model.named_parameters()]
+        return [(name, each.numel() * each.element_size()) for name, each in stored(model).items()]
 
 
 def _plans(space: SearchSpace, dense: Levels, seed: int) -> list[Levels]:

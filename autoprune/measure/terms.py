@@ -1,15 +1,17 @@
 """The cost of plans as a sum of parts that depend on few variables each. Knows models taken apart; measures nothing.
 
 A piece of a model (a unit of work, a parameter) has numbers, its sizes, each of which is a sum of products of counts
-kept. A few models that were taken apart tell which variables a piece depends on and those sums exactly; what the piece
-costs at every other combination of levels follows without cutting another model.
+kept; where a dropped layer took it away, they are 0. A few models that were taken apart tell which variables a piece
+depends on and those sums exactly; what the piece costs at every other combination of levels follows without cutting
+another model.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,42 +32,88 @@ _RIDGE: Final = 1e-3
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of a model under several plans: its sizes (plans, numbers), and what it costs at given sizes."""
+    """One piece of one model. name: the same in every model that has it (several of one name are told apart by their
+    order); sizes: its numbers; cost: what it would cost at others."""
 
-    sizes: Floats
+    name: Hashable
+    sizes: tuple[int, ...]
     cost: Callable[[tuple[int, ...]], float]
 
 
-def terms_of(space: SearchSpace, plans: Sequence[Levels], pieces: Sequence[Piece]) -> tuple[float, list[Term]]:
-    """(what does not depend on the plan, terms). plans: those under which the pieces were seen, as levels; the dense
-    one is among them, and for each variable one that cuts it alone."""
+@dataclass(frozen=True)
+class _Part:
+    """A piece under every plan: (plans, 1 + numbers) whether it is there, and its sizes; 0 where it is not."""
+
+    sizes: Floats
+    priced: Callable[[tuple[int, ...]], float]
+
+    def cost(self, sizes: tuple[int, ...]) -> float:
+        return self.priced(sizes[1:]) if sizes[0] else 0.0
+
+
+def terms_of(
+    space: SearchSpace, plans: Sequence[Levels], models: Sequence[Sequence[Piece]]
+) -> tuple[float, list[Term]]:
+    """(what does not depend on the plan, terms). models: the pieces of each plan, given as levels; the dense one is
+    among them, and for each variable one that cuts it alone.
+
+    Where pieces do not correspond, as in graphs that a runtime fuses differently, variables are taken to add up.
+    """
+    totals = [sum(piece.cost(piece.sizes) for piece in model) for model in models]
+    found, plain = _summed(space, plans, _parts(models)), additive(space, plans, totals)
+
+    def miss(made: tuple[float, list[Term]]) -> float:
+        return sum(abs(made[0] + sum(t.at(plan) for t in made[1]) - c) for plan, c in zip(plans, totals, strict=True))
+
+    return min(found, plain, key=miss)
+
+
+def _parts(models: Sequence[Sequence[Piece]]) -> list[_Part]:
+    """Every piece that any of the models has, in all of them."""
+    found = dict[Hashable, tuple[Piece, dict[int, Piece]]]()
+    for k, model in enumerate(models):
+        seen = Counter[Hashable]()
+        for piece in model:
+            _, places = found.setdefault((piece.name, seen[piece.name], len(piece.sizes)), (piece, {}))
+            seen[piece.name] += 1
+            places[k] = piece
+    parts = []
+    for first, places in found.values():
+        sizes = np.zeros((len(models), 1 + len(first.sizes)))
+        for k, piece in places.items():
+            sizes[k] = (1, *piece.sizes)
+        parts.append(_Part(sizes, first.cost))
+    return parts
+
+
+def _summed(space: SearchSpace, plans: Sequence[Levels], parts: Sequence[_Part]) -> tuple[float, list[Term]]:
     features = [_counts(variable) for variable in space.variables]
     levels = np.array(plans)
     dense = np.array([len(variable.levels) - 1 for variable in space.variables])
     alone = {int(np.flatnonzero(row != dense)[0]): k for k, row in enumerate(levels) if (row != dense).sum() == 1}
     whole = int(np.flatnonzero((levels == dense).all(axis=1))[0])
     constant, found = 0.0, dict[tuple[int, ...], Floats]()
-    for piece in pieces:
-        near = tuple(v for v, k in sorted(alone.items()) if (piece.sizes[k] != piece.sizes[whole]).any())
+    for part in parts:
+        near = tuple(v for v, k in sorted(alone.items()) if (part.sizes[k] != part.sizes[whole]).any())
         if not near:
-            constant += piece.cost(tuple(int(size) for size in piece.sizes[whole]))
+            constant += part.cost(tuple(int(size) for size in part.sizes[whole]))
             continue
         shape = tuple(len(features[v][0]) for v in near)
-        sums = _sums(piece.sizes, levels[:, near], [features[v] for v in near])
+        sums = _sums(part.sizes, levels[:, near], [features[v] for v in near])
         if sums is None or math.prod(shape) > _COMBINATIONS:
-            for variable, values in _additive(piece, levels, near, shape).items():
+            for variable, values in _additive(part, levels, near, shape).items():
                 found[variable] = found.get(variable, np.zeros(values.shape)) + values
             continue
         chosen, weights = sums
         grid = np.array(list(itertools.product(*map(range, shape))))
         sizes = np.rint(_products([row[grid[:, k]] for k, row in enumerate(chosen)]) @ weights).astype(int)
-        costs = np.array([piece.cost(tuple(row)) for row in sizes.tolist()]).reshape(shape)
+        costs = np.array([part.cost(tuple(row)) for row in sizes.tolist()]).reshape(shape)
         found[near] = found.get(near, np.zeros(shape)) + costs
     return constant, [Term(near, values.shape, tuple(values.ravel().tolist())) for near, values in found.items()]
 
 
 def additive(space: SearchSpace, plans: Sequence[Levels], costs: Sequence[float]) -> tuple[float, list[Term]]:
-    """The same from whole models' costs alone, where their pieces do not correspond: variables are taken to add up."""
+    """The same from whole models' costs alone: variables are taken to add up."""
     levels, target = np.array(plans), np.array(costs)
     sizes = [len(variable.levels) for variable in space.variables]
     columns = np.column_stack(
@@ -116,18 +164,18 @@ def _products(counts: Sequence[Floats]) -> Floats:
 
 
 def _additive(
-    piece: Piece, levels: NDArray[np.int64], near: tuple[int, ...], shape: tuple[int, ...]
+    part: _Part, levels: NDArray[np.int64], near: tuple[int, ...], shape: tuple[int, ...]
 ) -> dict[tuple[int, ...], Floats]:
     """The piece's cost under the plans that were seen, as a sum over its variables."""
-    costs = np.array([piece.cost(tuple(int(size) for size in row)) for row in piece.sizes])
+    costs = np.array([part.cost(tuple(int(size) for size in row)) for row in part.sizes])
     shares = [levels[:, v] / max(size - 1, 1) for v, size in zip(near, shape, strict=True)]
     found = _solved(np.column_stack([np.ones(len(costs)), *shares]), costs)
-    part: dict[tuple[int, ...], Floats] = {
+    terms: dict[tuple[int, ...], Floats] = {
         (v,): np.arange(size) / max(size - 1, 1) * max(found[1 + k], 0.0)
         for k, (v, size) in enumerate(zip(near, shape, strict=True))
     }
-    part[near[:1]] = part[near[:1]] + found[0]
-    return part
+    terms[near[:1]] = terms[near[:1]] + found[0]
+    return terms
 
 
 def _solved(columns: Floats, target: Floats) -> Floats:

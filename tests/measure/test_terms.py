@@ -17,11 +17,11 @@ from autoprune.tasks.builtin.digits import ResNet
 from autoprune.tasks.classification import Classification
 
 
-@pytest.fixture(scope="module")
-def prepared():
+@pytest.fixture(scope="module", params=["default", "cnn"])  # "cnn" drops whole layers too
+def prepared(request):
     torch.manual_seed(0)
     data = torch.randn(60, 1, 32, 32), torch.randint(0, 10, (60,))
-    return prepare(Classification(ResNet((16, 24, 32), 2).eval(), data=data), "default")
+    return prepare(Classification(ResNet((16, 24, 32), 2).eval(), data=data), request.param)
 
 
 def plans(prepared, count, seed):
