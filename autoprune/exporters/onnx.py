@@ -2,7 +2,8 @@
 
 Exporting takes seconds, as the model is traced and translated; putting other weights into a graph takes milliseconds.
 So the dense model is exported once, its weights are taken out, and the graph is optimised while they are unknown, so
-that none is folded into a constant. A cut model brings its own. See `exporters._literals` for the sizes in the graph.
+that none is folded into a constant. A cut model brings its own. A model without some of the layers has another graph,
+which serves the next one without the same layers. See `exporters._literals` for the sizes in the graph.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,16 +39,26 @@ _KEPT_NOTES = ("pkg.torch.onnx.name_scopes",)
 _ELSEWHERE = "autoprune.kept"
 
 
+@dataclass(frozen=True)
+class _Base:
+    """The graph of all models that have the same weights by name; weights: those names with ONNX's number of their data
+    types; literals: the sizes in it."""
+
+    graph: Any
+    weights: Mapping[str, int]
+    literals: Literals
+
+
 class OnnxExporter:
     """Graphs of one dense model and of what is cut from it."""
 
     def __init__(self, dense: nn.Module, example: Example, counts: Mapping[str, int]) -> None:
         self._example, self._counts = example, counts
-        self._graph, self._weights = self._exported(dense)
-        self._literals = Literals(self._graph, self._sizes(dense, {}))
+        self._bases: dict[frozenset[str], _Base] = {}
+        self._dense = self._learned(dense, {})[0]
 
     def inputs(self) -> Mapping[str, Any]:
-        names = [each.name for each in self._graph.graph.input]
+        names = [each.name for each in self._dense.graph.input]
         try:
             arrays = [tensor.detach().cpu().numpy() for tensor in self._example.tensors]
         except TypeError as error:
@@ -58,19 +70,27 @@ class OnnxExporter:
         return dict(zip(names, arrays, strict=True))
 
     def derived(self, model: nn.Module, counts: Mapping[str, int]) -> bytes | None:
-        if self._weights.keys() - _named(model).keys():  # a layer was dropped: another graph
+        base = self._bases.get(frozenset(_named(model)))
+        if base is None:
             return None
-        graph = onnx.ModelProto()
-        graph.CopyFrom(self._graph)
-        if not self._literals.write(graph, self._sizes(model, counts)):
+        graph = _copied(base.graph)
+        if not base.literals.write(graph, self._sizes(model, counts)):
             return None
-        return _filled(graph, self._weights, model)
+        return _filled(graph, base.weights, model)
 
     def anew(self, model: nn.Module, counts: Mapping[str, int]) -> bytes:
+        graph, weights = self._learned(model, counts)
+        return _filled(_copied(graph), weights, model)
+
+    def _learned(self, model: nn.Module, counts: Mapping[str, int]) -> tuple[Any, dict[str, int]]:
+        """The model's own graph without weights, and their names; it is the base of its kind, or tells it more."""
         graph, weights = self._exported(model)
-        if weights == self._weights:
-            self._literals.learn(graph, self._sizes(model, counts))
-        return _filled(graph, weights, model)
+        names, sizes = frozenset(_named(model)), self._sizes(model, counts)
+        if names not in self._bases:
+            self._bases[names] = _Base(graph, weights, Literals(graph, sizes))
+        elif weights == self._bases[names].weights:
+            self._bases[names].literals.learn(graph, sizes)
+        return graph, weights
 
     def _sizes(self, model: nn.Module, counts: Mapping[str, int]) -> dict[Any, int]:
         """What sizes in the graph are made of: those of every tensor, and what is left of each group."""
@@ -78,7 +98,7 @@ class OnnxExporter:
         return {**dims, **self._counts, **counts}
 
     def _exported(self, model: nn.Module) -> tuple[Any, dict[str, int]]:
-        """The graph without weights; the weights' names with ONNX's number of their data types."""
+        """The graph without weights; their names with ONNX's number of their data types."""
         try:
             with _quiet(), torch.no_grad(), evaluating(model):
                 example = self._example.fresh()
@@ -121,7 +141,14 @@ def create(dense: nn.Module, example: Example, counts: Mapping[str, int]) -> Onn
     return OnnxExporter(dense, example, counts)
 
 
+def _copied(graph: Any) -> Any:
+    made = onnx.ModelProto()
+    made.CopyFrom(graph)
+    return made
+
+
 def _filled(graph: Any, weights: Mapping[str, int], model: nn.Module) -> bytes:
+    """The file of a graph that the model's weights are put into, in place."""
     named = _named(model)
     for name, data_type in weights.items():
         data = named[name].detach().cpu().contiguous()

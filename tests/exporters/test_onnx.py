@@ -89,7 +89,7 @@ def test_what_torch_cannot_express_is_refused():
         create(Odd(), Example.of(torch.ones(2)), {})
 
 
-def test_a_model_without_one_of_its_layers_is_exported_anew():
+def test_a_model_without_one_of_its_layers_is_exported_anew_once():
     class Residual(nn.Module):
         def __init__(self):
             super().__init__()
@@ -104,7 +104,12 @@ def test_a_model_without_one_of_its_layers_is_exported_anew():
     traced = trace(model, (example,))
     layer = next(group for group in traced.open if group.kind == "layer")
     exporter = create(model, Example.of(example), {group.name: group.size for group in traced})
+    other = next(group for group in traced.open if group.kind == "neuron" and layer.name not in group.name)
     cut = apply(model, traced, {layer.name: torch.arange(0)}).eval()
     assert exporter.derived(cut, {layer.name: 0}) is None
     expected = arrays(cut(example))
     assert deviation(run(exporter.anew(cut, {layer.name: 0}), exporter.inputs()), expected) < 1e-5
+    narrower = apply(model, traced, {layer.name: torch.arange(0), other.name: torch.arange(5)}).eval()
+    derived = exporter.derived(narrower, {layer.name: 0, other.name: 5})
+    assert deviation(run(derived, exporter.inputs()), arrays(narrower(example))) < 1e-5
+    assert exporter.derived(model, {}) is not None
