@@ -65,11 +65,11 @@ def test_workers_the_profiler_and_the_driver_are_killed_and_every_trial_is_accou
 
 
 def test_ctrl_c_ends_a_cluster_with_a_partial_front_and_no_process_left(tmp_path):
-    driver = start(tmp_path, "--budget", "params=90%")
-    until(lambda: len(records(tmp_path)) >= 2, 120)
+    driver = start(tmp_path, "--budget", "params=90%", "--sampler", "random", trials="500")
+    until(lambda: len(records(tmp_path)) >= 2, 200)
     children = list(descendants(driver.pid))
     driver.send_signal(signal.SIGINT)
-    _, stderr = driver.communicate(timeout=60)
+    _, stderr = driver.communicate(timeout=150)
     assert driver.returncode == 130, stderr
     assert "autoprune resume r" in stderr
     assert json.loads((tmp_path / "r" / "front.json").read_text())["partial"]

@@ -66,7 +66,18 @@ def test_a_repeatable_search_that_is_killed_at_random_moments_goes_on_as_it_woul
 
 
 def test_fine_tuning_that_is_killed_goes_on_from_its_last_epoch(tmp_path):
-    options = ("--budget", "params=90%", "--trials", "4", "--finetune-epochs", "3", "--finalists", "1")
+    options = (
+        "--budget",
+        "params=90%",
+        "--trials",
+        "4",
+        "--sampler",
+        "random",
+        "--finetune-epochs",
+        "3",
+        "--finalists",
+        "1",
+    )
     driver = start(tmp_path, "trains_slowly", *options)
     log = tmp_path / "r" / "log.jsonl"
 

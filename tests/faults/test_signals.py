@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import optuna
@@ -14,6 +13,7 @@ import pytest
 from optuna.storages import JournalStorage
 
 from autoprune.store.journal import Journal
+from autoprune.testing.processes import until
 
 
 @pytest.fixture
@@ -21,14 +21,11 @@ def searching(tmp_path):
     """A search in its own process, well under way."""
     shutil.copy(Path(__file__).with_name("tasks.py"), tmp_path)
     process = subprocess.Popen(
-        [sys.executable, "-m", "autoprune", "search", "tasks.py:slow", "--budget", "params=90%", "--trials", "500", "--run", "r", "--quiet"],
+        [sys.executable, "-m", "autoprune", "search", "tasks.py:slow", "--budget", "params=90%", "--trials", "500", "--sampler", "random", "--run", "r", "--quiet"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     records = tmp_path / "r" / "measurements.jsonl"
-    for _ in range(600):
-        if records.exists() and records.read_text().count("\n") >= 4:
-            break
-        time.sleep(0.1)
+    until(lambda: records.exists() and records.read_text().count("\n") >= 4)
     yield process, tmp_path / "r"
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
@@ -38,7 +35,7 @@ def searching(tmp_path):
 def test_one_signal_ends_in_a_partial_front(searching, number, code):
     process, run = searching
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=150)
     assert process.returncode == code, stderr
     assert "Traceback" not in stderr
     assert "the front so far" in stderr.splitlines()[-1]
