@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from autoprune.core.family import Family
 from autoprune.core.group import Group
@@ -119,6 +120,32 @@ class SearchSpace:
         """The inverse of `at`."""
         indices = self.indices(plan)
         return tuple(indices[variable.name] for variable in self.variables)
+
+    def settled(self, levels: Sequence[int]) -> tuple[int, ...]:
+        """The plan of the same model, as levels, that cuts nothing inside of a dropped layer."""
+        found = list(levels)
+        for layer, inside in self._layers:
+            if found[layer] == 0:
+                for v in inside:
+                    found[v] = len(self.variables[v].levels) - 1
+        return tuple(found)
+
+    @cached_property
+    def _layers(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Variables that drop layers, each with those whose slices all lie in modules of them."""
+        homes = [{each.tensor.rpartition(".")[0] for g in v.groups for each in g.members} for v in self.variables]
+        layers = [v for v, variable in enumerate(self.variables) if variable.groups[0].kind == "layer"]
+        return tuple(
+            (
+                v,
+                tuple(
+                    u
+                    for u, home in enumerate(homes)
+                    if home and home <= homes[v] and (u not in layers or home != homes[v])
+                ),
+            )
+            for v in layers
+        )
 
     def dense(self) -> Plan:
         """The plan that cuts nothing."""

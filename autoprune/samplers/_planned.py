@@ -53,12 +53,13 @@ class PlannedSampler(BaseSampler):
 
     def _chosen(self, number: int) -> tuple[Levels, str]:
         evidence = self._witness.evidence()
-        rng = np.random.default_rng([self.brief.seed, number])
-        for plan, arm in self.propose(evidence, number, rng):
+        rng, settled = np.random.default_rng([self.brief.seed, number]), self.brief.space.settled
+        for proposed, arm in self.propose(evidence, number, rng):
+            plan = settled(proposed)
             if self.repeats or plan not in evidence.taken:
                 return plan, arm
         for _ in range(_TRIES):
-            plan = self._witness.scattered(rng)
+            plan = settled(self._witness.scattered(rng))
             if plan not in evidence.taken:
                 break
         return plan, ""

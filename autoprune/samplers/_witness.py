@@ -42,7 +42,7 @@ class Witness:
                 levels = self.levels(trial)
                 if levels is None:
                     continue
-                self._asked[number] = levels
+                self._asked[number] = self._brief.space.settled(levels)
             if trial.state.is_finished():
                 row = self._rows[number] = _seen(trial, self._asked[number])
                 if row is not None and row.excess <= 0:

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.core.family import Family
-from autoprune.core.group import Group, check_plan
+from autoprune.core.group import Group, Member, check_plan
 from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
 from autoprune.errors import SurgeryError, UsageError
@@ -130,3 +132,20 @@ def test_layers_are_whole_or_gone_and_uniform_plans_keep_them():
 def test_a_count_between_steps_is_refused_with_the_nearest():
     with pytest.raises(UsageError, match="multiple of 4 slices of 'g'; received 10; keep 8"):
         check_plan(Plan.of({"g": 10}), [Group("g", "channel", 16, (), step=4, floor=4)])
+
+
+def test_what_lies_in_a_dropped_layer_is_not_cut_as_well():
+    def group(name, kind, *tensors):
+        return Group(name, kind, 1 if kind == "layer" else 32, tuple(map(Member, tensors)), floor=0)
+
+    groups = [
+        group("stem", "channel", "stem.weight", "block.fc1.weight"),
+        group("inner", "channel", "block.fc1.weight", "block.fc2.weight"),
+        group("block", "layer", "block.fc1.weight", "block.fc2.weight", "block.norm.weight"),
+        group("block.norm", "layer", "block.norm.weight"),
+    ]
+    space = SearchSpace.build(groups, replace(FAMILY, kinds=("channel", "layer")))
+    stem, inner, block, norm = (len(variable.levels) - 1 for variable in space.variables)
+    assert space.settled((1, 1, 0, 0)) == (1, inner, 0, norm)
+    assert space.settled((1, 1, block, 0)) == (1, 1, block, 0)
+    assert space.settled((stem, inner, block, norm)) == (stem, inner, block, norm)
