@@ -41,7 +41,7 @@ from autoprune.tasks.locate import locate
 
 ROOT = Path(__file__).parents[1]
 TASKS = {"digits": "digits", "drawn": f"{ROOT}/benchmarks/drawn.py:task", "vit": f"{ROOT}/examples/vit.py:task"}
-EVALUATIONS, QUICK_EVALUATIONS = 200, 50
+EVALUATIONS, QUICK_EVALUATIONS = 200, 120
 SHARES = (0.8, 0.6, 0.4, 0.25)
 #: Models that are trained for each share.
 CONTENDERS = 3
