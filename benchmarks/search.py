@@ -5,10 +5,11 @@
 Each run has as many seconds of the processor as 200 evaluations of random plans take; asking, telling and the forecast
 of those methods that use one are charged like evaluations, and the forecast's ablations count as evaluations, too.
 
-Of a method's trials within a share of the dense latency the three of least loss are trained for two epochs with the
-dense model as their teacher, as a search trains its finalists; the one whose loss is then the least is scored on
-samples that nothing was chosen by. Raw trials are kept under `runs/benchmark-search`, from which an interrupted
-comparison goes on; `--report` prints what is there. Torch-Pruning has a process of its own, which it may abort.
+Of a method's trials within a share of the dense latency the three of least loss (with --quick the one) are trained for
+two epochs with the dense model as their teacher, as a search trains its finalists; the one whose loss is then the least
+is scored on samples that nothing was chosen by. Raw trials are kept under `runs/benchmark-search`, from which an
+interrupted comparison goes on; `--report` prints what is there. Torch-Pruning has a process of its own, which it may
+abort.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ TASKS = {"digits": "digits", "drawn": f"{ROOT}/benchmarks/drawn.py:task", "vit":
 EVALUATIONS, QUICK_EVALUATIONS = 200, 120
 SHARES = (0.8, 0.6, 0.4, 0.25)
 #: Models that are trained for each share.
-CONTENDERS = 3
+CONTENDERS, QUICK_CONTENDERS = 3, 1
 METHODS = {
     "auto": ("auto", {}), "random": ("random", {}), "nsga2": ("nsga2", {}), "tpe": ("tpe", {}), "dp": ("dp", {}),
     "ddpg": ("ddpg", {}), "ddpg cold": ("ddpg", {"warm": "false"}), "uniform": ("uniform", {}),
@@ -78,7 +79,10 @@ def main() -> None:
         methods = chosen.methods or (QUICK_METHODS if chosen.quick else tuple(METHODS))
         for seed in range(chosen.seeds or (1 if chosen.quick else 5)):
             for game in games.values():
-                compared(game, methods, seed, QUICK_EVALUATIONS if chosen.quick else EVALUATIONS)
+                if chosen.quick:
+                    compared(game, methods, seed, QUICK_EVALUATIONS, QUICK_CONTENDERS)
+                else:
+                    compared(game, methods, seed, EVALUATIONS, CONTENDERS)
         for name, game in games.items():
             if BASELINE not in {row["method"] for row in lines(game.folder / "chosen.jsonl")}:
                 command = [sys.executable, __file__, "--baseline", "--tasks", name, *["--quick"] * chosen.quick]
@@ -88,7 +92,7 @@ def main() -> None:
     report(folder, tasks, SHARES)
 
 
-def compared(game: Game, methods: Sequence[str], seed: int, evaluations: int) -> None:
+def compared(game: Game, methods: Sequence[str], seed: int, evaluations: int, contenders: int) -> None:
     """Runs that are not there yet, and the models that they lead to, trained."""
     done = {(row["method"], row["seed"]) for row in lines(game.folder / "runs.jsonl")}
     chosen = {(row["method"], row["seed"]) for row in lines(game.folder / "chosen.jsonl")}
@@ -106,7 +110,7 @@ def compared(game: Game, methods: Sequence[str], seed: int, evaluations: int) ->
                 flush=True,
             )
         if (method, seed) not in chosen:
-            tune(game, method, seed)
+            tune(game, method, seed, contenders)
 
 
 def measured_again(game: Game) -> None:
@@ -179,15 +183,15 @@ def played(game: Game, method: str, seed: int, horizon: float) -> list[list]:
     return found
 
 
-def tune(game: Game, method: str, seed: int) -> None:
+def tune(game: Game, method: str, seed: int, contenders: int) -> None:
     """Train what a run leads to at each share."""
     run = next(row for row in lines(game.folder / "runs.jsonl") if (row["method"], row["seed"]) == (method, seed))
     rows = []
     for share in SHARES:
         within = [trial for trial in run["trials"] if trial[4] <= share]
         if within:
-            contenders = sorted(within, key=lambda trial: trial[3])[:CONTENDERS]
-            best = min(contenders, key=lambda trial: game.tuned(tuple(trial[1]), 0)["loss"])
+            trained = sorted(within, key=lambda trial: trial[3])[:contenders]
+            best = min(trained, key=lambda trial: game.tuned(tuple(trial[1]), 0)["loss"])
             rows.append([share, best[4], best[2], game.tuned(tuple(best[1]), 0)["tuned"]])
     append(game.folder / "chosen.jsonl", {"method": method, "seed": seed, "rows": rows})
 

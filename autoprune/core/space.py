@@ -135,17 +135,11 @@ class SearchSpace:
         """Variables that drop layers, each with those whose slices all lie in modules of them."""
         homes = [{each.tensor.rpartition(".")[0] for g in v.groups for each in g.members} for v in self.variables]
         layers = [v for v, variable in enumerate(self.variables) if variable.groups[0].kind == "layer"]
-        return tuple(
-            (
-                v,
-                tuple(
-                    u
-                    for u, home in enumerate(homes)
-                    if home and home <= homes[v] and (u not in layers or home != homes[v])
-                ),
-            )
-            for v in layers
-        )
+
+        def inside(u: int, v: int) -> bool:
+            return bool(homes[u]) and homes[u] <= homes[v] and (u not in layers or homes[u] != homes[v])
+
+        return tuple((v, tuple(u for u in range(len(homes)) if inside(u, v))) for v in layers)
 
     def dense(self) -> Plan:
         """The plan that cuts nothing."""

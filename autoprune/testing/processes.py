@@ -48,7 +48,7 @@ def alive(processes: Iterable[int]) -> list[int]:
     return found
 
 
-def until(condition: Callable[[], T], seconds: float = 150.0) -> T:
+def until(condition: Callable[[], T], seconds: float = 60.0) -> T:
     """What a condition gives once it gives something.
 
     Raises:

@@ -69,7 +69,7 @@ def test_ctrl_c_ends_a_cluster_with_a_partial_front_and_no_process_left(tmp_path
     until(lambda: len(records(tmp_path)) >= 2, 200)
     children = list(descendants(driver.pid))
     driver.send_signal(signal.SIGINT)
-    _, stderr = driver.communicate(timeout=150)
+    _, stderr = driver.communicate(timeout=60)
     assert driver.returncode == 130, stderr
     assert "autoprune resume r" in stderr
     assert json.loads((tmp_path / "r" / "front.json").read_text())["partial"]

@@ -66,25 +66,14 @@ def test_a_repeatable_search_that_is_killed_at_random_moments_goes_on_as_it_woul
 
 
 def test_fine_tuning_that_is_killed_goes_on_from_its_last_epoch(tmp_path):
-    options = (
-        "--budget",
-        "params=90%",
-        "--trials",
-        "4",
-        "--sampler",
-        "random",
-        "--finetune-epochs",
-        "3",
-        "--finalists",
-        "1",
-    )
+    options = ("--budget", "params=90%", "--trials", "4", "--sampler", "random", "--finetune-epochs", "3", "--finalists", "1")  # fmt: skip
     driver = start(tmp_path, "trains_slowly", *options)
     log = tmp_path / "r" / "log.jsonl"
 
     def epochs():
         return [(e["trial"], e["epoch"]) for e in lines(log) if e["event"] == "epoch"]
 
-    until(lambda: len(epochs()) >= 2)
+    until(lambda: len(epochs()) >= 2, 150)
     killed(driver)
     before = epochs()
     front = autoprune.resume(tmp_path / "r").document

@@ -25,7 +25,7 @@ def searching(tmp_path):
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     records = tmp_path / "r" / "measurements.jsonl"
-    until(lambda: records.exists() and records.read_text().count("\n") >= 4)
+    until(lambda: records.exists() and records.read_text().count("\n") >= 4, 150)
     yield process, tmp_path / "r"
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
@@ -35,7 +35,7 @@ def searching(tmp_path):
 def test_one_signal_ends_in_a_partial_front(searching, number, code):
     process, run = searching
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=150)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
     assert "Traceback" not in stderr
     assert "the front so far" in stderr.splitlines()[-1]
