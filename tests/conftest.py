@@ -17,6 +17,11 @@ from autoprune.measure import session
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_configure():
+    """Shells start background jobs with SIGINT ignored, and programs started by a test would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
