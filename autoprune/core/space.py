@@ -91,21 +91,15 @@ class SearchSpace:
 
     @property
     def plans(self) -> int:
-        """How many plans the space can express."""
+        """How many choices of levels there are; never fewer than there are models."""
         return math.prod(len(variable.levels) for variable in self.variables)
 
     def plan(self, indices: Mapping[str, int]) -> Plan:
         """The plan that takes level `indices[variable]` of each variable."""
-        return Plan.of(
-            {
-                group.name: count
-                for variable in self.variables
-                for group, count in zip(variable.groups, variable.levels[indices[variable.name]], strict=True)
-            }
-        )
+        return self.at([indices[variable.name] for variable in self.variables])
 
     def indices(self, plan: Plan) -> dict[str, int]:
-        """The level indices of a plan of this space; the inverse of `plan`."""
+        """The level indices of a plan of this space, by variable."""
         kept = plan.kept
         return {
             variable.name: variable.levels.index(tuple(kept[group.name] for group in variable.groups))
@@ -113,11 +107,17 @@ class SearchSpace:
         }
 
     def at(self, levels: Sequence[int]) -> Plan:
-        """The plan of one level index a variable, in their order."""
-        return self.plan({variable.name: level for variable, level in zip(self.variables, levels, strict=True)})
+        """The plan of one level index a variable, in their order; those of one model are one plan."""
+        return Plan.of(
+            {
+                group.name: count
+                for variable, level in zip(self.variables, self.settled(levels), strict=True)
+                for group, count in zip(variable.groups, variable.levels[level], strict=True)
+            }
+        )
 
     def places(self, plan: Plan) -> tuple[int, ...]:
-        """The inverse of `at`."""
+        """The levels of a plan, in the order of the variables; the inverse of `at`, once they are `settled`."""
         indices = self.indices(plan)
         return tuple(indices[variable.name] for variable in self.variables)
 

@@ -149,3 +149,5 @@ def test_what_lies_in_a_dropped_layer_is_not_cut_as_well():
     assert space.settled((1, 1, 0, 0)) == (1, inner, 0, norm)
     assert space.settled((1, 1, block, 0)) == (1, 1, block, 0)
     assert space.settled((stem, inner, block, norm)) == (stem, inner, block, norm)
+    assert space.at((1, 1, 0, 0)) == space.at((1, 0, 0, norm)) != space.at((0, 1, 0, 0))
+    assert space.places(space.at((1, 1, 0, 0))) == (1, inner, 0, norm)
