@@ -239,7 +239,8 @@ class Engine:
 
     def _evaluator(self) -> Evaluator:
         task, traced = self.prepared.task, self.prepared.traced
-        dense = {**task.score(task.model, "search"), **self.device.open(), **counts(task.model, self.device.example)}
+        opened = self.device.open(patient=self.timed)
+        dense = {**task.score(task.model, "search"), **opened, **counts(task.model, self.device.example)}
         ranked = kept_ranking(self.directory) if self._began is not None else None
         readied = ready(task.model, traced, self.settings.criterion, self.settings.repair, self.clock, task, ranked)
         for note in (*readied.passes, *readied.notes):

@@ -58,8 +58,8 @@ class AnyDevice(Protocol):
     batch: int
     example: Example
 
-    def open(self) -> dict[str, Measurement]:
-        """Measure the dense model."""
+    def open(self, *, patient: bool = True) -> dict[str, Measurement]:
+        """Measure the dense model; patient: wait for a quiet machine, as those do whose candidates are timed."""
         ...
 
     def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
@@ -145,11 +145,11 @@ class Device:
         self._here = self.capabilities.format == "module" and not self.setup.task
         self._bench = self._local(self._profiler) if self._here and self._profiler is not None else self._worker()
 
-    def open(self) -> dict[str, Measurement]:
-        """Measure the dense model; its measurements by key."""
-        return self._steadily(self._opened)
+    def open(self, *, patient: bool = True) -> dict[str, Measurement]:
+        """Measure the dense model; its measurements by key. patient: see `Session.open`."""
+        return self._steadily(lambda: self._opened(patient))
 
-    def _opened(self) -> dict[str, Measurement]:
+    def _opened(self, patient: bool) -> dict[str, Measurement]:
         try:
             self._bench.fingerprint()
         except AutopruneError as error:
@@ -164,7 +164,7 @@ class Device:
         spec, name = self.setup.spec, self.setup.profiler
         self.session = Session(self._bench, spec, name, self.batch, self.seed, wander)
         (self._reference,) = self.packer.packed(self.dense, {})
-        return {**self.session.open(self._reference), **self._peak(self._reference)}
+        return {**self.session.open(self._reference, patient=patient), **self._peak(self._reference)}
 
     def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
         """See `Session.measure`; slices: what the model kept of the dense one's groups, by group that was cut."""

@@ -135,6 +135,17 @@ def test_a_machine_that_stays_busy_is_waited_for_half_a_minute_in_all():
     assert 30 <= busy - (profiler.clock.now - before) < 35
 
 
+@pytest.mark.parametrize(("patient", "least", "most"), [(True, 20, 25), (False, 0, 5)])
+def test_the_dense_model_waits_for_a_quiet_machine_only_where_candidates_are_timed(patient, least, most):
+    profiler = FakeProfiler(lambda model: model)
+    profiler.steal = 1.5
+    bench = Bench(profiler, NoLease(), profiler.clock, watch=Machine())
+    bench.watch.looks = 10**6
+    session = Session(bench, RunSpec(), "fake", 4, seed=0)
+    session.open(Artifact("module", module=(0.010, ())), patient=patient)
+    assert least <= profiler.clock.now < most
+
+
 def test_a_machine_that_becomes_quiet_is_waited_for_each_time():
     session, profiler, _ = opened()
     for _ in range(10):
