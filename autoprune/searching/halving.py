@@ -44,6 +44,7 @@ class Halving:
     members: Mapping[int, int]
     _scores: dict[tuple[int, int], float] = field(default_factory=dict, init=False)
     _out: set[int] = field(default_factory=set, init=False)
+    _given: dict[tuple[int, int], str] = field(default_factory=dict, init=False)
 
     def report(self, candidate: int, epoch: int, score: float) -> None:
         """A candidate has been trained for so many epochs."""
@@ -64,6 +65,8 @@ class Halving:
             return "end"
         if epoch not in rungs(self.epochs):
             return "go"
+        if (candidate, epoch) in self._given:
+            return self._given[candidate, epoch]
         rivals = [each for each, place in self.members.items() if place == self.members[candidate]]
         # Those who were stopped at an earlier rung are not compared here.
         alive = [each for each in rivals if each not in self._out and not self._stopped(each, epoch)]
@@ -71,7 +74,8 @@ class Halving:
             return "wait"
         keep = math.ceil(len(alive) / ETA)
         ranked = sorted(alive, key=lambda each: (-self._scores[each, epoch], each))
-        return "go" if candidate in ranked[:keep] else "stop"
+        self._given |= {(each, epoch): "go" if place < keep else "stop" for place, each in enumerate(ranked)}
+        return self._given.get((candidate, epoch), "stop")
 
     def _stopped(self, candidate: int, before: int) -> bool:
         return any(

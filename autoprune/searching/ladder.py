@@ -155,6 +155,7 @@ class Ladder:
         if told is None or (told.state in ("running", "complete") and kept is None):
             if told is not None and told.state == "running":
                 self._study.end(number, "fail", error="its checkpoint is gone; fine-tuned anew")
+            self._file_of(number).unlink(missing_ok=True)  # an earlier choice's would be taken for this one's
             self._study.begin(number, self.halving.members[number])
             return
         for epoch, value in told.values.items():

@@ -57,6 +57,16 @@ def test_nobody_waits_for_a_candidate_that_failed():
     assert (halving.decision(0, 1), halving.decision(1, 1)) == ("stop", "go")
 
 
+def test_who_was_stopped_stays_so_when_somebody_fails_later():
+    halving = Halving(27, dict.fromkeys(range(5), 0))
+    for candidate in range(5):
+        halving.report(candidate, 3, -candidate)
+    before = [halving.decision(candidate, 3) for candidate in range(5)]
+    assert before == ["go", "go", "stop", "stop", "stop"]
+    halving.drop(0)
+    assert [halving.decision(candidate, 3) for candidate in range(1, 5)] == before[1:]
+
+
 @pytest.mark.parametrize(
     "values", [([1, 2, 3, 4], [1, 3, 2, 9]), ([1, 1, 2, 5, 5], [3, 1, 1, 0, 7]), ([3, 2, 1], [1, 2, 3])]
 )

@@ -19,10 +19,11 @@ class Run:
 
     def __init__(self, folder, epochs=6):
         self.folder, self.epochs, self.ledger, self.trained = folder, epochs, Ledger(InMemoryStorage()), []
+        self.choice = "the first"
 
     def open(self):
         study = TuningStudy(self.ledger, "s", QUALITY)
-        study.chosen(f"{self.epochs} epochs", lambda: BINS)
+        study.chosen(f"{self.choice}, {self.epochs} epochs", lambda: BINS)
         file_of = lambda number: self.folder / f"{number}.safetensors"  # noqa: E731
         return Ladder(
             CANDIDATES, BINS, self.epochs, QUALITY, study, file_of, lambda *told: self.trained.append(told[:2])
@@ -105,6 +106,23 @@ def test_another_choice_begins_anew_whatever_the_last_one_said(tmp_path):
     again = run.open()
     assert all(lane.done == 0 and not lane.outcome for lane in again.lanes.values())
     for job in again.jobs():
+        again.report(run.result(job))
+    assert [k for k, lane in again.lanes.items() if lane.outcome == "complete"] == [2, 5]
+
+
+def test_a_checkpoint_of_an_earlier_choice_is_not_taken_for_one_of_this(tmp_path):
+    run = Run(tmp_path)
+    ladder = run.open()
+    for job in ladder.jobs():
+        ladder.report(run.result(job))
+        if max(lane.done for lane in ladder.lanes.values()) == 4:
+            break
+    run.choice = "the second"
+    run.open()  # and dies before it has trained an epoch
+    again = run.open()
+    assert all(lane.done == 0 for lane in again.lanes.values())
+    for job in again.jobs():
+        assert job is not None  # nobody trains, so there is nothing to wait for
         again.report(run.result(job))
     assert [k for k, lane in again.lanes.items() if lane.outcome == "complete"] == [2, 5]
 
