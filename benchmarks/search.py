@@ -2,8 +2,9 @@
 
     python benchmarks/search.py [--quick] [--tasks digits drawn vit] [--seeds 5] [--methods auto nsga2 ...] [--report]
 
-Each run has as many seconds of the processor as 200 evaluations of random plans take; asking, telling and the forecast
-of those methods that use one are charged like evaluations, and the forecast's ablations count as evaluations, too.
+Each run has as many seconds of the processor as 200 evaluations of random plans take (with --quick 120); asking,
+telling and the forecast of those methods that use one are charged like evaluations, and its ablations count as
+evaluations, too.
 
 Of a method's trials within a share of the dense latency the three of least loss (with --quick the one) are trained for
 two epochs with the dense model as their teacher, as a search trains its finalists; the one whose loss is then the least
@@ -100,8 +101,8 @@ def compared(game: Game, methods: Sequence[str], seed: int, evaluations: int, co
     for method in methods:
         start = time.perf_counter()
         if (method, seed) not in done:
-            trials = played(game, method, seed, horizon)
-            ablations = game.ablations if METHODS[method][0] and foretold(method) else 0
+            trials = played(game, method, seed, evaluations)
+            ablations = game.ablations if foretold(method) else 0
             append(game.folder / "runs.jsonl", {
                 "method": method, "seed": seed, "horizon": horizon, "ablations": ablations, "trials": trials,
             })  # fmt: skip
@@ -149,7 +150,7 @@ class Charged:
         self._since += time.process_time() - paused
 
 
-def played(game: Game, method: str, seed: int, horizon: float) -> list[list]:
+def played(game: Game, method: str, seed: int, evaluations: int) -> list[list]:
     """A run: [seconds, plan, accuracy, loss, share] of each trial."""
     name, given = METHODS[method]
     module, clock = registry.load("samplers", name), Charged()
@@ -165,9 +166,9 @@ def played(game: Game, method: str, seed: int, horizon: float) -> list[list]:
     if forecast is not None:
         screen = Screen(forecast, game.aim, game.space).reason
         if count := seed_count(module, options):
-            first = [game.space.at(plan) for plan in seeds(forecast, game.aim, brief.sizes, seed, count)]
-    left = horizon - clock.wall()
-    coordinator = Coordinator(study, game.space, Budget(()), Effort(EVALUATIONS, left), clock, 0, first, screen)
+            first = [game.space.at(plan) for plan in seeds(forecast, game.aim, game.space, seed, count)]
+    left = evaluations * game.usual - clock.wall()
+    coordinator = Coordinator(study, game.space, Budget(()), Effort(evaluations, left), clock, 0, first, screen)
     found = []
     for proposal in coordinator.proposals():
         if proposal is None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from search_game import lines
 
+from autoprune.core.aim import DEPTH
 from autoprune.surrogate.gain import volume
 
-DEPTH = 0.2
 COLD = ("random", "nsga2", "tpe")
 
 

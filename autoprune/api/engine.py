@@ -275,10 +275,11 @@ class Engine:
         study.use(settings.made_sampler(brief, self._told))
         effort = self.effort
         if not self._propose:  # what was being evaluated is still finished
-            effort = replace(effort, trials=max(len(study.restored.finished), 1))
+            evaluated = [t for t in study.restored.finished if t.state is not TrialState.SCREENED]
+            effort = replace(effort, trials=max(len(evaluated), 1))
         first: list[Plan] = []
         if forecast is not None and (count := seed_count(settings.sampler_module, settings.options)):
-            first = [space.at(levels) for levels in seeds(forecast, aim, brief.sizes, settings.seed, count)]
+            first = [space.at(levels) for levels in seeds(forecast, aim, space, settings.seed, count)]
         coordinator = Coordinator(
             study,
             space,

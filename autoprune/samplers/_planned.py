@@ -22,6 +22,8 @@ from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
 
 _TRIES: Final = 64
+#: Optuna's attribute of a trial whose parameters were given when it was enqueued.
+_FIXED: Final = "fixed_params"
 
 
 class PlannedSampler(BaseSampler):
@@ -43,6 +45,8 @@ class PlannedSampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         names = [variable.name for variable in self.brief.space.variables]
+        if trial.system_attrs.get(_FIXED, {}).keys() >= set(names):  # enqueued: it is nobody's proposal
+            return
         known = self._witness.levels(trial)
         if known is None:  # else it was asked for by an earlier process
             self._witness.look(study, trial.number)

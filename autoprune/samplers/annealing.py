@@ -38,7 +38,7 @@ class Annealing(PlannedSampler):
     def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
         if not evidence.seen:
             return
-        belief = Belief(self.brief.foretold, evidence, self.brief.sizes)
+        belief = Belief(self.brief.foretold, evidence, self.brief.space)
         # Which walk a plan belongs to is in its name: what else was evaluated meanwhile is none of its steps.
         walk = number // self._walk
         target = aimed(belief, np.random.default_rng([self.brief.seed, walk, self._walk]))
@@ -50,7 +50,11 @@ class Annealing(PlannedSampler):
 
     def _nearest(self, evidence: Evidence, target: float, walk: int) -> int:
         """The least harmed plan within the cost when the walk began; the cheapest one, if none is."""
-        before = [k for k, each in enumerate(evidence.seen) if each.number < walk * self._walk] or [0]
+        begun = walk * self._walk
+        # The first walk begins among the plans that a search begins with.
+        before = [
+            k for k, each in enumerate(evidence.seen) if each.number < begun or (walk == 0 and each.arm == "")
+        ] or [0]
         over = np.maximum(evidence.cost[before] / target - 1, 0.0)
         return before[int(np.lexsort((evidence.harm[before], over))[0])]
 

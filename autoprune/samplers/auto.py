@@ -49,7 +49,7 @@ class Bandit(PlannedSampler):
         self._evolution = AgingEvolution(brief, *(int(size) for size in evolution.OPTIONS.values()))
 
     def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
-        belief = Belief(self.brief.foretold, evidence, self.brief.sizes)
+        belief = Belief(self.brief.foretold, evidence, self.brief.space)
         if number % 2 == 0:
             for arm, plans in solved(belief, number // 2, rng):
                 yield from ((plan, arm) for plan in plans)
@@ -81,12 +81,11 @@ class Bandit(PlannedSampler):
         if not len(front):
             return []
         others = rng.choice(front, min(_AROUND, len(front)), replace=False).tolist()
-        found = [
+        return [
             plan
             for k in dict.fromkeys([int(front[-1]), *others])
             for plan in neighbours(evidence.seen[k].levels, belief.sizes, _NEAREST, rng)
         ]
-        return list(dict.fromkeys(plan for plan in found if plan not in evidence.taken))
 
 
 def credit(belief: Belief) -> tuple[dict[str, float], dict[str, float]]:

@@ -45,13 +45,14 @@ class BudgetedAgent(PlannedSampler):
 
     def __init__(self, brief: Brief) -> None:
         super().__init__(brief)
+        self._road = _Road(brief, Belief(brief.foretold, Evidence(brief.aim, ()), brief.space))
         self._agent: ActorCritic | None = None
         self._learned: set[int] = set()
         self._episodes = 0
 
     def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
         agent = self._taught(evidence)
-        belief = Belief(self.brief.foretold, evidence, self.brief.sizes)
+        belief = Belief(self.brief.foretold, evidence, self.brief.space)
         known = warm(self.brief.options)
         noise = max((_NOISE_WARM if known else _NOISE) * _FADES**self._episodes, _LEAST)
         played = [self._episode(agent, belief, aimed(belief, rng), noise * _BOLDER**k, rng) for k in range(_EPISODES)]
@@ -59,13 +60,12 @@ class BudgetedAgent(PlannedSampler):
 
     def _taught(self, evidence: Evidence) -> ActorCritic:
         """The agent, after all that is known was learned from."""
-        brief = self.brief
-        self._road = road = _Road(brief, Belief(brief.foretold, Evidence(brief.aim, ()), brief.sizes))
+        brief, road = self.brief, self._road
         if self._agent is None:
             self._agent = ActorCritic(_FEATURES, brief.seed)
             if warm(brief.options):
                 walks = [
-                    road.walked(plan) for plan in seeds(brief.foretold, brief.aim, brief.sizes, brief.seed, _SHOWN)
+                    road.walked(plan) for plan in seeds(brief.foretold, brief.aim, brief.space, brief.seed, _SHOWN)
                 ]
                 if walks:  # else nothing is expected to be within the budget
                     states, actions = (np.concatenate(each) for each in zip(*walks, strict=True))
@@ -83,15 +83,13 @@ class BudgetedAgent(PlannedSampler):
         self, agent: ActorCritic, belief: Belief, budget: float, noise: float, rng: np.random.Generator
     ) -> Levels:
         """A plan within the budget, chosen variable by variable."""
-        factor = float(belief.base_cost(np.zeros((1, len(self.brief.sizes)), int))[0]) / self._road.least
+        road = self._road
+        factor = float(belief.base_cost(np.zeros((1, len(self.brief.sizes)), int))[0]) / road.least
         budget /= factor  # the road is as the forecast was made; what evaluated plans say of its scale counts here
         levels: list[int] = []
-        for v, size in enumerate(self.brief.sizes):
-            state = self._road.state(levels, budget)
-            action = _truncated(agent.act(state), noise, rng)
-            wall = self._road.wall(levels, budget)
-            levels.append(min(round(action * (size - 1)), wall))
-            del v
+        for size in self.brief.sizes:
+            action = _truncated(agent.act(road.state(levels, budget)), noise, rng)
+            levels.append(min(round(action * (size - 1)), road.wall(levels, budget)))
         return tuple(levels)
 
 

@@ -31,7 +31,7 @@ class SolvedPlans(PlannedSampler):
     """Seeds first, then the predicted front again and again."""
 
     def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
-        belief = Belief(self.brief.foretold, evidence, self.brief.sizes)
+        belief = Belief(self.brief.foretold, evidence, self.brief.space)
         return [(plan, name) for name, plans in solved(belief, number, rng) for plan in plans]
 
 

@@ -35,7 +35,7 @@ class AgingEvolution(PlannedSampler):
         self._population, self._tournament = population, tournament
 
     def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
-        belief = Belief(self.brief.foretold, evidence, self.brief.sizes)
+        belief = Belief(self.brief.foretold, evidence, self.brief.space)
         return [(child, _NAME) for child in self.children(belief, _CHILDREN, rng)]
 
     def children(self, belief: Belief, count: int, rng: np.random.Generator) -> list[Levels]:

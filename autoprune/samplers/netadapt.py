@@ -38,7 +38,7 @@ class NetAdapt(PlannedSampler):
 
     def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
         # Steps are taken by the forecast as it was made: one that is refitted would go another way each time.
-        belief = Belief(self.brief.foretold, Evidence(evidence.aim, ()), self.brief.sizes)
+        belief = Belief(self.brief.foretold, Evidence(evidence.aim, ()), self.brief.space)
         harm = {each.levels: float(each_harm) for each, each_harm in zip(evidence.seen, evidence.harm, strict=True)}
         current = tuple(size - 1 for size in self.brief.sizes)
         saving = self._step
@@ -68,8 +68,8 @@ class NetAdapt(PlannedSampler):
                 continue
             lower = np.array([(*current[:v], each, *current[v + 1 :]) for each in range(level)])
             if (enough := np.flatnonzero(belief.base_cost(lower) <= wanted)).size:
-                found.append(tuple(int(each) for each in lower[enough[-1]]))
-        return found
+                found.append(belief.settled(tuple(int(each) for each in lower[enough[-1]])))
+        return list(dict.fromkeys(found))
 
 
 def create(brief: Brief) -> BaseSampler:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import takewhile
 from typing import Final
 
 from threadpoolctl import ThreadpoolController
@@ -56,8 +55,6 @@ class Coordinator:
         self._effort, self._clock, self._window = effort, clock, window
         self._screen, self._dismissed, self._spent = screen, dismissed, spent
         finished = study.restored.finished
-        latest = sorted(finished, key=lambda trial: -trial.number)
-        self._in_a_row = len(list(takewhile(lambda trial: trial.state is TrialState.SCREENED, latest)))
         self._known = {trial.plan: trial for trial in finished if trial.state is not TrialState.SCREENED}
         self._screened = {trial.plan: trial for trial in finished if trial.state is TrialState.SCREENED}
         self._ready: list[Proposal] = []
@@ -72,7 +69,10 @@ class Coordinator:
         self._unscreened = {*first, *(proposal.plan for proposal in study.restored.running)}
         for proposal in study.restored.running:
             self._take_up(proposal)
-        study.enqueue(tuple(dict.fromkeys(first)))
+        let_through = max([-1, *self._open, *(trial.number for trial in self._known.values())])
+        self._in_a_row = sum(trial.number > let_through for trial in self._screened.values())
+        if len(self._known) < effort.trials:
+            study.enqueue(tuple(dict.fromkeys(first)))
 
     @property
     def evaluated(self) -> tuple[Trial, ...]:

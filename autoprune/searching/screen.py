@@ -29,7 +29,7 @@ class Screen:
 
     def __init__(self, forecast: Forecast, aim: Aim, space: SearchSpace) -> None:
         self._forecast, self._aim, self._space = forecast, aim, space
-        self._sizes = [len(variable.levels) for variable in space.variables]
+        self._smallest = space.settled([0] * len(space.variables))
         self._rows: dict[int, Seen] = {}
         self._belief: Belief | None = None
         self._count = -1
@@ -39,7 +39,7 @@ class Screen:
         if len(trials) < _FEWEST:
             return ""
         belief = self._believed(trials)
-        found = belief.expected(np.array([self._space.places(plan), [0] * len(self._sizes)]))
+        found = belief.expected(np.array([self._space.places(plan), self._smallest]))
         cost, least = found.cost * np.exp(-_SIGMAS * found.cost_doubt)
         if cost > belief.room >= least:  # where not even the smallest plan has room, the budget tells none apart
             name = "cost" if self._aim.cost is None else self._aim.objectives[self._aim.cost].name
@@ -68,6 +68,6 @@ class Screen:
                         trial.number, self._space.places(trial.plan), values, graded, trial.excesses
                     )
             seen = tuple(row for _, row in sorted(self._rows.items()))
-            self._belief = Belief(self._forecast, Evidence(self._aim, seen), self._sizes)
+            self._belief = Belief(self._forecast, Evidence(self._aim, seen), self._space)
             self._count = len(trials)
         return self._belief

@@ -9,7 +9,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import optuna
@@ -147,6 +147,8 @@ class Study:
         for frozen in self._study.get_trials(deepcopy=False):
             if _RECORD in frozen.user_attrs:
                 trial = _read(frozen)
+                # Plans of one model were not yet one plan in earlier versions.
+                trial = replace(trial, plan=self._space.at(self._space.places(trial.plan)))
                 if not frozen.state.is_finished():
                     self._adopt(frozen)
                     evaluated.append(trial)

@@ -8,13 +8,13 @@ plans of such harm scored. Knows nothing of who asks.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from autoprune.core.forecast import Forecast
+from autoprune.core.space import SearchSpace
 from autoprune.surrogate.evidence import Evidence, Floats, Ints, share
 from autoprune.surrogate.knapsack import Levels, Part, Sum, best_plans
 from autoprune.surrogate.line import Line
@@ -53,12 +53,13 @@ class Expected:
 class Belief:
     """Made anew as evidence comes in; making it takes milliseconds.
 
-    scatter: standard deviation of the quality of plans that do like harm, of the better half of what was seen.
+    settled: the levels that are evaluated where others are asked for, both being one model; scatter: standard deviation
+    of the quality of plans that do like harm, of the better half of what was seen.
     """
 
-    def __init__(self, forecast: Forecast, evidence: Evidence, sizes: Sequence[int]) -> None:
-        """sizes: levels of each variable."""
-        self.evidence, self.sizes, aim = evidence, tuple(sizes), evidence.aim
+    def __init__(self, forecast: Forecast, evidence: Evidence, space: SearchSpace) -> None:
+        sizes = [len(variable.levels) for variable in space.variables]
+        self.evidence, self.sizes, self.settled, aim = evidence, tuple(sizes), space.settled, evidence.aim
         name = aim.objectives[aim.cost].name if aim.cost is not None else ""
         found = forecast.cost(name)
         terms = () if found is None else found.terms

@@ -81,8 +81,9 @@ def expected(belief: Belief, plans: Expected) -> Floats:
 
 
 def ranked(belief: Belief, plans: Sequence[Levels]) -> list[Levels]:
-    """Plans by what they are expected to add, most first; those that add nothing by their worth and cost."""
+    """Plans, settled, by what they are expected to add, most first; those that add nothing by their worth and cost."""
     if not plans:
         return []
-    found = belief.expected(np.array(plans))
-    return [plans[k] for k in np.lexsort((found.worth + found.cost, -expected(belief, found)))]
+    models = list(dict.fromkeys(map(belief.settled, plans)))
+    found = belief.expected(np.array(models))
+    return [models[k] for k in np.lexsort((found.worth + found.cost, -expected(belief, found)))]

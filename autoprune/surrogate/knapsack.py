@@ -39,7 +39,7 @@ class _Step:
     variable: int
     frontier: tuple[int, ...]
     spent: NDArray[np.int64]
-    left: tuple[tuple[int, tuple[int, ...], NDArray[np.int8]], ...]
+    left: tuple[tuple[int, tuple[int, ...], NDArray[np.int16]], ...]
 
 
 def best_plans(
@@ -158,7 +158,7 @@ def _solved(
         for v in [each for each in axes if each not in kept]:
             axis = axes.index(v)
             axes = tuple(each for each in axes if each != v)
-            left.append((v, axes, table.argmin(axis=axis).astype(np.int8)))
+            left.append((v, axes, table.argmin(axis=axis).astype(np.int16)))
             table = table.min(axis=axis)
         steps.append(_Step(joined, frontier, spent, tuple(left)))
     fallen = [b for b in range(buckets + 1) if np.isfinite(table[b]) and (b == 0 or table[b] < table[b - 1])]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from autoprune.core.aim import Aim
 from autoprune.core.forecast import Forecast
+from autoprune.core.space import SearchSpace
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
@@ -17,12 +17,12 @@ from autoprune.surrogate.knapsack import Levels
 _DRAWN: Final = 4
 
 
-def seeds(forecast: Forecast, aim: Aim, sizes: Sequence[int], seed: int, count: int) -> list[Levels]:
+def seeds(forecast: Forecast, aim: Aim, space: SearchSpace, seed: int, count: int) -> list[Levels]:
     """At most `count` plans evenly over the cost of the predicted front within the budget, the largest first.
 
-    sizes: levels of each variable. Some are of fronts under other sensitivities, drawn around those of the ablations.
+    Some are of fronts under other sensitivities, drawn around those of the ablations.
     """
-    belief, rng = Belief(forecast, Evidence(aim, ()), sizes), np.random.default_rng(seed)
+    belief, rng = Belief(forecast, Evidence(aim, ()), space), np.random.default_rng(seed)
     drawn = count // _DRAWN
     found = _spread(belief, belief.front(), count - drawn)
     for k in range(drawn):

@@ -19,7 +19,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.effort import Effort
 from autoprune.core.family import Family
 from autoprune.core.forecast import CostForecast, Forecast, Term
-from autoprune.core.group import Group
+from autoprune.core.group import Group, Member
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.plan import Plan
@@ -41,6 +41,16 @@ def small_space(groups: int = 5, size: int = SIZE) -> SearchSpace:
     return SearchSpace.build([Group(f"g{k}", "channel", size, ()) for k in range(groups)], family)
 
 
+def block_space(blocks: int = 3) -> SearchSpace:
+    """A stem, and blocks of one width each, of which any may be dropped."""
+    family = Family("test", (), ("channel", "layer"), (), 8, 8, tuple(k / 8 for k in range(1, 9)))
+    groups = [Group("stem", "channel", SIZE, ())]
+    for k in range(blocks):
+        inside = (Member(f"b{k}.weight"),)
+        groups += [Group(f"b{k}", "layer", 1, inside, floor=0), Group(f"b{k}.width", "channel", SIZE, inside)]
+    return SearchSpace.build(groups, family)
+
+
 def small_brief(
     space: SearchSpace, seed: int = 0, options: Mapping[str, str] | None = None, most: float = 1.0
 ) -> Brief:
@@ -58,14 +68,20 @@ def small_brief(
             cut = pretended(Proposal(0, space.at((*whole[:v], level, *whole[v + 1 :]))))
             row.append((values[0] - cut.value("quality")) / (DEPTH * values[0]) / 2)
         damage.append(tuple(row))
-        terms.append(Term((v,), (len(row),), tuple(float(sum(counts)) for counts in variable.levels)))
+        counts = tuple(float(sum(level)) for level in variable.levels)
+        home = [u for u in range(v) if variable.name == f"{space.variables[u].name}.width"]
+        terms.append(
+            Term((*home, v), (2, len(row)), (*[0.0] * len(row), *counts)) if home else Term((v,), (len(row),), counts)
+        )
     forecast = Forecast((CostForecast("params", 0.0, tuple(terms)),), tuple(damage), 1e-3, 1.0)
     return Brief(space, seed, Aim(OBJECTIVES, values, (None, most * values[1])), forecast, options or {})
 
 
 def pretended(proposal: Proposal, most: float = 1.0) -> Trial:
-    """The outcome of a plan whose quality saturates in what is kept, and whose cost is that."""
-    kept = [count for _, count in proposal.plan.keep]
+    """The outcome of a plan whose quality saturates in what is kept, and whose cost is that; of a block that is
+    dropped, nothing is."""
+    plan = proposal.plan.kept
+    kept = [count * min(plan.get(name.removesuffix(".width"), 1), 1) for name, count in proposal.plan.keep]
     params, quality = float(sum(kept)), sum(count**0.5 * (k + 1) for k, count in enumerate(kept))
     found = {"quality": Measurement.exact("quality", quality, "1"), "params": Measurement.exact("params", params, "1")}
     limit = most * SIZE * len(kept)

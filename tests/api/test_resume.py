@@ -11,6 +11,7 @@ import autoprune
 from autoprune.api.settings import Settings
 from autoprune.errors import DeviceError, StorageError, UsageError
 from autoprune.samplers import distributions
+from autoprune.searching.screen import Screen
 from autoprune.testing.fakes import RecordingReporter
 from autoprune.testing.sampler import small_brief, small_space
 
@@ -53,6 +54,15 @@ def test_a_run_that_has_ended_is_given_back_and_trained_longer_on_request(small_
     assert plans() == known
     assert len(trained.front) >= 1
     assert yaml.safe_load(Path("r/run.yaml").read_text())["sampler"] == "auto"
+
+
+def test_training_longer_proposes_nothing_in_place_of_what_was_dismissed(small_task, monkeypatch):
+    monkeypatch.setattr(Screen, "reason", lambda self, plan, trials: "hopeless" if len(trials) > 4 else "")
+    autoprune.search(small_task, **QUICK)
+    known = plans()
+    assert len(known) > QUICK["trials"]
+    autoprune.finetune("r", task=small_task, epochs=1)
+    assert plans() == known
 
 
 def test_what_was_an_object_must_be_passed_again(small_task):

@@ -1,9 +1,18 @@
 import numpy as np
 import pytest
+from optuna.storages import InMemoryStorage
 
 from autoprune import registry
+from autoprune.core.budget import Budget
+from autoprune.core.clock import SystemClock
+from autoprune.core.effort import Effort
+from autoprune.samplers import checked
+from autoprune.samplers._witness import ARM
 from autoprune.samplers.uniform import van_der_corput
-from autoprune.testing.sampler import SamplerConformance, small_space
+from autoprune.searching.coordinator import Coordinator
+from autoprune.searching.study import Study
+from autoprune.store.ledger import Ledger
+from autoprune.testing.sampler import OBJECTIVES, SamplerConformance, block_space, pretended, small_brief, small_space
 
 #: Samplers whose proposals take a second or so in long studies, or that learn as they go.
 SLOW = ("gp", "ddpg")
@@ -28,6 +37,27 @@ def test_a_sampler_that_learns_repeats_itself_under_one_seed():
     suite = SamplerConformance()
     suite.name = "ddpg"
     assert suite.asked(25, seed=3) == suite.asked(25, seed=3)
+
+
+@pytest.mark.parametrize("name", ["annealing", "auto", "dp", "evolution", "netadapt", "nsga2", "tpe"])
+def test_where_blocks_can_be_dropped_no_model_is_evaluated_twice_and_proposals_stay_the_samplers_own(name):
+    space, module = block_space(), registry.load("samplers", name)
+    made = module.create(small_brief(space, options=checked(module, {})))
+    ledger = Ledger(InMemoryStorage())
+    study = Study(ledger, "s", space, OBJECTIVES, made)
+    coordinator = Coordinator(study, space, Budget(()), Effort(trials=60), SystemClock())
+    for proposal in coordinator.proposals():
+        coordinator.tell(pretended(proposal))
+    plans = [trial.plan for trial in coordinator.trials]
+    gone = [{name for name, kept in plan.keep if not kept} for plan in plans]
+    seen = [
+        tuple(kept for group, kept in p.keep if group.split(".")[0] not in g) for p, g in zip(plans, gone, strict=True)
+    ]
+    assert len(plans) == len(set(zip(map(frozenset, gone), seen, strict=True))) == 60
+    arms = [trial.system_attrs.get(ARM, "") for trial in ledger.storage.get_all_trials(0)]
+    assert not any(arms[:6])  # dense, smallest and uniform plans are nobody's
+    if name not in ("nsga2", "tpe"):
+        assert sum(map(bool, arms[6:])) > 30, arms
 
 
 def test_random_differs_from_seed_to_seed():

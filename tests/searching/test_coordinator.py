@@ -56,6 +56,47 @@ def test_no_plan_is_evaluated_twice_and_an_exhausted_space_ends_the_search():
     assert len(plans) == len(set(plans)) == SPACE.plans
 
 
+def test_a_search_that_wants_no_more_leaves_nothing_to_be_evaluated():
+    def begun(seeds, new):
+        sampler = registry.load("samplers", "random").create(small_brief(SPACE))
+        study = Study(ledger, "s", SPACE, (QUALITY, COSTS["params"]), sampler, new=new)
+        return Coordinator(study, SPACE, Budget(()), Effort(trials=3), FakeClock(), seeds=seeds)
+
+    ledger = Ledger(InMemoryStorage())
+    made = begun([SPACE.at((2, 1, 2))], new=True)
+    for proposal in made.proposals():
+        made.tell(answered(proposal))
+    assert list(begun([], new=False).proposals()) == []
+    assert all(trial.state.is_finished() for trial in ledger.storage.get_all_trials(0))
+
+
+def test_dismissals_in_a_row_are_counted_on_after_a_kill():
+    def begun(ledger, dismissed, new):
+        sampler = registry.load("samplers", "random").create(small_brief(SPACE))
+        study = Study(ledger, "s", SPACE, (QUALITY, COSTS["params"]), sampler, new=new)
+        screen = lambda plan, trials: "hopeless"  # noqa: E731
+        return Coordinator(study, SPACE, Budget(()), Effort(), FakeClock(), screen=screen, dismissed=dismissed)
+
+    def killed(trial):
+        if len(first.screened) == 25:
+            raise KeyboardInterrupt
+
+    ledger = Ledger(InMemoryStorage())
+    first = begun(ledger, killed, new=True)
+    proposals = first.proposals()
+    for _ in range(4):  # what comes first is not screened
+        first.tell(answered(next(proposals)))
+    running = next(proposals)  # let through after twenty
+    with pytest.raises(KeyboardInterrupt):
+        next(proposals)
+    again = begun(ledger, lambda trial: None, new=False)
+    proposals = again.proposals()
+    assert next(proposals).plan == running.plan
+    assert len(again.screened) == 25
+    next(proposals)
+    assert len(again.screened) == 40
+
+
 def test_a_sampler_that_only_repeats_itself_ends_the_search():
     made = coordinator(sampler="uniform", trials=10_000)
     for proposal in made.proposals():

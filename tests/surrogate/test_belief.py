@@ -24,7 +24,7 @@ def seen(count, seed=0, latency=1.0):
 
 
 def believed(count, latency=1.0, forecast=None):
-    return Belief(forecast or BRIEF.forecast, Evidence(BRIEF.aim, seen(count, latency=latency)), BRIEF.sizes)
+    return Belief(forecast or BRIEF.forecast, Evidence(BRIEF.aim, seen(count, latency=latency)), BRIEF.space)
 
 
 def test_harm_is_predicted_the_better_the_more_was_seen():
@@ -55,7 +55,7 @@ def test_a_limit_on_another_cost_leaves_the_room_of_the_one_that_binds():
         for each in seen(30)
     )
     assert max(each.excess for each in rows) >= 0.5
-    assert Belief(BRIEF.forecast, Evidence(BRIEF.aim, rows), BRIEF.sizes).room == believed(30).room
+    assert Belief(BRIEF.forecast, Evidence(BRIEF.aim, rows), BRIEF.space).room == believed(30).room
 
 
 def test_draws_differ_and_the_same_generator_draws_the_same():
