@@ -15,18 +15,15 @@ import numpy as np
 from torch import nn
 
 from autoprune.core.forecast import CostForecast, Term
-from autoprune.core.plan import Plan
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace
 from autoprune.errors import DeviceError
 from autoprune.measure.device import Device
-from autoprune.measure.packing import Slices
 from autoprune.measure.predictor import calibrated
-from autoprune.measure.tabulation import first_slices
+from autoprune.measure.tabulation import cut, evenly, parameters, scattered
 from autoprune.measure.terms import Levels, Piece, terms_of
 from autoprune.measure.units import Unit, aten
 from autoprune.models.weights import stored
-from autoprune.surgery import Traced, apply
 
 #: Random plans that are taken apart, and whole models that are measured.
 _RANDOM: Final = 24
@@ -73,17 +70,17 @@ class _Models:
     def __init__(self, device: Device, space: SearchSpace, seed: int) -> None:
         if device.traced is None:
             raise ValueError("the device was opened without a traced model")
-        self._device, self._space, self._traced = device, space, device.traced
+        self._device, self._space = device, space
         self.dense = tuple(len(variable.levels) - 1 for variable in space.variables)
-        self._plans = _plans(space, self.dense, seed)
-        self._cut: list[tuple[nn.Module, Slices]] = [
-            _model(device, self._traced, self._space.at(p)) for p in self._plans
-        ]
+        alone = [(*self.dense[:v], 0, *self.dense[v + 1 :]) for v in range(len(self.dense))]
+        self._plans = list(dict.fromkeys([self.dense, *alone, *scattered(space, _RANDOM, seed)]))
+        self._cut = [cut(device, device.traced, space.at(plan)) for plan in self._plans]
 
     def latency(self) -> CostForecast:
         """By the device's table of units; by operations, where this format has none."""
-        whole = [self._plans[k] for k in self._spread()]
-        measured = [self._device.rough(*self._cut[self._plans.index(plan)]) for plan in whole]
+        places = evenly([parameters(model) for model, _ in self._cut], _WHOLE)
+        whole = [self._plans[k] for k in places]
+        measured = [self._device.rough(*self._cut[k]) for k in places]
         try:
             units = [self._device.units(*cut) for cut in self._cut]
         except DeviceError as error:
@@ -95,7 +92,7 @@ class _Models:
         done = self._device.tabulate(table, wanted, _LIMIT_S)
         table.keep()
         self._reporter.note(f"latency table: {done} units measured, {known} known before")
-        seen = [(units[self._plans.index(plan)], value) for plan, value in zip(whole, measured, strict=True)]
+        seen = [(units[k], value) for k, value in zip(places, measured, strict=True)]
         fit = calibrated(table, "", seen)
 
         def priced(unit: Unit, sizes: tuple[int, ...]) -> float:
@@ -130,14 +127,6 @@ class _Models:
     def _reporter(self) -> Reporter:
         return self._device.reporter
 
-    def _spread(self) -> list[int]:
-        """Models to measure, evenly over their sizes, the smallest and the whole one among them."""
-        order = sorted(
-            range(len(self._plans)), key=lambda k: (sum(c for _, c in self._space.at(self._plans[k]).keep), k)
-        )
-        places = np.linspace(0, len(order) - 1, min(_WHOLE, len(order))).round().astype(int)
-        return [order[place] for place in dict.fromkeys(places.tolist())]
-
     def _sizes(self, model: nn.Module, metric: str) -> list[tuple[Hashable, int]]:
         """What adds up to the metric, by name."""
         if metric == "flops":
@@ -145,23 +134,6 @@ class _Models:
         if metric == "params":
             return [(name, parameter.numel()) for name, parameter in model.named_parameters()]
         return [(name, each.numel() * each.element_size()) for name, each in stored(model).items()]
-
-
-def _plans(space: SearchSpace, dense: Levels, seed: int) -> list[Levels]:
-    """The dense plan, each variable cut alone, uniform ones, and random ones around a scale each."""
-    variables, rng = space.variables, np.random.default_rng(seed)
-    found = [dense, *((*dense[:v], 0, *dense[v + 1 :]) for v in range(len(dense)))]
-    for ratio in np.linspace(0, 1, 9):
-        found.append(tuple(variable.nearest(float(ratio)) for variable in variables))
-    for _ in range(_RANDOM):
-        centre = rng.uniform(0, 1)
-        found.append(tuple(v.nearest(float(np.clip(rng.normal(centre, 0.25), 0, 1))) for v in variables))
-    return list(dict.fromkeys(found))
-
-
-def _model(device: Device, traced: Traced, plan: Plan) -> tuple[nn.Module, Slices]:
-    slices = first_slices(traced, plan)
-    return apply(device.dense, traced, slices).eval(), slices
 
 
 def _scaled(found: CostForecast, metric: str, factor: float) -> CostForecast:

@@ -49,19 +49,20 @@ def tabulate(device: Device, space: SearchSpace, seed: int, reporter: Reporter) 
     traced = device.traced
     if traced is None:
         raise ValueError("the device was opened without a traced model")
-    plans = _plans(space, seed)
-    table = device.table()
+    plans = [space.at(levels) for levels in scattered(space, PLANS, seed)]
+    table, needed, sizes = device.table(), list[Unit](), list[int]()
+    with reporter.track("plans", len(plans)) as advance:
+        for plan in plans:
+            model, slices = cut(device, traced, plan)
+            needed += device.units(model, slices)
+            sizes.append(parameters(model))
+            advance("")
+    seen = []
     with reporter.track("whole models", WHOLE) as advance:
-        seen = []
-        for plan in _spread(plans, WHOLE):
-            model, slices = _model(device, traced, plan)
+        for place in evenly(sizes, WHOLE):
+            model, slices = cut(device, traced, plans[place])
             latency = device.measure(model, slices, {})["latency"].value
             seen.append((device.units(model, slices), latency))
-            advance("")
-    with reporter.track("plans", len(plans)) as advance:
-        needed: list[Unit] = [unit for units, _ in seen for unit in units]
-        for plan in plans:
-            needed += device.units(*_model(device, traced, plan))
             advance("")
     wanted = table.missing(needed)
     known = len({unit.key for unit in needed}) - len(wanted)
@@ -83,26 +84,29 @@ def known_predictor(device: Device) -> Predictor | None:
         return None
 
 
-def _model(device: Device, traced: Traced, plan: Plan) -> tuple[nn.Module, Slices]:
+def scattered(space: SearchSpace, count: int, seed: int) -> list[tuple[int, ...]]:
+    """Uniform plans of every ratio, and `count` random ones, as levels: each around one ratio of its own, so that small
+    models and large ones occur alike."""
+    draw = np.random.default_rng(seed)
+    ratios = [np.full(len(space.variables), ratio) for ratio in np.linspace(0, 1, 9)]
+    ratios += [draw.normal(draw.uniform(0, 1), 0.25, len(space.variables)).clip(0, 1) for _ in range(count)]
+    plans = [tuple(v.nearest(float(r)) for v, r in zip(space.variables, row, strict=True)) for row in ratios]
+    return list(dict.fromkeys(plans))
+
+
+def cut(device: Device, traced: Traced, plan: Plan) -> tuple[nn.Module, Slices]:
+    """The model of a plan, to be timed or taken apart; what it computes is of no interest."""
     slices = first_slices(traced, plan)
     return apply(device.dense, traced, slices).eval(), slices
 
 
-def _plans(space: SearchSpace, seed: int) -> list[Plan]:
-    """Uniform plans of every ratio, and random ones: each with levels around one ratio of its own, so that small models
-    and large ones occur alike."""
-    draw = np.random.default_rng(seed)
-    plans = [space.uniform(float(ratio)) for ratio in np.linspace(0, 1, 9)]
-    for _ in range(PLANS):
-        centre = draw.uniform(0, 1)
-        plans.append(
-            space.plan({v.name: v.nearest(float(np.clip(draw.normal(centre, 0.25), 0, 1))) for v in space.variables})
-        )
-    return list(dict.fromkeys(plans))
+def parameters(model: nn.Module) -> int:
+    """How many numbers a model has to learn."""
+    return sum(each.numel() for each in model.parameters())
 
 
-def _spread(plans: Sequence[Plan], count: int) -> list[Plan]:
-    """So many of the plans, evenly over their sizes."""
-    ordered = sorted(plans, key=lambda plan: sum(kept for _, kept in plan.keep))
-    places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
-    return [ordered[place] for place in dict.fromkeys(places.tolist())]
+def evenly(sizes: Sequence[int], count: int) -> list[int]:
+    """Places of so many of the sizes, evenly over their order, the smallest and the largest among them."""
+    order = sorted(range(len(sizes)), key=lambda k: (sizes[k], k))
+    places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
+    return [order[place] for place in dict.fromkeys(places.tolist())]

@@ -88,7 +88,7 @@ def _parts(models: Sequence[Sequence[Piece]]) -> list[_Part]:
 
 def _summed(space: SearchSpace, plans: Sequence[Levels], parts: Sequence[_Part]) -> tuple[float, list[Term]]:
     features = [_counts(variable) for variable in space.variables]
-    levels = np.array(plans)
+    levels, settled = np.array(plans), np.array([space.settled(plan) for plan in plans])
     dense = np.array([len(variable.levels) - 1 for variable in space.variables])
     alone = {int(np.flatnonzero(row != dense)[0]): k for k, row in enumerate(levels) if (row != dense).sum() == 1}
     whole = int(np.flatnonzero((levels == dense).all(axis=1))[0])
@@ -101,7 +101,7 @@ def _summed(space: SearchSpace, plans: Sequence[Levels], parts: Sequence[_Part])
         shape = tuple(len(features[v][0]) for v in near)
         sums = _sums(part.sizes, levels[:, near], [features[v] for v in near])
         if sums is None or math.prod(shape) > _COMBINATIONS:
-            for variable, values in _additive(part, levels, near, shape).items():
+            for variable, values in _additive(part, settled, near, shape).items():
                 found[variable] = found.get(variable, np.zeros(values.shape)) + values
             continue
         chosen, weights = sums
@@ -114,7 +114,7 @@ def _summed(space: SearchSpace, plans: Sequence[Levels], parts: Sequence[_Part])
 
 def additive(space: SearchSpace, plans: Sequence[Levels], costs: Sequence[float]) -> tuple[float, list[Term]]:
     """The same from whole models' costs alone: variables are taken to add up."""
-    levels, target = np.array(plans), np.array(costs)
+    levels, target = np.array([space.settled(plan) for plan in plans]), np.array(costs)
     sizes = [len(variable.levels) for variable in space.variables]
     columns = np.column_stack(
         [np.ones(len(levels)), *(levels[:, v] / max(size - 1, 1) for v, size in enumerate(sizes))]

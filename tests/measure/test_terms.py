@@ -26,7 +26,8 @@ def prepared(request):
 
 def plans(prepared, count, seed):
     rng = np.random.default_rng(seed)
-    return [tuple(int(rng.integers(len(v.levels))) for v in prepared.space.variables) for _ in range(count)]
+    drawn = [tuple(int(rng.integers(len(v.levels))) for v in prepared.space.variables) for _ in range(count)]
+    return [prepared.space.settled(levels) for levels in drawn]
 
 
 @pytest.mark.parametrize("metric", ["params", "flops", "size"])
