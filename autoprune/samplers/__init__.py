@@ -3,7 +3,7 @@
 A sampler is a module with `create(brief) -> optuna.samplers.BaseSampler`. Each variable of the space is one integer
 parameter, the index of its level; limits of the budget are constraints of the trials, objectives have Optuna's
 directions. A module may also have FORECAST (True: the brief has a forecast), SEEDS (so many plans of the forecast are
-evaluated before the sampler is asked) and OPTIONS (what `--sampler-option` takes, with defaults as text). Trials carry
+evaluated before its own) and OPTIONS (what `--sampler-option` takes, with defaults as text). Trials carry
 user attributes that samplers may learn from: GRADED, the value of the aim's grade, and SECONDS, what the trial took;
 failed trials with SCREENED were dismissed on their forecast.
 """
