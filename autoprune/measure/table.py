@@ -123,6 +123,8 @@ class Table:
         rows = self.entries.get(_named(unit), {})
         if unit.sizes in rows:
             return rows[unit.sizes], True
+        # A runtime's graphs may give one operator tensors of another rank, whose numbers mean something else.
+        rows = {sizes: seconds for sizes, seconds in rows.items() if len(sizes) == len(unit.sizes)}
         return (_between(rows, unit.sizes), False) if rows else (0.0, False)
 
 

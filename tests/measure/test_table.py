@@ -59,6 +59,14 @@ def test_what_lies_between_is_near(table):
         assert found == pytest.approx(seconds(cin, cout), rel=0.1)
 
 
+def test_units_of_another_rank_tell_nothing_of_each_other(table):
+    on, wide = bench(), unit(16, 32)
+    flat = Unit("conv", "conv", (16,), "a", 32.0, 64.0, wide.artifact)
+    table.measure(on, [*GRID[:20], flat], on.clock, 1e9)
+    assert table.seconds(unit(11, 13))[0] > 0
+    assert table.seconds(Unit("conv", "conv", (1, 2, 3), "a", 12.0, 24.0, wide.artifact)) == (0.0, False)
+
+
 def test_time_runs_out_without_losing_what_is_there(table):
     on = bench()
     done = table.measure(on, GRID, on.clock, 0.05)
