@@ -79,7 +79,7 @@ class _Models:
     def latency(self) -> CostForecast:
         """By the device's table of units; by operations, where this format has none."""
         places = evenly([parameters(model) for model, _ in self._cut], _WHOLE)
-        whole = [self._plans[k] for k in places]
+        whole = [self._space.settled(self._plans[k]) for k in places]
         measured = [self._device.rough(*self._cut[k]) for k in places]
         try:
             units = [self._device.units(*cut) for cut in self._cut]
@@ -144,4 +144,5 @@ def _scaled(found: CostForecast, metric: str, factor: float) -> CostForecast:
 def _error(made: CostForecast, plans: Sequence[Levels], measured: Sequence[float]) -> float:
     """The relative standard deviation of predictions from what was measured."""
     misses = [np.log(max(made.at(plan), 1e-12) / value) for plan, value in zip(plans, measured, strict=True)]
-    return max(float(np.sqrt(np.mean(np.square(misses)))), _LEAST)
+    # A sum may fall below zero where a model has hardly anything left: that it is wrong is all that this says.
+    return max(float(np.sqrt(np.mean(np.square(np.clip(misses, -1, 1))))), _LEAST)

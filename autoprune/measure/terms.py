@@ -62,8 +62,10 @@ def terms_of(
     totals = [sum(piece.cost(piece.sizes) for piece in model) for model in models]
     found, plain = _summed(space, plans, _parts(models)), additive(space, plans, totals)
 
+    settled = [space.settled(plan) for plan in plans]
+
     def miss(made: tuple[float, list[Term]]) -> float:
-        return sum(abs(made[0] + sum(t.at(plan) for t in made[1]) - c) for plan, c in zip(plans, totals, strict=True))
+        return sum(abs(made[0] + sum(t.at(plan) for t in made[1]) - c) for plan, c in zip(settled, totals, strict=True))
 
     return min(found, plain, key=miss)
 
