@@ -90,9 +90,14 @@ class SearchSpace:
         return tuple(group for variable in self.variables for group in variable.groups)
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many levels each variable has."""
+        return tuple(len(variable.levels) for variable in self.variables)
+
+    @property
     def plans(self) -> int:
         """How many choices of levels there are; never fewer than there are models."""
-        return math.prod(len(variable.levels) for variable in self.variables)
+        return math.prod(self.sizes)
 
     def plan(self, indices: Mapping[str, int]) -> Plan:
         """The plan that takes level `indices[variable]` of each variable."""

@@ -71,7 +71,7 @@ class _Models:
         if device.traced is None:
             raise ValueError("the device was opened without a traced model")
         self._device, self._space = device, space
-        self.dense = tuple(len(variable.levels) - 1 for variable in space.variables)
+        self.dense = space.places(space.dense())
         alone = [(*self.dense[:v], 0, *self.dense[v + 1 :]) for v in range(len(self.dense))]
         self._plans = list(dict.fromkeys([self.dense, *alone, *scattered(space, _RANDOM, seed)]))
         self._cut = [cut(device, device.traced, space.at(plan)) for plan in self._plans]

@@ -123,13 +123,12 @@ class Table:
         rows = self.entries.get(_named(unit), {})
         if unit.sizes in rows:
             return rows[unit.sizes], True
-        # A runtime's graphs may give one operator tensors of another rank, whose numbers mean something else.
-        rows = {sizes: seconds for sizes, seconds in rows.items() if len(sizes) == len(unit.sizes)}
         return (_between(rows, unit.sizes), False) if rows else (0.0, False)
 
 
 def _named(unit: Unit) -> str:
-    return hashlib.sha256(unit.family.encode()).hexdigest()[:20]
+    """A family with so many sizes: of tensors of another rank the numbers mean something else."""
+    return hashlib.sha256(f"{unit.family} {len(unit.sizes)}".encode()).hexdigest()[:20]
 
 
 def _between(rows: dict[tuple[int, ...], float], sizes: tuple[int, ...]) -> float:

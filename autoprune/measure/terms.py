@@ -117,7 +117,7 @@ def _summed(space: SearchSpace, plans: Sequence[Levels], parts: Sequence[_Part])
 def additive(space: SearchSpace, plans: Sequence[Levels], costs: Sequence[float]) -> tuple[float, list[Term]]:
     """The same from whole models' costs alone: variables are taken to add up."""
     levels, target = np.array([space.settled(plan) for plan in plans]), np.array(costs)
-    sizes = [len(variable.levels) for variable in space.variables]
+    sizes = space.sizes
     columns = np.column_stack(
         [np.ones(len(levels)), *(levels[:, v] / max(size - 1, 1) for v, size in enumerate(sizes))]
     )

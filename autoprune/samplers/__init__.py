@@ -60,7 +60,7 @@ class Brief:
     @property
     def sizes(self) -> tuple[int, ...]:
         """How many levels each variable has."""
-        return tuple(len(variable.levels) for variable in self.space.variables)
+        return self.space.sizes
 
 
 Create = Callable[[Brief], BaseSampler]

@@ -29,7 +29,7 @@ class Screen:
 
     def __init__(self, forecast: Forecast, aim: Aim, space: SearchSpace) -> None:
         self._forecast, self._aim, self._space = forecast, aim, space
-        self._smallest = space.settled([0] * len(space.variables))
+        self._smallest = space.places(space.smallest())
         self._rows: dict[int, Seen] = {}
         self._belief: Belief | None = None
         self._count = -1

@@ -147,7 +147,7 @@ class Study:
         for frozen in self._study.get_trials(deepcopy=False):
             if _RECORD in frozen.user_attrs:
                 trial = _read(frozen)
-                # Plans of one model were not yet one plan in earlier versions.
+                # Records of before plans of one model became one plan are read as that one.
                 trial = replace(trial, plan=self._space.at(self._space.places(trial.plan)))
                 if not frozen.state.is_finished():
                     self._adopt(frozen)

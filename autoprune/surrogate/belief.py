@@ -58,8 +58,8 @@ class Belief:
     """
 
     def __init__(self, forecast: Forecast, evidence: Evidence, space: SearchSpace) -> None:
-        sizes = [len(variable.levels) for variable in space.variables]
-        self.evidence, self.sizes, self.settled, aim = evidence, tuple(sizes), space.settled, evidence.aim
+        sizes, aim = space.sizes, evidence.aim
+        self.evidence, self.sizes, self.settled = evidence, sizes, space.settled
         name = aim.objectives[aim.cost].name if aim.cost is not None else ""
         found = forecast.cost(name)
         terms = () if found is None else found.terms

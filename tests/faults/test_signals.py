@@ -31,9 +31,7 @@ def searching(tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 7), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 7)])
 def test_one_signal_ends_in_a_partial_front(searching, number, code):
     process, run = searching
     process.send_signal(number)
