@@ -13,8 +13,11 @@ from torch import nn
 import autoprune
 from autoprune.cli import main
 from autoprune.measure import session
+from tests.hurried import LIMITS
 
 ROOT = Path(__file__).parents[1]
+#: The real command line in a process of its own.
+COMMAND = (sys.executable, str(ROOT / "tests" / "hurried.py"))
 
 
 def pytest_configure():
@@ -33,7 +36,7 @@ def command(tmp_path):
 
     def run(*arguments, env=None, timeout=240):
         done = subprocess.run(
-            [sys.executable, "-m", "autoprune", *map(str, arguments)],
+            [*COMMAND, *map(str, arguments)],
             capture_output=True, text=True, timeout=timeout, cwd=tmp_path, env={**os.environ, **(env or {})}, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
@@ -43,9 +46,9 @@ def command(tmp_path):
 
 @pytest.fixture
 def hurried(monkeypatch):
-    """Measuring waits for a quiet machine hardly at all: beside the other half of the tests there is none."""
-    monkeypatch.setattr(session, "_WAIT_S", 0.2)
-    monkeypatch.setattr(session, "_PATIENCE_S", 1.0)
+    """Measuring in this process is soon content; see `tests/hurried.py`."""
+    for name, limit in LIMITS.items():
+        monkeypatch.setattr(session, name, limit)
 
 
 @pytest.fixture

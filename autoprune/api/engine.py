@@ -45,7 +45,7 @@ from autoprune.samplers import Brief, seed_count
 from autoprune.searching.candidate import Evaluator, excesses
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.finalise import Finalised, Finisher, save
-from autoprune.searching.foresight import aim_of, foresee, grade_of
+from autoprune.searching.foresight import aim_of, check_reach, foresee, grade_of
 from autoprune.searching.progress import Progress
 from autoprune.searching.screen import Screen
 from autoprune.searching.study import Study, trials_told
@@ -263,6 +263,7 @@ class Engine:
         kept = kept_forecast(self.directory) if self._began is not None else None
         if kept is not None:
             return kept
+        check_reach(self.prepared.space, evaluator, self.executor)
         limited = [limit.metric for limit in self.budget.limits]
         found = foresee(self.prepared.space, aim, evaluator, limited, self.executor, self.settings.seed, self.reporter)
         keep_forecast(self.directory, found)

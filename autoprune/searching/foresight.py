@@ -22,6 +22,7 @@ from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Proposal, Trial, TrialState
 from autoprune.searching.candidate import Evaluator
+from autoprune.searching.coordinator import check_possible
 from autoprune.surrogate.evidence import Floats, harm
 
 #: Of the largest harm, what a score may differ by chance.
@@ -58,6 +59,16 @@ def foresee(
     seconds = evaluator.clock.wall() - start
     reporter.note(f"forecast of {', '.join(names)} and of what each group's loss does: {seconds:.1f} s")
     return assembled(space, aim, ablations, costs, evaluator.dense, seconds)
+
+
+def check_reach(space: SearchSpace, evaluator: Evaluator, executor: Drives) -> None:
+    """Raise BudgetInfeasibleError where the smallest plan is too much; a forecast takes long to no use then."""
+    if not evaluator.budget.limits:
+        return
+    dense = Trial(0, space.dense(), TrialState.COMPLETE, evaluator.dense)
+    for smallest in executor.drive(iter([Proposal(0, space.smallest())]), evaluator):
+        if smallest.state is TrialState.COMPLETE:
+            check_possible(smallest, dense, evaluator.budget)
 
 
 def ablate(space: SearchSpace, evaluator: Evaluator, executor: Drives, reporter: Reporter) -> Ablations:

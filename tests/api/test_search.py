@@ -54,9 +54,11 @@ def test_an_optuna_sampler_can_be_passed(small_task):
     assert result.best is not None
 
 
-def test_an_impossible_budget_names_the_best_possible(small_task):
+def test_an_impossible_budget_names_the_best_possible_before_anything_is_forecast(small_task):
+    reporter = RecordingReporter()
     with pytest.raises(BudgetInfeasibleError, match=r"best possible [0-9.]+ us|best possible [0-9.]+ ms"):
-        autoprune.search(small_task, budget="latency=0.01us", run="r", **QUICK)
+        autoprune.search(small_task, budget="latency=0.01us", run="r", reporter=reporter, **QUICK)
+    assert not any("forecast" in note for note in reporter.notes)
 
 
 def test_a_budget_that_dense_meets_is_said(small_task):

@@ -8,12 +8,12 @@ import sys
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.conftest import COMMAND, ROOT
 
 
 def autoprune(*arguments, cwd, timeout=280):
     return subprocess.run(
-        [sys.executable, "-m", "autoprune", *map(str, arguments)],
+        [*COMMAND, *map(str, arguments)],
         capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False,
     )  # fmt: skip
 

@@ -6,7 +6,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import pytest
 
 import autoprune
 from autoprune.testing.processes import alive, descendants, until
-
-COMMAND = [sys.executable, "-m", "autoprune"]
+from tests.conftest import COMMAND
 
 
 def start(folder, task, *options, run="r", **more):

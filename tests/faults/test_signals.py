@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import optuna
@@ -14,6 +13,7 @@ from optuna.storages import JournalStorage
 
 from autoprune.store.journal import Journal
 from autoprune.testing.processes import until
+from tests.conftest import COMMAND
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def searching(tmp_path):
     """A search in its own process, well under way."""
     shutil.copy(Path(__file__).with_name("tasks.py"), tmp_path)
     process = subprocess.Popen(
-        [sys.executable, "-m", "autoprune", "search", "tasks.py:slow", "--budget", "params=90%", "--trials", "500", "--sampler", "random", "--run", "r", "--quiet"],
+        [*COMMAND, "search", "tasks.py:slow", "--budget", "params=90%", "--trials", "500", "--sampler", "random", "--run", "r", "--quiet"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     records = tmp_path / "r" / "measurements.jsonl"
