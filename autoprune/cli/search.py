@@ -19,18 +19,19 @@ def _configured(context: typer.Context, file: Path | None) -> Path | None:
 
     if file is not None:
         options = read(file)
-        known = {parameter.name: parameter for parameter in context.command.params}
+        known = {parameter.opts[0].lstrip("-"): parameter.name for parameter in context.command.params}
+        del known["config"]
         keys = (
-            {str(key).replace("-", "_"): value for key, value in options.items()} if isinstance(options, dict) else {}
+            {str(key).replace("_", "-"): value for key, value in options.items()} if isinstance(options, dict) else {}
         )
-        wrong = sorted(set(keys) - set(known) | {"config"} & set(keys))
+        wrong = sorted(set(keys) - set(known))
         if wrong or not keys:
             raise UsageError(
                 expected=f"options of `autoprune search` in {file}",
                 received=", ".join(wrong) or "none",
-                cure=f"known: {', '.join(name for name in known if name and name != 'config')}",
+                cure=f"known: {', '.join(known)}",
             )
-        context.default_map = {**(context.default_map or {}), **keys}
+        context.default_map = {**(context.default_map or {}), **{known[key]: value for key, value in keys.items()}}
     return file
 
 
@@ -46,7 +47,8 @@ def search(
     objective: Annotated[
         list[str] | None,
         typer.Option(
-            help="A metric to trade off; default: the task's quality and every limited cost. May be repeated."
+            help="A metric to trade off; default: the task's quality, and every limited cost or else latency. "
+            "May be repeated."
         ),
     ] = None,
     sampler: Annotated[
@@ -59,7 +61,11 @@ def search(
         str, typer.Option(help="Which slices go first: l2, taylor, hessian ...; `autoprune plugins` lists all.")
     ] = CRITERION,
     repair: Annotated[
-        str, typer.Option(help="How a cut model is healed before it is scored: none, batchnorm, bias, reconstruct.")
+        str,
+        typer.Option(
+            help="How a cut model is healed before it is scored: none, bias, sequential ...; "
+            "`autoprune plugins` lists all."
+        ),
     ] = REPAIR,
     space: Annotated[
         str | None, typer.Option(help="A search space by name, or a YAML file; default: by the model's modules.")

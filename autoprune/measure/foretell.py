@@ -93,7 +93,7 @@ class _Models:
         table.keep()
         self._reporter.note(f"latency table: {done} units measured, {known} known before")
         seen = [(units[k], value) for k, value in zip(places, measured, strict=True)]
-        fit = calibrated(table, "", seen)
+        fit = calibrated(table, seen)
 
         def priced(unit: Unit, sizes: tuple[int, ...]) -> float:
             return fit.scales.get(unit.operator, fit.scale) * table.seconds(replace(unit, sizes=sizes))[0]

@@ -7,7 +7,6 @@ latency screens candidates; only a measured one is reported.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -35,20 +34,15 @@ Floats = NDArray[np.float64]
 class Calibration:
     """latency = offset + sum over operators of scale x seconds of their units.
 
-    model: digest of the dense model's units; scales: by operator, of others `scale`; error: the relative standard
-    deviation of predictions of models that were left out in turn; count: of whole models measured.
+    scales: by operator, of others `scale`; error: the relative standard deviation of predictions of models that were
+    left out in turn; count: of whole models measured.
     """
 
-    model: str
     scale: float
     offset: float
     error: float
     count: int
     scales: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        return f"calibration-{self.model}.json"
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ class Predictor:
         return Interval(value, value * float(np.exp(-width)), value * float(np.exp(width)))
 
 
-def calibrated(table: Table, model: str, seen: Sequence[tuple[Sequence[Unit], float]]) -> Calibration:
+def calibrated(table: Table, seen: Sequence[tuple[Sequence[Unit], float]]) -> Calibration:
     """Fit whole models, each with its units and its measured seconds.
 
     Each operator may have a scale of its own, drawn towards one for all; how strongly, and whether there is an offset,
@@ -92,12 +86,7 @@ def calibrated(table: Table, model: str, seen: Sequence[tuple[Sequence[Unit], fl
     scales, base = _fit(sums, seconds, pull, offset=offset)
     scale = float(np.average(scales, weights=sums.sum(axis=0) + 1e-12))
     named = dict(zip(operators, scales.tolist(), strict=True))
-    return Calibration(model, scale, base, error, len(seen), named)
-
-
-def digest(units: Sequence[Unit]) -> str:
-    """Names a model by its units."""
-    return hashlib.sha256("".join(unit.key for unit in units).encode()).hexdigest()[:16]
+    return Calibration(scale, base, error, len(seen), named)
 
 
 def _fit(sums: Floats, seconds: Floats, pull: float, *, offset: bool) -> tuple[Floats, float]:

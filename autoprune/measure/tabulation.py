@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace
 from autoprune.measure.device import Device
 from autoprune.measure.packing import Slices
-from autoprune.measure.predictor import Calibration, Predictor, calibrated, digest
+from autoprune.measure.predictor import Predictor, calibrated
 from autoprune.measure.units import Unit
 from autoprune.surgery import Traced, apply
 
@@ -69,19 +69,9 @@ def tabulate(device: Device, space: SearchSpace, seed: int, reporter: Reporter) 
     reporter.note(f"measuring {len(wanted)} units of work, {known} are known already")
     measured = device.tabulate(table, needed, LIMIT_S)
     table.keep()
-    calibration = calibrated(table, digest(device.units(device.dense, {})), seen)
-    device.store.write(calibration.key, asdict(calibration))
+    calibration = calibrated(table, seen)
     seconds = device.clock.wall() - start
     return Tabulated(Predictor(table, calibration), measured, known, len(table.failed), seconds)
-
-
-def known_predictor(device: Device) -> Predictor | None:
-    """The predictor of the device's dense model that an earlier run built; None where there is none."""
-    found = device.store.read(Calibration(digest(device.units(device.dense, {})), 1.0, 0.0, 0.0, 0).key)
-    try:
-        return None if found is None else Predictor(device.table(), Calibration(**found))
-    except TypeError:  # of another version
-        return None
 
 
 def scattered(space: SearchSpace, count: int, seed: int) -> list[tuple[int, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +42,6 @@ def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
 def rebuild_from(folder: Path, model: nn.Module, example_inputs: Any) -> nn.Module:
     """`rebuild` of a model that was pruned without a task, from the dense model; errors as there."""
     return assemble(*read(folder), model, find(model, Example.of(example_inputs)), folder)
-
-
-def rebuild_all(folders: Sequence[Path], task: Task) -> list[nn.Module]:
-    """`rebuild` of several folders of one task, which is traced once."""
-    traced = find(task.model, Example.of(task.example_inputs))
-    return [assemble(*read(folder), task.model, traced, folder) for folder in folders]
 
 
 def assemble(record: PrunedModel, weights: bytes, dense: nn.Module, traced: Traced, folder: Path) -> nn.Module:

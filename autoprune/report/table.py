@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
 from autoprune.core.metric import parted
 
-_COLUMNS = ("latency", "latency.relative", "params", "flops", "size")
+_COLUMNS: Final = ("latency", "latency.relative", "params", "flops", "size")
+
+
+#: What the marks of a table say.
+_MARKS: Final = {
+    "*": "best",
+    "!": "beyond the budget",
+    "~": "uncertain, its interval reaches beyond the budget: measure again when quiet",
+    "?": "timed while the machine was disturbed or changed its speed: see autoprune doctor",
+}
 
 
 def front_table(front: Mapping[str, Any]) -> str:
-    """The dense model and each point of the front, one a row.
-
-    `*` marks the best, `!` a broken budget, `~` one that is met by the value and not by its interval.
-    """
+    """The dense model and each point of the front, one a row, and what the marks say that occur."""
     dense = front["dense"]["metrics"]
     qualities = [key for key, found in dense.items() if "split" in found]
     keys = [*qualities, *(key for column in _COLUMNS for key in dense if parted(key)[0] == column)]
@@ -29,7 +35,9 @@ def front_table(front: Mapping[str, Any]) -> str:
         mark = "*" if point["trial"] == front["best"] else " " if point["feasible"] else "!"
         mark = "~" if point.get("uncertain") else mark
         rows.append([mark, str(point["trial"]), *_cells(point["metrics"], keys)])
-    return aligned(rows, right=range(2, len(rows[0])))
+    marks = {cell[-1:] for row in rows for cell in row}
+    legend = "; ".join(f"{mark} {meaning}" for mark, meaning in _MARKS.items() if mark in marks)
+    return "\n".join([aligned(rows, right=range(2, len(rows[0]))), *([legend] if legend else [])])
 
 
 def summary(front: Mapping[str, Any], overhead: float) -> str:
@@ -45,11 +53,6 @@ def summary(front: Mapping[str, Any], overhead: float) -> str:
         own, dense = test["best"][quality]["value"], test["dense"][quality]["value"]
         lines.append(f"best: trial {best}, {quality} on the test split {own:.4f} (dense {dense:.4f})")
         lines.append(f'load it: autoprune.load("{front["run"]}/models/{best}")')
-    unsure = [str(point["trial"]) for point in front["front"] if point.get("uncertain")]
-    if unsure:
-        lines.append(
-            f"~ uncertain: the budget lies within the interval of trial {', '.join(unsure)}; measure again when quiet"
-        )
     lines.append(f"everything is in {front['run']}: front.json, front.png, measurements.jsonl, models/")
     return "\n".join(lines)
 

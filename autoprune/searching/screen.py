@@ -1,6 +1,6 @@
 """Which proposals are not worth measuring. Knows forecasts and what was evaluated; not who proposed.
 
-A plan is dismissed if even its optimistic prediction could neither enter the front nor be within the budget.
+A plan is dismissed if even its optimistic prediction is beyond the budget, or cannot enter the front.
 """
 
 from __future__ import annotations

@@ -167,10 +167,8 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(searched, told, monk
     monkeypatch.chdir(folder)
     before = sorted(folder.rglob("*"))
     config = folder / "c.yaml"
-    config.write_text("trials: 5\nbudget: [params=20k]\nsampler: random\n")
-    code, out, err = told(
-        "search", "my_task.py:task", "--config", config, "--sampler", "uniform", "--dry-run", "--json"
-    )
+    config.write_text("trials: 5\nbudget: [params=20k]\nsampler: random\njson: true\n")
+    code, out, err = told("search", "my_task.py:task", "--config", config, "--sampler", "uniform", "--dry-run")
     config.unlink()
     assert code == 0, err
     found = json.loads(out)

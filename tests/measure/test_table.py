@@ -92,7 +92,7 @@ def test_whole_models_calibrate_sums_and_left_out_ones_give_the_error(table):
         true = sum((0.9 if u.operator == "conv" else 2.0) * seconds(*u.sizes) for u in units)
         return units, true * np.exp(draw.normal(0, 0.01))
 
-    calibration = calibrated(table, "m", [model() for _ in range(14)])
+    calibration = calibrated(table, [model() for _ in range(14)])
     predictor = Predictor(table, calibration)
     held = [model() for _ in range(40)]
     found = [predictor.predict(units) for units, _ in held]
