@@ -243,7 +243,7 @@ class Device:
         try:
             # The process that searches has other threads and other work: its looks say little of the device.
             if hasattr(self, "session") and self.session.windows and not self._here:
-                history.remember(self.store, self._present, self.session.windows)
+                history.remember(self.store, self._present, self.session.opening, self.session.windows)
         except StorageError as error:
             self.reporter.warn(f"how fast the device was is not remembered: {error}")
         finally:

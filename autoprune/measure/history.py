@@ -25,7 +25,7 @@ _SHARE: Final = 10
 
 @dataclass(frozen=True)
 class Wander:
-    """By which factors the device may be slower and faster than at present; 1 where nothing is known."""
+    """By which factors the device may be slower and faster than when it was looked at; 1 where nothing is known."""
 
     slower: float = 1.0
     faster: float = 1.0
@@ -45,10 +45,10 @@ def wander(store: DeviceStore, present: float) -> Wander:
     return Wander(max(float(slow), 1.0), min(float(fast), 1.0))
 
 
-def remember(store: DeviceStore, present: float, windows: Sequence[float]) -> None:
-    """Leave a line; windows: the reference's latency each time somebody looked."""
-    middle = float(np.median(windows))
-    low, high = np.percentile(windows, (_SHARE, 100 - _SHARE)) / middle
+def remember(store: DeviceStore, present: float, opening: float, windows: Sequence[float]) -> None:
+    """Leave a line; opening: the reference's latency when the fixed piece of work took `present`; windows: each time
+    somebody looked."""
+    low, high = np.percentile(windows, (_SHARE, 100 - _SHARE)) / opening
     store.append(_FILE, {"seconds": present, "slower": float(high), "faster": float(low)})
 
 

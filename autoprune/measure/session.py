@@ -61,7 +61,8 @@ class Session:
 
     The first of those is the reference; candidates that differ much from it join it. windows: the reference's latency,
     in seconds, each time somebody looked; typical: the one that ratios are multiplied with. It is settled by
-    `reference`, not by each look, so that candidates keep the order of their ratios.
+    `reference`, not by each look, so that candidates keep the order of their ratios. opening: the one at first, from
+    which `wander` counts: a device that slowed down since then has used up some of the slowness it is known for.
     """
 
     bench: AnyBench
@@ -72,6 +73,7 @@ class Session:
     wander: Wander = STEADY
     windows: list[float] = field(default_factory=list)
     typical: float = 0.0
+    opening: float = 0.0
 
     def open(self, reference: Artifact, *, patient: bool = True) -> dict[str, Measurement]:
         """Take the reference and measure it alone; its measurements by key. patient: where others disturb that, the
@@ -92,6 +94,7 @@ class Session:
                 break
             self.bench.settle(_WAIT_S)
         self._look(self._baseline, 1.0)
+        self.opening = float(np.median(self.windows))
         return self.reference()
 
     def reference(self) -> dict[str, Measurement]:
@@ -297,8 +300,8 @@ class Session:
         seen = estimator.spread(self.windows, self.typical)
         return Interval(
             self.typical,
-            min(seen.low, self.typical * self.wander.faster),
-            max(seen.high, self.typical * self.wander.slower),
+            min(seen.low, self.opening * self.wander.faster),
+            max(seen.high, self.opening * self.wander.slower),
         )
 
     def _derived(self, latency: Interval) -> tuple[tuple[str, Interval], ...]:

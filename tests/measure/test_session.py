@@ -100,6 +100,17 @@ def test_what_the_device_did_in_earlier_runs_widens_the_interval():
     assert found.low == pytest.approx(0.0036)
 
 
+def test_a_device_that_slowed_down_has_used_up_slowness_that_it_is_known_for():
+    session = opened(wander=Wander(2.0, 0.9))[0]
+    session.windows += [0.014] * 20
+    found = session.reference()["latency"]
+    assert found.value == pytest.approx(0.014)
+    assert found.high == pytest.approx(0.020)
+    assert found.low == pytest.approx(0.009)
+    session.windows += [0.030] * 60
+    assert session.reference()["latency"].high >= 0.030
+
+
 def test_models_of_other_sizes_become_references_and_agree_with_the_first():
     session, profiler, _ = opened(noise=0.01)
     found = [session.measure(seconds, {})["latency"].value for seconds in (0.004, 0.0041, 0.001, 0.0011, 0.0105)]
