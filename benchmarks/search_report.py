@@ -10,7 +10,7 @@ import numpy as np
 from search_game import lines
 
 from autoprune.core.aim import DEPTH
-from autoprune.surrogate.gain import volume
+from autoprune.core.front import hypervolume
 
 COLD = ("random", "nsga2", "tpe")
 
@@ -44,6 +44,11 @@ def curve(run: dict, dense: float) -> dict[str, np.ndarray]:
         "seconds": seconds, "volume": np.array(volumes),
         "evaluations": np.arange(1, len(cost) + 1) + run["ablations"], "ablations": run["ablations"],
     }  # fmt: skip
+
+
+def volume(cost: np.ndarray, loss: np.ndarray) -> float:
+    """The area of the box that points dominate."""
+    return hypervolume(zip(cost.tolist(), loss.tolist(), strict=True), (1.0, 1.0))
 
 
 def front(run: dict) -> list[list]:

@@ -18,16 +18,26 @@ DEPTH: Final = 0.2
 
 
 @dataclass(frozen=True)
+class Wall:
+    """A limited cost, and the most that it may be as a share of the dense model's (of throughput, the inverse)."""
+
+    metric: Metric
+    most: float
+
+
+@dataclass(frozen=True)
 class Aim:
     """objectives: the most wanted first; dense: the dense model's values of them; limits: the most that each may be,
     in SI units, None where nothing limits it; grade: a metric of the task that tells better than its quality how a
-    model was hurt, empty where the quality is all there is; graded: the dense model's value of it."""
+    model was hurt, empty where the quality is all there is; graded: the dense model's value of it; walls: every cost
+    that is limited, be it an objective or not."""
 
     objectives: tuple[Metric, ...]
     dense: tuple[float, ...]
     limits: tuple[float | None, ...]
     grade: str = ""
     graded: float = 0.0
+    walls: tuple[Wall, ...] = ()
 
     @property
     def quality(self) -> int | None:
@@ -58,10 +68,17 @@ class Aim:
         return tuple(map(in_box, self.objectives, values, self.dense))
 
 
+def share(metric: Metric, value: float, dense: float) -> float:
+    """A cost as a share of the dense model's; of throughput, the inverse."""
+    if metric.lower_is_better:
+        return value / dense if dense else math.inf
+    return dense / max(value, 1e-300)
+
+
 def in_box(metric: Metric, value: float, dense: float) -> float:
     """Where a value lies in the box; the lower, the better."""
-    if cost(metric.name) is not None and metric.lower_is_better:
-        return value / dense if dense else math.inf
+    if cost(metric.name) is not None:
+        return share(metric, value, dense)
     spread = metric.high - metric.low
     depth = DEPTH * (spread if math.isfinite(spread) else abs(dense) or 1.0)
     return (value - dense if metric.lower_is_better else dense - value) / depth

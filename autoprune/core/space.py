@@ -135,6 +135,25 @@ class SearchSpace:
                     found[v] = len(self.variables[v].levels) - 1
         return tuple(found)
 
+    def kept(self, levels: Sequence[int]) -> float:
+        """The mean place of levels on their ladders, 0 to 1, where what lies inside of a dropped layer is at 0."""
+        found = list(levels)
+        for layer, inside in self._layers:
+            if found[layer] == 0:
+                for v in inside:
+                    found[v] = 0
+        return sum(level / (size - 1) for level, size in zip(found, self.sizes, strict=True)) / len(found)
+
+    @property
+    def least(self) -> float:
+        """The lowest keep ratio that cuts nothing but widths to their floor."""
+        ratios = [
+            sum(v.levels[0]) / sum(group.size for group in v.groups)
+            for v in self.variables
+            if v.groups[0].kind != "layer"
+        ]
+        return min(ratios, default=0.0)
+
     @cached_property
     def _layers(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
         """Variables that drop layers, each with those whose slices all lie in modules of them."""

@@ -24,6 +24,10 @@ class Budgeted(BaseSampler):
         """What the sampler is for; called once, before anything is asked."""
         self._brief, self._witness = brief, Witness(brief)
 
+    def follow(self, earlier: Budgeted) -> None:
+        """Go on from what another one has read of the study."""
+        self._witness = earlier._witness
+
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         super().before_trial(study, trial)
         self._witness.look(study, trial.number)

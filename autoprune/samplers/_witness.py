@@ -46,7 +46,7 @@ class Witness:
             if trial.state.is_finished():
                 row = self._rows[number] = _seen(trial, self._asked[number])
                 if row is not None and row.excess <= 0:
-                    self._scale = max(self._scale, float((np.array(row.levels) / self._highest).mean()))
+                    self._scale = max(self._scale, self._brief.space.kept(row.levels))
                 self._refused |= row is not None and row.excess > 0
 
     def levels(self, trial: FrozenTrial) -> Levels | None:
@@ -57,8 +57,7 @@ class Witness:
 
     def evidence(self) -> Evidence:
         seen = tuple(row for _, row in sorted(self._rows.items()) if row is not None)
-        dropped = frozenset(self._asked[number] for number, row in self._rows.items() if row is None)
-        return Evidence(self._brief.aim, seen, frozenset(self._asked.values()), dropped)
+        return Evidence(self._brief.aim, seen, frozenset(self._asked.values()))
 
     @property
     def affordable(self) -> float:

@@ -7,6 +7,7 @@ some plans the walk begins anew at another cost, from the best plan known for it
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -46,7 +47,8 @@ class Annealing(PlannedSampler):
         current = self._walked(evidence, f"{_NAME} {walk}", start)
         for _ in range(_NEIGHBOURS):
             neighbour = switched(evidence.seen[current].levels, self.brief.sizes, rng)
-            yield repaired(neighbour, target, self.brief.sizes, belief.base_cost, rng), f"{_NAME} {walk}"
+            cost = partial(belief.pressure, target=target)
+            yield repaired(neighbour, target, self.brief.sizes, cost, rng), f"{_NAME} {walk}"
 
     def _nearest(self, evidence: Evidence, target: float, walk: int) -> int:
         """The least harmed plan within the cost when the walk began; the cheapest one, if none is."""
@@ -72,4 +74,4 @@ class Annealing(PlannedSampler):
 
 def create(brief: Brief) -> BaseSampler:
     walk = int(number(brief.options, "walk", 2, 100_000))
-    return Annealing(brief, walk, number(brief.options, "temperature", 0, 1_000))
+    return Annealing(brief, walk, number(brief.options, "temperature", 1e-6, 1_000))

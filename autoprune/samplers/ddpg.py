@@ -84,7 +84,7 @@ class BudgetedAgent(PlannedSampler):
     ) -> Levels:
         """A plan within the budget, chosen variable by variable."""
         road = self._road
-        factor = float(belief.base_cost(np.zeros((1, len(self.brief.sizes)), int))[0]) / road.least
+        factor = float(belief.price.quick(np.zeros((1, len(self.brief.sizes)), int))[0]) / road.least
         budget /= factor  # the road is as the forecast was made; what evaluated plans say of its scale counts here
         levels: list[int] = []
         for size in self.brief.sizes:
@@ -97,7 +97,7 @@ class _Road:
     """The variables in order, as states of an agent; all costs as the forecast has them."""
 
     def __init__(self, brief: Brief, belief: Belief) -> None:
-        self._sizes, self._cost = brief.sizes, belief.base_cost
+        self._sizes, self._cost = brief.sizes, belief.price.quick
         count = len(self._sizes)
         dense = np.array(self._sizes) - 1
         whole = np.tile(dense, (count, 1))

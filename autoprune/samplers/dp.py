@@ -32,7 +32,8 @@ class SolvedPlans(PlannedSampler):
 
     def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
         belief = Belief(self.brief.foretold, evidence, self.brief.space)
-        return [(plan, name) for name, plans in solved(belief, number, rng) for plan in plans]
+        for name, plans in solved(belief, number, rng):
+            yield from ((plan, name) for plan in plans)
 
 
 def solved(belief: Belief, number: int, rng: np.random.Generator) -> Iterable[tuple[str, list[Levels]]]:

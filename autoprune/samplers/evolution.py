@@ -7,6 +7,7 @@ predictor tells without measuring. The cost is drawn anew for each child, so tha
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -52,15 +53,15 @@ class AgingEvolution(PlannedSampler):
             over = np.maximum(evidence.cost[few] / target - 1, 0.0)
             parent = few[np.lexsort((evidence.harm[few], over))[0]]
             child = switched(evidence.seen[parent].levels, sizes, rng)
-            found.append(repaired(child, target, sizes, belief.base_cost, rng))
+            found.append(repaired(child, target, sizes, partial(belief.pressure, target=target), rng))
         return found
 
 
 def aimed(belief: Belief, rng: np.random.Generator) -> float:
     """A cost to aim at: the budget, or any below it; as a share of dense."""
-    smallest = float(belief.base_cost(np.zeros((1, len(belief.sizes)), int))[0])
-    largest = min(belief.room, 1.0)
-    if smallest >= largest or (np.isfinite(belief.room) and rng.uniform() < _AT_EDGE):
+    smallest = float(belief.price.quick(np.zeros((1, len(belief.sizes)), int))[0])
+    largest = min(belief.price.room, 1.0)
+    if smallest >= largest or (np.isfinite(belief.price.room) and rng.uniform() < _AT_EDGE):
         return largest
     return float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
 

@@ -53,7 +53,7 @@ class NetAdapt(PlannedSampler):
             known = [plan for plan in candidates if plan in harm]
             if not known:
                 return []  # all are out, failed or dismissed
-            cost = belief.base_cost(np.array([current, *known]))
+            cost = belief.price.quick(np.array([current, *known]))
             lost = np.array([harm[plan] for plan in known]) - harm.get(current, 0.0)
             current = known[int((lost / (cost[0] - cost[1:])).argmin())]
             saving *= self._decay
@@ -62,12 +62,12 @@ class NetAdapt(PlannedSampler):
     def _candidates(self, belief: Belief, current: Levels, saving: float) -> list[Levels]:
         """For each variable the fewest levels less that save so much; those that cannot are left out."""
         found = []
-        wanted = belief.base_cost(np.array([current]))[0] - saving
+        wanted = belief.price.quick(np.array([current]))[0] - saving
         for v, level in enumerate(current):
             if not level:
                 continue
             lower = np.array([(*current[:v], each, *current[v + 1 :]) for each in range(level)])
-            if (enough := np.flatnonzero(belief.base_cost(lower) <= wanted)).size:
+            if (enough := np.flatnonzero(belief.price.quick(lower) <= wanted)).size:
                 found.append(belief.settled(tuple(int(each) for each in lower[enough[-1]])))
         return list(dict.fromkeys(found))
 

@@ -24,7 +24,8 @@ class UniformPlans(PlannedSampler):
 
     def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
         space = self.brief.space
-        indices = space.indices(space.uniform(van_der_corput(number + 1) * self._witness.affordable))
+        least, place = space.least, van_der_corput(number + 1) * self._witness.affordable
+        indices = space.indices(space.uniform(least + (1 - least) * place))
         return [(tuple(indices[variable.name] for variable in space.variables), "")]
 
 

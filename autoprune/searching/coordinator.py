@@ -12,6 +12,7 @@ from autoprune.core import quantity
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
+from autoprune.core.metric import COUNTED, parted
 from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Proposal, Trial, TrialState
@@ -24,6 +25,9 @@ _REPEATS: Final = 100
 _HOPELESS: Final = 6
 #: So many plans in a row are dismissed at most: then one is evaluated, as forecasts may be wrong.
 _DISMISSED: Final = 20
+
+#: By which factor another plan may be faster than the smallest one.
+_FASTER: Final = 1.25
 
 #: Why a plan is not worth a measurement, given what was evaluated; empty where it is.
 Screened = Callable[[Plan, Sequence[Trial]], str]
@@ -218,7 +222,8 @@ class Coordinator:
 
 
 def check_possible(smallest: Trial, dense: Trial, budget: Budget) -> None:
-    """Raise BudgetInfeasibleError where even the better end of the smallest candidate breaks the limit of a cost."""
+    """Raise BudgetInfeasibleError where even the better end of the smallest candidate breaks the limit of a cost; of
+    what is measured by far, as a model of odd sizes may be slower than a larger one."""
     for limit in budget.limits:
         if not limit.is_cost:
             continue
@@ -228,7 +233,8 @@ def check_possible(smallest: Trial, dense: Trial, budget: Budget) -> None:
         if limit.basis == "share" and relative is not None:
             # The two may be of two processes, in each of which the device had another speed: their ratio was paired.
             ends = relative.high * whole, relative.low * whole
-        if limit.excess(*ends, whole) > 0:
+        slack = 1.0 if parted(limit.metric)[0] in COUNTED else _FASTER
+        if limit.excess(ends[0] * slack, ends[1] / slack, whole) > 0:
             raise BudgetInfeasibleError(
                 expected=limit.meaning(),
                 received=f"best possible {quantity.show_interval(found.value, found.low, found.high, limit.unit)}",

@@ -13,13 +13,13 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from autoprune.core.aim import Aim
+from autoprune.core.aim import Aim, Wall, share
 from autoprune.core.budget import Budget
 from autoprune.core.forecast import CostForecast, Forecast, Term
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COUNTED, Metric, cost
 from autoprune.core.reporter import Reporter
-from autoprune.core.space import SearchSpace
+from autoprune.core.space import SearchSpace, Variable
 from autoprune.core.trial import Proposal, Trial, TrialState
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.coordinator import check_possible
@@ -101,7 +101,7 @@ def assembled(
         costs = [_counted(space, ablations, each.metric, dense) if each.metric in COUNTED else each for each in costs]
     harms = {v: _harm(aim, trial) for v, trial in ablations.items()}
     worst = max([0.0, *harms.values()])  # nothing good is expected of what could not be cut
-    rows = [_filled(harms.get(v, worst), len(variable.levels), 2) for v, variable in enumerate(space.variables)]
+    rows = [_filled(harms.get(v, worst), variable, 2) for v, variable in enumerate(space.variables)]
     below = np.minimum(np.array(list(harms.values()) or [0.0]), 0.0)
     noise = float(np.sqrt(np.mean(below**2))) + _NOISE * worst + 1e-9
     return Forecast(tuple(costs), tuple(tuple(row.tolist()) for row in rows), noise, seconds)
@@ -111,13 +111,17 @@ def aim_of(budget: Budget, objectives: Sequence[Metric], dense: Mapping[str, Mea
     """What a search is after. A limit on a statistic counts as one on the cost that is as far from the dense one's."""
     bounds: dict[str, float] = {}
     for limit in budget.limits:
+        if not limit.is_cost:
+            continue
         whole = dense[limit.metric].value
         bound = limit.bound(dense[limit.key].value) * whole / dense[limit.key].value
         tighter = min if limit.relation == "<=" else max
         bounds[limit.metric] = tighter(bound, bounds.get(limit.metric, bound))
     values = tuple(dense[metric.name].value for metric in objectives)
-    limits = tuple(bounds.get(metric.name) if cost(metric.name) is not None else None for metric in objectives)
-    return Aim(tuple(objectives), values, limits, grade, dense[grade].value if grade else 0.0)
+    limits = tuple(bounds.get(metric.name) for metric in objectives)
+    limited = [(metric, bound) for name, bound in bounds.items() if (metric := cost(name)) is not None]
+    walls = tuple(Wall(metric, share(metric, bound, dense[metric.name].value)) for metric, bound in limited)
+    return Aim(tuple(objectives), values, limits, grade, dense[grade].value if grade else 0.0, walls)
 
 
 def grade_of(metrics: Sequence[Metric]) -> str:
@@ -130,9 +134,10 @@ def _harm(aim: Aim, trial: Trial) -> float:
     return harm(aim, values, trial.value(aim.grade) if aim.grade else None)
 
 
-def _filled(lowest: float, count: int, power: int) -> Floats:
-    """A value for each of so many levels: `lowest` for the first, if it is above 0; 0 for the whole."""
-    found: Floats = max(lowest, 0.0) * (1 - np.arange(count) / (count - 1)) ** power
+def _filled(lowest: float, variable: Variable, power: int) -> Floats:
+    """A value for each level: `lowest`, if above 0, for the first; 0 for the whole; between them by what is cut."""
+    kept = np.array([sum(counts) for counts in variable.levels], float)
+    found: Floats = max(lowest, 0.0) * ((kept[-1] - kept) / (kept[-1] - kept[0])) ** power
     return found
 
 
@@ -141,7 +146,7 @@ def _counted(space: SearchSpace, ablations: Ablations, metric: str, dense: Mappi
     terms = []
     for v, variable in enumerate(space.variables):
         saves = dense[metric].value - ablations[v].value(metric) if v in ablations else 0.0
-        saved = _filled(saves, len(variable.levels), 1)
+        saved = _filled(saves, variable, 1)
         terms.append(Term((v,), (len(saved),), tuple((saved.max() - saved).tolist())))
     rest = dense[metric].value - sum(term.values[-1] for term in terms)
     return CostForecast(metric, rest, tuple(terms), error=0.02)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from autoprune.core import quantity
 from autoprune.core.aim import Aim
@@ -11,6 +11,9 @@ from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, hypervolume
 from autoprune.core.trial import Trial
+
+#: How many times as long as it took to find the volume it is left as it is: of many objectives that may be seconds.
+_RARELY: Final = 50
 
 
 class Progress:
@@ -21,6 +24,8 @@ class Progress:
         self._effort, self._clock, self._workers = effort, clock, workers
         self._start, self._begun, self._seen, self._spent = clock.wall(), 0, 0, 0.0
         self._front = Front((), self._objectives, None)
+        self._volume, self._rest = 0.0, 0.0
+        self._measured: tuple[int, ...] = ()
 
     def resume(self, trials: Sequence[Trial], spent: float = 0.0) -> None:
         """Trials of earlier processes, and the seconds that they took: they count, but not for the pace."""
@@ -60,9 +65,15 @@ class Progress:
 
     def volume(self) -> float:
         """What the front dominates of the box between nothing at the dense quality and the dense cost at a quality of
-        20 points less; 1 is all of it."""
+        20 points less; 1 is all of it. As it last was, where it is known or takes long to be had."""
+        numbers, began = tuple(trial.number for trial in self._front.trials), self._clock.wall()
+        if numbers == self._measured or began < self._rest:
+            return self._volume
         points = [self._aim.scaled([trial.value(m.name) for m in self._objectives]) for trial in self._front.trials]
-        return hypervolume(points, (1.0,) * len(self._objectives))
+        self._volume, self._measured = hypervolume(points, (1.0,) * len(self._objectives)), numbers
+        now = self._clock.wall()
+        self._rest = now + _RARELY * (now - began)
+        return self._volume
 
     def _pace(self) -> float | None:
         passed = self._clock.wall() - self._start

@@ -13,6 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.samplers import Brief, Create
+from autoprune.samplers._budgeted import Budgeted
 from autoprune.samplers._planned import PlannedSampler
 
 
@@ -34,8 +35,8 @@ def sampler_for(create: Create, brief: Brief, *, deterministic: bool, told: int 
 class Reseeded(BaseSampler):
     """A fresh sampler for each trial, seeded by the run's seed and the trial's number.
 
-    Nothing is carried from one proposal to the next but what the study holds, so that a search which was killed goes on
-    as it would have.
+    Nothing is carried from one proposal to the next but what the study holds, or was read of it, so that a search which
+    was killed goes on as it would have.
     """
 
     def __init__(self, create: Callable[[int], BaseSampler], seed: int) -> None:
@@ -43,7 +44,9 @@ class Reseeded(BaseSampler):
         self._now = create(seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._now = self._create(derived(self._seed, trial.number))
+        before, self._now = self._now, self._create(derived(self._seed, trial.number))
+        if isinstance(self._now, Budgeted) and isinstance(before, Budgeted):
+            self._now.follow(before)
         self._now.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

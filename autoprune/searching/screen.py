@@ -39,21 +39,24 @@ class Screen:
         if len(trials) < _FEWEST:
             return ""
         belief = self._believed(trials)
-        found = belief.expected(np.array([self._space.places(plan), self._smallest]))
-        cost, least = found.cost * np.exp(-_SIGMAS * found.cost_doubt)
-        if cost > belief.room >= least:  # where not even the smallest plan has room, the budget tells none apart
-            name = "cost" if self._aim.cost is None else self._aim.objectives[self._aim.cost].name
-            return (
-                f"its {name} is expected to be {cost:.0%} of the dense model's at least; "
-                f"the budget has room for {belief.room:.0%}"
-            )
-        if self._aim.costs > 1:
-            return ""  # worse in the cost that binds, it may be better in another one
+        plans = np.array([self._space.places(plan), self._smallest])
+        found = belief.expected(plans)
+        for price in (belief.price, *belief.walls):
+            value, doubt = price.expected(plans)
+            cost, least = value * np.exp(-_SIGMAS * doubt)
+            if cost > price.room >= least:  # where not even the smallest plan has room, the budget tells none apart
+                return (
+                    f"its {price.metric or 'cost'} is expected to be {cost:.0%} of the dense model's at least; "
+                    f"the budget has room for {price.room:.0%}"
+                )
+        if len(self._aim.objectives) > 2:
+            return ""  # worse in these two, it may be better in another one
+        cost = found.cost[0] * np.exp(-_SIGMAS * found.cost_doubt[0])
         harm = max(float(found.harm[0] - _SIGMAS * found.harm_doubt[0]), 0.0)
+        loss = float(belief.loss(np.array([harm]))[0]) - belief.scatter
         evidence = belief.evidence
-        better = (
-            (evidence.cost <= cost) & (np.maximum(evidence.harm, 0.0) < harm) & (evidence.loss <= 0.98 * found.loss[0])
-        )
+        better = evidence.feasible & (evidence.cost <= cost) & (np.maximum(evidence.harm, 0.0) < harm)
+        better &= evidence.loss <= loss
         if better.any():
             return f"trial {evidence.seen[int(np.flatnonzero(better)[0])].number} is expected to beat it in every way"
         return ""

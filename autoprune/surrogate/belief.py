@@ -13,34 +13,32 @@ from typing import Final
 
 import numpy as np
 
-from autoprune.core.forecast import Forecast
+from autoprune.core.aim import Wall, share
+from autoprune.core.forecast import CostForecast, Forecast
 from autoprune.core.space import SearchSpace
-from autoprune.surrogate.evidence import Evidence, Floats, Ints, share
-from autoprune.surrogate.knapsack import Levels, Part, Sum, best_plans
+from autoprune.surrogate.evidence import Evidence, Floats, Ints
+from autoprune.surrogate.knapsack import Levels, Part, best_plans
 from autoprune.surrogate.line import Line
+from autoprune.surrogate.price import Price
 
 #: So many plans are fitted at most: the last ones, which lie where the search has come to.
 _MOST: Final = 256
 #: Relative error of a sum over variables as a model of harm, and by how much ablations may be wrong of a level.
 _RELATIVE, _ABLATION = 0.3, 0.5
-#: Deviations that a cost's factor may have: of all plans alike, with size, and by the level of a variable.
-_ALIKE, _BY_SIZE = 0.5, 0.2
-_BY_LEVEL: Final = (0.01, 0.03, 0.1)
-_COST_NOISE: Final = (0.01, 0.02, 0.05)
 _BUCKETS, _BUCKETS_EACH = 400, 8
+#: How many times its room a plan may cost that is looked at: predictions err, and the edge is where quality is.
+_BEYOND: Final = 1.05
 #: What harm counts in `worth` beside quality, which alone cannot tell good plans apart.
 _TELLS: Final = 0.05
-#: Intervals are made to hold so much, which are so many deviations of a normal distribution; and at most so much wider.
-_COVERED, _SIGMAS, _WIDEST = 0.95, 1.96, 3.0
-#: Harm of this many places in the box is as bad as any.
+#: A quality that has an end is of this many places in the box as bad as any.
 _CHANCE: Final = 4.0
 
 
 @dataclass(frozen=True)
 class Expected:
     """Of N plans: cost as a share of dense, harm (below 0 where a model is better than the dense one), quality in the
-    aim's box (lower is better), and `worth`, which is the quality with a little of the harm. *_doubt: standard
-    deviations, of cost relative."""
+    aim's box (lower is better), `worth`, which is the quality with a little of the harm, and the chance to be within
+    every limit on a cost. *_doubt: standard deviations, of cost relative."""
 
     cost: Floats
     cost_doubt: Floats
@@ -48,46 +46,44 @@ class Expected:
     harm_doubt: Floats
     loss: Floats
     worth: Floats
+    within: Floats
 
 
 class Belief:
     """Made anew as evidence comes in; making it takes milliseconds.
 
-    settled: the levels that are evaluated where others are asked for, both being one model; scatter: standard deviation
-    of the quality of plans that do like harm, of the better half of what was seen.
+    price: the cost that is traded off; walls: other costs that are limited; settled: the levels that are evaluated
+    where others are asked for, both being one model; scatter: standard deviation of the quality of plans that do like
+    harm, of the better half of what was seen.
     """
 
     def __init__(self, forecast: Forecast, evidence: Evidence, space: SearchSpace) -> None:
-        sizes, aim = space.sizes, evidence.aim
-        self.evidence, self.sizes, self.settled = evidence, sizes, space.settled
-        name = aim.objectives[aim.cost].name if aim.cost is not None else ""
-        found = forecast.cost(name)
-        terms = () if found is None else found.terms
-        dense = found.at([size - 1 for size in sizes]) if found is not None else 1.0
-        self._costs = [Part(t.variables, np.array(t.values).reshape(t.shape) / dense) for t in terms]
-        self._cost_sum = Sum(self._costs, len(sizes))
-        self._offset = 0.0 if found is None else found.offset / dense
-        self._counted = found is not None and found.error == 0
+        self.evidence, self.sizes, self.settled = evidence, space.sizes, space.settled
         self._damage = [np.array(row) for row in forecast.damage]
         self._eps = 4 * max(forecast.noise, 1e-9)
-        levels, cost, harm = evidence.levels.reshape(-1, len(sizes)), evidence.cost, evidence.harm
-        recent = slice(max(len(harm) - _MOST, 0), None)
-        self._fit_cost(levels[recent], cost[recent])
-        self._fit_harm(levels[recent], harm[recent], evidence.loss[recent])
-        self._link(harm, evidence.loss)
-        self.room = self._room()
+        levels, aim = evidence.levels.reshape(-1, len(self.sizes)), evidence.aim
+        recent = slice(max(len(levels) - _MOST, 0), None)
+        name = aim.objectives[aim.cost].name if aim.cost is not None else ""
+        foretold = forecast.cost(name)
+        self.price = Price(name, foretold, self.sizes, levels[recent], evidence.cost[recent], self._room())
+        self.walls = tuple(
+            self._wall(wall, found, levels[recent], evidence.worst(wall.metric, wall.most)[recent])
+            for wall in aim.walls
+            if wall.metric.name != name and (found := forecast.cost(wall.metric.name)) is not None
+        )
+        self._fit_harm(levels[recent], evidence.harm[recent], evidence.loss[recent])
+        self._link(evidence.harm, evidence.loss)
 
     def expected(self, plans: Ints) -> Expected:
         """plans (N, variables)."""
-        base = self._base(plans)
-        features = self._cost_features(plans, base)
-        cost = base * np.exp(features @ self._cost.mean)
-        doubt = _widened(self._cost) * np.sqrt(self._cost.variance(features) + self._cost_noise**2)
+        cost, doubt = self.price.expected(plans)
         prior, features = self._prior(plans), self._harm_features(plans)
         harm = prior + features @ self._harm.mean
         spread = np.sqrt(self._harm.variance(features) + (_RELATIVE * (np.maximum(harm, 0.0) + self._eps)) ** 2)
-        harm_doubt = _widened(self._harm) * spread
-        return Expected(cost, doubt, harm, harm_doubt, self._loss(harm), self.worth(harm))
+        within = self.price.chance(cost, doubt)
+        for wall in self.walls:
+            within = within * wall.chance(*wall.expected(plans))
+        return Expected(cost, doubt, harm, self._harm.widening * spread, self.loss(harm), self.worth(harm), within)
 
     def worth_seen(self) -> Floats:
         """(N,) the worth of evaluated plans, as their harm was seen."""
@@ -97,51 +93,67 @@ class Belief:
         """The quality that goes with a harm, in the aim's box, and a little of the harm itself: where many plans are as
         good as dense, harm still tells which of them are near the edge."""
         scale = max(float(np.median(self._known_harm)), self._eps)
-        worth: Floats = self._loss(harm) + _TELLS * harm / (np.abs(harm) + scale)
+        worth: Floats = self.loss(harm) + _TELLS * harm / (np.abs(harm) + scale)
         return worth
 
-    def front(self, rng: np.random.Generator | None = None, most: float | None = None) -> list[Levels]:
+    def front(self, rng: np.random.Generator | None = None, beyond: float = _BEYOND) -> list[Levels]:
         """Plans of least harm by cost, under the mean of what is believed; with `rng`, under a draw from it.
 
-        most: the highest cost that is of interest, as a share of dense; default: the room that limits leave.
+        Of each limited cost, and of all together as shares of their room, as any of them may be what binds. beyond: how
+        many times the room a plan may cost.
         """
         weights = self._harm.mean if rng is None else self._harm.draw(rng)
-        parts, start = [], 0
+        harms, start = [], 0
         for v, row in enumerate(self._damage):
             steps = -np.diff(row) * (1 + weights[-1]) + weights[start : start + len(row) - 1]
             start += len(row) - 1
             # What is cut further hurts no less: a step down that seems to help is chance.
             below = np.cumsum(np.maximum(steps, 0.0)[::-1])[::-1]
-            parts.append(Part((v,), np.append(below, 0.0)))
-        room = self.room if most is None else most
+            harms.append(Part((v,), np.append(below, 0.0)))
         buckets = _BUCKETS + _BUCKETS_EACH * len(self.sizes)
-        factor = float(np.exp(self._cost.mean[0]))
-        return best_plans(self.sizes, self._costs, parts, buckets, max(room / factor * 1.05 - self._offset, 0.0))
+        prices = (self.price, *self.walls)
+        bounds = [(price.parts, price.reach(price.room * beyond)) for price in prices]
+        if self.walls:
+            ends = [reach if np.isfinite(reach) else 1.0 for _, reach in bounds]
+            together = [
+                Part(part.variables, part.values / max(end, 1e-12))
+                for (parts, _), end in zip(bounds, ends, strict=True)
+                for part in parts
+            ]
+            bounds.append((together, float(len(prices))))
+        found = (plan for parts, most in bounds for plan in best_plans(self.sizes, parts, harms, buckets, most))
+        return list(dict.fromkeys(found))
 
-    def base_cost(self, plans: Ints) -> Floats:
-        """The cost as the forecast has it, with the factor that all plans share; quick."""
-        found: Floats = self._base(plans) * np.exp(self._cost.mean[0])
+    def pressure(self, plans: Ints, target: float) -> Floats:
+        """(N,) the cost, quickly told, or as much of a target as any other limited cost takes of its room, whichever is
+        more: at most the target where all that is limited is within its limit."""
+        return np.maximum(self.price.quick(plans), target * self.taken(plans))
+
+    def taken(self, plans: Ints) -> Floats:
+        """(N,) how much of its room the worst of the costs takes that are limited beside the one that is traded off."""
+        found = np.zeros(len(plans))
+        for wall in self.walls:
+            found = np.maximum(found, wall.quick(plans) / wall.room)
         return found
 
-    def _fit_cost(self, levels: Ints, cost: Floats) -> None:
-        base = self._base(levels)
-        self._middle = float(np.log(base).mean()) if len(base) else 0.0
-        features, target = self._cost_features(levels, base), np.log(np.maximum(cost, 1e-12)) - np.log(base)
-        count = features.shape[1] - 2
-        choices = [(0.0, 1e-4)] if self._counted else [(own, noise) for own in _BY_LEVEL for noise in _COST_NOISE]
-        fits = []
-        for own, noise in choices:
-            prior = np.array([_ALIKE**2, _BY_SIZE**2] + [own**2] * count)
-            fits.append((Line.fit(features, target, prior, np.full(len(target), noise)), noise))
-        self._cost, self._cost_noise = max(fits, key=lambda fit: fit[0].likelihood)
-
     def _fit_harm(self, levels: Ints, harm: Floats, loss: Floats) -> None:
-        told = loss < _CHANCE
-        levels, harm = levels[told], harm[told]
+        """Regression of harm on steps cut. Beyond chance more harm cannot be told from less: that a plan does so much
+        is learned where less was expected of it, and nothing else."""
+        aim = self.evidence.aim
+        ends = aim.quality is not None and math.isfinite(aim.objectives[aim.quality].high)
+        chance = loss >= (_CHANCE if ends else math.inf)
+        prior = self._prior(levels)
+        if chance.any():
+            most = float(harm[chance].min())
+            told = ~chance | (prior < most)
+            levels, prior, harm = levels[told], prior[told], np.minimum(harm, most)[told]
+        # What ablations missed, groups that are harmless alone and not together, is for all steps alike to explain.
+        missed = float(np.maximum(harm - prior, 0.0).mean()) if len(harm) else 0.0
         steps = np.concatenate([-np.diff(row) for row in self._damage])
-        prior = np.append((_ABLATION * (np.maximum(steps, 0.0) + self._eps / 8)) ** 2, 1.0)
-        noise = _RELATIVE * (np.maximum(harm, 0.0) + self._eps)
-        self._harm = Line.fit(self._harm_features(levels), harm - self._prior(levels), prior, noise)
+        least = max(self._eps / 8, missed / (2 * math.sqrt(len(steps))))
+        variances = np.append((_ABLATION * (np.maximum(steps, 0.0) + least)) ** 2, 1.0)
+        noise = _RELATIVE * (np.maximum(harm, 0.0) + max(self._eps, 0.1 * missed))
+        self._harm = Line.fit(self._harm_features(levels), harm - prior, variances, noise)
 
     def _link(self, harm: Floats, loss: Floats) -> None:
         """Quality by harm: the monotone step function nearest to what was seen (Barlow et al. 1972)."""
@@ -154,7 +166,8 @@ class Belief:
         better = slice((len(harm) + 1) // 2)
         self.scatter = float(np.std((loss[order] - self._known_loss)[better]))
 
-    def _loss(self, harm: Floats) -> Floats:
+    def loss(self, harm: Floats) -> Floats:
+        """The quality in the aim's box that goes with a harm."""
         if len(self._known_harm) < 3:
             return harm / max(float(sum(row.max() for row in self._damage)), 1e-12)
         inside: Floats = np.interp(harm, self._known_harm, self._known_loss)
@@ -170,20 +183,14 @@ class Belief:
         if place is None or (limit := aim.limits[place]) is None:
             return np.inf
         metric, bound = aim.objectives[place], share(aim.objectives[place], limit, aim.dense[place])
-        widths = [
-            bound * (1 + excess) / cost
-            for each, cost in zip(self.evidence.seen, self.evidence.cost, strict=True)
-            if (excess := each.excess_of(metric.name)) is not None and 0.5 * bound < cost < 1.5 * bound
-        ]
-        return bound / float(np.clip(np.median(widths), 1.0, 1.5)) if widths else bound
+        cost, worst = self.evidence.cost, self.evidence.worst(metric, bound)
+        near = np.isfinite(worst) & (cost > 0.5 * bound) & (cost < 1.5 * bound)
+        return bound / float(np.clip(np.median(worst[near] / cost[near]), 1.0, 1.5)) if near.any() else bound
 
-    def _base(self, plans: Ints) -> Floats:
-        return np.maximum(self._offset + self._cost_sum(plans), 1e-12)
-
-    def _cost_features(self, plans: Ints, base: Floats) -> Floats:
-        """One for all, the size, and one a level of each variable."""
-        ones = [np.eye(size)[plans[:, v]] for v, size in enumerate(self.sizes)]
-        return np.column_stack([np.ones(len(plans)), np.log(base) - self._middle, *ones])
+    def _wall(self, wall: Wall, forecast: CostForecast, levels: Ints, worst: Floats) -> Price:
+        """What is seen of it are worse ends of intervals, so that its room is the limit itself."""
+        known = np.isfinite(worst)
+        return Price(wall.metric.name, forecast, self.sizes, levels[known], worst[known], wall.most)
 
     def _harm_features(self, plans: Ints) -> Floats:
         """For each variable the steps that are cut away, and the sum of what ablations said."""
@@ -195,12 +202,3 @@ class Belief:
         for v, row in enumerate(self._damage):
             found += row[plans[:, v]]
         return found
-
-
-def _widened(line: Line) -> float:
-    """By how much wider an interval must be to hold 95 % of the observations, each predicted by the others."""
-    misses = np.sort(line.misses())
-    if not misses.size:
-        return 1.0
-    place = min(math.ceil(_COVERED * (len(misses) + 1)), len(misses)) - 1
-    return float(np.clip(misses[place] / _SIGMAS, 1.0, _WIDEST))

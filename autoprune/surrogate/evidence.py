@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.core.aim import Aim, in_box
+from autoprune.core.aim import Aim, in_box, share
 from autoprune.core.metric import Metric, metric_of
 from autoprune.surrogate.knapsack import Levels
 
@@ -43,13 +44,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Evidence:
-    """seen: evaluated plans by number; taken: all that were ever proposed, those without a result among them; dropped:
-    plans that failed, or that were dismissed on their forecast."""
+    """seen: evaluated plans by number; taken: all that were ever proposed, those without a result among them."""
 
     aim: Aim
     seen: tuple[Seen, ...]
     taken: frozenset[Levels] = frozenset()
-    dropped: frozenset[Levels] = frozenset()
 
     @cached_property
     def levels(self) -> Ints:
@@ -76,6 +75,16 @@ class Evidence:
         """(N,) whether every limit was met."""
         return np.array([each.excess <= 0 for each in self.seen], bool)
 
+    def worst(self, metric: Metric, most: float) -> Floats:
+        """(N,) the worse end of a limited cost's interval as a share of the dense model's; nan where it is not known.
+
+        most: the limit, as such a share; what was seen is told by how far it was broken.
+        """
+        found = [each.excess_of(metric.name) for each in self.seen]
+        excess = np.array([np.nan if each is None else each for each in found])
+        worst: Floats = most * (1 + excess) if metric.lower_is_better else most / np.maximum(1 - excess, 1e-12)
+        return worst
+
     def _boxed(self, place: int | None) -> Floats:
         if place is None:
             return np.zeros(len(self.seen))
@@ -87,13 +96,15 @@ class Evidence:
 
 
 def harm(aim: Aim, values: Sequence[float], graded: float | None) -> float:
-    """By how much a model is worse than the dense one."""
+    """By how much a model is worse than the dense one.
+
+    Qualities without an end, such as perplexities, are multiplied by what each cut does: beyond the box their logarithm
+    counts, which adds up.
+    """
     if graded is not None:
         return graded - aim.graded
-    place = aim.quality
-    return 0.0 if place is None else in_box(aim.objectives[place], values[place], aim.dense[place])
-
-
-def share(metric: Metric, value: float, dense: float) -> float:
-    """A cost as a share of the dense model's; of throughput, the inverse."""
-    return value / dense if metric.lower_is_better else dense / max(value, 1e-300)
+    if (place := aim.quality) is None:
+        return 0.0
+    metric = aim.objectives[place]
+    worse = in_box(metric, values[place], aim.dense[place])
+    return worse if worse <= 1 or math.isfinite(metric.high) else 1 + math.log(worse)

@@ -37,23 +37,6 @@ def added(
     return found
 
 
-def volume(cost: Floats, worth: Floats) -> float:
-    """The area of the box that points dominate."""
-    order = np.lexsort((worth, cost))
-    inside = [k for k in order if cost[k] < _CORNER[0] and worth[k] < _CORNER[1]]
-    edges = np.array([*cost[inside], _CORNER[0]])
-    best = np.minimum.accumulate(worth[inside]) if inside else np.zeros(0)
-    return float((np.diff(edges) * (_CORNER[1] - best)).sum())
-
-
-def chance(belief: Belief, cost: Floats, doubt: Floats) -> Floats:
-    """(N,) that a cost turns out to be within the budget, by the logistic approximation of the normal distribution."""
-    if not np.isfinite(belief.room):
-        return np.ones(len(cost))
-    sigmas = np.log(belief.room / cost) / doubt
-    return 1 / (1 + np.exp(-1.702 * np.clip(sigmas, -40, 40)))
-
-
 def best_seen(belief: Belief) -> Ints:
     """Places in the evidence of what is within the budget and that nothing there beats in both, by ascending cost."""
     within = np.flatnonzero(belief.evidence.feasible)
@@ -67,7 +50,7 @@ def best_seen(belief: Belief) -> Ints:
 def expected(belief: Belief, plans: Expected) -> Floats:
     """(N,) the area that each plan is expected to add to the front within the budget, over what is not known of its
     cost, harm and the quality that goes with it (expected hypervolume improvement, Emmerich et al. 2006; by a lattice
-    of what may be), times the chance that it is within the budget."""
+    of what may be), times the chance that it is within every limit."""
     evidence, places = belief.evidence, np.arange(_POINTS)
     known = best_seen(belief)
     known_cost, known_worth = evidence.cost[known], belief.worth_seen()[known]
@@ -76,8 +59,7 @@ def expected(belief: Belief, plans: Expected) -> Floats:
     moved = belief.worth(plans.harm + sigmas[1][:, None] * plans.harm_doubt) - plans.worth
     worth = plans.worth + np.copysign(np.hypot(moved, belief.scatter * sigmas[1][:, None]), sigmas[1][:, None])
     gain: Floats = added(cost.ravel(), worth.ravel(), known_cost, known_worth).reshape(cost.shape).mean(axis=0)
-    gain *= chance(belief, plans.cost, plans.cost_doubt)
-    return gain
+    return gain * plans.within
 
 
 def ranked(belief: Belief, plans: Sequence[Levels]) -> list[Levels]:

@@ -3,14 +3,20 @@ observations, of which there are fewer than weights. Knows arrays only."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 Floats = NDArray[np.float64]
+
+#: Intervals are made to hold so much, which are so many deviations of a normal distribution; and at most so much wider.
+_COVERED: Final = 0.95
+_SIGMAS, _WIDEST = 1.96, 3.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,15 @@ class Line:
         precision = self.whitening.T @ self.whitening
         found: Floats = np.abs(precision @ self.target) / np.sqrt(np.diag(precision))
         return found
+
+    @property
+    def widening(self) -> float:
+        """By how much wider an interval must be to hold 95 % of the observations, each predicted by the others."""
+        misses = np.sort(self.misses())
+        if not misses.size:
+            return 1.0
+        place = min(math.ceil(_COVERED * (len(misses) + 1)), len(misses)) - 1
+        return float(np.clip(misses[place] / _SIGMAS, 1.0, _WIDEST))
 
     def draw(self, rng: np.random.Generator) -> Floats:
         """Weights from the posterior, by Matheron's rule: a draw from the prior, moved as the observations move it."""

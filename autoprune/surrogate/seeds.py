@@ -24,17 +24,21 @@ def seeds(forecast: Forecast, aim: Aim, space: SearchSpace, seed: int, count: in
     """
     belief, rng = Belief(forecast, Evidence(aim, ()), space), np.random.default_rng(seed)
     drawn = count // _DRAWN
-    found = _spread(belief, belief.front(), count - drawn)
+    found = _spread(belief, None, count - drawn)
     for k in range(drawn):
-        plans = _spread(belief, belief.front(rng), 2 * drawn + 1)
+        plans = _spread(belief, rng, 2 * drawn + 1)
         found.extend(plans[2 * k + 1 : 2 * k + 2])
     return list(dict.fromkeys(found))
 
 
-def _spread(belief: Belief, plans: list[Levels], count: int) -> list[Levels]:
-    """So many of the plans, evenly over the logarithm of their cost, the most expensive one first."""
+def _spread(belief: Belief, rng: np.random.Generator | None, count: int) -> list[Levels]:
+    """So many plans of a front within all limits, evenly over the logarithm of their cost, the most expensive first."""
+    plans = belief.front(rng, beyond=1.0)
     if not plans:
         return []
-    cost = np.log(belief.base_cost(np.array(plans)))
+    if belief.walls:
+        fits = (belief.price.quick(np.array(plans)) <= belief.price.room) & (belief.taken(np.array(plans)) <= 1)
+        plans = [plan for plan, fit in zip(plans, fits, strict=True) if fit] or plans
+    cost = np.log(belief.price.quick(np.array(plans)))
     wanted = np.linspace(cost.max(), cost.min(), count)
     return list(dict.fromkeys(plans[int(np.abs(cost - each).argmin())] for each in wanted))

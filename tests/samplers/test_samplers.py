@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from optuna.storages import InMemoryStorage
 
 from autoprune import registry
+from autoprune.core.aim import Wall
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.effort import Effort
+from autoprune.core.forecast import CostForecast, Term
+from autoprune.core.metric import COSTS
 from autoprune.samplers import checked
 from autoprune.samplers._witness import ARM
 from autoprune.samplers.uniform import van_der_corput
@@ -78,3 +83,23 @@ def test_uniform_proposes_uniform_plans_over_the_whole_range():
 def test_van_der_corput_fills_the_unit_interval_evenly():
     assert [van_der_corput(k) for k in range(1, 8)] == [0.5, 0.25, 0.75, 0.125, 0.625, 0.375, 0.875]
     assert np.max(np.diff(sorted(van_der_corput(k) for k in range(1, 64)))) <= 1 / 32
+
+
+@pytest.mark.parametrize("name", ["annealing", "auto", "dp", "evolution"])
+def test_a_limit_on_a_cost_that_is_no_objective_is_kept_to(name):
+    """Operations lie in other groups than parameters do."""
+    space, module = small_space(), registry.load("samplers", name)
+    weights = np.array([16, 4, 1, 1, 1.0])
+    brief = small_brief(space, options=checked(module, {}))
+    terms = tuple(Term((v,), (8,), tuple(w * (np.arange(8) + 1) / 8)) for v, w in enumerate(weights))
+    forecast = replace(brief.forecast, costs=(*brief.forecast.costs, CostForecast("flops", 0.0, terms)))
+    aim = replace(brief.aim, walls=(Wall(COSTS["flops"], 0.4),))
+    study = Study(
+        Ledger(InMemoryStorage()), "s", space, OBJECTIVES, module.create(replace(brief, aim=aim, forecast=forecast))
+    )
+    coordinator = Coordinator(study, space, Budget(()), Effort(trials=40), SystemClock())
+    for proposal in coordinator.proposals():
+        levels = np.array(space.places(proposal.plan))
+        flops = float((weights * (levels + 1) / 8).sum() / weights.sum())
+        coordinator.tell(replace(pretended(proposal), excesses={"flops": flops / 0.4 - 1}))
+    assert sum(trial.feasible for trial in coordinator.trials[6:]) > 25

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 
 import pytest
@@ -8,9 +9,9 @@ from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
-from autoprune.core.trial import Trial, TrialState
+from autoprune.core.trial import Proposal, Trial, TrialState
 from autoprune.errors import BudgetInfeasibleError, StorageError, TaskError
-from autoprune.searching.coordinator import Coordinator
+from autoprune.searching.coordinator import Coordinator, check_possible
 from autoprune.searching.study import Study
 from autoprune.store.ledger import Ledger
 from autoprune.testing.fakes import FakeClock
@@ -128,6 +129,18 @@ def test_the_smallest_plan_decides_what_is_impossible():
     made.tell(answered(next(proposals)))
     with pytest.raises(BudgetInfeasibleError, match="best possible 250"):
         made.tell(answered(next(proposals)))
+
+
+def test_the_smallest_plan_need_not_be_the_fastest():
+    def timed(proposal, seconds):
+        latency = Measurement("latency", seconds, "s", seconds, seconds)
+        return dataclasses.replace(answered(proposal), measurements={"latency": latency})
+
+    for slow, impossible in ((0.0055, False), (0.0070, True)):
+        dense, smallest = (timed(Proposal(k, SPACE.dense()), s) for k, s in enumerate((0.010, slow)))
+        told = pytest.raises(BudgetInfeasibleError) if impossible else contextlib.nullcontext()
+        with told:
+            check_possible(smallest, dense, Budget.parse("latency=5ms"))
 
 
 def test_a_share_is_judged_by_the_paired_ratio_and_not_by_latencies_of_two_processes():

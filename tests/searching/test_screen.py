@@ -5,6 +5,7 @@ import numpy as np
 from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front
+from autoprune.core.measurement import Measurement
 from autoprune.core.trial import Proposal, TrialState
 from autoprune.samplers.random import create
 from autoprune.searching.coordinator import Coordinator
@@ -29,6 +30,21 @@ def test_what_cannot_be_within_the_budget_is_dismissed_once_enough_was_seen():
     assert screen.reason(dense, trials(5)) == ""
     assert "the budget has room for 50%" in screen.reason(dense, trials(30))
     assert screen.reason(SPACE.smallest(), trials(30)) == ""
+
+
+def test_a_plan_that_others_beat_in_every_way_is_dismissed_unless_those_are_beyond_the_budget():
+    """Quality is lost by one group alone: whole others do not make up for it."""
+
+    def scored(trial, excesses):
+        lost = 12.0 * (7 - SPACE.places(trial.plan)[0])
+        quality = Measurement.exact("quality", BRIEF.aim.dense[0] - lost, "1")
+        return replace(trial, measurements={**trial.measurements, "quality": quality}, excesses=excesses)
+
+    aim, hopeless = replace(BRIEF.aim, limits=(None, None)), SPACE.at((0, 7, 7, 7, 7))
+    known = [scored(trial, {}) for trial in trials(60)]
+    assert "beat it in every way" in Screen(BRIEF.forecast, aim, SPACE).reason(hopeless, known)
+    beyond = [scored(trial, {"flops": 0.5}) for trial in trials(60)]
+    assert Screen(BRIEF.forecast, aim, SPACE).reason(hopeless, beyond) == ""
 
 
 def test_where_nothing_has_room_the_budget_dismisses_nobody():

@@ -3,6 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from autoprune.core.aim import Aim, Wall
+from autoprune.core.forecast import CostForecast, Forecast, Term
+from autoprune.core.metric import COSTS, Metric
 from autoprune.core.trial import Proposal
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence, Seen
@@ -55,9 +58,58 @@ def test_a_limit_on_another_cost_leaves_the_room_of_the_one_that_binds():
         for each in seen(30)
     )
     assert max(each.excess for each in rows) >= 0.5
-    assert Belief(BRIEF.forecast, Evidence(BRIEF.aim, rows), BRIEF.space).room == believed(30).room
+    assert Belief(BRIEF.forecast, Evidence(BRIEF.aim, rows), BRIEF.space).price.room == believed(30).price.room
 
 
 def test_draws_differ_and_the_same_generator_draws_the_same():
     fronts = [believed(10).front(np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert fronts[0] == fronts[1] != fronts[2]
+
+
+def test_groups_that_are_harmless_alone_and_not_together_are_learned_from_trials():
+    flat = dataclasses.replace(BRIEF.forecast, damage=tuple((0.0,) * size for size in BRIEF.sizes), noise=0.0)
+    unseen = Evidence(BRIEF.aim, seen(60, seed=9))
+    found = Belief(flat, Evidence(BRIEF.aim, seen(60)), BRIEF.space).expected(unseen.levels)
+    assert np.corrcoef(found.harm, unseen.harm)[0, 1] > 0.9
+
+
+def test_every_limited_cost_bounds_the_front():
+    """Two costs that live in opposite groups: the front of either alone breaks the other's limit."""
+    quality, sizes, ratios = Metric("quality", "1", lower_is_better=False, high=1.0), (8,) * 5, (np.arange(8) + 1) / 8
+    weights = {"params": np.array([1, 1, 2, 8, 32.0]), "flops": np.array([32, 8, 2, 1, 1.0])}
+    costs = tuple(
+        CostForecast(name, 0.0, tuple(Term((v,), (8,), tuple(w * ratios)) for v, w in enumerate(row)))
+        for name, row in weights.items()
+    )
+    damage = tuple(tuple(0.5 * (1 - ratios) ** 2) for _ in sizes)
+    walls = tuple(Wall(COSTS[name], 0.5) for name in weights)
+    aim = Aim((quality, COSTS["params"]), (0.9, 44.0), (None, 22.0), walls=walls)
+    belief = Belief(Forecast(costs, damage, 1e-3, 1.0), Evidence(aim, ()), SPACE)
+    plans = np.array(belief.front(beyond=1.0))
+    shares = {name: (row * ratios[plans]).sum(axis=1) / 44 for name, row in weights.items()}
+    both = (shares["params"] <= 0.5) & (shares["flops"] <= 0.5)
+    assert (belief.pressure(plans, 0.5) <= 0.5 + 1e-9).tolist() == both.tolist()
+    every = np.stack(np.meshgrid(*[np.arange(8)] * 5), axis=-1).reshape(-1, 5)
+    best = belief.expected(every[belief.pressure(every, 0.5) <= 0.5 + 1e-9]).harm.min()
+    assert belief.expected(plans[both]).harm.min() < 1.15 * best
+    assert belief.expected(plans).within[both].mean() > 3 * belief.expected(plans).within[~both].mean()
+
+
+def test_a_quality_without_an_end_is_learned_from_plans_far_beyond_the_box():
+    """Perplexity is multiplied by what each cut does: ten times the dense one says which plans are worse still."""
+    perplexity, rng = Metric("perplexity", "1", lower_is_better=True), np.random.default_rng(0)
+    aim = dataclasses.replace(BRIEF.aim, objectives=(perplexity, COSTS["params"]), dense=(10.0, BRIEF.aim.dense[1]))
+
+    def scored(count):
+        levels = rng.integers(0, 8, (count, 5))
+        values = 10 * np.exp((((7 - levels) / 7) ** 2 * np.arange(1, 6) / 2).sum(axis=1))
+        rows = (
+            Seen(k, tuple(map(int, plan)), (float(value), 1.0), None, {})
+            for k, (plan, value) in enumerate(zip(levels, values, strict=True))
+        )
+        return Evidence(aim, tuple(rows))
+
+    unseen = scored(60)
+    assert np.median(unseen.loss) > 4
+    found = Belief(BRIEF.forecast, scored(60), SPACE).expected(unseen.levels)
+    assert np.corrcoef(found.harm, unseen.harm)[0, 1] > 0.9

