@@ -28,6 +28,8 @@ _RELATIVE, _ABLATION = 0.3, 0.5
 _BUCKETS, _BUCKETS_EACH = 400, 8
 #: How many times its room a plan may cost that is looked at: predictions err, and the edge is where quality is.
 _BEYOND: Final = 1.05
+#: By which factor intervals may be above their value; on a machine that changes its speed they reach that far.
+_LOOSEST: Final = 3.0
 #: What harm counts in `worth` beside quality, which alone cannot tell good plans apart.
 _TELLS: Final = 0.05
 #: A quality that has an end is of this many places in the box as bad as any.
@@ -184,8 +186,10 @@ class Belief:
             return np.inf
         metric, bound = aim.objectives[place], share(aim.objectives[place], limit, aim.dense[place])
         cost, worst = self.evidence.cost, self.evidence.worst(metric, bound)
-        near = np.isfinite(worst) & (cost > 0.5 * bound) & (cost < 1.5 * bound)
-        return bound / float(np.clip(np.median(worst[near] / cost[near]), 1.0, 1.5)) if near.any() else bound
+        known = np.isfinite(worst) & (cost > 0)
+        near = known & (cost > 0.25 * bound) & (cost < 1.5 * bound)
+        widths = (worst / np.where(known, cost, 1.0))[near if near.any() else known]
+        return bound / float(np.clip(np.median(widths), 1.0, _LOOSEST)) if widths.size else bound
 
     def _wall(self, wall: Wall, forecast: CostForecast, levels: Ints, worst: Floats) -> Price:
         """What is seen of it are worse ends of intervals, so that its room is the limit itself."""

@@ -61,6 +61,16 @@ def test_a_limit_on_another_cost_leaves_the_room_of_the_one_that_binds():
     assert Belief(BRIEF.forecast, Evidence(BRIEF.aim, rows), BRIEF.space).price.room == believed(30).price.room
 
 
+def test_the_wider_intervals_are_the_less_room_a_limit_leaves():
+    """Limits are held against the upper ends, here 1.8 times the values, also before anything near the limit was seen."""
+    bound = 0.6 * BRIEF.aim.dense[1]
+    rows = tuple(dataclasses.replace(each, excesses={"params": 1.8 * each.values[1] / bound - 1}) for each in seen(30))
+    whole = dataclasses.replace(rows[0], levels=(7,) * 5, values=BRIEF.aim.dense, excesses={"params": 1.8 / 0.6 - 1})
+    for evidence in (rows, (whole,)):
+        room = Belief(BRIEF.forecast, Evidence(BRIEF.aim, evidence), SPACE).price.room
+        assert room == pytest.approx(0.6 / 1.8)
+
+
 def test_draws_differ_and_the_same_generator_draws_the_same():
     fronts = [believed(10).front(np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert fronts[0] == fronts[1] != fronts[2]
