@@ -10,6 +10,7 @@ to the front; and the actor begins as a clone of the solver's plans (`warm=false
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence, Floats, Ints
 from autoprune.surrogate.gain import ranked
 from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.moves import repaired
 from autoprune.surrogate.seeds import seeds
 
 FORECAST: Final = True
@@ -55,7 +57,13 @@ class BudgetedAgent(PlannedSampler):
         belief = Belief(self.brief.foretold, evidence, self.brief.space)
         known = warm(self.brief.options)
         noise = max((_NOISE_WARM if known else _NOISE) * _FADES**self._episodes, _LEAST)
-        played = [self._episode(agent, belief, aimed(belief, rng), noise * _BOLDER**k, rng) for k in range(_EPISODES)]
+        played = []
+        for k in range(_EPISODES):
+            budget = aimed(belief, rng)
+            plan = self._episode(agent, belief, budget, noise * _BOLDER**k, rng)
+            if belief.walls:  # the episode keeps to one cost
+                plan = repaired(plan, budget, belief.sizes, partial(belief.pressure, target=budget), rng)
+            played.append(plan)
         yield from ((plan, _NAME) for plan in ranked(belief, played))
 
     def _taught(self, evidence: Evidence) -> ActorCritic:

@@ -85,7 +85,7 @@ def test_van_der_corput_fills_the_unit_interval_evenly():
     assert np.max(np.diff(sorted(van_der_corput(k) for k in range(1, 64)))) <= 1 / 32
 
 
-@pytest.mark.parametrize("name", ["annealing", "auto", "dp", "evolution"])
+@pytest.mark.parametrize("name", ["annealing", "auto", "ddpg", "dp", "evolution"])
 def test_a_limit_on_a_cost_that_is_no_objective_is_kept_to(name):
     """Operations lie in other groups than parameters do."""
     space, module = small_space(), registry.load("samplers", name)
