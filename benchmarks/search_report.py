@@ -88,9 +88,9 @@ def table(name: str, found: dict[str, list[dict]], horizon: float, dense: float)
         ]
         for method, runs in found.items()
     }
-    best = np.nanmax(list(rows.values()), axis=0)
+    best = np.max(list(rows.values()), axis=0)  # nan, and nothing bold, where one was not measured again
     print(f"| method | seeds | {' | '.join(heads)} |\n|---|{'---|' * (1 + len(heads))}")
-    for method, row in sorted(rows.items(), key=lambda item: -np.nan_to_num(item[1][-1])):
+    for method, row in sorted(rows.items(), key=lambda item: -item[1][-2]):
         cells = [
             f"**{v:.3f}**" if v >= top - 5e-4 else ("-" if np.isnan(v) else f"{v:.3f}")
             for v, top in zip(row, best, strict=True)

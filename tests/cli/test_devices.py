@@ -25,7 +25,7 @@ def configured(told, tmp_path, monkeypatch):
     return told
 
 
-def test_a_device_is_named_tried_used_and_forgotten(configured, agent, tmp_path):
+def test_a_device_is_named_tried_and_forgotten(configured, agent):
     assert configured("devices", "add", "board", agent.url, "--profiler", "onnxruntime")[0] == 0
     listed = json.loads(configured("devices", "list", "--json")[1])
     assert listed == {"board": {"address": agent.url, "profiler": "onnxruntime"}}
@@ -33,6 +33,14 @@ def test_a_device_is_named_tried_used_and_forgotten(configured, agent, tmp_path)
     assert code == 0, errors
     assert "round trip" in said
     assert "onnxruntime" in said
+    until(lambda: not agent.workers())
+    assert configured("devices", "remove", "board")[0] == 0
+    assert configured("search", f"{TASKS}:good", "--device", "board", "--run", "r2")[0] == 5
+
+
+@pytest.mark.slow
+def test_a_search_uses_a_device_by_its_name(configured, agent):
+    assert configured("devices", "add", "board", agent.url, "--profiler", "onnxruntime")[0] == 0
     code, said, errors = configured(
         "search", f"{TASKS}:good", "--device", "board", "--budget", "params=99%", "--trials", 4, "--sampler", "random",
         "--finetune-epochs", 0, "--finalists", 1, "--run", "r", "--json",
@@ -43,8 +51,6 @@ def test_a_device_is_named_tried_used_and_forgotten(configured, agent, tmp_path)
     assert found["trials"]["failed"] == 0
     assert {entry["call"] for entry in agent.log()} >= {"open", "prepare", "rounds"}
     until(lambda: not agent.workers())
-    assert configured("devices", "remove", "board")[0] == 0
-    assert configured("search", f"{TASKS}:good", "--device", "board", "--run", "r2")[0] == 5
 
 
 @pytest.mark.slow
