@@ -4,6 +4,8 @@ BUDGET ?= latency=5ms
 VENV := .venv
 BIN := $(VENV)/bin
 # What is never imported need not be compiled: that would be most of what setting up takes.
+# What is imported is, once, whatever the environment says: tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: search test test-slow lint clean
