@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from autoprune.core.metric import Metric, cost, costs
+from autoprune.core.metric import Metric, cost
 
 #: How far below the dense model's quality the box ends, as a share of the metric's range.
 DEPTH: Final = 0.2
@@ -29,15 +29,15 @@ class Wall:
 class Aim:
     """objectives: the most wanted first; dense: the dense model's values of them; limits: the most that each may be,
     in SI units, None where nothing limits it; grade: a metric of the task that tells better than its quality how a
-    model was hurt, empty where the quality is all there is; graded: the dense model's value of it; walls: every cost
-    that is limited, be it an objective or not."""
+    model was hurt, empty where the quality is all there is; graded: the dense model's value of it; others: limited
+    costs that are no objectives."""
 
     objectives: tuple[Metric, ...]
     dense: tuple[float, ...]
     limits: tuple[float | None, ...]
     grade: str = ""
     graded: float = 0.0
-    walls: tuple[Wall, ...] = ()
+    others: tuple[Wall, ...] = ()
 
     @property
     def quality(self) -> int | None:
@@ -59,9 +59,11 @@ class Aim:
         return dense / limit if self.objectives[place].lower_is_better else limit / dense
 
     @property
-    def costs(self) -> int:
-        """How many of the objectives are costs."""
-        return len(costs(self.objectives))
+    def walls(self) -> tuple[Wall, ...]:
+        """Every cost that is limited, be it an objective or not."""
+        limited = zip(self.objectives, self.limits, self.dense, strict=True)
+        own = [Wall(metric, share(metric, limit, dense)) for metric, limit, dense in limited if limit is not None]
+        return (*own, *self.others)
 
     def scaled(self, values: Sequence[float]) -> tuple[float, ...]:
         """Values of the objectives as places in the box; the lower, the better."""

@@ -89,7 +89,7 @@ class SearchSpace:
         """Every group that is open."""
         return tuple(group for variable in self.variables for group in variable.groups)
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, ...]:
         """How many levels each variable has."""
         return tuple(len(variable.levels) for variable in self.variables)
@@ -128,21 +128,19 @@ class SearchSpace:
 
     def settled(self, levels: Sequence[int]) -> tuple[int, ...]:
         """The plan of the same model, as levels, that cuts nothing inside of a dropped layer."""
-        found = list(levels)
-        for layer, inside in self._layers:
-            if found[layer] == 0:
-                for v in inside:
-                    found[v] = len(self.variables[v].levels) - 1
-        return tuple(found)
+        dropped = self._dropped(levels)
+        return tuple(
+            size - 1 if v in dropped else level for v, (level, size) in enumerate(zip(levels, self.sizes, strict=True))
+        )
 
     def kept(self, levels: Sequence[int]) -> float:
         """The mean place of levels on their ladders, 0 to 1, where what lies inside of a dropped layer is at 0."""
-        found = list(levels)
-        for layer, inside in self._layers:
-            if found[layer] == 0:
-                for v in inside:
-                    found[v] = 0
-        return sum(level / (size - 1) for level, size in zip(found, self.sizes, strict=True)) / len(found)
+        dropped = self._dropped(levels)
+        return sum(
+            level / (size - 1)
+            for v, (level, size) in enumerate(zip(levels, self.sizes, strict=True))
+            if v not in dropped
+        ) / len(self.sizes)
 
     @property
     def least(self) -> float:
@@ -153,6 +151,10 @@ class SearchSpace:
             if v.groups[0].kind != "layer"
         ]
         return min(ratios, default=0.0)
+
+    def _dropped(self, levels: Sequence[int]) -> set[int]:
+        """Variables of which nothing is left, as they lie inside of a dropped layer."""
+        return {v for layer, inside in self._layers if levels[layer] == 0 for v in inside}
 
     @cached_property
     def _layers(self) -> tuple[tuple[int, tuple[int, ...]], ...]:

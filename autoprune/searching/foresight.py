@@ -119,9 +119,13 @@ def aim_of(budget: Budget, objectives: Sequence[Metric], dense: Mapping[str, Mea
         bounds[limit.metric] = tighter(bound, bounds.get(limit.metric, bound))
     values = tuple(dense[metric.name].value for metric in objectives)
     limits = tuple(bounds.get(metric.name) for metric in objectives)
-    limited = [(metric, bound) for name, bound in bounds.items() if (metric := cost(name)) is not None]
-    walls = tuple(Wall(metric, share(metric, bound, dense[metric.name].value)) for metric, bound in limited)
-    return Aim(tuple(objectives), values, limits, grade, dense[grade].value if grade else 0.0, walls)
+    names = {metric.name for metric in objectives}
+    others = tuple(
+        Wall(metric, share(metric, bound, dense[name].value))
+        for name, bound in bounds.items()
+        if name not in names and (metric := cost(name)) is not None
+    )
+    return Aim(tuple(objectives), values, limits, grade, dense[grade].value if grade else 0.0, others)
 
 
 def grade_of(metrics: Sequence[Metric]) -> str:

@@ -40,7 +40,6 @@ class Screen:
             return ""
         belief = self._believed(trials)
         plans = np.array([self._space.places(plan), self._smallest])
-        found = belief.expected(plans)
         for price in (belief.price, *belief.walls):
             value, doubt = price.expected(plans)
             cost, least = value * np.exp(-_SIGMAS * doubt)
@@ -51,6 +50,7 @@ class Screen:
                 )
         if len(self._aim.objectives) > 2:
             return ""  # worse in these two, it may be better in another one
+        found = belief.expected(plans[:1])
         cost = found.cost[0] * np.exp(-_SIGMAS * found.cost_doubt[0])
         harm = max(float(found.harm[0] - _SIGMAS * found.harm_doubt[0]), 0.0)
         loss = float(belief.loss(np.array([harm]))[0]) - belief.scatter

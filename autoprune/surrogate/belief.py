@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from autoprune.core.aim import Wall, share
+from autoprune.core.aim import Wall
 from autoprune.core.forecast import CostForecast, Forecast
 from autoprune.core.space import SearchSpace
 from autoprune.surrogate.evidence import Evidence, Floats, Ints
@@ -67,9 +67,9 @@ class Belief:
         recent = slice(max(len(levels) - _MOST, 0), None)
         name = aim.objectives[aim.cost].name if aim.cost is not None else ""
         foretold = forecast.cost(name)
-        self.price = Price(name, foretold, self.sizes, levels[recent], evidence.cost[recent], self._room())
+        self.price = Price(name, foretold, self.sizes, levels[recent], evidence.cost[recent], self._room(name))
         self.walls = tuple(
-            self._wall(wall, found, levels[recent], evidence.worst(wall.metric, wall.most)[recent])
+            self._wall(wall, found, levels[recent], evidence.worst(wall)[recent])
             for wall in aim.walls
             if wall.metric.name != name and (found := forecast.cost(wall.metric.name)) is not None
         )
@@ -178,14 +178,13 @@ class Belief:
         beyond: Floats = slope * np.maximum(harm - self._known_harm[-1], 0.0)
         return inside + beyond
 
-    def _room(self) -> float:
+    def _room(self, name: str) -> float:
         """The highest expected cost that may still be within the limits, as a share of dense: limits are held against
         the worse end of an interval, whose usual width the evidence tells."""
-        aim, place = self.evidence.aim, self.evidence.aim.cost
-        if place is None or (limit := aim.limits[place]) is None:
+        wall = next((wall for wall in self.evidence.aim.walls if wall.metric.name == name), None)
+        if wall is None:
             return np.inf
-        metric, bound = aim.objectives[place], share(aim.objectives[place], limit, aim.dense[place])
-        cost, worst = self.evidence.cost, self.evidence.worst(metric, bound)
+        bound, cost, worst = wall.most, self.evidence.cost, self.evidence.worst(wall)
         known = np.isfinite(worst) & (cost > 0)
         near = known & (cost > 0.25 * bound) & (cost < 1.5 * bound)
         widths = (worst / np.where(known, cost, 1.0))[near if near.any() else known]

@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.core.aim import Aim, in_box, share
-from autoprune.core.metric import Metric, metric_of
+from autoprune.core.aim import Aim, Wall, in_box, share
+from autoprune.core.metric import metric_of
 from autoprune.surrogate.knapsack import Levels
 
 Floats = NDArray[np.float64]
@@ -75,14 +75,13 @@ class Evidence:
         """(N,) whether every limit was met."""
         return np.array([each.excess <= 0 for each in self.seen], bool)
 
-    def worst(self, metric: Metric, most: float) -> Floats:
-        """(N,) the worse end of a limited cost's interval as a share of the dense model's; nan where it is not known.
-
-        most: the limit, as such a share; what was seen is told by how far it was broken.
-        """
-        found = [each.excess_of(metric.name) for each in self.seen]
+    def worst(self, wall: Wall) -> Floats:
+        """(N,) the worse end of a limited cost's interval as a share of the dense model's, told by how far the limit
+        was broken; nan where that is not known."""
+        found = [each.excess_of(wall.metric.name) for each in self.seen]
         excess = np.array([np.nan if each is None else each for each in found])
-        worst: Floats = most * (1 + excess) if metric.lower_is_better else most / np.maximum(1 - excess, 1e-12)
+        factor = 1 + excess if wall.metric.lower_is_better else 1 / np.maximum(1 - excess, 1e-12)
+        worst: Floats = wall.most * factor
         return worst
 
     def _boxed(self, place: int | None) -> Floats:

@@ -93,7 +93,7 @@ def test_a_limit_on_a_cost_that_is_no_objective_is_kept_to(name):
     brief = small_brief(space, options=checked(module, {}))
     terms = tuple(Term((v,), (8,), tuple(w * (np.arange(8) + 1) / 8)) for v, w in enumerate(weights))
     forecast = replace(brief.forecast, costs=(*brief.forecast.costs, CostForecast("flops", 0.0, terms)))
-    aim = replace(brief.aim, walls=(Wall(COSTS["flops"], 0.4),))
+    aim = replace(brief.aim, others=(Wall(COSTS["flops"], 0.4),))
     study = Study(
         Ledger(InMemoryStorage()), "s", space, OBJECTIVES, module.create(replace(brief, aim=aim, forecast=forecast))
     )

@@ -92,8 +92,7 @@ def test_every_limited_cost_bounds_the_front():
         for name, row in weights.items()
     )
     damage = tuple(tuple(0.5 * (1 - ratios) ** 2) for _ in sizes)
-    walls = tuple(Wall(COSTS[name], 0.5) for name in weights)
-    aim = Aim((quality, COSTS["params"]), (0.9, 44.0), (None, 22.0), walls=walls)
+    aim = Aim((quality, COSTS["params"]), (0.9, 44.0), (None, 22.0), others=(Wall(COSTS["flops"], 0.5),))
     belief = Belief(Forecast(costs, damage, 1e-3, 1.0), Evidence(aim, ()), SPACE)
     plans = np.array(belief.front(beyond=1.0))
     shares = {name: (row * ratios[plans]).sum(axis=1) / 44 for name, row in weights.items()}
