@@ -1,9 +1,9 @@
-"""The default: plans of the solver first; then every other trial whichever way of proposing gains most per second.
+"""The default: plans of the solver first; then every fourth trial whichever way of proposing gains most per second.
 
 The arms of a bandit are the solver on what is believed and on draws from it (`dp`), evolution, and plans next to the
 front. Each is credited with what its trials added to the volume that the front dominates, per second that they took,
 the later the more; the next arm is drawn by how likely it is to be the best one (Thompson 1933). What a trial adds is
-partly luck, so that credit misleads: half of the trials stay the solver's. All arms learn from all trials, and of what
+partly luck, so that credit misleads: the other trials stay the solver's. All arms learn from all trials, and of what
 an arm proposes the plan comes first that is expected to add most.
 """
 
@@ -28,6 +28,8 @@ from autoprune.surrogate.moves import neighbours
 FORECAST: Final = True
 #: Few: what is proposed after them was learned from what came before.
 SEEDS: Final = 5
+#: One of so many trials is the bandit's.
+_BANDIT: Final = 4
 _ARMS: Final = ("dp", "thompson", "evolution", "local")
 #: Children of which the most promising one is asked for.
 _BROOD: Final = 24
@@ -50,8 +52,8 @@ class Bandit(PlannedSampler):
 
     def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
         belief = Belief(self.brief.foretold, evidence, self.brief.space)
-        if number % 2 == 0:
-            for arm, plans in solved(belief, number // 2, rng):
+        if number % _BANDIT:
+            for arm, plans in solved(belief, number, rng):
                 yield from ((plan, arm) for plan in plans)
         for arm in self._order(belief, rng):
             for plan in self._plans(arm, belief, number, rng):

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Ints = NDArray[np.int64]
 Levels = tuple[int, ...]
 #: Numbers in one table at most. A space whose graph is denser has some variables held at common ratios instead.
 _LARGEST: Final = 4_000_000
@@ -38,7 +40,7 @@ class _Step:
 
     variable: int
     frontier: tuple[int, ...]
-    spent: NDArray[np.int64]
+    spent: Ints
     left: tuple[tuple[int, tuple[int, ...], NDArray[np.int16]], ...]
 
 
@@ -59,16 +61,17 @@ def best_plans(
         order = _ordered(sizes, costs, damages, held)
     buckets = min(buckets, max(_LARGEST // _largest(sizes, order), _FEWEST_BUCKETS))
     if not held:
-        return _solved(sizes, costs, damages, order, buckets, most)
-    found: list[Levels] = []
+        return _levels(_solved(sizes, costs, damages, order, buckets, most))
+    found: list[Ints] = []
     for ratio in np.linspace(0, 1, max(sizes[v] for v in held)):
         fixed = {v: round(float(ratio) * (sizes[v] - 1)) for v in held}
         slim = [1 if v in fixed else size for v, size in enumerate(sizes)]
         parts = [[_fixed(part, fixed) for part in group] for group in (costs, damages)]
         spent = sum(float(part.values) for part in parts[0] if not part.variables)
-        for plan in _solved(slim, parts[0], parts[1], order, buckets, most - spent):
-            found.append(tuple(fixed.get(v, level) for v, level in enumerate(plan)))
-    return _undominated(found, costs, damages)
+        plans = _solved(slim, parts[0], parts[1], order, buckets, most - spent)
+        plans[:, list(fixed)] = list(fixed.values())
+        found.append(plans)
+    return _levels(_undominated(np.concatenate(found), costs, damages))
 
 
 class Sum:
@@ -88,7 +91,7 @@ class Sum:
                 self._strides[v, k] = stride
                 stride *= size
 
-    def __call__(self, plans: NDArray[np.int64]) -> Floats:
+    def __call__(self, plans: Ints) -> Floats:
         places = plans.astype(float) @ self._strides + self._starts
         found: Floats = self._values[places.astype(np.int64)].sum(axis=1)
         return found
@@ -133,12 +136,13 @@ def _solved(
     order: Sequence[tuple[int, tuple[int, ...]]],
     buckets: int,
     most: float,
-) -> list[Levels]:
+) -> Ints:
+    """(N, variables): plans of least damage, by ascending cost."""
     costs = [part for part in costs if part.variables]
     least = sum(float(part.values.min()) for part in costs)
     highest = min(sum(float(part.values.max()) for part in costs), most)
     if highest < least:
-        return []
+        return np.zeros((0, len(sizes)), np.int64)
     width = max(highest - least, 1e-300) / buckets
     table = np.zeros(buckets + 1, np.float32)
     steps: list[_Step] = []
@@ -149,30 +153,54 @@ def _solved(
         ready = [[p for p in group if joined in p.variables and seen >= set(p.variables)] for group in (costs, damages)]
         cost = _spread(ready[0], axes, sizes, shift=True)
         spent = np.ceil(cost / width - 1e-6).astype(np.int64)
-        source = np.arange(buckets + 1) - spent[..., None]
-        grown = np.broadcast_to(table[..., None, :], (*spent.shape, buckets + 1))
-        table = np.where(source >= 0, np.take_along_axis(grown, np.maximum(source, 0), axis=-1), np.float32(np.inf))
-        table = table + _spread(ready[1], axes, sizes, shift=False)[..., None].astype(np.float32)
+        table = _joined(table, spent, _spread(ready[1], axes, sizes, shift=False).astype(np.float32))
         kept = order[place + 1][1] if place + 1 < len(order) else ()
         left = []
         for v in [each for each in axes if each not in kept]:
             axis = axes.index(v)
             axes = tuple(each for each in axes if each != v)
-            left.append((v, axes, table.argmin(axis=axis).astype(np.int16)))
-            table = table.min(axis=axis)
+            table, best = _least(table, axis)
+            left.append((v, axes, best))
         steps.append(_Step(joined, frontier, spent, tuple(left)))
-    fallen = [b for b in range(buckets + 1) if np.isfinite(table[b]) and (b == 0 or table[b] < table[b - 1])]
-    return _traced(steps, np.array(fallen, np.int64), len(sizes))
+    fallen = np.flatnonzero(table < np.append(np.float32(np.inf), table[:-1]))
+    return _traced(steps, fallen, len(sizes))
 
 
-def _traced(steps: Sequence[_Step], buckets: NDArray[np.int64], count: int) -> list[Levels]:
-    """The plans behind buckets of the last table, all at once."""
+def _joined(table: Singles, spent: Ints, damage: Singles) -> Singles:
+    """A table (frontier, buckets) with a variable more: (frontier, levels, buckets), each row moved up by what its
+    level spends. Row by row, as whole rows are moved many times faster than numbers by their places."""
+    buckets = table.shape[-1]
+    grown = np.full((*spent.shape, buckets), np.inf, np.float32)
+    rows, into = table.reshape(-1, buckets), grown.reshape(-1, buckets)
+    levels = spent.shape[-1]
+    for k, (shift, more) in enumerate(zip(spent.ravel().tolist(), damage.ravel(), strict=True)):
+        if shift < buckets:
+            np.add(rows[k // levels, : buckets - shift], more, out=into[k, shift:])
+    return grown
+
+
+def _least(table: Singles, axis: int) -> tuple[Singles, NDArray[np.int16]]:
+    """The least along an axis that is not the last one, and where it is; numpy's own `argmin` is slow there."""
+    levels = table.transpose(axis, *(k for k in range(table.ndim) if k != axis))
+    least, best = levels[0].copy(), np.zeros(levels.shape[1:], np.int16)
+    for level in range(1, len(levels)):
+        np.copyto(best, level, where=levels[level] < least)
+        np.minimum(least, levels[level], out=least)
+    return least, best
+
+
+def _traced(steps: Sequence[_Step], buckets: Ints, count: int) -> Ints:
+    """The plans (N, variables) behind buckets of the last table, all at once."""
     levels = np.zeros((count, len(buckets)), np.int64)
     for step in reversed(steps):
         for v, axes, best in reversed(step.left):
             levels[v] = best[(*(levels[each] for each in axes), buckets)]
         buckets = buckets - step.spent[tuple(levels[each] for each in (*step.frontier, step.variable))]
-    return [tuple(plan) for plan in levels.T.tolist()]
+    return levels.T
+
+
+def _levels(plans: Ints) -> list[Levels]:
+    return [tuple(plan) for plan in plans.tolist()]
 
 
 def _spread(parts: Sequence[Part], axes: Sequence[int], sizes: Sequence[int], *, shift: bool) -> Floats:
@@ -181,7 +209,7 @@ def _spread(parts: Sequence[Part], axes: Sequence[int], sizes: Sequence[int], *,
     for part in parts:
         values = part.values - part.values.min() if shift else part.values
         places = [axes.index(v) for v in part.variables]
-        values = values.transpose(np.argsort(places))
+        values = values.transpose(sorted(range(len(places)), key=places.__getitem__))
         found = found + values.reshape([sizes[v] if k in places else 1 for k, v in enumerate(axes)])
     return found
 
@@ -192,15 +220,10 @@ def _fixed(part: Part, fixed: dict[int, int]) -> Part:
     return Part(tuple(v for v in part.variables if v not in fixed), part.values[places])
 
 
-def _undominated(plans: Sequence[Levels], costs: Sequence[Part], damages: Sequence[Part]) -> list[Levels]:
-    """Of plans by ascending cost, those whose damage is less than that of all before."""
-    if not plans:
-        return []
-    array = np.array(plans)
-    cost, damage = (Sum(parts, array.shape[1])(array) for parts in (costs, damages))
-    found, least = [], np.inf
-    for place in np.lexsort((damage, cost)):
-        if damage[place] < least:
-            least = damage[place]
-            found.append(plans[place])
+def _undominated(plans: Ints, costs: Sequence[Part], damages: Sequence[Part]) -> Ints:
+    """Of plans, by ascending cost, those whose damage is less than that of all before."""
+    cost, damage = (Sum(parts, plans.shape[1])(plans) for parts in (costs, damages))
+    order = np.lexsort((damage, cost))
+    least = np.minimum.accumulate(np.append(np.inf, damage[order]))
+    found: Ints = plans[order[damage[order] < least[:-1]]]
     return found
