@@ -33,8 +33,8 @@ class ActorCritic:
             torch.manual_seed(seed)
             self._actor = nn.Sequential(*_layers(features), nn.Sigmoid())
             self._critic = nn.Sequential(*_layers(features + 1))
-        self._actor_step = torch.optim.Adam(self._actor.parameters(), _ACTOR_RATE)
-        self._critic_step = torch.optim.Adam(self._critic.parameters(), _CRITIC_RATE)
+        self._actor_step = torch.optim.Adam(self._actor.parameters(), _ACTOR_RATE, fused=True)
+        self._critic_step = torch.optim.Adam(self._critic.parameters(), _CRITIC_RATE, fused=True)
         self._states: list[Tensor] = []
         self._actions: list[Tensor] = []
         self._rewards: list[Tensor] = []
@@ -48,7 +48,7 @@ class ActorCritic:
     def clone(self, states: Floats, actions: Floats, rng: np.random.Generator) -> None:
         """Let the actor do what somebody showed, before it learns by itself."""
         self._shown = _tensor(states), _tensor(actions)[:, None]
-        fast = torch.optim.Adam(self._actor.parameters(), _CLONE_RATE)
+        fast = torch.optim.Adam(self._actor.parameters(), _CLONE_RATE, fused=True)
         for _ in range(_CLONE_STEPS):
             fast.zero_grad()
             self._imitation(rng).backward()
