@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, fields, replace
 from importlib import metadata
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from autoprune import registry
 from autoprune.api.kept import keep_forecast, keep_ranking, kept_forecast, kept_ranking
@@ -54,6 +54,8 @@ from autoprune.store.ledger import masked, open_ledger
 from autoprune.store.run import RunDirectory
 from autoprune.surrogate.seeds import seeds
 
+#: What a run goes on with that is fine-tuned meanwhile, which proposes nothing.
+_SAMPLER: Final = ("sampler", "sampler_options")
 _RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
 
 
@@ -170,6 +172,9 @@ class Engine:
                 final = self._finisher(evaluator).finish(trials)
             except (Exception, KeyboardInterrupt, Terminated) as reason:
                 ended = reason
+        if ended is not None and self.directory.ended:  # never a worse front in place of a finished one
+            self.reporter.warn("the front that this run had before stands")
+            self._stop(ended, "the front that it had stands", len(trials))
         try:
             final = final or self._partial(trials, evaluator)
             counted = (*trials, *coordinator.screened)
@@ -181,17 +186,18 @@ class Engine:
             raise ended from None
         if ended is None:
             self.directory.forget_checkpoints()
-        if isinstance(ended, KeyboardInterrupt | Terminated):
-            kind = InterruptedSearchError if isinstance(ended, KeyboardInterrupt) else StoppedEarlyError
-            path = self.directory.path
-            raise kind(
-                expected="to search to the end",
-                received=f"a signal to stop after {len(trials)} candidates",
-                cure=f"the front so far, {len(result.front)} models, is in {path}; `autoprune resume {path}` goes on",
-            ) from ended
         if ended is not None:
-            raise ended
+            self._stop(ended, f"the front so far has {len(result.front)} models", len(trials))
         return result
+
+    def _stop(self, reason: BaseException, front: str, trials: int) -> NoReturn:
+        """Raise why a search ended early; of a signal, with what became of the search."""
+        if not isinstance(reason, KeyboardInterrupt | Terminated):
+            raise reason
+        kind = InterruptedSearchError if isinstance(reason, KeyboardInterrupt) else StoppedEarlyError
+        cure = f"{front}, in {self.directory.path}; `autoprune resume {self.directory.path}` goes on"
+        received = f"a signal to stop after {trials} candidates"
+        raise kind(expected="to search to the end", received=received, cure=cure) from reason
 
     def _finisher(self, evaluator: Evaluator) -> Finisher:
         quality = self.prepared.task.quality
@@ -227,7 +233,7 @@ class Engine:
         self.directory.write_recipe(
             {
                 **recipe(self.prepared, self.budget, names, self.effort, self.settings),
-                **({} if self._propose else {"sampler": began["sampler"]}),
+                **({} if self._propose else {name: began[name] for name in _SAMPLER if name in began}),
                 "study": self._name,
                 "window": self._window(),
                 "model": model,
@@ -355,7 +361,9 @@ class Engine:
         )
         self.directory.write_front(content)
         self.directory.write("front.png", front_picture(name, trials, final.dense, final.front, self.budget))
-        self.directory.log("finished", best=content["best"], partial=partial)
+        # A search that was cut short is so also when what it found was fine-tuned.
+        short = partial or not (self._propose or self.directory.ended)
+        self.directory.log("finished", best=content["best"], partial=short)
         points = {t.number: self._point(t) for t in final.front.trials}
         best = None if final.front.best is None else points[final.front.best.number]
         return Result(self.directory.path, tuple(points.values()), best, content, overhead)

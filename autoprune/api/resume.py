@@ -117,6 +117,8 @@ def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes
     named: dict[str, Any] = {item.name: recipe[item.name] for item in fields(Settings) if item.name in recipe}
     named |= {name: value for name, value in changes.items() if value is not None}
     if sampler is not None:
+        if sampler != named.get("sampler"):  # options are those of the sampler that they were given to
+            named["sampler_options"] = {}
         named["sampler"] = sampler
     elif named.get("sampler") not in registry.names("samplers"):
         raise UsageError(

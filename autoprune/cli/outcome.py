@@ -16,9 +16,10 @@ def told(result: Result, as_json: bool) -> int:
 
     Raises:
         BudgetInfeasibleError: nothing met the budget; the best possible is named.
+        TaskError: there was no budget, and no model was finished.
     """
     from autoprune.core.budget import Budget
-    from autoprune.errors import BudgetInfeasibleError
+    from autoprune.errors import BudgetInfeasibleError, TaskError
     from autoprune.report.table import closest, front_table, summary
 
     if as_json:
@@ -28,6 +29,12 @@ def told(result: Result, as_json: bool) -> int:
         typer.echo(summary(result.document, result.overhead))
     if result.best is None:
         budget = Budget.parse(*result.document["budget"])
+        if not budget.limits:
+            raise TaskError(
+                expected="a model that was finished",
+                received="none",
+                cure="the warnings above, and log.jsonl of the run, say why; mend the task",
+            )
         unsure = any(point["uncertain"] for point in result.document["front"])
         raise BudgetInfeasibleError(
             expected=" and ".join(limit.meaning() for limit in budget.limits),

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from autoprune.core import quantity
 from autoprune.core.effort import Effort
-from autoprune.core.front import Front, layers
+from autoprune.core.front import Front, layers, vector
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric, costs
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
-from autoprune.errors import DeviceError, TaskError, describe
+from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
 from autoprune.measure.device import PROCESSES
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import forms, to_bytes
@@ -42,14 +42,24 @@ class Finalised:
     test: Mapping[str, Mapping[str, Measurement]]
 
 
-def evenly(trials: Sequence[Trial], objectives: Sequence[Metric], count: int) -> list[Trial]:
-    """At most `count` trials: their front, evenly over its length, a short one filled up from the layers behind it."""
+def evenly(
+    trials: Sequence[Trial],
+    objectives: Sequence[Metric],
+    count: int,
+    wanted: Callable[[Trial], tuple[float, ...]] | None = None,
+) -> list[Trial]:
+    """At most `count` trials: their front, evenly over its length, a short one filled up from the layers behind it.
+
+    wanted: of which the least is among them in any case; default: the objectives, so that it is the best of the first.
+    """
     front = list(Front.of(trials, objectives).trials)
     if len(front) > count:
-        if count == 1:
-            return front[-1:]
-        steps = {round(place * (len(front) - 1) / (count - 1)) for place in range(count)}
-        return [front[place] for place in sorted(steps)]
+        must = min(range(len(front)), key=lambda place: (wanted or vector(objectives))(front[place]))
+        if count <= 1:
+            return [front[must]][:count]
+        steps = [round(place * (len(front) - 1) / (count - 1)) for place in range(count)]
+        steps[min(range(count), key=lambda k: abs(steps[k] - must))] = must
+        return [front[place] for place in steps]
     taken = {trial.number for trial in front}
     for layer in layers([trial for trial in trials if trial.number not in taken], objectives):
         front.extend(layer)
@@ -107,7 +117,6 @@ class Finisher:
                 continue
             scored.append(replace(trial, measurements={**trial.measurements, **scores}))
             models[trial.number] = model
-            save(trial, model, self.evaluator, self.folder_of(trial.number))
         timed = self._measured_again(scored, models) if scored else {}
         dense = {**self.evaluator.dense, **self.evaluator.device.reference(), **task.score(task.model, "validation")}
         finished = []
@@ -120,6 +129,8 @@ class Finisher:
         test = {"dense": task.score(task.model, "test")}
         if front.best is not None:
             test["best"] = task.score(models[front.best.number], "test")
+        for trial in finished:  # at last: until here the models of an earlier end stand as its front says
+            save(trial, models[trial.number], self.evaluator, self.folder_of(trial.number))
         return Finalised(front, dense, test)
 
     def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, nn.Module]]:
@@ -150,7 +161,8 @@ class Finisher:
         self._correlations(ladder)
         for lane in ladder.lanes.values():
             if lane.outcome == "fail":
-                self._failed(lane.trial, lane.error)
+                self.reporter.warn(f"trial {lane.trial.number} stays as healed, as fine-tuning failed: {lane.error}")
+                yield from self._cut(lane.trial)
             elif lane.outcome == "complete":
                 yield from self._best_of(lane, ladder, tuner)
             else:
@@ -172,7 +184,7 @@ class Finisher:
 
     def _failed(self, trial: Trial, reason: str) -> None:
         self.record(replace(trial, state=TrialState.FAILED, error=reason), "final")
-        self.reporter.warn(f"fine-tuning of trial {trial.number} failed: {reason}")
+        self.reporter.warn(f"trial {trial.number} could not be finished: {reason}")
 
     def _worse(self, tuned: Mapping[str, Measurement], healed: Mapping[str, Measurement]) -> bool:
         quality = self.evaluator.task.quality
@@ -188,7 +200,8 @@ class Finisher:
         within = [trial for trial in trials if trial.feasible]
         front = Front.of(trials, self.objectives).trials
         outside = [trial for trial in front if not trial.feasible and not self.evaluator.whole(trial.plan)]
-        return within, evenly(outside, self.objectives, count // 3 if within else count)
+        # The nearest to the budget first: where nothing is within, it is what was possible.
+        return within, evenly(outside, self.objectives, count // 3 if within else count, _beyond)
 
     def _bins(self, trials: Sequence[Trial]) -> dict[int, int]:
         """Candidates for fine-tuning and their bins of similar cost, from each of which the best is finished."""
@@ -225,6 +238,8 @@ class Finisher:
         try:
             with self.reporter.track("measuring in fresh processes", PROCESSES) as advance:
                 found = device.measure_again(cut, advance)
+        except (DeviceLostError, UnreachableError):  # no fault of the models: they wait for the device
+            raise
         except DeviceError as error:
             self.reporter.warn(f"models are measured again beside the search, as fresh processes failed: {error}")
             return self._measured_here(chosen, cut)
@@ -233,15 +248,24 @@ class Finisher:
     def _measured_here(
         self, chosen: Sequence[Trial], cut: Sequence[tuple[nn.Module, Mapping[str, Tensor]]]
     ) -> dict[int, dict[str, Measurement]]:
-        """Each by itself; what cannot be measured is left out, with a warning."""
-        found = {}
+        """Each by itself; what cannot be measured is left out, with a warning, unless that is all."""
+        found: dict[int, dict[str, Measurement]] = {}
         for trial, (model, slices) in zip(chosen, cut, strict=True):
             try:
                 found[trial.number] = self.evaluator.device.measure(model, slices, {})
+            except (DeviceLostError, UnreachableError):
+                raise
             except DeviceError as error:
+                if trial is chosen[-1] and not found:
+                    raise
                 self.record(replace(trial, state=TrialState.FAILED, error=str(error)), "final")
                 self.reporter.warn(f"trial {trial.number} cannot be measured again: {error}")
         return found
+
+
+def _beyond(trial: Trial) -> tuple[float, ...]:
+    """How far a trial is beyond the limit that it breaks most."""
+    return (max(trial.excesses.values(), default=0.0),)
 
 
 def save(trial: Trial, model: nn.Module, evaluator: Evaluator, folder: Path) -> None:

@@ -158,10 +158,11 @@ class Task:
                 received=received,
                 cure="return float(score)",
             )
-        if not math.isfinite(value) or not metric.low <= value <= metric.high:
+        ends = (score.low, score.high) if isinstance(score, Measurement) else ()
+        if not all(map(math.isfinite, (value, *ends))) or not metric.low <= value <= metric.high:
             raise TaskError(
                 expected=f"a {metric.name} between {metric.low:g} and {metric.high:g} from {self._evaluator}",
-                received=repr(value),
+                received=" ".join(map(repr, (value, *ends))),
                 cure="check the metric, or declare its range in Task.metrics",
             )
         if isinstance(score, Measurement):

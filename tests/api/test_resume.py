@@ -1,5 +1,6 @@
 """Going on with runs from Python, in this process."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import yaml
 
 import autoprune
 from autoprune.api.settings import Settings
-from autoprune.errors import DeviceError, StorageError, UsageError
+from autoprune.errors import DeviceError, DeviceLostError, InterruptedSearchError, StorageError, UsageError
+from autoprune.measure.device import Device
 from autoprune.samplers import distributions
 from autoprune.searching.screen import Screen
 from autoprune.testing.fakes import RecordingReporter
@@ -21,6 +23,19 @@ QUICK = {"budget": "params=70%", "run": "r", "trials": 7, "epochs": 0, "finalist
 def plans():
     entries = map(json.loads, Path("r/measurements.jsonl").read_text().splitlines())
     return [str(entry["plan"]) for entry in entries if entry["stage"] == "search"]
+
+
+def stopping(task, nth):
+    """The task, stopped by its user while it is evaluated for the nth time."""
+    count = []
+
+    def evaluate(model, split):
+        count.append(1)
+        if len(count) == nth:
+            raise KeyboardInterrupt
+        return task.evaluate(model, split)
+
+    return dataclasses.replace(task, evaluate=evaluate)
 
 
 def test_more_trials_are_new_ones_whatever_the_sampler_drew_before(small_task):
@@ -54,6 +69,52 @@ def test_a_run_that_has_ended_is_given_back_and_trained_longer_on_request(small_
     assert plans() == known
     assert len(trained.front) >= 1
     assert yaml.safe_load(Path("r/run.yaml").read_text())["sampler"] == "auto"
+
+
+def test_a_finished_front_stands_where_going_on_is_stopped(small_task):
+    autoprune.search(small_task, **{**QUICK, "epochs": 1})
+    kept = {path: path.read_bytes() for path in [Path("r/front.json"), *Path("r/models").rglob("*.safetensors")]}
+
+    with pytest.raises(InterruptedSearchError, match="the front that it had stands"):
+        autoprune.resume("r", task=stopping(small_task, 2), trials=9)
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_device_that_is_lost_at_the_end_costs_nothing_but_time(small_task, monkeypatch):
+    def lost(self, models, advance):
+        raise DeviceLostError(expected="the board", received="silence", cure="plug it in")
+
+    with monkeypatch.context() as without, pytest.raises(DeviceLostError):
+        without.setattr(Device, "measure_again", lost)
+        autoprune.search(small_task, **{**QUICK, "epochs": 1})
+    assert json.loads(Path("r/front.json").read_text())["partial"]
+    assert autoprune.resume("r", task=small_task).best is not None
+
+
+def test_where_training_fails_models_stay_as_healed(small_task):
+    def raising(output, batch):
+        raise RuntimeError("no gradient for you")
+
+    task, reporter = dataclasses.replace(small_task, loss=raising), RecordingReporter()
+    made = autoprune.search(task, criterion="l2", reporter=reporter, **{**QUICK, "epochs": 1})
+    assert made.best is not None
+    assert any("stays as healed" in warning and "no gradient for you" in warning for warning in reporter.warnings)
+
+
+def test_options_of_a_sampler_do_not_hinder_fine_tuning(small_task):
+    options = {"warm": "false"}
+    autoprune.search(small_task, sampler="nsga2", sampler_options=options, **QUICK)
+    autoprune.finetune("r", task=small_task, epochs=1)
+    recipe = yaml.safe_load(Path("r/run.yaml").read_text())
+    assert (recipe["sampler"], recipe["sampler_options"]) == ("nsga2", options)
+
+
+def test_a_search_that_was_cut_short_goes_on_after_fine_tuning(small_task):
+    with pytest.raises(InterruptedSearchError):
+        autoprune.search(stopping(small_task, 6), sampler="random", **QUICK)
+    autoprune.finetune("r", task=small_task, epochs=1)
+    autoprune.resume("r", task=small_task)
+    assert len(plans()) == QUICK["trials"]
 
 
 def test_training_longer_proposes_nothing_in_place_of_what_was_dismissed(small_task, monkeypatch):
