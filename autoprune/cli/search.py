@@ -97,7 +97,7 @@ def search(
     trials: Annotated[int, typer.Option(help="Candidates to evaluate.")] = Effort.trials,
     timeout: Annotated[
         str | None,
-        typer.Option(help="When to stop looking for candidates, such as 10m; finishing the best comes after."),
+        typer.Option(help="How long to look for candidates, such as 10m; the forecast and finishing are extra."),
     ] = None,
     finetune_epochs: Annotated[int, typer.Option(help="Fine-tuning of each finished model.")] = Effort.epochs,
     finalists: Annotated[
