@@ -152,7 +152,7 @@ class Engine:
             coordinator.check_hope()
         except (Exception, KeyboardInterrupt, Terminated) as reason:
             ended = reason
-            self.reporter.warn("stopping; the front so far is being written (Ctrl-C to stop at once)")
+            self.reporter.warn("stopping; what is known is being written (Ctrl-C to stop at once)")
             with suppress(StorageError):  # what cannot be written any more is not the news
                 coordinator.release()
         wall = self.clock.wall() - began
@@ -172,9 +172,9 @@ class Engine:
                 final = self._finisher(evaluator).finish(trials)
             except (Exception, KeyboardInterrupt, Terminated) as reason:
                 ended = reason
-        if ended is not None and self.directory.ended:  # never a worse front in place of a finished one
-            self.reporter.warn("the front that this run had before stands")
-            self._stop(ended, "the front that it had stands", len(trials))
+        if ended is not None and self.directory.finished:  # never a worse front in its place
+            self.reporter.warn("the finished front that this run had stands")
+            self._stop(ended, "the finished front that it had stands", len(trials))
         try:
             final = final or self._partial(trials, evaluator)
             counted = (*trials, *coordinator.screened)
@@ -184,10 +184,9 @@ class Engine:
                 raise
             self.reporter.warn(f"the front so far could not be written: {describe(error)}")
             raise ended from None
-        if ended is None:
-            self.directory.forget_checkpoints()
         if ended is not None:
             self._stop(ended, f"the front so far has {len(result.front)} models", len(trials))
+        self.directory.forget_checkpoints()
         return result
 
     def _stop(self, reason: BaseException, front: str, trials: int) -> NoReturn:

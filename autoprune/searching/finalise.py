@@ -201,7 +201,7 @@ class Finisher:
         front = Front.of(trials, self.objectives).trials
         outside = [trial for trial in front if not trial.feasible and not self.evaluator.whole(trial.plan)]
         # The nearest to the budget first: where nothing is within, it is what was possible.
-        return within, evenly(outside, self.objectives, count // 3 if within else count, _beyond)
+        return within, evenly(outside, self.objectives, count // 3 if within else count, excess)
 
     def _bins(self, trials: Sequence[Trial]) -> dict[int, int]:
         """Candidates for fine-tuning and their bins of similar cost, from each of which the best is finished."""
@@ -250,20 +250,22 @@ class Finisher:
     ) -> dict[int, dict[str, Measurement]]:
         """Each by itself; what cannot be measured is left out, with a warning, unless that is all."""
         found: dict[int, dict[str, Measurement]] = {}
+        reason: DeviceError | None = None
         for trial, (model, slices) in zip(chosen, cut, strict=True):
             try:
                 found[trial.number] = self.evaluator.device.measure(model, slices, {})
             except (DeviceLostError, UnreachableError):
                 raise
             except DeviceError as error:
-                if trial is chosen[-1] and not found:
-                    raise
+                reason = error
                 self.record(replace(trial, state=TrialState.FAILED, error=str(error)), "final")
                 self.reporter.warn(f"trial {trial.number} cannot be measured again: {error}")
+        if reason is not None and not found:
+            raise reason
         return found
 
 
-def _beyond(trial: Trial) -> tuple[float, ...]:
+def excess(trial: Trial) -> tuple[float, ...]:
     """How far a trial is beyond the limit that it breaks most."""
     return (max(trial.excesses.values(), default=0.0),)
 

@@ -99,6 +99,14 @@ class RunDirectory:
         """How long the search has been running, earlier processes included."""
         return self._clock.wall() - self._start
 
+    @property
+    def finished(self) -> bool:
+        """Whether the front that is there is of finished models, not of a search that was stopped."""
+        try:
+            return not read_front(self.path)["partial"]
+        except StorageError:
+            return False
+
     def model(self, trial: int) -> Path:
         """The folder of a trial's model."""
         return self.path / "models" / str(trial)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import autoprune
+from autoprune.cli.outcome import told
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
 from autoprune.recovery.finetune import finetune
 from autoprune.testing.fakes import RecordingReporter
@@ -107,6 +108,18 @@ def test_nothing_but_failures_ends_early_with_the_commonest_cause(small_task):
     task = dataclasses.replace(small_task, evaluate=fails, metrics=small_task.metrics[:1])
     with pytest.raises(TaskError, match="no pruned model pleases me"):
         autoprune.search(task, budget="params=90%", run="r", trials=60)
+
+
+def test_where_nothing_is_finished_no_budget_is_blamed(small_task):
+    def fails(model, split):
+        if split is small_task.splits["validation"] and model is not small_task.model:
+            raise ZeroDivisionError("not on these")
+        return 0.9
+
+    task = dataclasses.replace(small_task, evaluate=fails, metrics=small_task.metrics[:1])
+    result = autoprune.search(task, run="r", **QUICK)
+    with pytest.raises(TaskError, match="a model that was finished"):
+        told(result, as_json=False)
 
 
 def test_an_interrupt_leaves_a_partial_front_with_models(small_task, tmp_path):

@@ -31,6 +31,13 @@ def test_it_is_listed_and_measures(installed, command):
     assert out.splitlines()[1].startswith("latency")
 
 
+@pytest.mark.slow  # it needs the processor for itself
+def test_its_own_work_does_not_count_as_that_of_others(installed, command):
+    code, out, err = command("profile", "digits", "--profiler", "torchscript", env=installed)
+    assert code == 0, err
+    assert "uncertain: other" not in out
+
+
 @pytest.mark.slow
 def test_it_passes_the_conformance_suite(installed, tmp_path):
     (tmp_path / "test_it.py").write_text(

@@ -3,7 +3,7 @@ import pytest
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.trial import Trial, TrialState
-from autoprune.searching.finalise import evenly, telling
+from autoprune.searching.finalise import evenly, excess, telling
 from autoprune.testing.sampler import small_space
 
 ACCURACY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
@@ -37,16 +37,20 @@ def test_a_task_without_a_loss_has_only_its_quality():
     assert telling(trials(0.05), OBJECTIVES, (ACCURACY,)) == OBJECTIVES
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_the_best_is_a_finalist_whatever_else_is_traded_off(count):
+def three_objectives():
     """By ascending latency the best accuracy is in the middle, as what is fast has many parameters."""
-    space, found = small_space(), []
+    space = small_space()
     for number, (accuracy, latency, params) in enumerate(
         [(0.80, 1, 9), (0.82, 2, 8), (0.84, 3, 7), (0.99, 4, 9.5), (0.86, 5, 5), (0.85, 6, 4), (0.80, 7, 3)]
     ):
         values = {"accuracy": accuracy, "latency": latency, "params": params}
         measured = {name: Measurement.exact(name, value, "1") for name, value in values.items()}
-        found.append(Trial(number, space.uniform(number / 9), TrialState.COMPLETE, measured, {}))
-    chosen = evenly(found, (ACCURACY, COSTS["latency"], COSTS["params"]), count)
+        yield Trial(number, space.uniform(number / 9), TrialState.COMPLETE, measured, {"latency": latency - 0.5})
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize(("wanted", "number"), [(None, 3), (excess, 0)])
+def test_the_best_or_the_nearest_is_a_finalist_whatever_else_is_traded_off(count, wanted, number):
+    chosen = evenly(list(three_objectives()), (ACCURACY, COSTS["latency"], COSTS["params"]), count, wanted)
     assert len(chosen) == count
-    assert 3 in {trial.number for trial in chosen}
+    assert number in {trial.number for trial in chosen}

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import autoprune
+from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
 from autoprune.errors import TaskError
 from autoprune.tasks.classification import Batches, divide, wilson
@@ -37,6 +38,14 @@ def test_what_is_not_a_number_is_refused_and_the_function_named(small_task, retu
 def test_scores_out_of_range_are_refused(small_task, value):
     with pytest.raises(TaskError, match="between 0 and 1"):
         dataclasses.replace(small_task, evaluate=lambda model, split: value).score(small_task.model, "search")
+
+
+@pytest.mark.parametrize("low", [math.nan, -math.inf])
+def test_intervals_without_numbers_are_refused(small_task, low):
+    score = {"accuracy": Measurement("accuracy", 0.5, "1", low, 0.6)}
+    task = dataclasses.replace(small_task, evaluate=lambda model, split: score, metrics=small_task.metrics[:1])
+    with pytest.raises(TaskError, match=f"between 0 and 1.*0.5 {low} 0.6"):
+        task.score(task.model, "search")
 
 
 def test_a_float_and_a_dict_are_both_scores(small_task):
