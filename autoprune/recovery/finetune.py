@@ -40,9 +40,9 @@ class Training:
     """A model that is trained in place on the train split, one epoch at a time.
 
     The task's own loss, plus the distance to the teacher's outputs where there is one (Hinton et al. 2015); AdamW
-    under one cosine over all `epochs`, gradients clipped to norm 1. Each epoch draws from a seed of its own, so that
-    one that begins from `state` is the same as one that was never interrupted. masks: by weight, the elements that are
-    trained; the others stay zero. done: epochs so far.
+    under one cosine over all `epochs`, gradients clipped to norm 1. Torch's global state is seeded for each epoch, so
+    that one that begins from `state` is the same as one that was never interrupted. masks: by weight, the elements that
+    are trained; the others stay zero. done: epochs so far.
     """
 
     def __init__(

@@ -28,22 +28,24 @@ _TEMPERATURE: Final = 2.0
 
 @dataclass(frozen=True)
 class Batches:
-    """Two tensors of equal length, `size` at a time; shuffled anew on each pass where a generator is given.
+    """Two tensors of equal length, `size` at a time; with `shuffle` in a new order on each pass.
 
-    A last batch of one sample joins the one before it: batch statistics of one sample do not exist.
+    The order is drawn from torch's global state, which training seeds for each epoch: one of its own would go on from
+    whatever was trained before. A last batch of one sample joins the one before it: batch statistics of one sample do
+    not exist.
     """
 
     inputs: Tensor
     targets: Tensor
     size: int
-    shuffle: torch.Generator | None = None
+    shuffle: bool = False
 
     def __len__(self) -> int:
         return len(self._sizes())
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         count = len(self.inputs)
-        order = torch.arange(count) if self.shuffle is None else torch.randperm(count, generator=self.shuffle)
+        order = torch.randperm(count) if self.shuffle else torch.arange(count)
         for chosen in order.split(self._sizes()):
             yield self.inputs[chosen], self.targets[chosen]
 
@@ -79,7 +81,7 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
             cure="pass data=(inputs, labels) or splits={...}",
         )
     given = splits if splits is not None else divide(*arrays("data", data), seed)
-    batches = {key: _batches(key, part, batch_size, seed) for key, part in given.items()}
+    batches = {key: _batches(key, part, batch_size) for key, part in given.items()}
     if example_inputs is None:
         if "calibration" not in batches:
             raise TaskError(
@@ -183,9 +185,9 @@ def arrays(name: str, data: Any) -> tuple[Tensor, Tensor]:
     return inputs.float() if inputs.is_floating_point() else inputs, targets.long()
 
 
-def _batches(name: str, part: Any, size: int, seed: int) -> Any:
+def _batches(name: str, part: Any, size: int) -> Any:
     pair = isinstance(part, Sequence) and len(part) == 2 and all(hasattr(array, "shape") for array in part)
     if not pair:
         return part
     inputs, targets = arrays(f"splits['{name}']", part)
-    return Batches(inputs, targets, size, torch.Generator().manual_seed(seed) if name == "train" else None)
+    return Batches(inputs, targets, size, shuffle=name == "train")

@@ -3,7 +3,7 @@ import dataclasses
 
 import torch
 
-from autoprune.recovery.finetune import finetune, teacher_of
+from autoprune.recovery.finetune import Training, finetune, teacher_of
 
 
 def test_training_lowers_the_loss_and_leaves_teacher_and_mode_alone(small_task):
@@ -39,10 +39,18 @@ def test_one_seed_gives_one_result_whatever_happened_before(small_task):
     results = []
     for _ in range(2):
         model = copy.deepcopy(small_task.model)
-        task = dataclasses.replace(
-            small_task, splits={**small_task.splits, "train": list(small_task.split("calibration"))}
-        )
-        finetune(model, task, None, 2, 0, lambda text: None)
+        finetune(model, small_task, None, 2, 0, lambda text: None)
         results.append(model.head.weight.detach())
         torch.rand(7)
     assert torch.equal(*results)
+
+
+def test_a_training_that_goes_on_from_a_state_ends_as_one_that_was_never_interrupted(small_task):
+    whole, part, rest = (copy.deepcopy(small_task.model) for _ in range(3))
+    finetune(whole, small_task, None, 3, 0, lambda text: None)
+    first, then = (Training(model, small_task, None, 3, 0) for model in (part, rest))
+    first.epoch()
+    then.load(first.state(), first.done)
+    then.epoch()
+    then.epoch()
+    assert all(torch.equal(tensor, rest.state_dict()[name]) for name, tensor in whole.state_dict().items())

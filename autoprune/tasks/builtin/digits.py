@@ -101,18 +101,17 @@ class ResNet(nn.Module):
 
 
 class Distorted:
-    """Training batches, shuffled and distorted anew on each pass."""
+    """Training batches, shuffled and distorted anew on each pass, by torch's global state."""
 
-    def __init__(self, samples: tuple[Tensor, Tensor], size: int, seed: int) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
-        self._batches = Batches(*samples, size, self._generator)
+    def __init__(self, samples: tuple[Tensor, Tensor], size: int) -> None:
+        self._batches = Batches(*samples, size, shuffle=True)
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in self._batches:
-            yield distort(images, self._generator), labels
+            yield distort(images), labels
 
 
 def task(reporter: Reporter) -> Task:
@@ -128,7 +127,7 @@ def task(reporter: Reporter) -> Task:
     images = splits["calibration"][0]
     return Classification(
         model.eval(),
-        splits={**splits, "train": Distorted(splits["train"], recipe.batch, recipe.seed)},
+        splits={**splits, "train": Distorted(splits["train"], recipe.batch)},
         example_inputs=(images[:LATENCY_BATCH].clone(),),
         name="digits",
     )
@@ -165,11 +164,13 @@ def train(model: nn.Module, samples: tuple[Tensor, Tensor], recipe: Recipe, repo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model.apply(lambda module: module.reset_parameters() if isinstance(module, nn.Conv2d | nn.Linear) else None)
-    batches = Distorted(samples, recipe.batch, recipe.seed)
+    batches = Distorted(samples, recipe.batch)
     _arrange(model.train(), torch.channels_last)
+    steps = recipe.epochs * len(batches)
     optimizer = torch.optim.SGD(model.parameters(), recipe.rate, momentum=0.9, weight_decay=recipe.decay, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=recipe.epochs * len(batches))
-    with reporter.track("training digits", recipe.epochs * len(batches)) as advance:
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=steps)
+    with reporter.track("training digits", steps) as advance, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
         for _ in range(recipe.epochs):
             for images, labels in batches:
                 optimizer.zero_grad()
@@ -181,8 +182,11 @@ def train(model: nn.Module, samples: tuple[Tensor, Tensor], recipe: Recipe, repo
     _arrange(model, torch.contiguous_format)
 
 
-def distort(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random rotation (+-14 degrees), scale (+-20 %), shift (+-15 % of the half width) and noise for each image."""
+def distort(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Random rotation (+-14 degrees), scale (+-20 %), shift (+-15 % of the half width) and noise for each image.
+
+    generator: what they are drawn from; default: torch's global state.
+    """
     count = len(images)
     angle, scale = (torch.rand(2, count, generator=generator) - 0.5) * torch.tensor([[math.pi / 6.3], [0.4]])
     shift = (torch.rand(count, 2, generator=generator) - 0.5) * 0.3
