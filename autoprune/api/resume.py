@@ -17,6 +17,8 @@ from autoprune.api.result import Result, read_result
 from autoprune.api.settings import Settings
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
+from autoprune.core.cluster import Cluster
+from autoprune.core.defaults import EXECUTOR
 from autoprune.core.effort import Effort
 from autoprune.core.reporter import Reporter, Silent
 from autoprune.errors import StorageError, UsageError, describe
@@ -25,6 +27,7 @@ from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 
 _TASK = "task"
+_CLUSTER = tuple(item.name for item in fields(Cluster))
 
 
 def resume(
@@ -106,7 +109,7 @@ def _go_on(
 
 def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes: dict[str, Any]) -> Settings:
     """Those of the recipe, with what may be changed changed."""
-    legal = ("executor", "workers", "address", "gpus", "dashboard", "storage", "on_device_loss")
+    legal = ("executor", *_CLUSTER, "storage", "on_device_loss")
     wrong = sorted(changes.keys() - set(legal))
     if wrong:
         raise UsageError(
@@ -115,6 +118,8 @@ def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes
             cure=f"known: task, sampler, trials, timeout, epochs, finalists, {', '.join(legal)}",
         )
     named: dict[str, Any] = {item.name: recipe[item.name] for item in fields(Settings) if item.name in recipe}
+    if changes.get("executor") == EXECUTOR:  # of a cluster it takes nothing
+        named = {name: value for name, value in named.items() if name not in _CLUSTER}
     named |= {name: value for name, value in changes.items() if value is not None}
     if sampler is not None:
         if sampler != named.get("sampler"):  # options are those of the sampler that they were given to

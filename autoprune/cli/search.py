@@ -19,7 +19,7 @@ def _configured(context: typer.Context, file: Path | None) -> Path | None:
 
     if file is not None:
         options = read(file)
-        known = {parameter.opts[0].lstrip("-"): parameter.name for parameter in context.command.params}
+        known = {parameter.opts[0].lstrip("-"): parameter for parameter in context.command.params}
         del known["config"]
         keys = (
             {str(key).replace("_", "-"): value for key, value in options.items()} if isinstance(options, dict) else {}
@@ -31,8 +31,19 @@ def _configured(context: typer.Context, file: Path | None) -> Path | None:
                 received=", ".join(wrong) or "none",
                 cure=f"known: {', '.join(known)}",
             )
-        context.default_map = {**(context.default_map or {}), **{known[key]: value for key, value in keys.items()}}
+        given = {
+            str(known[key].name): _repeated(value) if getattr(known[key], "multiple", False) else value
+            for key, value in keys.items()
+        }
+        context.default_map = {**(context.default_map or {}), **given}
     return file
+
+
+def _repeated(value: Any) -> list[str]:
+    """What may be repeated on the command line is in YAML a list, names with values, or one alone."""
+    if isinstance(value, dict):
+        return [f"{name}={str(part).lower() if isinstance(part, bool) else part}" for name, part in value.items()]
+    return [str(part) for part in (value if isinstance(value, list) else [value])]
 
 
 def search(

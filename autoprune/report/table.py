@@ -66,7 +66,7 @@ def closest(front: Mapping[str, Any], budget: Budget) -> str:
             best = (min if limit.relation == "<=" else max)(found, key=lambda metric: metric["value"])
             shown = quantity.show_interval(best["value"], best["low"], best["high"], limit.unit)
             said.append(f"best possible {limit.key} {shown}")
-    return "; ".join(said) or "no candidate was complete"
+    return "; ".join(said) or "no pruned model was finished"
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

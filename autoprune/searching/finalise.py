@@ -137,6 +137,8 @@ class Finisher:
         """The finalists and their models: fine-tuned, or as they were healed where training leaves less than that."""
         task, epochs = self.evaluator.task, self.effort.epochs
         by_number = {trial.number: trial for trial in trials}
+        if task.loss is None and epochs:
+            self.reporter.note(f"the task '{task.name}' has no loss: models stay as healed, none is fine-tuned")
         if task.loss is None or epochs == 0:
             within, beyond = self._sides(trials)
             for trial in (*evenly(within, self.objectives, self.effort.finalists - len(beyond)), *beyond):

@@ -22,7 +22,7 @@ from autoprune.core.metric import Metric
 from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Proposal, Trial, TrialState
-from autoprune.errors import StorageError, describe
+from autoprune.errors import StorageError, UsageError, describe
 from autoprune.samplers import GRADED, SCREENED, SECONDS, distributions
 from autoprune.store.ledger import Ledger
 
@@ -90,8 +90,12 @@ class Study:
                 self._study.enqueue_trial(self._space.indices(plan), skip_if_exists=True)
 
     def ask(self) -> Proposal:
-        """The next plan; durable before anything is done with it."""
-        with quiet(), self._ledger.commit():
+        """The next plan; durable before anything is done with it.
+
+        Raises:
+            UsageError: the sampler cannot propose for this study.
+        """
+        with quiet(), self._ledger.commit(), self._sampling():
             asked = self._study.ask(self._distributions)
         self._open[asked.number] = asked
         return Proposal(asked.number, self._space.plan(asked.params))
@@ -119,14 +123,28 @@ class Study:
         if trial.state is not TrialState.COMPLETE:
             # Optuna has no state for what was never evaluated: a pruned trial of several objectives upsets samplers.
             asked.set_user_attr("error" if trial.state is TrialState.FAILED else SCREENED, trial.error)
-            self._study.tell(asked, state=OptunaState.FAIL)
+            with self._sampling():
+                self._study.tell(asked, state=OptunaState.FAIL)
             return
         asked.set_user_attr(SECONDS, trial.timing.total)
         if self._grade:
             asked.set_user_attr(GRADED, trial.value(self._grade))
         for key, excess in trial.excesses.items():
             asked.set_constraint(key, excess)
-        self._study.tell(asked, [trial.value(metric.name) for metric in self._objectives])
+        with self._sampling():
+            self._study.tell(asked, [trial.value(metric.name) for metric in self._objectives])
+
+    @contextmanager
+    def _sampling(self) -> Iterator[None]:
+        """Samplers may be anybody's, and differ in how many objectives and what kinds of parameters they take."""
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, RuntimeError) as error:  # no storage raises these
+            raise UsageError(
+                expected=f"a sampler for {len(self._objectives)} objectives and {len(self._distributions)} integers",
+                received=f"{type(self._study.sampler).__name__}, which says {describe(error)}",
+                cure="pass another one",
+            ) from error
 
     def begun(self, proposal: Proposal) -> None:
         """A proposal goes out; of one that an earlier process left, that is counted."""

@@ -111,6 +111,13 @@ def test_options_of_a_sampler_do_not_hinder_fine_tuning(small_task):
     assert (recipe["sampler"], recipe["sampler_options"]) == ("nsga2", options)
 
 
+def test_a_run_of_many_workers_goes_on_inline(small_task):
+    autoprune.search(small_task, sampler="random", **{**QUICK, "trials": 4})
+    recipe = yaml.safe_load(Path("r/run.yaml").read_text())
+    Path("r/run.yaml").write_text(yaml.safe_dump({**recipe, "executor": "ray", "workers": 4}))
+    assert autoprune.resume("r", task=small_task, executor="inline", trials=5).best is not None
+
+
 def test_a_search_that_was_cut_short_goes_on_after_fine_tuning(small_task):
     with pytest.raises(InterruptedSearchError):
         autoprune.search(stopping(small_task, 6), sampler="random", **QUICK)

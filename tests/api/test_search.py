@@ -55,6 +55,30 @@ def test_an_optuna_sampler_can_be_passed(small_task):
     assert result.best is not None
 
 
+def test_a_sampler_that_cannot_propose_is_named_with_what_it_says(small_task):
+    from optuna.samplers import RandomSampler
+
+    class Single(RandomSampler):
+        def infer_relative_search_space(self, study, trial):
+            raise ValueError("one objective only")
+
+    class Forgetful(RandomSampler):
+        def after_trial(self, study, trial, state, values):
+            raise KeyError("grid_id")
+
+    for number, (sampler, said) in enumerate(((Single(), "one objective only"), (Forgetful(), "grid_id"))):
+        with pytest.raises(UsageError, match=f"{type(sampler).__name__}, which says .*{said}"):
+            autoprune.search(small_task, budget="params=70%", sampler=sampler, run=f"r{number}", **QUICK)
+
+
+def test_a_task_that_cannot_be_trained_is_finished_as_healed_and_that_is_said(small_task):
+    reporter = RecordingReporter()
+    task = dataclasses.replace(small_task, loss=None)
+    found = autoprune.search(task, budget="params=70%", sampler="random", run="r", reporter=reporter, trials=5, epochs=1)
+    assert found.best is not None
+    assert any("no loss: models stay as healed" in note for note in reporter.notes)
+
+
 def test_an_impossible_budget_names_the_best_possible_before_anything_is_forecast(small_task):
     reporter = RecordingReporter()
     with pytest.raises(BudgetInfeasibleError, match=r"best possible [0-9.]+ us|best possible [0-9.]+ ms"):

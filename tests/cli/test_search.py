@@ -162,6 +162,19 @@ def test_inspect_lists_groups_with_reasons(searched, told, monkeypatch):
     assert {"name", "kind", "size", "step", "floor", "members", "tie", "frozen_reason"} <= groups["groups"][0].keys()
 
 
+def test_what_may_be_repeated_stands_alone_or_by_name_in_a_file_of_options(searched, told, monkeypatch):
+    folder, _ = searched
+    monkeypatch.chdir(folder)
+    config = folder / "c.yaml"
+    for budget in ("params=20k", "{params: 20k}", "[params=20k]"):
+        config.write_text(f"budget: {budget}\nsampler: nsga2\nsampler-option: {{warm: true}}\n")
+        code, out, err = told("search", "my_task.py:task", "--config", config, "--dry-run", "--json")
+        assert code == 0, err
+        assert json.loads(out)["budget"] == ["params<=20k"]
+        assert json.loads(out)["sampler_options"] == {"warm": "true"}
+    config.unlink()
+
+
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(searched, told, monkeypatch):
     folder, _ = searched
     monkeypatch.chdir(folder)
