@@ -42,7 +42,7 @@ from autoprune.recovery.ready import ready
 from autoprune.report.document import document
 from autoprune.report.plot import front_picture
 from autoprune.samplers import Brief, seed_count
-from autoprune.searching.candidate import Evaluator, excesses
+from autoprune.searching.candidate import Evaluator, excesses, judged
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.finalise import Finalised, Finisher, save
 from autoprune.searching.foresight import aim_of, check_reach, foresee, grade_of
@@ -176,8 +176,8 @@ class Engine:
             self.reporter.warn("the finished front that this run had stands")
             self._stop(ended, "the finished front that it had stands", len(trials))
         try:
-            final = final or self._partial(trials, evaluator)
-            counted = (*trials, *coordinator.screened)
+            counted = [judged(trial, self.budget, evaluator.dense) for trial in (*trials, *coordinator.screened)]
+            final = final or self._partial(counted, evaluator)
             result = self._written(final, counted, overhead, partial=ended is not None)
         except Exception as error:
             if ended is None:
@@ -315,7 +315,8 @@ class Engine:
 
     def _drive(self, coordinator: Coordinator, evaluator: Evaluator, aim: Aim) -> None:
         progress = Progress(aim, self.effort, self.clock, self.executor.workers)
-        progress.resume(coordinator.trials, self.directory.searched)
+        known = [judged(trial, self.budget, evaluator.dense) for trial in coordinator.trials]
+        progress.resume(known, self.directory.searched)
         self.directory.log("searching")
         with self.reporter.track("searching", self.effort.trials, self._known) as advance:
 
@@ -324,7 +325,7 @@ class Engine:
                     self.directory.record(taken, "search")
                     if taken.error:
                         self.reporter.warn(f"trial {taken.number} failed: {taken.error}")
-                    state = progress.add(taken, self.executor.busy)
+                    state = progress.add(judged(taken, self.budget, evaluator.dense), self.executor.busy)
                     self.directory.log("trial", trial=taken.number, state=str(taken.state), **state)
                     advance(progress.line(state))
 
@@ -335,9 +336,7 @@ class Engine:
 
     def _partial(self, trials: Sequence[Trial], evaluator: Evaluator) -> Finalised:
         """The front as it is, scored on the search split, its models repaired but not fine-tuned."""
-        complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-        judged = [replace(t, excesses=excesses(self.budget, t.measurements, evaluator.dense)) for t in complete]
-        front = Front.of(judged, self.objectives)
+        front = Front.of(trials, self.objectives)
         for trial in front.trials:
             save(trial, evaluator.cut(trial.plan), evaluator, self.directory.model(trial.number))
         return Finalised(front, evaluator.dense, {})

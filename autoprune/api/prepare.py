@@ -108,8 +108,8 @@ def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profil
             _check_quality(limit, quality)
     chosen = tuple(_known(name, known, profiler, task) for name in budget.chosen(task.quality.name))
     limited = {limit.metric for limit in budget.limits}
-    if limited and not limited - set(own):  # a floor under the quality alone asks for the cheapest model above it
-        return tuple(sorted(chosen, key=lambda metric: metric.name in limited))
+    if limited and not limited - set(own):  # floors under qualities alone ask for the cheapest model above them
+        return tuple(sorted(chosen, key=lambda metric: metric.name in own))
     return chosen
 
 

@@ -146,3 +146,10 @@ def excesses(budget: Budget, measured: Mapping[str, Measurement], dense: Mapping
         else:
             intervals[limit.key] = (found.low, found.high)
     return budget.excesses(intervals, {limit.key: dense[limit.key].value for limit in budget.limits})
+
+
+def judged(trial: Trial, budget: Budget, dense: Mapping[str, Measurement]) -> Trial:
+    """A trial held against every limit, of qualities too, as it is; one that was not evaluated is left as it was."""
+    if trial.state is not TrialState.COMPLETE:
+        return trial
+    return replace(trial, excesses=excesses(budget, trial.measurements, dense))

@@ -21,7 +21,7 @@ from autoprune.errors import DeviceError, DeviceLostError, TaskError, Unreachabl
 from autoprune.measure.device import PROCESSES
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import forms, to_bytes
-from autoprune.searching.candidate import Evaluator, excesses
+from autoprune.searching.candidate import Evaluator, judged
 from autoprune.searching.foresight import grade_of
 from autoprune.searching.halving import ETA, bins, rungs, spearman
 from autoprune.searching.ladder import Ladder, Lane
@@ -121,9 +121,8 @@ class Finisher:
         dense = {**self.evaluator.dense, **self.evaluator.device.reference(), **task.score(task.model, "validation")}
         finished = []
         for trial in (trial for trial in scored if trial.number in timed):
-            measured = {**trial.measurements, **timed[trial.number]}
-            broken = excesses(self.evaluator.budget, measured, dense)
-            finished.append(replace(trial, measurements=measured, excesses=broken))
+            again = replace(trial, measurements={**trial.measurements, **timed[trial.number]})
+            finished.append(judged(again, self.evaluator.budget, dense))
             self.record(finished[-1], "final")
         front = Front.of(finished, self.objectives)
         test = {"dense": task.score(task.model, "test")}
@@ -141,7 +140,7 @@ class Finisher:
             self.reporter.note(f"the task '{task.name}' has no loss: models stay as healed, none is fine-tuned")
         if task.loss is None or epochs == 0:
             within, beyond = self._sides(trials)
-            for trial in (*evenly(within, self.objectives, self.effort.finalists - len(beyond)), *beyond):
+            for trial in (*self._spread(within, self.objectives, self.effort.finalists - len(beyond)), *beyond):
                 yield from self._cut(trial)
             return
         asked = f"{len(trials)} trials, {epochs} epochs, {self.effort.finalists} finalists"
@@ -205,6 +204,17 @@ class Finisher:
         # The nearest to the budget first: where nothing is within, it is what was possible.
         return within, evenly(outside, self.objectives, count // 3 if within else count, excess)
 
+    def _spread(self, within: Sequence[Trial], objectives: Sequence[Metric], count: int) -> list[Trial]:
+        """Evenly over the front; what would be the best is among them, or with a floor under a quality the best of what
+        is above it before training."""
+        score = vector(objectives)
+
+        def wanted(trial: Trial) -> tuple[float, ...]:
+            whole = judged(trial, self.evaluator.budget, self.evaluator.dense)
+            return max(*excess(whole), 0.0), *score(trial)
+
+        return evenly(within, objectives, count, wanted)
+
     def _bins(self, trials: Sequence[Trial]) -> dict[int, int]:
         """Candidates for fine-tuning and their bins of similar cost, from each of which the best is finished."""
         within, beyond = self._sides(trials)
@@ -214,7 +224,7 @@ class Finisher:
         if chosen_by != tuple(self.objectives):
             quality, grade = self.evaluator.task.quality.name, grade_of(self.evaluator.task.metrics)
             self.reporter.note(f"{quality} does not tell candidates apart; contenders are chosen by {grade}")
-        contenders = sorted(evenly(within, chosen_by, ETA * count), key=lambda t: (t.value(by.name), t.number))
+        contenders = sorted(self._spread(within, chosen_by, ETA * count), key=lambda t: (t.value(by.name), t.number))
         groups = [*bins(contenders, count), *([trial] for trial in beyond)]
         return {trial.number: place for place, group in enumerate(groups) for trial in group}
 

@@ -1,12 +1,15 @@
 """The Python API, in this process."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 import torch
 
 import autoprune
 from autoprune.cli.outcome import told
+from autoprune.core.budget import AtMost, Budget
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
 from autoprune.recovery.finetune import finetune
 from autoprune.testing.fakes import RecordingReporter
@@ -74,7 +77,9 @@ def test_a_sampler_that_cannot_propose_is_named_with_what_it_says(small_task):
 def test_a_task_that_cannot_be_trained_is_finished_as_healed_and_that_is_said(small_task):
     reporter = RecordingReporter()
     task = dataclasses.replace(small_task, loss=None)
-    found = autoprune.search(task, budget="params=70%", sampler="random", run="r", reporter=reporter, trials=5, epochs=1)
+    found = autoprune.search(
+        task, budget="params=70%", sampler="random", run="r", reporter=reporter, trials=5, epochs=1
+    )
     assert found.best is not None
     assert any("no loss: models stay as healed" in note for note in reporter.notes)
 
@@ -230,3 +235,19 @@ def test_training_that_does_harm_leaves_the_healed_model(small_task):
     scores = [result.best.measurements["loss"].value for result in (kept, healed)]
     assert kept.best.plan == healed.best.plan
     assert scores[0] == pytest.approx(scores[1])
+
+
+def test_a_floor_under_any_quality_asks_for_the_cheapest_above_it_as_far_as_is_known(small_task):
+    finetune(small_task.model, small_task, None, 10, 0, lambda text: None)
+    most = 1.2 * small_task.score(small_task.model, "search")["loss"].value
+    floor = Budget.of(loss=AtMost(most), objectives=("accuracy", "params"))
+    found = autoprune.search(small_task, budget=floor, sampler="random", repair="none", run="r", trials=9, epochs=0)
+    above = [point for point in found.front if point.feasible]
+    assert found.best.plan == min(above, key=lambda point: point.measurements["params"].value).plan
+    entries = [json.loads(line) for line in Path("r/measurements.jsonl").read_text().splitlines()]
+    losses = {e["trial"]: e["metrics"]["loss"]["value"] for e in entries if e["stage"] == "search"}
+    assert found.document["trials"]["infeasible"] == sum(loss > most for loss in losses.values()) > 0
+    logged = [json.loads(line) for line in Path("r/log.jsonl").read_text().splitlines()]
+    said = [event["best"] for event in logged if event["event"] == "trial" and event["best"] is not None]
+    assert said
+    assert all(losses[best] <= most for best in said)
