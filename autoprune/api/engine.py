@@ -6,13 +6,14 @@ import platform
 import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from importlib import metadata
 from typing import Any, Final, NoReturn
 
 from autoprune import registry
 from autoprune.api.kept import keep_forecast, keep_ranking, kept_forecast, kept_ranking
 from autoprune.api.prepare import Prepared, check_zeros, describe_space, fingerprint, objectives_of
+from autoprune.api.recipe import recipe
 from autoprune.api.result import Point, Result
 from autoprune.api.settings import Settings, able
 from autoprune.core.address import HERE
@@ -31,7 +32,9 @@ from autoprune.errors import (
     InterruptedSearchError,
     StoppedEarlyError,
     StorageError,
+    TaskError,
     Terminated,
+    UsageError,
     describe,
 )
 from autoprune.executors import Executor
@@ -41,7 +44,7 @@ from autoprune.measure.devices import described, profilers, several
 from autoprune.recovery.ready import ready
 from autoprune.report.document import document
 from autoprune.report.plot import front_picture
-from autoprune.samplers import Brief, seed_count
+from autoprune.samplers import Brief, may_screen, seed_count
 from autoprune.searching.candidate import Evaluator, excesses, judged
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.finalise import Finalised, Finisher, save
@@ -50,7 +53,7 @@ from autoprune.searching.progress import Progress
 from autoprune.searching.screen import Screen
 from autoprune.searching.study import Study, trials_told
 from autoprune.searching.tuning import TuningStudy
-from autoprune.store.ledger import masked, open_ledger
+from autoprune.store.ledger import open_ledger
 from autoprune.store.run import RunDirectory
 from autoprune.surrogate.seeds import seeds
 
@@ -142,9 +145,7 @@ class Engine:
     def run(self) -> Result:
         """To the end; or to a partial front, and then the reason for it is raised."""
         self._echo()
-        evaluator = self._evaluator()
-        aim = aim_of(self.budget, self.objectives, evaluator.dense, grade_of(self.prepared.task.metrics))
-        coordinator = self._coordinator(aim, self._forecast(evaluator, aim))
+        evaluator, aim, coordinator = self._made_ready()
         ended: BaseException | None = None
         began = self.clock.wall()
         try:
@@ -188,6 +189,19 @@ class Engine:
             self._stop(ended, f"the front so far has {len(result.front)} models", len(trials))
         self.directory.forget_checkpoints()
         return result
+
+    def _made_ready(self) -> tuple[Evaluator, Aim, Coordinator]:
+        """All that is done before the first candidate is evaluated."""
+        try:
+            evaluator = self._evaluator()
+            aim = aim_of(self.budget, self.objectives, evaluator.dense, grade_of(self.prepared.task.metrics))
+            return evaluator, aim, self._coordinator(aim, self._forecast(evaluator, aim))
+        except (KeyboardInterrupt, Terminated) as reason:
+            self._stop(reason, "no candidate was being evaluated", len(self.study.restored.finished))
+        except (UsageError, TaskError):
+            if self._began is None:  # nothing has happened: the same command with the task mended is to be taken
+                self.directory.discard()
+            raise
 
     def _stop(self, reason: BaseException, front: str, trials: int) -> NoReturn:
         """Raise why a search ended early; of a signal, with what became of the search."""
@@ -294,7 +308,7 @@ class Engine:
             self.clock,
             self._window(),
             first,
-            None if forecast is None else Screen(forecast, aim, space).reason,
+            Screen(forecast, aim, space).reason if forecast and may_screen(settings.sampler_module) else None,
             lambda trial: self.directory.record(trial, "search"),
             self.directory.searched,
         )
@@ -369,22 +383,6 @@ class Engine:
     def _point(self, trial: Trial) -> Point:
         folder = self.directory.model(trial.number)
         return Point(trial.number, trial.feasible, trial.plan, trial.measurements, folder, self.prepared.task)
-
-
-def recipe(
-    prepared: Prepared, budget: Budget, objectives: list[str], effort: Effort, settings: Settings
-) -> dict[str, Any]:
-    """All that decides a search, ready for JSON and YAML; no password is in it."""
-    return {
-        "task": prepared.task.spec or prepared.task.name,
-        "budget": [str(limit) for limit in budget.limits],
-        "objectives": objectives,
-        "effort": asdict(effort),
-        **{item.name: getattr(settings, item.name) for item in fields(settings)},
-        "sampler": settings.sampler if isinstance(settings.sampler, str) else type(settings.sampler).__name__,
-        "storage": masked(settings.storage),
-        "search_space": describe_space(prepared),
-    }
 
 
 def _overhead(trials: Sequence[Trial], wall: float, workers: int) -> float:

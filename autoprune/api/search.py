@@ -10,8 +10,9 @@ from typing import Any
 from optuna.samplers import BaseSampler
 
 from autoprune import registry
-from autoprune.api.engine import Engine, recipe
+from autoprune.api.engine import Engine
 from autoprune.api.prepare import check_zeros, make_task, objectives_of, prepare
+from autoprune.api.recipe import recipe
 from autoprune.api.result import Result
 from autoprune.api.settings import Settings
 from autoprune.core.address import HERE

@@ -82,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
         if "--debug" in given:
             traceback.print_exc()
         return _explain(error)
+    if code == InterruptedSearchError.exit_code:  # typer makes of a Ctrl-C that nobody took a number
+        return _explain(KeyboardInterrupt())
     return code if isinstance(code, int) else 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from typing import Final
 
 from autoprune.core.clock import Clock
@@ -12,6 +12,11 @@ from autoprune.core.reporter import Advance
 
 #: Without a terminal, progress is a line at most this often.
 _EVERY_S: Final = 10.0
+
+
+def aside() -> AbstractContextManager[object]:
+    """While a user's code runs, what it prints goes to stderr: stdout is for data."""
+    return redirect_stdout(sys.stderr)
 
 
 class ConsoleReporter:

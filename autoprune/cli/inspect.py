@@ -38,11 +38,12 @@ def inspect(
         )
         return
     from autoprune.api.prepare import inspected, make_task
-    from autoprune.cli.console import ConsoleReporter
+    from autoprune.cli.console import ConsoleReporter, aside
     from autoprune.core.clock import SystemClock
     from autoprune.report.table import aligned
 
-    family, groups, coverage = inspected(make_task(task, ConsoleReporter(False, SystemClock())), space)
+    with aside():
+        family, groups, coverage = inspected(make_task(task, ConsoleReporter(False, SystemClock())), space)
     if as_json:
         document = {
             "family": family.name,
@@ -73,13 +74,14 @@ def inspect(
 
 def _sensitivity(task: str, picture: Path, as_json: bool, **names: Any) -> None:
     from autoprune.api.sensitivity import sensitivity
-    from autoprune.cli.console import ConsoleReporter
+    from autoprune.cli.console import ConsoleReporter, aside
     from autoprune.core.clock import SystemClock
     from autoprune.report.sensitivity import sensitivity_picture, sensitivity_table
     from autoprune.store.files import write_atomic
 
     reporter = ConsoleReporter(False, SystemClock())
-    found = sensitivity(task, reporter=reporter, **names)
-    write_atomic(picture, sensitivity_picture(found))
+    with aside():
+        found = sensitivity(task, reporter=reporter, **names)
     typer.echo(json.dumps(found.to_json(), indent=1) if as_json else sensitivity_table(found))
+    write_atomic(picture, sensitivity_picture(found))
     reporter.note(f"drawn in {picture}")

@@ -34,7 +34,7 @@ def profile(
     """Measure latency, throughput, memory, energy where metered, parameters, operations and size of a model."""
     from autoprune.api.profile import find_subject
     from autoprune.api.profile import profile as measure
-    from autoprune.cli.console import ConsoleReporter
+    from autoprune.cli.console import ConsoleReporter, aside
     from autoprune.core.clock import SystemClock
     from autoprune.core.measurement import RunSpec
     from autoprune.errors import UsageError
@@ -45,7 +45,8 @@ def profile(
         raise UsageError(
             expected="--table of a task", received=subject, cure="name the task, and ask for --by-layer alone"
         )
-    found = find_subject(Path(subject) if Path(subject).is_dir() else subject, reporter)
+    with aside():
+        found = find_subject(Path(subject) if Path(subject).is_dir() else subject, reporter)
     given = {"profiler": profiler, "threads": threads, "batch": batch, "precision": precision}
     usual = {"profiler": "torch", "threads": 1, "batch": 0, "precision": "float32"}
     how: dict[str, Any] = {**usual, **found.measured, **{key: each for key, each in given.items() if each is not None}}
@@ -53,15 +54,18 @@ def profile(
     if by_layer:
         from autoprune.api.anatomy import by_layer as dissect
 
-        anatomy = dissect(found, how["profiler"], spec, reporter)
+        with aside():
+            anatomy = dissect(found, how["profiler"], spec, reporter)
         typer.echo(json.dumps(asdict(anatomy), indent=1) if as_json else _layers(anatomy))
     elif table:
         from autoprune.api.anatomy import latency_table
 
-        built, stairs = latency_table(subject, how["profiler"], spec, space, reporter)
+        with aside():
+            built, stairs = latency_table(subject, how["profiler"], spec, space, reporter)
         typer.echo(json.dumps(_tabulated(built, stairs), indent=1) if as_json else _table(built, stairs))
     else:
-        measured = measure(found.model, found.inputs, task=found.task, reporter=reporter, **how)
+        with aside():
+            measured = measure(found.model, found.inputs, task=found.task, reporter=reporter, **how)
         typer.echo(json.dumps(metrics(measured), indent=1) if as_json else _costs(measured))
 
 

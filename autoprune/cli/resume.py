@@ -38,25 +38,26 @@ def resume(
 ) -> int:
     """Go on with a search where it was when it ended, however it ended."""
     from autoprune.api.resume import resume as go_on
-    from autoprune.cli.console import ConsoleReporter
+    from autoprune.cli.console import ConsoleReporter, aside
     from autoprune.cli.outcome import told
     from autoprune.core import quantity
     from autoprune.core.clock import SystemClock
 
-    result = go_on(
-        run,
-        trials=trials,
-        timeout=None if timeout is None else quantity.duration(timeout),
-        epochs=finetune_epochs,
-        finalists=finalists,
-        executor=executor,
-        workers=workers,
-        address=address,
-        gpus=gpus,
-        storage=storage,
-        on_device_loss=on_device_loss,
-        reporter=ConsoleReporter(quiet, SystemClock()),
-    )
+    with aside():
+        result = go_on(
+            run,
+            trials=trials,
+            timeout=None if timeout is None else quantity.duration(timeout),
+            epochs=finetune_epochs,
+            finalists=finalists,
+            executor=executor,
+            workers=workers,
+            address=address,
+            gpus=gpus,
+            storage=storage,
+            on_device_loss=on_device_loss,
+            reporter=ConsoleReporter(quiet, SystemClock()),
+        )
     return told(result, as_json)
 
 
@@ -75,20 +76,21 @@ def finetune(
 ) -> int:
     """Choose and fine-tune the best candidates of a run once more; no new ones are proposed."""
     from autoprune.api.resume import finetune as train
-    from autoprune.cli.console import ConsoleReporter
+    from autoprune.cli.console import ConsoleReporter, aside
     from autoprune.cli.outcome import told
     from autoprune.core.clock import SystemClock
 
-    result = train(
-        run,
-        epochs=finetune_epochs,
-        finalists=finalists,
-        executor=executor,
-        workers=workers,
-        address=address,
-        gpus=gpus,
-        storage=storage,
-        on_device_loss=on_device_loss,
-        reporter=ConsoleReporter(quiet, SystemClock()),
-    )
+    with aside():
+        result = train(
+            run,
+            epochs=finetune_epochs,
+            finalists=finalists,
+            executor=executor,
+            workers=workers,
+            address=address,
+            gpus=gpus,
+            storage=storage,
+            on_device_loss=on_device_loss,
+            reporter=ConsoleReporter(quiet, SystemClock()),
+        )
     return told(result, as_json)

@@ -141,7 +141,7 @@ def search(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be searched, and stop.")] = False,
 ) -> int:
     """Search the pruned models that no other candidate beats, within a budget that is measured."""
-    from autoprune.cli.console import ConsoleReporter
+    from autoprune.cli.console import ConsoleReporter, aside
     from autoprune.cli.outcome import told
     from autoprune.core import quantity
     from autoprune.core.budget import Budget
@@ -176,20 +176,23 @@ def search(
     from autoprune.api.search import search as run_search
 
     if dry_run:
-        found = preview(task, limits, Effort(trials, seconds, finetune_epochs, finalists), reporter=reporter, **names)
+        with aside():
+            effort = Effort(trials, seconds, finetune_epochs, finalists)
+            found = preview(task, limits, effort, reporter=reporter, **names)
         typer.echo(json.dumps(found, indent=1) if as_json else _listed(found))
         return 0
-    result = run_search(
-        task,
-        limits,
-        trials=trials,
-        timeout=seconds,
-        epochs=finetune_epochs,
-        finalists=finalists,
-        run=run,
-        reporter=reporter,
-        **names,
-    )
+    with aside():
+        result = run_search(
+            task,
+            limits,
+            trials=trials,
+            timeout=seconds,
+            epochs=finetune_epochs,
+            finalists=finalists,
+            run=run,
+            reporter=reporter,
+            **names,
+        )
     return told(result, as_json)
 
 

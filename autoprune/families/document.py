@@ -14,7 +14,13 @@ LARGEST: Final = 1 << 20
 
 
 class _Plain(yaml.SafeLoader):
-    """The safe loader, without aliases (a few lines could otherwise unfold to gigabytes) and repeated keys."""
+    """The safe loader, without aliases (a few lines could otherwise unfold to gigabytes) and repeated keys; dates are
+    text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
+        first: [(tag, pattern) for tag, pattern in kinds if tag != "tag:yaml.org,2002:timestamp"]
+        for first, kinds in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -46,5 +52,5 @@ def read(path: Path) -> Any:
         )
     try:
         return yaml.load(content.decode(), Loader=_Plain)  # noqa: S506 - a subclass of SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except Exception as error:  # what a tag makes of its text may raise anything
         raise UsageError(expected=f"plain YAML in {path}", received=describe(error), cure="correct the file") from error

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.core.reporter import Advance
-from autoprune.errors import StorageError
+from autoprune.errors import StorageError, TaskError
 from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
@@ -64,7 +64,11 @@ class Training:
         self._optimizer = torch.optim.AdamW(weights, self._rate) if self._weights else None
 
     def epoch(self) -> float:
-        """Train for one more epoch, leaving eval mode; the last batch's loss. Nothing happens without a loss."""
+        """Train for one more epoch, leaving eval mode; the last batch's loss. Nothing happens without a loss.
+
+        Raises:
+            TaskError: the loss or its gradients are no finite numbers.
+        """
         optimizer = self._optimizer
         self.done += 1
         if optimizer is None:
@@ -126,7 +130,13 @@ class Training:
                 taught = task.forward(self._teacher, batch)
             loss = loss + task.distance(outputs, taught)
         loss.backward()
-        nn.utils.clip_grad_norm_(self._weights, _CLIP)
+        length = float(nn.utils.clip_grad_norm_(self._weights, _CLIP))
+        if not (math.isfinite(length) and math.isfinite(float(loss.detach()))):
+            raise TaskError(
+                expected="a loss and gradients that are finite numbers",
+                received=f"a loss of {float(loss.detach()):g} with gradients of norm {length:g} in epoch {self.done}",
+                cure="check the task's loss on the train split",
+            )
         optimizer.step()
         thin(self.model, self._masks)
         return float(loss.detach())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,9 @@ def front_picture(
 ) -> bytes:
     """`front_figure` as a PNG."""
     buffer = io.BytesIO()
-    front_figure(title, trials, dense, front, budget).savefig(buffer, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # names may have letters that the font has not
+        front_figure(title, trials, dense, front, budget).savefig(buffer, format="png")
     return buffer.getvalue()
 
 
@@ -42,8 +45,8 @@ def front_figure(
     panels = figure.subplots(1, len(against), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, against, strict=True):
         _panel(axes, quality, metric, trials, dense, front, budget)
-    panels[0].set_ylabel(quality.name)
-    figure.suptitle(title)
+    panels[0].set_ylabel(quality.name, parse_math=False)
+    figure.suptitle(title, parse_math=False)  # a name is no formula
     figure.tight_layout()
     return figure
 
@@ -94,7 +97,8 @@ def _panel(
             axes.axvline(bound * factor, color="C3", linestyle="--", linewidth=1, label=label)
         elif limit.metric == quality.name:
             axes.axhline(bound, color="C3", linestyle=":", linewidth=1, label=label)
-    axes.set_xlabel(f"{against.name} [{unit}]" if unit else against.name)
+    axes.set_xlabel(f"{against.name} [{unit}]" if unit else against.name, parse_math=False)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
-    axes.legend(loc="lower right", fontsize=8)
+    for text in axes.legend(loc="lower right", fontsize=8).get_texts():
+        text.set_parse_math(False)

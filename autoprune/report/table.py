@@ -26,7 +26,9 @@ def front_table(front: Mapping[str, Any]) -> str:
     """The dense model and each point of the front, one a row, and what the marks say that occur."""
     dense = front["dense"]["metrics"]
     qualities = [key for key, found in dense.items() if "split" in found]
-    keys = [*qualities, *(key for column in _COLUMNS for key in dense if parted(key)[0] == column)]
+    usual = [*qualities, *(key for column in _COLUMNS for key in dense if parted(key)[0] == column)]
+    asked = [*(limit.key for limit in Budget.parse(*front["budget"]).limits), *front["objectives"]]
+    keys = [*dict.fromkeys([*usual, *(key for key in asked if key in dense)])]
     rows = [
         ["", "trial", *(key.replace("latency.relative", "of dense") for key in keys)],
         ["", "dense", *_cells(dense, keys)],
@@ -90,9 +92,9 @@ def _cell(key: str, found: Mapping[str, Any]) -> str:
     base, _ = parted(key)
     if base == "latency.relative":
         return f"{found['value']:.0%}"
-    if base == "latency":
-        text = quantity.show_interval(found["value"], found["low"], found["high"], "s")
-        return text if found.get("valid", True) else f"{text} ?"
     if "split" in found:
         return f"{found['value']:.4f}"
+    if found["low"] != found["high"]:  # measured, and held against a limit by its interval
+        text = quantity.show_interval(found["value"], found["low"], found["high"], found["unit"])
+        return text if found.get("valid", True) else f"{text} ?"
     return quantity.show(found["value"], found["unit"])

@@ -99,6 +99,11 @@ def needs_forecast(module: ModuleType, options: Mapping[str, str]) -> bool:
     return bool(getattr(module, "FORECAST", False)) or seed_count(module, options) > 0
 
 
+def may_screen(module: ModuleType) -> bool:
+    """Whether what cannot help is dismissed unmeasured: not where a sampler's way leads through it."""
+    return bool(getattr(module, "SCREEN", True))
+
+
 def seed_count(module: ModuleType, options: Mapping[str, str]) -> int:
     """With how many plans of a forecast the search begins."""
     return _WARM_SEEDS if warm(options) else int(getattr(module, "SEEDS", 0))

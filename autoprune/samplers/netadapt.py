@@ -20,6 +20,8 @@ from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
 
 FORECAST: Final = True
+#: Steps lead down from the dense model, through plans beyond the budget.
+SCREEN: Final = False
 OPTIONS: Final = {"step": "0.1", "decay": "0.96"}
 #: Steps that save less end it.
 _LEAST: Final = 1e-3
@@ -73,4 +75,4 @@ class NetAdapt(PlannedSampler):
 
 
 def create(brief: Brief) -> BaseSampler:
-    return NetAdapt(brief, number(brief.options, "step", 1e-4, 1), number(brief.options, "decay", 0.01, 1))
+    return NetAdapt(brief, number(brief.options, "step", _LEAST, 1), number(brief.options, "decay", 0.01, 1))

@@ -13,7 +13,7 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import parted
 from autoprune.core.plan import Plan
 from autoprune.core.trial import Proposal, Timing, Trial, TrialState
-from autoprune.errors import AutopruneError, DeviceLostError, describe
+from autoprune.errors import AutopruneError, DeviceLostError, SurgeryError, describe
 from autoprune.measure.counts import counts
 from autoprune.measure.device import AnyDevice
 from autoprune.recovery.repairs import Repair
@@ -93,8 +93,18 @@ class Evaluator:
         """The plan's model, repaired, in eval mode."""
         slices = self.slices(plan)
         model = apply(self.task.model, self.traced, slices).eval()
-        self.repair(model, slices, self.masks(plan))
+        self._heal(model, plan, slices)
         return model.eval()
+
+    def _heal(self, model: nn.Module, plan: Plan, slices: Mapping[str, Tensor]) -> None:
+        """Repair in place; what is no number answers anything, and can score well."""
+        self.repair(model, slices, self.masks(plan))
+        if broken := _broken(model) - _broken(self.task.model):
+            raise SurgeryError(
+                expected="finite weights in a cut model that was healed",
+                received=f"others in {', '.join(sorted(broken)[:3])}",
+                cure="try another --repair, such as bias",
+            )
 
     def _evaluated(self, proposal: Proposal) -> Trial:
         with self.device.computing():
@@ -102,7 +112,7 @@ class Evaluator:
             slices = self.slices(proposal.plan)
             model = apply(self.task.model, self.traced, slices).eval()
             cut = self.clock.wall()
-            self.repair(model, slices, self.masks(proposal.plan))
+            self._heal(model, proposal.plan, slices)
             healed = self.clock.wall()
         # A candidate runs first where it can do no harm: what takes a process down takes the one that measures.
         timed = self.device.measure(model, slices, bounds(self.budget, self.dense)) if self.timed else {}
@@ -120,6 +130,11 @@ class Evaluator:
             excesses(self.budget, found, self.dense),
             timing,
         )
+
+
+def _broken(model: nn.Module) -> set[str]:
+    """Names of parameters that are not finite everywhere."""
+    return {name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())}
 
 
 def bounds(budget: Budget, dense: Mapping[str, Measurement]) -> dict[str, float]:

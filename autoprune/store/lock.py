@@ -41,7 +41,9 @@ class RunLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Give it up, and leave no name behind."""
+        """Give it up, and leave no name behind; once more does nothing."""
+        if self._file.closed:
+            return
         self._file.truncate(0)
         fcntl.flock(self._file, fcntl.LOCK_UN)  # processes that were forked meanwhile have the file open, too
         self._file.close()

@@ -51,6 +51,7 @@ class RunDirectory:
     ) -> None:
         self.path, self.ended, self.searched, self._lock = path, ended, searched, lock
         self._clock, self._start = clock, clock.wall() - spent
+        self._written: list[str] = []
         kind = remote(path)
         slow = f"{path} is on a network file system ({kind}): locks and syncs there may not hold when a machine fails"
         self.notes = tuple(filter(None, (lock.note, slow if kind else "")))
@@ -64,18 +65,13 @@ class RunDirectory:
         """
         with storing(path):
             path.mkdir(parents=True, exist_ok=True)
+            _check_empty(path)  # before anything is put there
             lock = RunLock(path)
-            present = sorted(each.name for each in path.iterdir() if each.name != "LOCK")
-        if present:
-            lock.release()
-            held = RECIPE in present
-            raise StorageError(
-                expected=f"a new or empty run directory {path}",
-                received=f"{', '.join(present[:4])} in it",
-                cure=f"go on with `autoprune resume {path}`, or choose another --run"
-                if held
-                else "choose another --run; runs are never overwritten",
-            )
+            try:
+                _check_empty(path)
+            except StorageError:
+                lock.release()
+                raise
         return cls(path, clock, lock)
 
     @classmethod
@@ -120,6 +116,7 @@ class RunDirectory:
         write_atomic(self.path / RECIPE, text.encode())
 
     def write(self, name: str, content: bytes) -> None:
+        self._written.append(name)
         write_atomic(self.path / name, content)
 
     def read(self, name: str) -> bytes | None:
@@ -151,7 +148,7 @@ class RunDirectory:
     def discard(self) -> None:
         """Remove a run in which nothing has happened yet; what a user put there stays."""
         with storing(self.path):
-            for name in (JOURNAL, "LOCK"):
+            for name in (JOURNAL, RECIPE, _LOG, *self._written, "LOCK"):
                 (self.path / name).unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
@@ -167,6 +164,17 @@ def next_free(folder: Path, name: str) -> Path:
     return next(path for number in count(1) if not (path := folder / f"{name}-{number}").exists())
 
 
+def _check_empty(path: Path) -> None:
+    present = sorted(each.name for each in path.iterdir() if each.name != "LOCK")
+    if present:
+        resume = f"go on with `autoprune resume {path}`, or choose another --run"
+        raise StorageError(
+            expected=f"a new or empty run directory {path}",
+            received=f"{', '.join(present[:4])} in it",
+            cure=resume if RECIPE in present else "choose another --run; runs are never overwritten",
+        )
+
+
 def read_recipe(run: Path) -> dict[str, Any]:
     """The checked content of a run's run.yaml.
 
@@ -177,7 +185,7 @@ def read_recipe(run: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             recipe = yaml.safe_load(file.read(_LARGEST_RECIPE))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except Exception as error:  # of the file, or of what a tag makes of its text
         raise StorageError(
             expected=f"{RECIPE} in {run}", received=describe(error), cure="give the directory of a run"
         ) from error

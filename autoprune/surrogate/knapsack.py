@@ -23,6 +23,8 @@ Levels = tuple[int, ...]
 #: Numbers in one table at most. A space whose graph is denser has some variables held at common ratios instead.
 _LARGEST: Final = 4_000_000
 _FEWEST_BUCKETS: Final = 128
+#: Costs, shares of the dense one's, that are not told apart: where a budget has room for the least one only.
+_NARROWEST: Final = 1e-12
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def _solved(
     highest = min(sum(float(part.values.max()) for part in costs), most)
     if highest < least:
         return np.zeros((0, len(sizes)), np.int64)
-    width = max(highest - least, 1e-300) / buckets
+    width = max(highest - least, _NARROWEST) / buckets
     table = np.zeros(buckets + 1, np.float32)
     steps: list[_Step] = []
     seen: set[int] = set()
@@ -152,7 +154,8 @@ def _solved(
         seen.add(joined)
         ready = [[p for p in group if joined in p.variables and seen >= set(p.variables)] for group in (costs, damages)]
         cost = _spread(ready[0], axes, sizes, shift=True)
-        spent = np.ceil(cost / width - 1e-6).astype(np.int64)
+        # What is beyond the last bucket is out of reach, however far; counts of buckets may not overflow.
+        spent = np.minimum(np.ceil(cost / width - 1e-6), buckets + 1).astype(np.int64)
         table = _joined(table, spent, _spread(ready[1], axes, sizes, shift=False).astype(np.float32))
         kept = order[place + 1][1] if place + 1 < len(order) else ()
         left = []

@@ -80,8 +80,9 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
             received="both" if data else "neither",
             cure="pass data=(inputs, labels) or splits={...}",
         )
-    given = splits if splits is not None else divide(*arrays("data", data), seed)
-    batches = {key: _batches(key, part, batch_size) for key, part in given.items()}
+    dtype = next((weight.dtype for weight in model.parameters() if weight.is_floating_point()), torch.float32)
+    given = splits if splits is not None else divide(*arrays("data", data, dtype), seed)
+    batches = {key: _batches(key, part, batch_size, dtype) for key, part in given.items()}
     if example_inputs is None:
         if "calibration" not in batches:
             raise TaskError(
@@ -168,8 +169,8 @@ def divide(
     return {name: (inputs[part], targets[part]) for name, part in zip(shares, order.split(sizes), strict=True)}
 
 
-def arrays(name: str, data: Any) -> tuple[Tensor, Tensor]:
-    """A pair of arrays of equal, positive length as tensors: floating-point inputs as float32, labels as int64."""
+def arrays(name: str, data: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A pair of arrays of equal, positive length as tensors: floating-point inputs as `dtype`, labels (N,) as int64."""
     try:
         inputs, targets = (torch.as_tensor(part) for part in data)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -182,12 +183,18 @@ def arrays(name: str, data: Any) -> tuple[Tensor, Tensor]:
             received=f"shapes {list(inputs.shape)} and {list(targets.shape)}",
             cure="pass at least one sample with its label",
         )
-    return inputs.float() if inputs.is_floating_point() else inputs, targets.long()
+    if targets.dim() != 1 or not torch.equal(targets.long().to(targets.dtype), targets):
+        raise TaskError(
+            expected=f"the class of each sample of {name} as a whole number",
+            received=f"labels of shape {list(targets.shape)} and {str(targets.dtype).removeprefix('torch.')}",
+            cure="pass labels.argmax(-1) where they are one-hot; for other targets write a Task with a loss of its own",
+        )
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs, targets.long()
 
 
-def _batches(name: str, part: Any, size: int) -> Any:
+def _batches(name: str, part: Any, size: int, dtype: torch.dtype) -> Any:
     pair = isinstance(part, Sequence) and len(part) == 2 and all(hasattr(array, "shape") for array in part)
     if not pair:
         return part
-    inputs, targets = arrays(f"splits['{name}']", part)
+    inputs, targets = arrays(f"splits['{name}']", part, dtype)
     return Batches(inputs, targets, size, shuffle=name == "train")

@@ -25,6 +25,8 @@ def locate(spec: str, reporter: Reporter) -> Task:
         TaskError: it is there, but does not make a task.
     """
     place, colon, attribute = spec.rpartition(":")
+    if not colon and spec.endswith(".py"):
+        raise UsageError(expected="file.py:callable", received=spec, cure=f"name what makes the task: {spec}:task")
     if not colon:
         made: Task = registry.load("tasks", spec).task(reporter)
         return replace(made, spec=spec)
@@ -91,13 +93,13 @@ def _imported(name: str) -> ModuleType:
         sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            expected=f"an importable module '{name}'",
-            received=describe(error),
-            cure="give file.py:callable or package.module:callable",
-        ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            raise UsageError(
+                expected=f"an importable module '{name}'",
+                received=describe(error),
+                cure="give file.py:callable or package.module:callable",
+            ) from error
         raise TaskError(
             expected=f"{name} to import", received=describe(error), cure="import it alone to find the cause"
         ) from error

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import autoprune
+from autoprune.api import engine
 from autoprune.api.settings import Settings
 from autoprune.errors import DeviceError, DeviceLostError, InterruptedSearchError, StorageError, UsageError
 from autoprune.measure.device import Device
@@ -101,6 +102,27 @@ def test_where_training_fails_models_stay_as_healed(small_task):
     made = autoprune.search(task, criterion="l2", reporter=reporter, **{**QUICK, "epochs": 1})
     assert made.best is not None
     assert any("stays as healed" in warning and "no gradient for you" in warning for warning in reporter.warnings)
+
+
+def test_training_that_diverges_leaves_models_as_healed(small_task):
+    def diverging(output, batch):
+        return (output.sum() - output.sum()) / 0.0
+
+    task, reporter = dataclasses.replace(small_task, loss=diverging), RecordingReporter()
+    made = autoprune.search(task, criterion="l2", reporter=reporter, **{**QUICK, "epochs": 1})
+    assert any("stays as healed" in warning and "loss of nan" in warning for warning in reporter.warnings)
+    for point in made.front:
+        assert all(weight.isfinite().all() for weight in point.load().parameters())
+
+
+def test_what_is_stopped_before_its_first_candidate_says_how_to_go_on(small_task, monkeypatch):
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as early, pytest.raises(InterruptedSearchError, match="autoprune resume r"):
+        early.setattr(engine, "ready", stopped)
+        autoprune.search(small_task, sampler="random", **QUICK)
+    assert autoprune.resume("r", task=small_task).best is not None
 
 
 def test_options_of_a_sampler_do_not_hinder_fine_tuning(small_task):

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import autoprune
+from autoprune.api import engine
 from autoprune.cli.outcome import told
 from autoprune.core.budget import AtMost, Budget
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
 from autoprune.recovery.finetune import finetune
+from autoprune.recovery.ready import ready
 from autoprune.testing.fakes import RecordingReporter
 
 QUICK = {"trials": 8, "epochs": 1, "finalists": 3}
@@ -72,6 +74,34 @@ def test_a_sampler_that_cannot_propose_is_named_with_what_it_says(small_task):
     for number, (sampler, said) in enumerate(((Single(), "one objective only"), (Forgetful(), "grid_id"))):
         with pytest.raises(UsageError, match=f"{type(sampler).__name__}, which says .*{said}"):
             autoprune.search(small_task, budget="params=70%", sampler=sampler, run=f"r{number}", **QUICK)
+
+
+def test_a_mistake_that_the_dense_model_shows_leaves_nothing_in_the_way_of_the_mended_task(small_task):
+    def mistaken(model, split):
+        raise AttributeError("no such field")
+
+    with pytest.raises(TaskError, match="no such field"):
+        autoprune.search(dataclasses.replace(small_task, evaluate=mistaken), budget="params=70%", run="r", **QUICK)
+    assert autoprune.search(small_task, budget="params=70%", run="r", **QUICK).best is not None
+
+
+def test_weights_that_are_no_numbers_make_no_candidate(small_task, monkeypatch):
+    def spoiled(*arguments):
+        def repair(model, slices, masks):
+            torch.nn.init.constant_(model.conv2.weight, float("nan"))
+
+        return dataclasses.replace(ready(*arguments), repair=repair)
+
+    monkeypatch.setattr(engine, "ready", spoiled)
+    with pytest.raises(TaskError, match="finite weights.*conv2"):
+        autoprune.search(small_task, budget="params=70%", sampler="random", run="r", **QUICK)
+
+
+def test_netadapt_walks_through_what_is_beyond_the_budget(small_task):
+    found = autoprune.search(
+        small_task, budget="params=30%", sampler="netadapt", run="r", trials=16, epochs=0, finalists=2
+    )
+    assert found.document["trials"]["screened"] == 0
 
 
 def test_a_task_that_cannot_be_trained_is_finished_as_healed_and_that_is_said(small_task):

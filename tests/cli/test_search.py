@@ -175,6 +175,28 @@ def test_what_may_be_repeated_stands_alone_or_by_name_in_a_file_of_options(searc
     config.unlink()
 
 
+def test_what_a_task_prints_does_not_stand_in_the_data(searched, told, monkeypatch):
+    folder, _ = searched
+    monkeypatch.chdir(folder)
+    (folder / "loud.py").write_text("print('hello')\nfrom my_task import task")
+    for command in ("inspect", "search"):
+        code, out, err = told(command, "loud.py:task", "--json", *(["--dry-run"] if command == "search" else []))
+        assert code == 0, err
+        json.loads(out)
+        assert "hello" in err
+    (folder / "loud.py").unlink()
+
+
+def test_a_command_that_is_interrupted_says_so(told, monkeypatch):
+    def interrupted(*arguments, **names):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autoprune.api.search.preview", interrupted)
+    code, _, err = told("search", "--dry-run")
+    assert code == 130
+    assert "interrupted" in err
+
+
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(searched, told, monkeypatch):
     folder, _ = searched
     monkeypatch.chdir(folder)

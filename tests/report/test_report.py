@@ -51,6 +51,22 @@ def test_the_table_marks_the_best_and_what_is_beyond_the_budget():
     assert "40%" in lines[3]
 
 
+def test_what_is_limited_or_traded_off_has_a_column():
+    tail = {"latency.p99": Measurement("latency.p99", 0.007, "s", 0.006, 0.008)}
+    limited = document(
+        run="r", task="t", seed=0, seconds=1.0, devices={"": {}}, budget=Budget.parse("latency.p99=8ms"),
+        objectives=["accuracy"], trials=TRIALS, dense=measured(0.99, 0.01) | tail, front=FRONT, partial=False, test={},
+    )  # fmt: skip
+    assert "latency.p99" in front_table(limited).splitlines()[0]
+    assert "7 ms [6 ms, 8 ms]" in front_table(limited).splitlines()[1]
+
+
+def test_names_are_drawn_as_they_are_written(recwarn):
+    for name in ("$x_{1$", "fit$\\foo$", "数字"):
+        assert front_picture(name, TRIALS, measured(0.99, 0.01), FRONT, BUDGET).startswith(b"\x89PNG")
+    assert not [each for each in recwarn if "Glyph" in str(each.message)]
+
+
 def test_the_summary_says_what_a_user_asks_first():
     text = summary(DOCUMENT, 0.02)
     assert "4 candidates (1 beyond the budget, 1 failed) in 12 s" in text

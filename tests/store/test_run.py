@@ -10,7 +10,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.errors import StorageError
 from autoprune.store.files import write_atomic
 from autoprune.store.lock import remote
-from autoprune.store.run import RunDirectory, next_free, read_front
+from autoprune.store.run import RunDirectory, next_free, read_front, read_recipe
 from autoprune.testing.fakes import FakeClock
 
 
@@ -108,12 +108,29 @@ def test_a_used_directory_is_never_written_over(tmp_path):
     (tmp_path / "r" / "thesis.txt").write_text("mine")
     with pytest.raises(StorageError, match=r"thesis\.txt"):
         RunDirectory.create(tmp_path / "r", SystemClock())
+    assert [each.name for each in (tmp_path / "r").iterdir()] == ["thesis.txt"]
     assert (tmp_path / "r" / "thesis.txt").read_text() == "mine"
 
 
-def test_discarding_leaves_nothing_behind(tmp_path):
-    RunDirectory.create(tmp_path / "r", SystemClock()).discard()
-    assert not (tmp_path / "r").exists()
+def test_discarding_leaves_nothing_behind_but_what_a_user_put_there(tmp_path):
+    for others in ([], ["thesis.txt"]):
+        run = RunDirectory.create(tmp_path / "r", SystemClock())
+        run.write_recipe({"task": "t"})
+        run.log("began")
+        run.write("forecast.json", b"{}")
+        for name in others:
+            (tmp_path / "r" / name).write_text("mine")
+        run.discard()
+        run.close()
+        left = sorted(each.name for each in (tmp_path / "r").iterdir()) if (tmp_path / "r").exists() else []
+        assert left == others
+
+
+@pytest.mark.parametrize("content", ["seed: !!int foo", "day: !!timestamp foo", "[" * 20_000])
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path, content):
+    (tmp_path / "run.yaml").write_text(content)
+    with pytest.raises(StorageError, match=r"run\.yaml"):
+        read_recipe(tmp_path)
 
 
 def test_names_count_up(tmp_path):

@@ -92,3 +92,13 @@ def test_a_graph_too_dense_for_one_table_still_gets_plans():
     for plan, most in zip(uniform, total(costs, uniform), strict=True):
         within = found[total(costs, found) <= 1.05 * most]
         assert total(damages, within).min() <= 1.05 * total(damages, plan[None])[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.booleans())
+def test_where_there_is_room_for_the_least_cost_only_that_plan_is_found(seed, free):
+    sizes, costs, damages = problem(seed, joined=0.0)
+    if free:  # levels that cost nothing: the least cost is none at all
+        costs = [Part(part.variables, part.values - part.values.min()) for part in costs]
+    least = sum(float(part.values.min()) for part in costs)
+    assert best_plans(sizes, costs, damages, BUCKETS, most=least) == [(0,) * len(sizes)]

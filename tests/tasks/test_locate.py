@@ -33,16 +33,21 @@ def test_a_module_in_the_working_directory_is_found(tmp_path):
     [
         ("t.py:nothing", UsageError), ("t.py:value", UsageError), ("t.py:number", TaskError), ("t.py:broken", TaskError),
         ("missing.py:task", UsageError), ("no.such.module:task", UsageError), ("digts", UsageError), ("bad.py:task", TaskError), ("t.py", UsageError),
+        ("lacks_something:task", TaskError), ("leaves_at_once:task", TaskError),
     ],
 )  # fmt: skip
 def test_what_is_not_there_or_no_task_is_said_in_one_line(tmp_path, spec, error):
     (tmp_path / "t.py").write_text(TASK)
     (tmp_path / "bad.py").write_text("import nothing_like_this")
+    (tmp_path / "lacks_something.py").write_text("import nothing_like_this")
+    (tmp_path / "leaves_at_once.py").write_text("raise SystemExit(3)")
     with pytest.raises(error) as refused:
         locate(spec, Silent())
     assert "\n" not in str(refused.value)
 
 
 def test_a_near_name_is_suggested():
+    with pytest.raises(UsageError, match="t.py:task"):
+        locate("t.py", Silent())
     with pytest.raises(UsageError, match="did you mean 'digits'"):
         locate("digts", Silent())

@@ -69,6 +69,22 @@ def test_empty_unequal_missing_and_one_shot_data_is_refused(options):
         autoprune.Classification(nn.Linear(4, 3), **options)
 
 
+@pytest.mark.parametrize(
+    "labels", [torch.rand(60), torch.nn.functional.one_hot(torch.arange(60) % 3), torch.zeros(60, 3)]
+)
+def test_labels_that_are_no_classes_are_refused(labels):
+    with pytest.raises(TaskError, match="class of each sample.*argmax"):
+        autoprune.Classification(nn.Linear(4, 3), data=(torch.rand(60, 4), labels))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_inputs_are_of_the_kind_that_the_model_computes_in(dtype):
+    data = (torch.rand(60, 4).numpy(), (torch.arange(60) % 3).float())
+    task = autoprune.Classification(nn.Linear(4, 3).to(dtype), data=data)
+    assert task.score(task.model, "test")["loss"].value > 0
+    assert task.example_inputs[0].dtype == dtype
+
+
 def test_loaders_are_taken_as_they_are():
     data = torch.utils.data.TensorDataset(torch.zeros(8, 4), torch.zeros(8, dtype=torch.int64))
     loader = torch.utils.data.DataLoader(data, 4)

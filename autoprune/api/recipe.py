@@ -1,0 +1,28 @@
+"""What decides a search, as its run keeps it. Knows settings and what they are called; not what is done with them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from autoprune.api.prepare import Prepared, describe_space
+from autoprune.api.settings import Settings
+from autoprune.core.budget import Budget
+from autoprune.core.effort import Effort
+from autoprune.store.ledger import masked
+
+
+def recipe(
+    prepared: Prepared, budget: Budget, objectives: list[str], effort: Effort, settings: Settings
+) -> dict[str, Any]:
+    """All that decides a search, ready for JSON and YAML; no password is in it."""
+    return {
+        "task": prepared.task.spec or prepared.task.name,
+        "budget": [str(limit) for limit in budget.limits],
+        "objectives": objectives,
+        "effort": asdict(effort),
+        **{item.name: getattr(settings, item.name) for item in fields(settings)},
+        "sampler": settings.sampler if isinstance(settings.sampler, str) else type(settings.sampler).__name__,
+        "storage": masked(settings.storage),
+        "search_space": describe_space(prepared),
+    }
