@@ -152,8 +152,13 @@ class Coordinator:
                 return
             # Samplers' matrices are small: threads that wait for each other beside busy processors make them 50 times
             # slower, and one thread adds in one order everywhere.
-            with self._algebra.limit(limits=1):
-                new = self._take_up(self._study.ask())
+            # A plan is asked for and dismissed, or let through, in one commit: who goes on finds it decided, or not asked.
+            with self._algebra.limit(limits=1), self._study.together():
+                proposal = self._study.ask()
+                new = self._take_up(proposal)
+            dismissed = self._screened.get(proposal.plan)
+            if dismissed is not None and dismissed.number == proposal.number:
+                self._dismissed(dismissed)
             if new:
                 self._repeats = 0
                 return
@@ -171,7 +176,6 @@ class Coordinator:
             trial = Trial(proposal.number, proposal.plan, TrialState.SCREENED, error=reason)
             self._study.tell(trial)
             self._screened[proposal.plan] = trial
-            self._dismissed(trial)
         else:
             self._in_a_row = 0
             self._open[proposal.number] = proposal.plan

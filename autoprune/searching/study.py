@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -88,6 +88,10 @@ class Study:
         with quiet(), self._ledger.commit():
             for plan in plans:
                 self._study.enqueue_trial(self._space.indices(plan), skip_if_exists=True)
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is asked and told inside is one commit, where the ledger is a journal."""
+        return self._ledger.commit()
 
     def ask(self) -> Proposal:
         """The next plan; durable before anything is done with it.

@@ -148,6 +148,31 @@ def test_a_search_that_was_cut_short_goes_on_after_fine_tuning(small_task):
     assert len(plans()) == QUICK["trials"]
 
 
+def test_a_search_that_is_stopped_while_it_dismisses_a_plan_goes_the_same_way(small_task, monkeypatch):
+    hopeless, stopping_at = [], []
+
+    def reason(self, plan, trials):
+        if len(hopeless) < 2:
+            hopeless.append(plan)
+        if plan in stopping_at:
+            stopping_at.remove(plan)
+            raise KeyboardInterrupt
+        return "hopeless" if plan in hopeless else ""
+
+    monkeypatch.setattr(Screen, "reason", reason)
+    asked = {"sampler": "nsga2", "sampler_options": {"warm": "true"}, "deterministic": True, **QUICK, "trials": 9}
+    autoprune.search(small_task, **{**asked, "run": "whole"})
+    stopping_at.append(hopeless[0])
+    with pytest.raises(InterruptedSearchError):
+        autoprune.search(small_task, **asked)
+    autoprune.resume("r", task=small_task)
+    courses = []
+    for run in ("r", "whole"):
+        entries = map(json.loads, Path(run, "measurements.jsonl").read_text().splitlines())
+        courses.append(sorted((e["trial"], e["state"], str(e["plan"])) for e in entries if e["stage"] == "search"))
+    assert courses[0] == courses[1]
+
+
 def test_training_longer_proposes_nothing_in_place_of_what_was_dismissed(small_task, monkeypatch):
     monkeypatch.setattr(Screen, "reason", lambda self, plan, trials: "hopeless" if len(trials) > 4 else "")
     autoprune.search(small_task, **QUICK)
