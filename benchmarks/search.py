@@ -32,7 +32,7 @@ from autoprune import registry
 from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
 from autoprune.core.reporter import Silent
-from autoprune.samplers import Brief, checked, needs_forecast, seed_count
+from autoprune.samplers import Brief, checked, may_screen, needs_forecast, seed_count
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.reseeded import sampler_for
 from autoprune.searching.screen import Screen
@@ -164,7 +164,7 @@ def played(game: Game, method: str, seed: int, evaluations: int) -> list[list]:
     study = Study(ledger, "benchmark", game.space, game.objectives, sampler, grade="loss")
     first, screen = [], None
     if forecast is not None:
-        screen = Screen(forecast, game.aim, game.space).reason
+        screen = Screen(forecast, game.aim, game.space).reason if may_screen(module) else None
         if count := seed_count(module, options):
             first = [game.space.at(plan) for plan in seeds(forecast, game.aim, game.space, seed, count)]
     left = evaluations * game.usual - clock.wall()

@@ -152,7 +152,8 @@ class Coordinator:
                 return
             # Samplers' matrices are small: threads that wait for each other beside busy processors make them 50 times
             # slower, and one thread adds in one order everywhere.
-            # A plan is asked for and dismissed, or let through, in one commit: who goes on finds it decided, or not asked.
+            # A plan is asked for and dismissed, or let through, in one commit: to who goes on it is decided, or was
+            # never asked for.
             with self._algebra.limit(limits=1), self._study.together():
                 proposal = self._study.ask()
                 new = self._take_up(proposal)
