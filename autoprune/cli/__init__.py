@@ -88,6 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
+    # Who asks once more, as `timeout` does of a process and its group, does not mean it otherwise: what was found is
+    # written. No SIG_IGN, which children would inherit.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     raise Terminated
 
 

@@ -25,6 +25,9 @@ def _configured(context: typer.Context, file: Path | None) -> Path | None:
             {str(key).replace("_", "-"): value for key, value in options.items()} if isinstance(options, dict) else {}
         )
         wrong = sorted(set(keys) - set(known))
+        if isinstance(options, dict) and len(keys) < len(options):
+            cure = "write each with hyphens or with underscores"
+            raise UsageError(expected=f"each option once in {file}", received=", ".join(map(str, options)), cure=cure)
         if wrong or not keys:
             raise UsageError(
                 expected=f"options of `autoprune search` in {file}",

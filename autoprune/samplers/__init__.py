@@ -3,9 +3,10 @@
 A sampler is a module with `create(brief) -> optuna.samplers.BaseSampler`. Each variable of the space is one integer
 parameter, the index of its level; limits of the budget are constraints of the trials, objectives have Optuna's
 directions. A module may also have FORECAST (True: the brief has a forecast), SEEDS (so many plans of the forecast are
-evaluated before its own) and OPTIONS (what `--sampler-option` takes, with defaults as text). Trials carry
-user attributes that samplers may learn from: GRADED, the value of the aim's grade, and SECONDS, what the trial took;
-failed trials with SCREENED were dismissed on their forecast.
+evaluated before its own), SCREEN (False: nothing that it proposes is dismissed) and OPTIONS (what `--sampler-option`
+takes, with defaults as text). Trials carry user attributes that samplers may learn from: GRADED, the value of the aim's
+grade, and SECONDS, what the trial took. Failed trials with SCREENED were dismissed on their forecast; trials with REPEAT
+are known ones, told again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from autoprune.errors import UsageError
 GRADED: Final = "graded"
 SECONDS: Final = "seconds"
 SCREENED: Final = "screened"
+REPEAT: Final = "same as"
 #: The option of samplers that may begin with plans of a forecast, and with how many they do: a population.
 WARM: Final = "warm"
 _WARM_SEEDS: Final = 16

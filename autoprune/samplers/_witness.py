@@ -9,7 +9,7 @@ import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.samplers import GRADED, SECONDS, Brief
+from autoprune.samplers import GRADED, REPEAT, SECONDS, Brief
 from autoprune.surrogate.evidence import Evidence, Seen
 from autoprune.surrogate.knapsack import Levels
 
@@ -82,7 +82,7 @@ def whole(levels: Sequence[float] | np.ndarray) -> Levels:
 
 
 def _seen(trial: FrozenTrial, levels: Levels) -> Seen | None:
-    if trial.state is not TrialState.COMPLETE:
+    if trial.state is not TrialState.COMPLETE or REPEAT in trial.user_attrs:  # what is known says no more said twice
         return None
     attributes = trial.user_attrs
     told = attributes.get(GRADED)

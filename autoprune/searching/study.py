@@ -23,7 +23,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Proposal, Trial, TrialState
 from autoprune.errors import StorageError, UsageError, describe
-from autoprune.samplers import GRADED, SCREENED, SECONDS, distributions
+from autoprune.samplers import GRADED, REPEAT, SCREENED, SECONDS, distributions
 from autoprune.store.ledger import Ledger
 
 _RECORD, _ADOPTED, _DIGEST = "record", "adopted", "search space"
@@ -120,7 +120,7 @@ class Study:
         """Answer a plan that came again from memory."""
         asked = self._open.pop(proposal.number)
         with quiet(), self._ledger.commit():
-            asked.set_user_attr("same as", known.number)
+            asked.set_user_attr(REPEAT, known.number)
             self._close(asked, known)
 
     def _close(self, asked: optuna.Trial, trial: Trial) -> None:

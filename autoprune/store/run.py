@@ -27,6 +27,10 @@ RECIPE: Final = "run.yaml"
 MEASUREMENTS: Final = "measurements.jsonl"
 _LOG: Final = "log.jsonl"
 _CHECKPOINTS: Final = "checkpoints"
+#: Of a front.json, what is always there.
+_FIELDS: Final = frozenset(
+    {"run", "task", "budget", "objectives", "partial", "seconds", "trials", "dense", "front", "best", "test"}
+)
 #: Of the run directory as a whole. 1: trials were kept in measurements.jsonl only; it can be read, not resumed.
 SCHEMA: Final = 2
 _LARGEST_RECIPE: Final = 64 << 20
@@ -217,6 +221,12 @@ def read_front(run: Path) -> dict[str, Any]:
             received=describe(error),
             cure=f"end it with `autoprune resume {run}`" if begun else "give the directory of a finished run",
         ) from error
+    if isinstance(front, dict) and front.get("schema") == 1 and (missing := _FIELDS - front.keys()):
+        raise StorageError(
+            expected=f"a whole {FRONT} in {run}",
+            received=f"one without {', '.join(sorted(missing))}",
+            cure="restore it from a copy",
+        )
     if not isinstance(front, dict) or front.get("schema") != 1:
         received = front.get("schema") if isinstance(front, dict) else type(front).__name__
         raise StorageError(

@@ -172,6 +172,8 @@ def test_what_may_be_repeated_stands_alone_or_by_name_in_a_file_of_options(searc
         assert code == 0, err
         assert json.loads(out)["budget"] == ["params<=20k"]
         assert json.loads(out)["sampler_options"] == {"warm": "true"}
+    config.write_text("finetune-epochs: 3\nfinetune_epochs: 5\n")
+    assert told("search", "my_task.py:task", "--config", config, "--dry-run")[0] == 2
     config.unlink()
 
 

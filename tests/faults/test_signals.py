@@ -32,9 +32,12 @@ def searching(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 7)])
-def test_one_signal_ends_in_a_partial_front(searching, number, code):
+def test_a_signal_ends_in_a_partial_front(searching, number, code):
     process, run = searching
     process.send_signal(number)
+    if number == signal.SIGTERM:  # `timeout` sends it to the process and to its group
+        until(lambda: "stopping" in process.stderr.readline(), 60)
+        process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
     assert "Traceback" not in stderr

@@ -148,7 +148,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", json.dumps({"schema": 9})])
+@pytest.mark.parametrize("content", ["", "[]", "{", json.dumps({"schema": 9}), json.dumps({"schema": 1})])
 def test_a_front_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "front.json").write_text(content)
     with pytest.raises(StorageError):
