@@ -5,7 +5,7 @@ parameter, the index of its level; limits of the budget are constraints of the t
 directions. A module may also have FORECAST (True: the brief has a forecast), SEEDS (so many plans of the forecast are
 evaluated before its own), SCREEN (False: nothing that it proposes is dismissed) and OPTIONS (what `--sampler-option`
 takes, with defaults as text). Trials carry user attributes that samplers may learn from: GRADED, the value of the aim's
-grade, and SECONDS, what the trial took. Failed trials with SCREENED were dismissed on their forecast; trials with REPEAT
+grade, and SECONDS, what the trial took. Failed trials with SCREENED were dismissed on their forecast; those with REPEAT
 are known ones, told again.
 """
 
