@@ -99,7 +99,8 @@ class Evaluator:
     def _heal(self, model: nn.Module, plan: Plan, slices: Mapping[str, Tensor]) -> None:
         """Repair in place; what is no number answers anything, and can score well."""
         self.repair(model, slices, self.masks(plan))
-        if broken := _broken(model) - _broken(self.task.model):
+        broken = _broken(model)
+        if broken and (broken := broken - _broken(self.task.model)):
             raise SurgeryError(
                 expected="finite weights in a cut model that was healed",
                 received=f"others in {', '.join(sorted(broken)[:3])}",

@@ -80,7 +80,8 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
             received="both" if data else "neither",
             cure="pass data=(inputs, labels) or splits={...}",
         )
-    dtype = next((weight.dtype for weight in model.parameters() if weight.is_floating_point()), torch.float32)
+    weights = model.parameters() if isinstance(model, nn.Module) else ()  # anything else is refused by `Task`
+    dtype = next((weight.dtype for weight in weights if weight.is_floating_point()), torch.float32)
     given = splits if splits is not None else divide(*arrays("data", data, dtype), seed)
     batches = {key: _batches(key, part, batch_size, dtype) for key, part in given.items()}
     if example_inputs is None:

@@ -96,6 +96,8 @@ def test_loaders_are_taken_as_they_are():
 def test_something_else_than_a_module_is_refused():
     with pytest.raises(TaskError, match="Module"):
         autoprune.Task("t", "model", (1,), {}, len)
+    with pytest.raises(TaskError, match="Module"):
+        autoprune.Classification(abs, data=(torch.rand(60, 4), torch.arange(60) % 3))
 
 
 def test_a_metric_may_not_take_the_name_of_a_cost(small_task):
