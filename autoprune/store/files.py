@@ -61,5 +61,5 @@ def storing(path: Path) -> Iterator[None]:
         raise StorageError(
             expected=f"to write {path}",
             received=describe(error),
-            cure="free space, or choose a place that can be written",
+            cure="free space, or choose a writable place",
         ) from error
