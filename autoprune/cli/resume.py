@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from autoprune.api.result import Result
 
 Run = Annotated[Path, typer.Argument(help="The run directory of an earlier search.")]
 Finalists = Annotated[int | None, typer.Option(help="How many models of the front are finished at most.")]
@@ -38,27 +42,12 @@ def resume(
 ) -> int:
     """Go on with a search where it was when it ended, however it ended."""
     from autoprune.api.resume import resume as go_on
-    from autoprune.cli.console import ConsoleReporter, aside
-    from autoprune.cli.outcome import told
     from autoprune.core import quantity
-    from autoprune.core.clock import SystemClock
 
-    with aside():
-        result = go_on(
-            run,
-            trials=trials,
-            timeout=None if timeout is None else quantity.duration(timeout),
-            epochs=finetune_epochs,
-            finalists=finalists,
-            executor=executor,
-            workers=workers,
-            address=address,
-            gpus=gpus,
-            storage=storage,
-            on_device_loss=on_device_loss,
-            reporter=ConsoleReporter(quiet, SystemClock()),
-        )
-    return told(result, as_json)
+    seconds = None if timeout is None else quantity.duration(timeout)
+    what = {"trials": trials, "timeout": seconds, "epochs": finetune_epochs, "finalists": finalists}
+    where = {"executor": executor, "workers": workers, "address": address, "gpus": gpus}
+    return _done(go_on, run, as_json, quiet, **what, **where, storage=storage, on_device_loss=on_device_loss)
 
 
 def finetune(
@@ -76,21 +65,17 @@ def finetune(
 ) -> int:
     """Choose and fine-tune the best candidates of a run once more; no new ones are proposed."""
     from autoprune.api.resume import finetune as train
+
+    what = {"epochs": finetune_epochs, "finalists": finalists, "storage": storage, "on_device_loss": on_device_loss}
+    return _done(train, run, as_json, quiet, **what, executor=executor, workers=workers, address=address, gpus=gpus)
+
+
+def _done(go_on: Callable[..., Result], run: Path, as_json: bool, quiet: bool, **asked: Any) -> int:
+    """Go on with a run as it is asked for, and tell how it ended."""
     from autoprune.cli.console import ConsoleReporter, aside
     from autoprune.cli.outcome import told
     from autoprune.core.clock import SystemClock
 
     with aside():
-        result = train(
-            run,
-            epochs=finetune_epochs,
-            finalists=finalists,
-            executor=executor,
-            workers=workers,
-            address=address,
-            gpus=gpus,
-            storage=storage,
-            on_device_loss=on_device_loss,
-            reporter=ConsoleReporter(quiet, SystemClock()),
-        )
+        result = go_on(run, reporter=ConsoleReporter(quiet, SystemClock()), **asked)
     return told(result, as_json)

@@ -130,16 +130,16 @@ class Training:
                 taught = task.forward(self._teacher, batch)
             loss = loss + task.distance(outputs, taught)
         loss.backward()
-        length = float(nn.utils.clip_grad_norm_(self._weights, _CLIP))
-        if not (math.isfinite(length) and math.isfinite(float(loss.detach()))):
+        length, value = float(nn.utils.clip_grad_norm_(self._weights, _CLIP)), float(loss.detach())
+        if not (math.isfinite(length) and math.isfinite(value)):
             raise TaskError(
                 expected="a loss and gradients that are finite numbers",
-                received=f"a loss of {float(loss.detach()):g} with gradients of norm {length:g} in epoch {self.done}",
+                received=f"a loss of {value:g} with gradients of norm {length:g} in epoch {self.done}",
                 cure="check the task's loss on the train split",
             )
         optimizer.step()
         thin(self.model, self._masks)
-        return float(loss.detach())
+        return value
 
     @contextmanager
     def _arranged(self) -> Iterator[None]:

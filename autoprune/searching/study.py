@@ -127,16 +127,16 @@ class Study:
         if trial.state is not TrialState.COMPLETE:
             # Optuna has no state for what was never evaluated: a pruned trial of several objectives upsets samplers.
             asked.set_user_attr("error" if trial.state is TrialState.FAILED else SCREENED, trial.error)
-            with self._sampling():
-                self._study.tell(asked, state=OptunaState.FAIL)
-            return
-        asked.set_user_attr(SECONDS, trial.timing.total)
-        if self._grade:
-            asked.set_user_attr(GRADED, trial.value(self._grade))
-        for key, excess in trial.excesses.items():
-            asked.set_constraint(key, excess)
+            values, state = None, OptunaState.FAIL
+        else:
+            asked.set_user_attr(SECONDS, trial.timing.total)
+            if self._grade:
+                asked.set_user_attr(GRADED, trial.value(self._grade))
+            for key, excess in trial.excesses.items():
+                asked.set_constraint(key, excess)
+            values, state = [trial.value(metric.name) for metric in self._objectives], None
         with self._sampling():
-            self._study.tell(asked, [trial.value(metric.name) for metric in self._objectives])
+            self._study.tell(asked, values, state=state)
 
     @contextmanager
     def _sampling(self) -> Iterator[None]:
