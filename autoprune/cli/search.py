@@ -35,7 +35,7 @@ def _configured(context: typer.Context, file: Path | None) -> Path | None:
                 cure=f"known: {', '.join(known)}",
             )
         given = {
-            str(known[key].name): _repeated(value) if getattr(known[key], "multiple", False) else value
+            str(known[key].name): _repeated(value) if getattr(known[key], "multiple", False) else _single(value)
             for key, value in keys.items()
         }
         context.default_map = {**(context.default_map or {}), **given}
@@ -45,8 +45,13 @@ def _configured(context: typer.Context, file: Path | None) -> Path | None:
 def _repeated(value: Any) -> list[str]:
     """What may be repeated on the command line is in YAML a list, names with values, or one alone."""
     if isinstance(value, dict):
-        return [f"{name}={str(part).lower() if isinstance(part, bool) else part}" for name, part in value.items()]
+        return [f"{name}={_single(part)}" for name, part in value.items()]
     return [str(part) for part in (value if isinstance(value, list) else [value])]
+
+
+def _single(value: Any) -> str | None:
+    """As it would stand on the command line, so that 1.5 or true is refused where a whole number is expected."""
+    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def search(

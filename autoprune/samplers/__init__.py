@@ -126,3 +126,15 @@ def number(options: Mapping[str, str], name: str, low: float, high: float) -> fl
             expected=f"{name} from {low:g} to {high:g}", received=options[name], cure="pass a number in that range"
         )
     return value
+
+
+def whole_number(options: Mapping[str, str], name: str, low: int, high: int) -> int:
+    """An option that is a whole number.
+
+    Raises:
+        UsageError: it is none, or outside [low, high].
+    """
+    value = number(options, name, low, high)
+    if not value.is_integer():
+        raise UsageError(expected=f"a whole number as {name}", received=options[name], cure="pass one")
+    return int(value)

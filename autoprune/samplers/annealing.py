@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from autoprune.samplers import Brief, number
+from autoprune.samplers import Brief, number, whole_number
 from autoprune.samplers._planned import PlannedSampler
 from autoprune.samplers.evolution import aimed
 from autoprune.surrogate.belief import Belief
@@ -73,5 +73,5 @@ class Annealing(PlannedSampler):
 
 
 def create(brief: Brief) -> BaseSampler:
-    walk = int(number(brief.options, "walk", 2, 100_000))
+    walk = whole_number(brief.options, "walk", 2, 100_000)
     return Annealing(brief, walk, number(brief.options, "temperature", 1e-6, 1_000))

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from autoprune.samplers import Brief, number
+from autoprune.samplers import Brief, whole_number
 from autoprune.samplers._planned import PlannedSampler
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence
@@ -67,5 +67,5 @@ def aimed(belief: Belief, rng: np.random.Generator) -> float:
 
 
 def create(brief: Brief) -> BaseSampler:
-    population = int(number(brief.options, "population", 2, 10_000))
-    return AgingEvolution(brief, population, int(number(brief.options, "tournament", 1, 1_000)))
+    population = whole_number(brief.options, "population", 2, 10_000)
+    return AgingEvolution(brief, population, whole_number(brief.options, "tournament", 1, 1_000))

@@ -174,6 +174,9 @@ def test_what_may_be_repeated_stands_alone_or_by_name_in_a_file_of_options(searc
         assert json.loads(out)["sampler_options"] == {"warm": "true"}
     config.write_text("finetune-epochs: 3\nfinetune_epochs: 5\n")
     assert told("search", "my_task.py:task", "--config", config, "--dry-run")[0] == 2
+    for wrong in ("trials: 1.5", "trials: true"):
+        config.write_text(wrong)
+        assert told("search", "my_task.py:task", "--config", config, "--dry-run")[0] == 2
     config.unlink()
 
 

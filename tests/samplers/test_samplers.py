@@ -11,6 +11,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.effort import Effort
 from autoprune.core.forecast import CostForecast, Term
 from autoprune.core.metric import COSTS
+from autoprune.errors import UsageError
 from autoprune.samplers import checked
 from autoprune.samplers._witness import ARM
 from autoprune.samplers.uniform import van_der_corput
@@ -42,6 +43,14 @@ def test_a_sampler_that_learns_repeats_itself_under_one_seed():
     suite = SamplerConformance()
     suite.name = "ddpg"
     assert suite.asked(25, seed=3) == suite.asked(25, seed=3)
+
+
+@pytest.mark.parametrize(("name", "option"), [("evolution", "population"), ("annealing", "walk")])
+def test_what_is_counted_is_a_whole_number(name, option):
+    module = registry.load("samplers", name)
+    with pytest.raises(UsageError, match=option):
+        module.create(small_brief(small_space(), options=checked(module, {option: "2.9"})))
+    assert module.create(small_brief(small_space(), options=checked(module, {option: "12"})))
 
 
 @pytest.mark.parametrize("name", ["annealing", "auto", "dp", "evolution", "netadapt", "nsga2", "tpe"])
