@@ -23,8 +23,10 @@ from autoprune.surrogate.price import Price
 
 #: So many plans are fitted at most: the last ones, which lie where the search has come to.
 _MOST: Final = 256
-#: Relative error of a sum over variables as a model of harm, and by how much ablations may be wrong of a level.
-_RELATIVE, _ABLATION = 0.3, 0.5
+#: Relative errors that a sum over variables may have as a model of harm; the evidence tells which, none yet: the first.
+_RELATIVE: Final = (0.3, 0.2, 0.1)
+#: By how much ablations may be wrong of a level.
+_ABLATION: Final = 0.5
 _BUCKETS, _BUCKETS_EACH = 400, 8
 #: How many times its room a plan may cost that is looked at: predictions err, and the edge is where quality is.
 _BEYOND: Final = 1.05
@@ -81,7 +83,7 @@ class Belief:
         cost, doubt = self.price.expected(plans)
         prior, features = self._prior(plans), self._harm_features(plans)
         harm = prior + features @ self._harm.mean
-        spread = np.sqrt(self._harm.variance(features) + (_RELATIVE * (np.maximum(harm, 0.0) + self._eps)) ** 2)
+        spread = np.sqrt(self._harm.variance(features) + (self._relative * (np.maximum(harm, 0.0) + self._eps)) ** 2)
         within = self.price.chance(cost, doubt)
         for wall in self.walls:
             within = within * wall.chance(*wall.expected(plans))
@@ -154,8 +156,10 @@ class Belief:
         steps = np.concatenate([-np.diff(row) for row in self._damage])
         least = max(self._eps / 8, missed / (2 * math.sqrt(len(steps))))
         variances = np.append((_ABLATION * (np.maximum(steps, 0.0) + least)) ** 2, 1.0)
-        noise = _RELATIVE * (np.maximum(harm, 0.0) + max(self._eps, 0.1 * missed))
-        self._harm = Line.fit(self._harm_features(levels), harm - prior, variances, noise)
+        size = np.maximum(harm, 0.0) + max(self._eps, 0.1 * missed)
+        features = self._harm_features(levels)
+        fits = [(Line.fit(features, harm - prior, variances, each * size), each) for each in _RELATIVE]
+        self._harm, self._relative = max(fits, key=lambda fit: fit[0].likelihood)
 
     def _link(self, harm: Floats, loss: Floats) -> None:
         """Quality by harm: the monotone step function nearest to what was seen (Barlow et al. 1972)."""

@@ -36,6 +36,22 @@ def test_harm_is_predicted_the_better_the_more_was_seen():
     assert misses[0] > 2 * misses[1] > 2 * misses[2]
 
 
+def test_how_far_harm_strays_from_a_sum_is_told_by_the_evidence():
+    """Where it follows the sum closely, plans are believed to within less, and yet most of them turn out so."""
+    rng, plans, unseen = np.random.default_rng(0), seen(60), Evidence(BRIEF.aim, seen(60, seed=9))
+    dense = BRIEF.aim.dense[0]
+    strayed = tuple(
+        dataclasses.replace(each, values=(dense - (dense - each.values[0]) * rng.lognormal(0, 0.3), each.values[1]))
+        for each in plans
+    )
+    sure, unsure = (
+        Belief(BRIEF.forecast, Evidence(BRIEF.aim, rows), BRIEF.space).expected(unseen.levels)
+        for rows in (plans, strayed)
+    )
+    assert np.median(unsure.harm_doubt / sure.harm_doubt) > 1.5
+    assert (np.abs(sure.harm - unseen.harm) < 2 * sure.harm_doubt).mean() > 0.9
+
+
 def test_a_cost_that_was_foretold_wrongly_is_put_right():
     cost = dataclasses.replace(BRIEF.forecast.costs[0], error=0.1)
     forecast = dataclasses.replace(BRIEF.forecast, costs=(cost,))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.surrogate.evidence import Evidence
-from autoprune.surrogate.gain import added, expected
+from autoprune.surrogate.gain import added, best_seen, expected
 from tests.surrogate.test_belief import BRIEF, believed, seen
 
 points = st.lists(st.tuples(st.floats(0, 1.5), st.floats(-0.5, 1.5)), min_size=1, max_size=8)
@@ -57,7 +57,7 @@ def test_what_a_plan_is_expected_to_add_is_the_mean_over_what_may_be():
 
 def test_of_two_plans_that_seem_to_add_nothing_the_less_certain_one_is_expected_to_add_more():
     belief = believed(25)
-    place = int(np.flatnonzero(belief.evidence.feasible)[0])
+    place = int(best_seen(belief)[-1])
     found = belief.expected(belief.evidence.levels[[place, place]])
     found = dataclasses.replace(found, cost=found.cost * 1.02, cost_doubt=np.array([0.01, 0.2]))
     sure, open_ = expected(belief, found)
