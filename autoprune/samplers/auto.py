@@ -1,24 +1,23 @@
 """The default: plans of the solver first; then every fourth trial whichever way of proposing gains most per second.
 
-The arms of a bandit are the solver on what is believed and on draws from it (`dp`), evolution, and plans next to the
-front. Each is credited with what its trials added to the volume that the front dominates, per second that they took,
-the later the more; the next arm is drawn by how likely it is to be the best one (Thompson 1933). What a trial adds is
-partly luck, so that credit misleads: the other trials stay the solver's. All arms learn from all trials, and of what
-an arm proposes the plan comes first that is expected to add most.
+The arms of a bandit are the solver on what is believed and on draws from it (`dp`), and plans next to the front. Each
+is credited with what its trials added to the volume that the front dominates, per second that they took, the later the
+more; the next arm is drawn by how likely it is to be the best one (Thompson 1933). What a trial adds is partly luck, so
+that credit misleads: the other trials stay the solver's. All arms learn from all trials, and of what an arm proposes
+the plan comes first that is expected to add most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from autoprune.samplers import Brief, evolution
+from autoprune.samplers import Brief
 from autoprune.samplers._planned import PlannedSampler
 from autoprune.samplers.dp import solved
-from autoprune.samplers.evolution import AgingEvolution
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.gain import added, best_seen, ranked
@@ -30,9 +29,7 @@ FORECAST: Final = True
 SEEDS: Final = 5
 #: One of so many trials is the bandit's.
 _BANDIT: Final = 4
-_ARMS: Final = ("dp", "thompson", "evolution", "local")
-#: Children of which the most promising one is asked for.
-_BROOD: Final = 24
+_ARMS: Final = ("dp", "thompson", "local")
 #: By how much a gain counts less for each trial of any arm that came after.
 _FADES: Final = 0.97
 #: Trials of which the gain is looked at; what is older has faded.
@@ -46,18 +43,14 @@ _NEAREST: Final = 100
 class Bandit(PlannedSampler):
     """Draws an arm for each trial; where it has nothing new, the others are asked."""
 
-    def __init__(self, brief: Brief) -> None:
-        super().__init__(brief)
-        self._evolution = AgingEvolution(brief, *(int(size) for size in evolution.OPTIONS.values()))
-
     def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
         belief = Belief(self.brief.foretold, evidence, self.brief.space)
         if number % _BANDIT:
             for arm, plans in solved(belief, number, rng):
                 yield from ((plan, arm) for plan in plans)
         for arm in self._order(belief, rng):
-            for plan in self._plans(arm, belief, number, rng):
-                yield plan, arm
+            plans = self._near(belief, rng) if arm == "local" else belief.front(rng if arm == "thompson" else None)
+            yield from ((plan, arm) for plan in ranked(belief, plans))
 
     def _order(self, belief: Belief, rng: np.random.Generator) -> list[str]:
         """Arms by a draw of what each gains per second, which is the less certain the less it was tried."""
@@ -68,14 +61,6 @@ class Bandit(PlannedSampler):
             for arm in _ARMS
         }
         return sorted(_ARMS, key=lambda arm: -drawn[arm])
-
-    def _plans(self, arm: str, belief: Belief, number: int, rng: np.random.Generator) -> Iterator[Levels]:
-        if arm in ("dp", "thompson"):
-            yield from ranked(belief, belief.front(rng if arm == "thompson" else None))
-        elif arm == "evolution":
-            yield from ranked(belief, self._evolution.children(belief, _BROOD, rng))
-        else:
-            yield from ranked(belief, self._near(belief, rng))
 
     def _near(self, belief: Belief, rng: np.random.Generator) -> list[Levels]:
         """Neighbours of some of the plans that no other beats within the budget, the one at its edge among them."""
