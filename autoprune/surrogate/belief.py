@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from autoprune.core.aim import Wall
 from autoprune.core.forecast import CostForecast, Forecast
@@ -163,12 +164,10 @@ class Belief:
 
     def _link(self, harm: Floats, loss: Floats) -> None:
         """Quality by harm: the monotone step function nearest to what was seen (Barlow et al. 1972)."""
-        from sklearn.isotonic import isotonic_regression  # seconds to import
-
         harm, loss = np.append(0.0, harm), np.append(0.0, loss)  # the dense model
         order = np.argsort(harm, kind="stable")
         self._known_harm = harm[order]
-        self._known_loss = np.maximum.accumulate(isotonic_regression(loss[order]))
+        self._known_loss = np.maximum.accumulate(isotonic_regression(loss[order]).x)
         better = slice((len(harm) + 1) // 2)
         self.scatter = float(np.std((loss[order] - self._known_loss)[better]))
 
