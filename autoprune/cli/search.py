@@ -34,9 +34,11 @@ def _configured(context: typer.Context, file: Path | None) -> Path | None:
                 received=", ".join(wrong) or "none",
                 cure=f"known: {', '.join(known)}",
             )
+        several = {key for key in keys if getattr(known[key], "multiple", False)}
         given = {
-            str(known[key].name): _repeated(value) if getattr(known[key], "multiple", False) else _single(value)
+            str(known[key].name): _repeated(value) if key in several else _text(value)
             for key, value in keys.items()
+            if value is not None or key in several
         }
         context.default_map = {**(context.default_map or {}), **given}
     return file
@@ -45,13 +47,13 @@ def _configured(context: typer.Context, file: Path | None) -> Path | None:
 def _repeated(value: Any) -> list[str]:
     """What may be repeated on the command line is in YAML a list, names with values, or one alone."""
     if isinstance(value, dict):
-        return [f"{name}={_single(part)}" for name, part in value.items()]
-    return [str(part) for part in (value if isinstance(value, list) else [value])]
+        return [f"{name}={_text(part)}" for name, part in value.items()]
+    return [_text(part) for part in (value if isinstance(value, list) else [value])]
 
 
-def _single(value: Any) -> str | None:
+def _text(value: Any) -> str:
     """As it would stand on the command line, so that 1.5 or true is refused where a whole number is expected."""
-    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def search(
