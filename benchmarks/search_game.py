@@ -128,6 +128,7 @@ class Game:
         self._known = {tuple(row["plan"]): row for row in lines(self._file)}
         self._tuned = {(tuple(row["plan"]), row["seed"]): row for row in lines(self._tuned_file)}
         self._again = {tuple(row["plan"]) for row in lines(folder / "again.jsonl")}
+        self._unseen = {tuple(row["plan"]) for row in lines(folder / "unseen.jsonl")}
         self.forecast, self.ablations = self._foreseen(executor)
         self.usual = self._usual()
 
@@ -165,6 +166,14 @@ class Game:
             share = 1.0 if self.evaluator.whole(chosen) else self.quick.share(self.evaluator.cut(chosen), LONGER)
             append(self.folder / "again.jsonl", {"plan": plan, "share": share})
 
+    def unseen(self, plan: tuple[int, ...]) -> None:
+        """Score a plan's model on samples that no search sees: those whose scores came out high are on fronts."""
+        if plan not in self._unseen:
+            self._unseen.add(plan)
+            chosen = self.space.at(plan)
+            model = self.task.model if self.evaluator.whole(chosen) else self.evaluator.cut(chosen)
+            append(self.folder / "unseen.jsonl", {"plan": plan, "accuracy": self._generalised(model)[0]})
+
     def tuned(self, plan: tuple[int, ...], seed: int) -> dict[str, float]:
         """Accuracy of a plan's model after two epochs, on validation and test split together, of how many samples, and
         its loss on the split that a search sees."""
@@ -184,12 +193,14 @@ class Game:
         return self.scored(model)
 
     def scored(self, model: nn.Module) -> dict[str, float]:
+        accuracy, samples = self._generalised(model)
+        return {"tuned": accuracy, "samples": samples, "loss": self.task.score(model, "search")["loss"].value}
+
+    def _generalised(self, model: nn.Module) -> tuple[float, int]:
+        """Accuracy on the validation and test split together, and of how many samples."""
         found = [self.task.score(model, split)["accuracy"] for split in ("validation", "test")]
         count = sum(each.n for each in found)
-        return {
-            "tuned": sum(each.value * each.n for each in found) / count, "samples": count,
-            "loss": self.task.score(model, "search")["loss"].value,
-        }  # fmt: skip
+        return sum(each.value * each.n for each in found) / count, count
 
     def _evaluated(self, plan: Plan) -> dict[str, object]:
         start, levels = time.process_time(), self.space.places(plan)

@@ -12,6 +12,8 @@ from search_game import lines
 from autoprune.core.aim import DEPTH
 from autoprune.core.front import hypervolume
 
+#: Places in a trial: [seconds, plan, accuracy, loss, share].
+ACCURACY, SHARE = 2, 4
 COLD = ("random", "nsga2", "tpe")
 
 
@@ -22,52 +24,63 @@ def report(folder: Path, tasks: Sequence[str], shares: Sequence[float]) -> None:
         runs = lines(folder / name / "runs.jsonl")
         if not runs:
             continue
-        dense = next(trial[2] for run in runs for trial in run["trials"] if trial[4] == 1.0)
+        dense = next(found for run in runs if (found := whole(run["trials"])))
         curves[name] = found = {}
         again = {tuple(row["plan"]): row["share"] for row in lines(folder / name / "again.jsonl")}
+        unseen = {tuple(row["plan"]): row["accuracy"] for row in lines(folder / name / "unseen.jsonl")}
         for run in runs:
-            found.setdefault(run["method"], []).append(curve(run, dense) | {"again": remeasured(run, dense, again)})
+            found.setdefault(run["method"], []).append(curve(run, dense, again, unseen))
         horizon = max(run["horizon"] for run in runs)
-        table(name, found, horizon, dense)
+        table(name, found, horizon, dense[ACCURACY])
         tuned(folder / name, shares)
     if curves:
         picture(curves, folder / "search.png")
 
 
-def curve(run: dict, dense: float) -> dict[str, np.ndarray]:
-    """Seconds, evaluations and volume after each trial."""
-    cost = np.array([trial[4] for trial in run["trials"]])
-    loss = np.array([(dense - trial[2]) / DEPTH for trial in run["trials"]])
-    volumes = [volume(cost[: k + 1], loss[: k + 1]) for k in range(len(cost))]
-    seconds = np.array([trial[0] for trial in run["trials"]])
+def curve(run: dict, dense: list, again: dict[tuple, float], unseen: dict[tuple, float]) -> dict:
+    """Seconds, evaluations and the front's volume after each trial, by what was seen and on unseen samples; and the
+    last front's where its plans are timed once more."""
+    trials, truly = run["trials"], unseen.get(tuple(dense[1]), np.nan)
+    fronts = [front(trials[: k + 1]) for k in range(len(trials))]
+    last = replaced(fronts[-1], SHARE, again)
     return {
-        "seconds": seconds, "volume": np.array(volumes),
-        "evaluations": np.arange(1, len(cost) + 1) + run["ablations"], "ablations": run["ablations"],
+        "seconds": np.array([trial[0] for trial in trials]),
+        "evaluations": np.arange(1, len(trials) + 1) + run["ablations"], "ablations": run["ablations"],
+        "volume": np.array([volume(each, dense[ACCURACY]) for each in fronts]),
+        "unseen": np.array([volume(replaced(each, ACCURACY, unseen), truly) for each in fronts]),
+        "again": volume(last, dense[ACCURACY]), "held": volume(replaced(last, ACCURACY, unseen), truly),
     }  # fmt: skip
 
 
-def volume(cost: np.ndarray, loss: np.ndarray) -> float:
-    """The area of the box that points dominate."""
-    return hypervolume(zip(cost.tolist(), loss.tolist(), strict=True), (1.0, 1.0))
+def volume(trials: Sequence[list], dense: float) -> float:
+    """The area of the box that trials dominate; nan where something of one is not known."""
+    points = [(trial[SHARE], (dense - trial[ACCURACY]) / DEPTH) for trial in trials]
+    return float("nan") if np.isnan(points).any() else float(hypervolume(points, (1.0, 1.0)))
 
 
-def front(run: dict) -> list[list]:
-    """Trials that no other one of the run beats on both accuracy and share."""
+def replaced(trials: Sequence[list], place: int, known: dict[tuple, float]) -> list[list]:
+    """Trials, one figure of each by its plan; nan where it is not known, as of models that come of no plan."""
+    return [[*trial[:place], known.get(tuple(trial[1]), np.nan), *trial[place + 1 :]] for trial in trials]
+
+
+def whole(trials: Sequence[list]) -> list | None:
+    """The dense model's trial."""
+    return next((trial for trial in trials if trial[SHARE] == 1.0), None)
+
+
+def front(trials: Sequence[list]) -> list[list]:
+    """Trials that no other one beats on both accuracy and share."""
     found, best = [], -1.0
-    for trial in sorted(run["trials"], key=lambda trial: (trial[4], -trial[2])):
-        if trial[2] > best:
-            best = trial[2]
+    for trial in sorted(trials, key=lambda trial: (trial[SHARE], -trial[ACCURACY])):
+        if trial[ACCURACY] > best:
+            best = trial[ACCURACY]
             found.append(trial)
     return found
 
 
-def remeasured(run: dict, dense: float, again: dict[tuple, float]) -> float:
-    """Volume of a run's last front, its plans measured once more; Torch-Pruning's models as they were measured."""
-    last = front(run)
-    cost = np.array([again.get(tuple(trial[1]), trial[4] if not trial[1] else np.nan) for trial in last])
-    if np.isnan(cost).any():
-        return float("nan")
-    return float(volume(cost, np.array([(dense - trial[2]) / DEPTH for trial in last])))
+def entering(trials: Sequence[list]) -> list[list]:
+    """Trials that were on the front when they came."""
+    return [trial for k, trial in enumerate(trials) if trial in front(trials[: k + 1])]
 
 
 def at(found: dict, axis: str, place: float) -> float:
@@ -79,18 +92,18 @@ def at(found: dict, axis: str, place: float) -> float:
 def table(name: str, found: dict[str, list[dict]], horizon: float, dense: float) -> None:
     evaluations, seconds = (40, 100, 200), (horizon / 4, horizon / 2, horizon)
     print(f"\n### {name} (dense accuracy {dense:.3f})\n\nMedian volume over seeds; the best of each column is bold.\n")
-    heads = [*(f"{n} evaluations" for n in evaluations), *(f"{s:.0f} s" for s in seconds), "measured again"]
+    heads = [*(f"{n} evaluations" for n in evaluations), *(f"{s:.0f} s" for s in seconds), "timed again", "unseen"]
     rows = {
         method: [
             *(statistics.median(at(run, "evaluations", n) for run in runs) for n in evaluations),
             *(statistics.median(at(run, "seconds", s) for run in runs) for s in seconds),
-            statistics.median(run["again"] for run in runs),
+            *(statistics.median(run[last] for run in runs) for last in ("again", "held")),
         ]
         for method, runs in found.items()
     }
-    best = np.max(list(rows.values()), axis=0)  # nan, and nothing bold, where one was not measured again
+    best = np.max(np.nan_to_num(list(rows.values())), axis=0)
     print(f"| method | seeds | {' | '.join(heads)} |\n|---|{'---|' * (1 + len(heads))}")
-    for method, row in sorted(rows.items(), key=lambda item: -item[1][-2]):
+    for method, row in sorted(rows.items(), key=lambda item: -item[1][-3]):
         cells = [
             f"**{v:.3f}**" if v >= top - 5e-4 else ("-" if np.isnan(v) else f"{v:.3f}")
             for v, top in zip(row, best, strict=True)
@@ -98,27 +111,21 @@ def table(name: str, found: dict[str, list[dict]], horizon: float, dense: float)
         print(f"| {method} | {len(found[method])} | {' | '.join(cells)} |")
     for cold in COLD:
         if cold in found and "auto" in found:
-            print(
-                f"\nauto reaches what {cold} has in the end after {reached(found['auto'], found[cold])} evaluations",
-                end="",
-            )
+            counts = [reached(found["auto"], found[cold], by) for by in ("volume", "unseen")]
+            print(f"\nauto reaches what {cold} has in the end after {counts[0]}; on unseen samples after {counts[1]}")
     print()
 
 
-def reached(ours: list[dict], theirs: list[dict]) -> str:
-    """Median evaluations, ablations counted and not, until our runs have the median final volume of theirs."""
-    wanted = statistics.median(run["volume"][-1] for run in theirs)
-    count = statistics.median(len(run["volume"]) for run in theirs)
-    places = [int(np.argmax(run["volume"] >= wanted)) if run["volume"][-1] >= wanted else None for run in ours]
-    if sum(place is None for place in places) > len(places) / 2:
-        return f"more than all of its (theirs: {wanted:.3f} after {count:.0f})"
-    if None in places:  # the median is that of those who got there, or none
-        places = sorted(p for p in places if p is not None)[: len(ours) // 2 + 1]
-        alone = places[-1] + 1
-    else:
-        alone = statistics.median(place + 1 for place in places)
-    ablations = ours[0]["ablations"]
-    return f"{alone:.0f} ({alone + ablations:.0f} with its ablations; theirs: {wanted:.3f} after {count:.0f})"
+def reached(ours: list[dict], theirs: list[dict], by: str) -> str:
+    """Median evaluations, ablations included, until our runs have the median final volume of theirs; - if unknown."""
+    wanted = statistics.median(run[by][-1] for run in theirs)
+    if np.isnan(wanted):
+        return "-"
+    count = statistics.median(run["evaluations"][-1] for run in theirs)
+    places = [run["evaluations"][np.argmax(run[by] >= wanted)] if max(run[by]) >= wanted else np.inf for run in ours]
+    middle = statistics.median_high(places)
+    alone = "more than all of its" if np.isinf(middle) else f"{middle:.0f}"
+    return f"{alone} evaluations (theirs: {wanted:.3f} after {count:.0f})"
 
 
 def tuned(folder: Path, shares: Sequence[float]) -> None:
