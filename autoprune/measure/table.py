@@ -46,17 +46,18 @@ class Table:
     @classmethod
     def of(cls, store: DeviceStore) -> Table:
         """The table of a device, from earlier runs."""
-        raw = store.read(_FILE)
-        table = cls(store)
-        if isinstance(raw, dict) and raw.get("schema") == _SCHEMA:
-            for family, rows in raw["families"].items():
-                table.entries[family] = {tuple(sizes): float(seconds) for sizes, seconds in rows}
-        return table
+        return cls(store, _decoded(store.read(_FILE)))
 
     def keep(self) -> None:
-        """Write it down for later runs."""
-        families = {family: [[list(s), t] for s, t in rows.items()] for family, rows in self.entries.items()}
-        self.store.write(_FILE, {"schema": _SCHEMA, "families": families})
+        """Write it down for later runs, beside what other ones have written meanwhile."""
+        self.store.change(_FILE, self._beside)
+
+    def _beside(self, raw: Any) -> dict[str, Any]:
+        entries = _decoded(raw)
+        for family, rows in self.entries.items():
+            entries.setdefault(family, {}).update(rows)
+        families = {family: [[list(s), t] for s, t in rows.items()] for family, rows in entries.items()}
+        return {"schema": _SCHEMA, "families": families}
 
     def missing(self, units: Iterable[Unit]) -> list[Unit]:
         """Each unit that was not measured yet, once; what occurs most often comes first."""
@@ -124,6 +125,15 @@ class Table:
         if unit.sizes in rows:
             return rows[unit.sizes], True
         return (_between(rows, unit.sizes), False) if rows else (0.0, False)
+
+
+def _decoded(raw: Any) -> dict[str, dict[tuple[int, ...], float]]:
+    """Entries as `Table.keep` wrote them; none of what is something else."""
+    if not isinstance(raw, dict) or raw.get("schema") != _SCHEMA:
+        return {}
+    return {
+        family: {tuple(sizes): float(seconds) for sizes, seconds in rows} for family, rows in raw["families"].items()
+    }
 
 
 def _named(unit: Unit) -> str:

@@ -1,6 +1,7 @@
 """What is known of a device, kept in the user's cache. Knows folders and JSON; readers check what they find.
 
-One folder a fingerprint: a device, runtime and version whose timings are comparable.
+One folder a fingerprint: a device, runtime and version whose timings are comparable. Searches share it: one writes at a
+time.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import platformdirs
 
-from autoprune.store.files import append, write_atomic
+from autoprune.store.files import append, storing, write_atomic
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,14 @@ class DeviceStore:
             return None
 
     def write(self, name: str, content: Any) -> None:
-        write_atomic(self.folder / name, json.dumps(content).encode())
+        self.change(name, lambda _: content)
+
+    def change(self, name: str, change: Callable[[Any], Any]) -> None:
+        """Write what a function makes of the content that is there (None: none); no other process writes meanwhile."""
+        with storing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(self.folder / "LOCK"):
+                write_atomic(self.folder / name, json.dumps(change(self.read(name))).encode())
 
     def lines(self, name: str) -> list[Any]:
         """The entries of a log; broken lines are left out."""

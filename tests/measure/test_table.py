@@ -50,6 +50,15 @@ def test_what_was_measured_is_known_exactly_and_kept_for_the_next_run(table):
     assert again.seconds(unit(16, 32)) == (pytest.approx(seconds(16, 32)), True)
 
 
+def test_tables_of_two_searches_become_one(table):
+    on, other = bench(), Table(table.store)
+    table.measure(on, GRID[:10], on.clock, 1e9)
+    other.measure(on, GRID[10:20], on.clock, 1e9)
+    table.keep()
+    other.keep()
+    assert Table.of(table.store).missing(GRID[:20]) == []
+
+
 def test_what_lies_between_is_near(table):
     on = bench()
     table.measure(on, GRID, on.clock, 1e9)
