@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from search_forecast import accuracy_of_forecast
 from search_game import lines
 
 from autoprune.core.aim import DEPTH
@@ -33,6 +34,7 @@ def report(folder: Path, tasks: Sequence[str], shares: Sequence[float]) -> None:
         horizon = max(run["horizon"] for run in runs)
         table(name, found, horizon, dense[ACCURACY])
         tuned(folder / name, shares)
+        accuracy_of_forecast(folder / name, runs, dense)
     if curves:
         picture(curves, folder / "search.png")
 

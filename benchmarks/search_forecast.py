@@ -1,0 +1,83 @@
+"""What a forecast and evaluated plans say of latency and harm, against trials that came later. Knows stored trials."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from autoprune.core.aim import Aim
+from autoprune.core.forecast import Forecast
+from autoprune.core.metric import COSTS, Metric
+from autoprune.surrogate.belief import Belief
+from autoprune.surrogate.evidence import Evidence, Seen
+
+#: Numbers of plans that a prediction is refitted to.
+LATENCY_SEEN, HARM_SEEN = (0, 30, 100), (15, 30, 50, 80)
+#: Plans after those, of which harm is predicted.
+NEXT = 20
+LOOKING_AHEAD = ("auto", "dp", "ddpg")
+
+
+def accuracy_of_forecast(folder: Path, runs: Sequence[dict], dense: list) -> None:
+    """Print how well latencies of random plans, and harms in runs that look ahead, are foretold."""
+    forecast = Forecast.decoded((folder / "forecast.json").read_bytes())
+    objectives = (Metric("accuracy", "1", lower_is_better=False, high=1.0), COSTS["latency"])
+    aim = Aim(objectives, (dense[2], 1.0), (None, None), "loss", dense[3])
+    _latency(forecast, aim, [trial for run in runs if run["method"] == "random" for trial in run["trials"]])
+    _harm(forecast, aim, [run["trials"] for run in runs if run["method"] in LOOKING_AHEAD])
+
+
+def _latency(forecast: Forecast, aim: Aim, trials: Sequence[list]) -> None:
+    plans = list({tuple(trial[1]): trial for trial in trials}.values())
+    shuffled = [plans[place] for place in np.random.default_rng(0).permutation(len(plans))]
+    later = _evidence(aim, shuffled[max(LATENCY_SEEN) :])
+    if len(later.seen) < 2 * NEXT:
+        return
+    print(f"\n| latency of {len(later.seen)} random plans, refitted to so many others | ", end="")
+    print("median error | rank correlation (Kendall) | within the 95 % interval |\n|---|---|---|---|")
+    for count in LATENCY_SEEN:
+        found = _belief(forecast, _evidence(aim, shuffled[:count])).expected(later.levels)
+        off, rank = np.log(found.cost / later.cost), kendalltau(found.cost, later.cost)[0]
+        held = f"{np.mean(np.abs(off) <= 1.96 * found.cost_doubt):.0%}" if count else "-"
+        print(f"| {count} | {np.median(np.abs(np.expm1(off))):.1%} | {rank:.2f} | {held} |")
+
+
+def _harm(forecast: Forecast, aim: Aim, runs: Sequence[Sequence[list]]) -> None:
+    cells = []
+    for count in HARM_SEEN:
+        errors = []
+        for trials in runs:
+            if len(trials) >= count + NEXT:
+                later = _evidence(aim, trials[count : count + NEXT])
+                found = _belief(forecast, _evidence(aim, trials[:count])).expected(later.levels)
+                errors.append(_distance(found.harm, later, 4 * forecast.noise))
+        if not errors:
+            return
+        cells.append(f"{statistics.mean(errors):.2f}")
+    print(f"\n| harm of the next {NEXT} plans of {', '.join(LOOKING_AHEAD)}, after so many | ", end="")
+    print(f"{' | '.join(map(str, HARM_SEEN))} |\n|---|{'---|' * len(HARM_SEEN)}")
+    print(f"| error (root mean square, of its logarithm) | {' | '.join(cells)} |")
+
+
+def _distance(harm: np.ndarray, later: Evidence, noise: float) -> float:
+    """Between logarithms of harms above the noise, of plans that are not beyond the box."""
+    foretold, seen = (np.log(np.maximum(each, 0) + noise)[later.loss < 1] for each in (harm, later.harm))
+    return float(np.sqrt(np.mean((foretold - seen) ** 2)))
+
+
+def _evidence(aim: Aim, trials: Sequence[list]) -> Evidence:
+    """Trials [seconds, plan, accuracy, loss, share] as a sampler sees them."""
+    return Evidence(
+        aim, tuple(Seen(k, tuple(each[1]), (each[2], each[4]), each[3], {}) for k, each in enumerate(trials))
+    )
+
+
+def _belief(forecast: Forecast, evidence: Evidence) -> Belief:
+    """Of a space it needs the numbers of levels, and what only solving asks for."""
+    sizes = tuple(len(row) for row in forecast.damage)
+    return Belief(forecast, evidence, SimpleNamespace(sizes=sizes, settled=lambda levels: levels))
