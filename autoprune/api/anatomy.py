@@ -43,7 +43,7 @@ def by_layer(subject: Subject, profiler: str, spec: RunSpec, reporter: Reporter 
     with _opened(subject, None, profiler, spec, reporter or Silent()) as (device, latency):
         table, units = device.table(), device.units(subject.model, {})
         device.tabulate(table, units, _UNITS_S)
-        table.keep()
+        device.keep(table)
         roof = roofline(device)
         return Anatomy(latency, roof, tuple(layers(units, table, latency.value, roof)))
 
@@ -63,7 +63,7 @@ def latency_table(
         built = tabulate(device, prepared.space, 0, reporter)
         table = built.predictor.table
         found = tuple(staircases(device, prepared.space.groups, table, _SWEEPS_S))
-        table.keep()
+        device.keep(table)
         return built, found
 
 

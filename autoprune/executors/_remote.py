@@ -26,7 +26,6 @@ from autoprune.measure.artifact import Artifact
 from autoprune.measure.device import PROCESSES, Device, DeviceSpec, first
 from autoprune.measure.gate import Gate
 from autoprune.measure.packing import Packer, Slices
-from autoprune.store.device import cache_folder
 
 #: What a call raises whose actor, or its node, is no more.
 DEAD: Final = (
@@ -102,7 +101,7 @@ class Profiler:
 
     def __init__(self) -> None:
         self._noted = _Noted()
-        self._gate, self._one = Gate(cache_folder("leases") / "work"), threading.Lock()
+        self._gate, self._one = Gate.of_this_machine(), threading.Lock()
         self._making = threading.Lock()
         self._made: Device | None = None
         self._dense: dict[str, Measurement] | None = None
@@ -228,7 +227,7 @@ class RemoteDevice:
 
     def computing(self) -> AbstractContextManager[None]:
         beside = self.capabilities.cpu_time and ray.get_runtime_context().get_node_id() == self._about.node
-        return Gate(cache_folder("leases") / "work").working() if beside else nullcontext()
+        return Gate.of_this_machine().working() if beside else nullcontext()
 
     def close(self) -> None:
         with suppress(ray.exceptions.RayError, DeviceError):  # where it is gone, nothing is left to close

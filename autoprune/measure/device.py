@@ -231,6 +231,13 @@ class Device:
         """Measure the units that a table lacks, as far as time allows; how many that were."""
         return table.measure(self._bench, table.missing(units), self.clock, limit_s)
 
+    def keep(self, table: Table) -> None:
+        """Write a table down for later runs, which can do without."""
+        try:
+            table.keep()
+        except StorageError as error:
+            self.reporter.warn(f"the device's table is not kept: {error}")
+
     def alone(self, unit: Unit, rounds: int) -> list[float]:
         """The median seconds of a unit in each of so many blocks."""
         self._bench.prepare("alone", unit.artifact())

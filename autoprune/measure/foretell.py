@@ -90,7 +90,7 @@ class _Models:
         wanted = [unit for taken in units for unit in taken]
         known = len({unit.key for unit in wanted}) - len(table.missing(wanted))
         done = self._device.tabulate(table, wanted, _LIMIT_S)
-        table.keep()
+        self._device.keep(table)
         self._reporter.note(f"latency table: {done} units measured, {known} known before")
         seen = [(units[k], value) for k, value in zip(places, measured, strict=True)]
         fit = calibrated(table, seen)

@@ -13,9 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from autoprune.store.device import cache_folder
+from autoprune.store.machine import boot
+
 
 class Gate:
     """One machine's gate: two files next to each other. Each process makes its own."""
+
+    @classmethod
+    def of_this_machine(cls) -> Gate:
+        """In the user's cache, which other machines may share."""
+        return cls(cache_folder("leases") / f"work-{boot()}")
 
     def __init__(self, path: Path) -> None:
         self._room, self._door = path.with_suffix(".room"), path.with_suffix(".door")
@@ -26,7 +34,7 @@ class Gate:
     @contextmanager
     def working(self) -> Iterator[None]:
         """With others who work; not while anybody measures."""
-        with self._door.open("a") as door, self._room.open("a") as room:
+        with self._door.open("a+") as door, self._room.open("a+") as room:
             fcntl.flock(door, fcntl.LOCK_SH)
             fcntl.flock(room, fcntl.LOCK_SH)
             fcntl.flock(door, fcntl.LOCK_UN)
@@ -53,7 +61,7 @@ class Gate:
 
     def _close(self) -> None:
         for path in (self._door, self._room):
-            file = path.open("a")
+            file = path.open("a+")  # some file systems want a file that is read for a shared lock
             fcntl.flock(file, fcntl.LOCK_EX)
             self._files.append(file)
 

@@ -7,6 +7,7 @@ old holder learns, when it wakes, that what it measured meanwhile counts for not
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,8 @@ import filelock
 
 from autoprune.core.clock import Clock
 from autoprune.errors import DeviceError
+from autoprune.store.files import storing
+from autoprune.store.machine import boot, namespace
 
 #: A lease that is not renewed for so long belongs to nobody.
 TERM_S: Final = 8.0
@@ -80,7 +83,7 @@ class Lease:
     def _take(self) -> None:
         told = self.clock.wall()
         while True:
-            with self._exclusive():
+            with storing(self.path), self._exclusive():
                 record = self._read()
                 if self._free(record):
                     self._fence = int(record.get("fence", 0)) + 1
@@ -93,8 +96,10 @@ class Lease:
 
     def _free(self, record: dict[str, Any]) -> bool:
         """Whether nobody holds it: never taken, given back, expired, of an earlier boot, or its holder is dead."""
-        if record.get("boot") != _boot() or not self.clock.wall() < float(record.get("until", 0)):
+        if record.get("boot") != boot() or not self.clock.wall() < float(record.get("until", 0)):
             return True
+        if record.get("namespace") != namespace():  # of another container: whether it lives cannot be seen from here
+            return False
         try:
             os.kill(int(record["pid"]), 0)
         except ProcessLookupError:
@@ -105,17 +110,21 @@ class Lease:
 
     def _renew(self, ended: threading.Event) -> None:
         while not ended.wait(_RENEW_S):
-            with self._exclusive():
-                if self._read().get("fence") == self._fence:
+            # What cannot be written now may be in a second; else it expires, and the end tells whether it was taken.
+            with contextlib.suppress(OSError), self._exclusive():
+                if self._ours(self._read()):
                     self._write(self.clock.wall() + self.term_s)
 
     def _give_back(self) -> bool:
         """Whether it was still ours."""
-        with self._exclusive():
-            ours = bool(self._read().get("fence") == self._fence)
+        with storing(self.path), self._exclusive():
+            ours = self._ours(self._read())
             if ours:
                 self._write(0.0)
         return ours
+
+    def _ours(self, record: dict[str, Any]) -> bool:
+        return {**record, "until": 0.0} == self._record(0.0)
 
     def _exclusive(self) -> filelock.BaseFileLock:
         return filelock.FileLock(self.path.with_suffix(".lock"))
@@ -128,8 +137,14 @@ class Lease:
         return record if isinstance(record, dict) else {}
 
     def _write(self, until: float) -> None:
-        record = {"pid": os.getpid(), "fence": self._fence, "until": until, "boot": _boot()}
-        self.path.write_text(json.dumps(record))
+        written = self.path.with_suffix(".new")  # a name for all, as only one at a time writes
+        written.write_text(json.dumps(self._record(until)))
+        written.replace(self.path)
+
+    def _record(self, until: float) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(), "namespace": namespace(), "fence": self._fence, "until": until, "boot": boot()
+        }  # fmt: skip
 
 
 class NoLease:
@@ -150,13 +165,5 @@ def device_lease(
     if not exclusive:
         return NoLease()
     # The boot names the machine: a home directory may be shared by several with the same processor.
-    device = f"{_boot()} {fingerprint.partition(' / ')[0]}"
+    device = f"{boot()} {fingerprint.partition(' / ')[0]}"
     return Lease(folder / f"{hashlib.sha256(device.encode()).hexdigest()[:16]}.lease", clock, waiting=waiting)
-
-
-def _boot() -> str:
-    """Monotonic clocks begin anew with every boot."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

@@ -128,12 +128,14 @@ class Table:
 
 
 def _decoded(raw: Any) -> dict[str, dict[tuple[int, ...], float]]:
-    """Entries as `Table.keep` wrote them; none of what is something else."""
-    if not isinstance(raw, dict) or raw.get("schema") != _SCHEMA:
+    """Entries as `Table.keep` wrote them; none of what is something else, as all can be measured again."""
+    try:
+        return {
+            family: {tuple(map(int, sizes)): float(seconds) for sizes, seconds in rows}
+            for family, rows in (raw["families"] if raw["schema"] == _SCHEMA else {}).items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
         return {}
-    return {
-        family: {tuple(sizes): float(seconds) for sizes, seconds in rows} for family, rows in raw["families"].items()
-    }
 
 
 def _named(unit: Unit) -> str:

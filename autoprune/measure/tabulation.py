@@ -68,7 +68,7 @@ def tabulate(device: Device, space: SearchSpace, seed: int, reporter: Reporter) 
     known = len({unit.key for unit in needed}) - len(wanted)
     reporter.note(f"measuring {len(wanted)} units of work, {known} are known already")
     measured = device.tabulate(table, needed, LIMIT_S)
-    table.keep()
+    device.keep(table)
     calibration = calibrated(table, seen)
     seconds = device.clock.wall() - start
     return Tabulated(Predictor(table, calibration), measured, known, len(table.failed), seconds)

@@ -1,13 +1,14 @@
 """What is known of a device, kept in the user's cache. Knows folders and JSON; readers check what they find.
 
-One folder a fingerprint: a device, runtime and version whose timings are comparable. Searches share it: one writes at a
-time.
+One folder a fingerprint: a device, runtime and version whose timings are comparable. Searches share it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 import filelock
 import platformdirs
 
+from autoprune.errors import StorageError
 from autoprune.store.files import append, storing, write_atomic
 
 
@@ -42,7 +44,7 @@ class DeviceStore:
             return None
 
     def write(self, name: str, content: Any) -> None:
-        self.change(name, lambda _: content)
+        write_atomic(self.folder / name, json.dumps(content).encode())
 
     def change(self, name: str, change: Callable[[Any], Any]) -> None:
         """Write what a function makes of the content that is there (None: none); no other process writes meanwhile."""
@@ -54,7 +56,7 @@ class DeviceStore:
     def lines(self, name: str) -> list[Any]:
         """The entries of a log; broken lines are left out."""
         try:
-            text = (self.folder / name).read_text(encoding="utf-8")
+            text = (self.folder / name).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return []
         return [entry for entry in map(_entry, text.splitlines()) if entry is not None]
@@ -64,14 +66,28 @@ class DeviceStore:
 
 
 def cache_folder(name: str) -> Path:
-    """A folder of the user's cache, made; of the temporary directory where the home cannot be written."""
-    folder = Path(platformdirs.user_cache_dir("autoprune")) / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = Path(tempfile.gettempdir()) / "autoprune" / name
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """A folder of the user's cache, made; of a temporary one of this user's where that cannot be written.
+
+    Raises:
+        StorageError: neither can.
+    """
+    usual, user = Path(platformdirs.user_cache_dir("autoprune")), os.getuid()
+    instead = Path(tempfile.gettempdir()) / f"autoprune-{user}"
+    for root, mode in ((usual, 0o777), (instead, 0o700)):
+        folder = root / name
+        with contextlib.suppress(OSError):
+            root.parent.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=mode, exist_ok=True)
+            folder.mkdir(exist_ok=True)
+            # What others could have put into a temporary folder is not read.
+            ours = root == usual or instead.lstat().st_uid == user
+            if ours and os.access(folder, os.W_OK | os.X_OK):
+                return folder
+    raise StorageError(
+        expected="a folder for what is known of devices",
+        received=f"neither {usual} nor {instead} can be written",
+        cure="set XDG_CACHE_HOME to a folder that can",
+    )
 
 
 def _entry(line: str) -> Any:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from autoprune.errors import StorageError, describe
 
+#: The end of temporary names; a kill leaves such files behind.
+PARTIAL: Final = ".partial"
+
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, sync it and rename it; parents are made.
+    """Write a file under a temporary name of its own, sync it and rename it; parents are made.
 
     Raises:
         StorageError: the file system refuses; an older file of that name is then intact.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -18,7 +18,7 @@ import yaml
 from autoprune.core.clock import Clock
 from autoprune.core.trial import Trial
 from autoprune.errors import StorageError, describe
-from autoprune.store.files import append, storing, whole_lines, write_atomic
+from autoprune.store.files import PARTIAL, append, storing, whole_lines, write_atomic
 from autoprune.store.ledger import JOURNAL
 from autoprune.store.lock import RunLock, remote
 
@@ -88,6 +88,8 @@ class RunDirectory:
         recipe = read_recipe(path)
         with storing(path):
             lock = RunLock(path)
+            for left in path.rglob(f"*{PARTIAL}"):
+                left.unlink(missing_ok=True)
         events = [each for each in map(_entry, whole_lines(path / _LOG)) if "seconds" in each]
         spent = max((each["seconds"] for each in events), default=0.0)
         stages = [each for each in events if each["event"] in ("began", "resumed", "finished")]

@@ -8,7 +8,9 @@ import time
 import pytest
 
 from autoprune.core.clock import SystemClock
+from autoprune.errors import StorageError
 from autoprune.measure.lease import Lease, LeaseLostError, NoLease, device_lease
+from autoprune.store.machine import boot, namespace
 from autoprune.testing.fakes import FakeClock
 
 
@@ -79,3 +81,28 @@ def test_a_stopped_holder_loses_the_device_and_its_late_result(tmp_path):
     out, _ = holder.communicate("go on\n", timeout=20)
     assert 0.5 < waited < 6.0
     assert out == "lost\n"
+
+
+def test_whether_a_process_of_another_container_lives_is_not_guessed(tmp_path):
+    clock, dead = FakeClock(), 2**22 + 1
+    lease = Lease(tmp_path / "device.lease", clock)
+    record = {"pid": dead, "namespace": "another", "fence": 6, "until": clock.wall() + 5.0, "boot": boot()}
+    lease.path.write_text(json.dumps(record))
+    start = clock.wall()
+    with lease.held():
+        assert clock.wall() - start >= 5.0
+    lease.path.write_text(json.dumps({**record, "namespace": namespace(), "until": clock.wall() + 5.0}))
+    start = clock.wall()
+    with lease.held():
+        assert clock.wall() - start < 1.0
+
+
+def test_a_record_that_cannot_be_written_is_said_and_the_last_one_stays(tmp_path):
+    lease = Lease(tmp_path / "device.lease", SystemClock())
+    with lease.held():
+        pass
+    before = lease.path.read_text()
+    (tmp_path / "device.new").mkdir()
+    with pytest.raises(StorageError, match="device.lease"), lease.held():
+        pass
+    assert lease.path.read_text() == before

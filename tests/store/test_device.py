@@ -1,7 +1,12 @@
+import os
 import subprocess
 import sys
 
-from autoprune.store.device import DeviceStore
+import pytest
+
+from autoprune.errors import StorageError
+from autoprune.measure.table import Table
+from autoprune.store.device import DeviceStore, cache_folder
 
 WRITER = """
 import sys
@@ -30,3 +35,27 @@ def test_what_is_broken_is_as_if_it_were_not_there(tmp_path):
     assert store.read("table.json") is None
     store.change("table.json", lambda known: {"was": known})
     assert store.read("table.json") == {"was": None}
+
+
+@pytest.mark.parametrize(
+    "content", ['{"schema": 1}', '{"schema": 1, "families": [1]}', '{"schema": 1, "families": {"a": 3}}']
+)
+def test_a_damaged_table_is_measured_anew(tmp_path, content):
+    (tmp_path / "table.json").write_text(content)
+    assert Table.of(DeviceStore(tmp_path)).entries == {}
+
+
+def test_a_log_with_bytes_that_are_no_text_keeps_its_other_lines(tmp_path):
+    (tmp_path / "speed.jsonl").write_bytes(b'{"a": 1}\n\xff\xfe\n{"a": 2}\n')
+    assert DeviceStore(tmp_path).lines("speed.jsonl") == [{"a": 1}, {"a": 2}]
+
+
+def test_a_cache_that_cannot_be_written_is_replaced_by_a_temporary_one_of_this_user(tmp_path, monkeypatch):
+    (tmp_path / "home").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert cache_folder("leases") == tmp_path / f"autoprune-{os.getuid()}" / "leases"
+    assert (tmp_path / f"autoprune-{os.getuid()}").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "home"))
+    with pytest.raises(StorageError, match="set XDG_CACHE_HOME"):
+        cache_folder("leases")

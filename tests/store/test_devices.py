@@ -33,3 +33,20 @@ def test_a_damaged_list_is_said_and_left_alone(tmp_path, text):
     with pytest.raises(StorageError, match="mend or remove"):
         Devices(file)
     assert file.read_text() == text
+
+
+def test_commands_at_the_same_time_lose_no_device(tmp_path):
+    file = tmp_path / "devices.yaml"
+    opened = [Devices(file) for _ in range(3)]
+    for place, devices in enumerate(opened):
+        devices.add(KnownDevice(f"board{place}", SERVER.address))
+    assert [each.name for each in Devices(file).all()] == ["board0", "board1", "board2"]
+
+
+def test_a_list_that_is_a_link_stays_one(tmp_path):
+    (tmp_path / "dotfiles").mkdir()
+    file = tmp_path / "devices.yaml"
+    file.symlink_to(tmp_path / "dotfiles" / "devices.yaml")
+    Devices(file).add(PI)
+    assert file.is_symlink()
+    assert Devices(tmp_path / "dotfiles" / "devices.yaml").all() == (PI,)

@@ -153,3 +153,12 @@ def test_a_front_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "front.json").write_text(content)
     with pytest.raises(StorageError):
         read_front(tmp_path)
+
+
+def test_what_a_kill_left_of_a_write_is_gone_when_the_run_goes_on(tmp_path):
+    RunDirectory.create(tmp_path / "run", FakeClock()).write_recipe({})
+    left = tmp_path / "run" / "models" / "3" / "model.safetensors.0f0f0f0f.partial"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half of it")
+    RunDirectory.reopen(tmp_path / "run", FakeClock())
+    assert not left.exists()

@@ -20,6 +20,7 @@ from typing import IO, Any, Final
 from autoprune.errors import CrashedError, DeviceError
 from autoprune.measure.links import PASSIVE, answer, death, overdue
 from autoprune.store.files import storing
+from autoprune.store.machine import namespace
 
 #: Scratch folders, and how much must be free where they lie in memory.
 _PREFIX: Final = "autoprune-"
@@ -72,7 +73,7 @@ class ProcessLink:
                 (self._folder / name).unlink(missing_ok=True)
 
     def ask(self, request: Mapping[str, Any], limit_s: float) -> Any:
-        self._send(request)
+        self._send({**request, "within_s": limit_s})  # it may outlive this process
         return self._answer(limit_s, f"to {request['call']}")
 
     def alive(self) -> bool:
@@ -145,11 +146,11 @@ def scratch() -> Path:
     shared = Path("/dev/shm")  # noqa: S108 - a folder of an unguessable name is made in it
     roomy = os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > _ROOM
     parent = shared if roomy else Path(tempfile.gettempdir())
-    for left in parent.glob(f"{_PREFIX}*"):
+    for left in parent.glob(f"{_PREFIX}*-{namespace()}-*"):
         owner = left.name.removeprefix(_PREFIX).partition("-")[0]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
             shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-{namespace()}-", dir=parent))
 
 
 def _close(stream: IO[str] | None) -> None:
