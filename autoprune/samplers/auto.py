@@ -20,7 +20,7 @@ from autoprune.samplers._planned import PlannedSampler
 from autoprune.samplers.dp import solved
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence
-from autoprune.surrogate.gain import added, best_seen, ranked
+from autoprune.surrogate.gain import added, best_seen, box, ranked
 from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.moves import neighbours
 
@@ -84,7 +84,7 @@ def credit(belief: Belief) -> tuple[dict[str, float], dict[str, float]]:
     usual = float(np.median(seconds[seconds > 0])) if (seconds > 0).any() else 1.0
     last = np.array([k for k in range(max(count - _REMEMBERED, 0), count) if evidence.seen[k].arm in gain], np.int64)
     before = evidence.feasible & (np.arange(count) < last[:, None])
-    more = added(evidence.cost[last], worth[last], evidence.cost, worth, before)
+    more = added(evidence.cost[last], worth[last], evidence.cost, worth, before, box(belief))
     for k, area in zip(last.tolist(), more.tolist(), strict=True):
         arm, fade = evidence.seen[k].arm, _FADES ** (count - 1 - k)
         tried[arm] += fade

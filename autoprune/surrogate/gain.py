@@ -13,25 +13,38 @@ from autoprune.surrogate.belief import Belief, Expected
 from autoprune.surrogate.evidence import Floats, Ints
 from autoprune.surrogate.knapsack import Levels
 
-#: Where the box ends in which volume counts.
-_CORNER: Final = (1.0, 1.0)
+#: Where the box ends in which volume counts: at the dense model's cost and, in worth, at 20 points below its quality.
+_COST, _WORTH = 1.0, 1.0
+#: It ends at least so many times as far from dense as the best that is within the budget.
+_BEYOND: Final = 1.2
 #: Two Fibonacci numbers: points of a lattice over two doubts, and its generator (Sloan and Joe 1994, section 5.2).
 _POINTS, _GENERATOR = 34, 21
 
 
+def box(belief: Belief) -> float:
+    """The worth at which the box ends."""
+    worth = belief.worth_seen()[belief.evidence.feasible]
+    return max(_WORTH, _BEYOND * float(worth.min())) if len(worth) else _WORTH
+
+
 def added(
-    cost: Floats, worth: Floats, known_cost: Floats, known_worth: Floats, known: NDArray[np.bool_] | None = None
+    cost: Floats,
+    worth: Floats,
+    known_cost: Floats,
+    known_worth: Floats,
+    known: NDArray[np.bool_] | None = None,
+    end: float = _WORTH,
 ) -> Floats:
     """(N,) the area that each of N points adds to what M known points dominate in the box.
 
-    known (N, M): which of them are known to each point; default: all to all.
+    known (N, M): which of them are known to each point; default: all to all. end: as `box` tells.
     """
-    inside = np.flatnonzero((known_cost < _CORNER[0]) & (known_worth < _CORNER[1]))
+    inside = np.flatnonzero((known_cost < _COST) & (known_worth < end))
     inside = inside[np.lexsort((known_worth[inside], known_cost[inside]))]
-    edges = np.array([0.0, *known_cost[inside], _CORNER[0]])
-    there = known_worth[inside] if known is None else np.where(known[:, inside], known_worth[inside], _CORNER[1])
+    edges = np.array([0.0, *known_cost[inside], _COST])
+    there = known_worth[inside] if known is None else np.where(known[:, inside], known_worth[inside], end)
     # The best worth that is known of anything that costs no more.
-    best = np.minimum.accumulate(np.insert(there, 0, _CORNER[1], axis=-1), axis=-1)
+    best = np.minimum.accumulate(np.insert(there, 0, end, axis=-1), axis=-1)
     widths = np.maximum(edges[1:] - np.maximum(edges[:-1], cost[:, None]), 0.0)
     found: Floats = (widths * np.maximum(best - worth[:, None], 0.0)).sum(axis=1)
     return found
@@ -58,14 +71,17 @@ def expected(belief: Belief, plans: Expected) -> Floats:
     cost = plans.cost * np.exp(sigmas[0][:, None] * plans.cost_doubt)
     moved = belief.worth(plans.harm + sigmas[1][:, None] * plans.harm_doubt) - plans.worth
     worth = plans.worth + np.copysign(np.hypot(moved, belief.scatter * sigmas[1][:, None]), sigmas[1][:, None])
-    gain: Floats = added(cost.ravel(), worth.ravel(), known_cost, known_worth).reshape(cost.shape).mean(axis=0)
-    return gain * plans.within
+    gain = added(cost.ravel(), worth.ravel(), known_cost, known_worth, end=box(belief)).reshape(cost.shape)
+    found: Floats = gain.mean(axis=0) * plans.within
+    return found
 
 
 def ranked(belief: Belief, plans: Sequence[Levels]) -> list[Levels]:
-    """Plans, settled, by what they are expected to add, most first; those that add nothing by their worth and cost."""
+    """Plans, settled, by what they are expected to add, most first; those that add nothing by whether they are within
+    the budget, and then by their worth and cost."""
     if not plans:
         return []
     models = list(dict.fromkeys(map(belief.settled, plans)))
     found = belief.expected(np.array(models))
-    return [models[k] for k in np.lexsort((found.worth + found.cost, -expected(belief, found)))]
+    order = np.lexsort((found.worth + found.cost, -found.within.round(1), -expected(belief, found)))
+    return [models[k] for k in order]

@@ -5,8 +5,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence
-from autoprune.surrogate.gain import added, best_seen, expected
+from autoprune.surrogate.gain import added, best_seen, box, expected, ranked
 from tests.surrogate.test_belief import BRIEF, believed, seen
 
 points = st.lists(st.tuples(st.floats(0, 1.5), st.floats(-0.5, 1.5)), min_size=1, max_size=8)
@@ -49,7 +50,7 @@ def test_what_a_plan_is_expected_to_add_is_the_mean_over_what_may_be():
         cost = found.cost * np.exp(found.cost_doubt * rng.normal(size=len(plans)))
         worth = belief.worth(found.harm + found.harm_doubt * rng.normal(size=len(plans)))
         worth += belief.scatter * rng.normal(size=len(plans))
-        draws.append(added(cost, worth, *known))
+        draws.append(added(cost, worth, *known, end=box(belief)))
     mean = np.mean(draws, axis=0) * found.within
     assert mean.max() > 0.005
     assert np.abs(expected(belief, found) - mean).max() < 0.1 * mean.max()
@@ -62,3 +63,15 @@ def test_of_two_plans_that_seem_to_add_nothing_the_less_certain_one_is_expected_
     found = dataclasses.replace(found, cost=found.cost * 1.02, cost_doubt=np.array([0.01, 0.2]))
     sure, open_ = expected(belief, found)
     assert open_ > 1.1 * sure
+
+
+def test_where_all_within_the_budget_is_far_worse_than_dense_what_is_within_still_comes_first():
+    dense = BRIEF.aim.dense[0]
+    hurt = tuple(
+        dataclasses.replace(each, values=(dense - 30 * (dense - each.values[0]), each.values[1])) for each in seen(40)
+    )
+    belief = Belief(BRIEF.forecast, Evidence(BRIEF.aim, hurt), BRIEF.space)
+    assert belief.evidence.loss[belief.evidence.feasible].min() > 1
+    first = ranked(belief, belief.front())[:3]
+    assert (belief.expected(np.array(first)).within > 0.5).all()
+    assert (expected(belief, belief.expected(np.array(first))) > 0).all()
