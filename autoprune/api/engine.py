@@ -170,7 +170,8 @@ class Engine:
         final = None
         if ended is None:
             try:
-                final = self._finisher(evaluator).finish(trials)
+                finisher = self._finisher(evaluator)
+                final = finisher.finish(trials)
             except (Exception, KeyboardInterrupt, Terminated) as reason:
                 ended = reason
         if ended is not None and self.directory.finished:  # never a worse front in its place
@@ -187,6 +188,7 @@ class Engine:
             raise ended from None
         if ended is not None:
             self._stop(ended, f"the front so far has {len(result.front)} models", len(trials))
+        finisher.tuning.close()
         self.directory.forget_checkpoints()
         return result
 

@@ -106,8 +106,11 @@ def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profil
         quality = own.get(limit.metric)
         if quality is not None:
             _check_quality(limit, quality)
-    chosen = tuple(_known(name, known, profiler, task) for name in budget.chosen(task.quality.name))
     limited = {limit.metric for limit in budget.limits}
+    wanted = budget.chosen(task.quality.name)
+    if not own.keys() & set(wanted):  # who proposes must see a quality whose floor decides in the end
+        wanted = (*wanted, *(name for name in own if name in limited))
+    chosen = tuple(_known(name, known, profiler, task) for name in wanted)
     if limited and not limited - set(own):  # floors under qualities alone ask for the cheapest model above them
         return tuple(sorted(chosen, key=lambda metric: metric.name in own))
     return chosen

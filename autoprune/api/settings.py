@@ -24,6 +24,8 @@ from autoprune.measure.setup import Setup
 from autoprune.samplers import Brief, checked, needs_forecast
 from autoprune.searching.reseeded import sampler_for
 
+#: Below this, whatever takes a seed takes it.
+_SEEDS: Final = 2**32
 #: What to do where the device does not answer.
 LOSSES: Final = ("wait", "fail")
 _PLURALS: Final = {
@@ -142,9 +144,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         _ = self.run_spec, self.cluster  # refuse what cannot be
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < _SEEDS:
             cure = "pass a whole number to seed"
-            raise UsageError(expected="seed of at least 0", received=repr(self.seed), cure=cure)
+            raise UsageError(expected=f"a seed from 0 to {_SEEDS - 1}", received=repr(self.seed), cure=cure)
         if self.on_device_loss not in LOSSES:
             cure = f"known: {', '.join(LOSSES)}"
             raise UsageError(expected="what to do without the device", received=repr(self.on_device_loss), cure=cure)
@@ -200,7 +202,8 @@ def able(settings: Settings, aim: Aim, reporter: Reporter) -> Settings:
         raise UsageError(
             expected=f"a quality and a cost to trade off with the sampler '{settings.sampler}'",
             received=", ".join(metric.name for metric in aim.objectives),
-            cure=f"add an --objective, or take the sampler '{PLAIN_SAMPLER}'",
+            cure="add an --objective, or "
+            + ("leave out warm=true" if settings.sampler == PLAIN_SAMPLER else f"take the sampler '{PLAIN_SAMPLER}'"),
         )
     reporter.note(f"no quality and cost to trade off: the sampler is '{PLAIN_SAMPLER}'")
     return replace(settings, sampler=PLAIN_SAMPLER)

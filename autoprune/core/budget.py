@@ -56,6 +56,7 @@ class Limit:
 
     def __post_init__(self) -> None:
         _check(self)
+        object.__setattr__(self, "value", float(self.value))  # NumPy's own are written as something else
 
     @property
     def key(self) -> str:
@@ -237,7 +238,7 @@ def _check(limit: Limit) -> None:
             raise UsageError(
                 expected="a quality relative to dense between -100% and 0%",
                 received=text,
-                cure=f"write for example {limit.metric}>=-1% or {limit.metric}>=0.97",
+                cure=f"write for example {limit.metric}>=-1% or, absolute, {limit.metric}{limit.relation}0.97",
             )
         return
     _check_place(limit.metric, text)

@@ -31,3 +31,5 @@ class Effort:
             raise UsageError(
                 expected="a positive, finite time limit", received=repr(self.seconds), cure="write it as 90s, 10m or 2h"
             )
+        if self.seconds is not None:
+            object.__setattr__(self, "seconds", float(self.seconds))  # NumPy's own are written as something else

@@ -23,6 +23,11 @@ class Metric:
     low: float = 0.0
     high: float = float("inf")
 
+    @property
+    def worst(self) -> float:
+        """The end of its range that nobody wants; infinite where there is none."""
+        return self.high if self.lower_is_better else self.low
+
 
 #: Costs that every task shares; qualities are declared by the task.
 COSTS: Final[dict[str, Metric]] = {

@@ -13,7 +13,7 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import parted
 from autoprune.core.plan import Plan
 from autoprune.core.trial import Proposal, Timing, Trial, TrialState
-from autoprune.errors import AutopruneError, DeviceLostError, SurgeryError, describe
+from autoprune.errors import AutopruneError, DeviceLostError, StorageError, SurgeryError, describe
 from autoprune.measure.counts import counts
 from autoprune.measure.device import AnyDevice
 from autoprune.recovery.repairs import Repair
@@ -52,7 +52,7 @@ class Evaluator:
             )
         try:
             return self._evaluated(proposal)
-        except DeviceLostError:
+        except (DeviceLostError, StorageError):
             raise  # no fault of this candidate, and no other would fare better
         except Exception as error:
             failure = str(error) if isinstance(error, AutopruneError) else describe(error)
@@ -90,7 +90,9 @@ class Evaluator:
         return apply(self.task.model, self.traced, self.slices(plan)).eval()
 
     def cut(self, plan: Plan) -> nn.Module:
-        """The plan's model, repaired, in eval mode."""
+        """The plan's model, repaired, in eval mode; a plan that cuts nothing leaves nothing to repair."""
+        if self.whole(plan):
+            return self.bare(plan)
         slices = self.slices(plan)
         model = apply(self.task.model, self.traced, slices).eval()
         self._heal(model, plan, slices)

@@ -147,7 +147,7 @@ class Coordinator:
     def _ask(self) -> None:
         """One new plan more to be proposed, if there is one."""
         most = min(self._effort.trials, self._space.plans)
-        while len(self._known) + len(self._open) < most and self._repeats < _REPEATS:
+        while len(self._known) + len(self._open) < most and self._repeats < _REPEATS and not self._study.ended:
             if self._effort.seconds is not None and self._clock.wall() - self._start >= self._effort.seconds:
                 return
             # Samplers' matrices are small: threads that wait for each other beside busy processors make them 50 times

@@ -11,10 +11,11 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from autoprune.core import quantity
+from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, layers, vector
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import Metric, costs
+from autoprune.core.metric import Metric, cost, costs
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
@@ -81,6 +82,23 @@ def telling(trials: Sequence[Trial], objectives: Sequence[Metric], metrics: Sequ
         return tuple(objectives)
     graded = next(metric for metric in metrics if metric.name == grade)
     return tuple(graded if metric == quality else metric for metric in objectives)
+
+
+def standing(
+    trial: Trial, value: float, quality: Metric, first: Metric, budget: Budget, dense: Mapping[str, Measurement]
+) -> tuple[float, ...]:
+    """By what contenders of like cost are compared, the higher, the better: their quality; where floors under it decide
+    and the first objective is a cost, what they lack of those, and then that cost.
+
+    value: the contender's quality.
+    """
+    reached = -value if quality.lower_is_better else value
+    floors = [limit for limit in budget.limits if limit.metric == quality.name]
+    if not floors or cost(first.name) is None:
+        return (reached,)
+    lacks = max(limit.excess(value, value, dense[limit.key].value) for limit in floors)
+    price = trial.value(first.name)
+    return (-max(lacks, 0.0), -price if first.lower_is_better else price, reached)
 
 
 @dataclass(frozen=True)
@@ -154,8 +172,11 @@ class Finisher:
                 self.log("epoch", trial=number, epoch=epoch, **{quality.name: round(value, 6)})
                 advance(f"trial {number}, epoch {epoch}, {quality.name} {quantity.show(value, quality.unit)}")
 
+            def worth(trial: Trial, value: float) -> tuple[float, ...]:
+                return standing(trial, value, quality, self.objectives[0], self.evaluator.budget, self.evaluator.dense)
+
             candidates = [by_number[number] for number in bins]
-            ladder = Ladder(candidates, bins, epochs, quality, self.tuning, self.checkpoint_of, told)
+            ladder = Ladder(candidates, bins, epochs, quality, self.tuning, self.checkpoint_of, told, worth)
             self.climb(ladder, tuner)
         if ladder.open:
             raise RuntimeError(f"{len(ladder.open)} candidates were left untrained")

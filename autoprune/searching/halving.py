@@ -42,11 +42,11 @@ class Halving:
 
     epochs: int
     members: Mapping[int, int]
-    _scores: dict[tuple[int, int], float] = field(default_factory=dict, init=False)
+    _scores: dict[tuple[int, int], tuple[float, ...]] = field(default_factory=dict, init=False)
     _out: set[int] = field(default_factory=set, init=False)
     _given: dict[tuple[int, int], str] = field(default_factory=dict, init=False)
 
-    def report(self, candidate: int, epoch: int, score: float) -> None:
+    def report(self, candidate: int, epoch: int, score: tuple[float, ...]) -> None:
         """A candidate has been trained for so many epochs."""
         self._scores[candidate, epoch] = score
 
@@ -73,7 +73,8 @@ class Halving:
         if any((each, epoch) not in self._scores for each in alive):
             return "wait"
         keep = math.ceil(len(alive) / ETA)
-        ranked = sorted(alive, key=lambda each: (-self._scores[each, epoch], each))
+        ranked = sorted(alive)
+        ranked.sort(key=lambda each: self._scores[each, epoch], reverse=True)
         self._given |= {(each, epoch): "go" if place < keep else "stop" for place, each in enumerate(ranked)}
         return self._given.get((candidate, epoch), "stop")
 

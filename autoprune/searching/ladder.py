@@ -36,7 +36,8 @@ class Ladder:
     """The fine-tuning of a run's candidates for `epochs` each, as far as they get.
 
     values: quality as trained, by epoch and candidate; bins: candidate -> its bin; file_of: where the checkpoint of a
-    candidate is; told: called after each epoch, with the candidate, the epoch and its quality.
+    candidate is; told: called after each epoch, with the candidate, the epoch and its quality; worth(candidate,
+    quality): by what candidates are compared, the higher, the better.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class Ladder:
         study: TuningStudy,
         file_of: Callable[[int], Path],
         told: Callable[[int, int, float], None],
+        worth: Callable[[Trial, float], tuple[float, ...]],
     ) -> None:
         self.epochs, self.halving = epochs, Halving(epochs, bins)
         self.lanes = {trial.number: Lane(trial) for trial in candidates}
         self.values: dict[int, dict[int, float]] = {}
-        self._sign = -1.0 if quality.lower_is_better else 1.0
         self._quality, self._study, self._file_of, self._told = quality, study, file_of, told
+        self._worth = worth
         for number, lane in self.lanes.items():
             self._restore(number, lane)
         self._settle()
@@ -126,8 +128,9 @@ class Ladder:
     def _rank(self, lane: Lane, epoch: int, value: float) -> None:
         """A candidate counts as it would be finished: as trained, or as healed where training did harm."""
         self.values.setdefault(epoch, {})[lane.trial.number] = value
-        worth = max(self._sign * value, self._sign * lane.trial.value(self._quality.name))
-        self.halving.report(lane.trial.number, epoch, worth)
+        better = min if self._quality.lower_is_better else max
+        reached = better(value, lane.trial.value(self._quality.name))
+        self.halving.report(lane.trial.number, epoch, self._worth(lane.trial, reached))
 
     def _decided(self, lane: Lane) -> str:
         return self.halving.decision(lane.trial.number, lane.done) if lane.done else "go"

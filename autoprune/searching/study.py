@@ -41,7 +41,7 @@ class Restored:
 
 
 class Study:
-    """Asks and tells, each a commit. `restored` is what was there already."""
+    """Asks and tells, each a commit. `restored` is what was there already; ended: the sampler has nothing left."""
 
     def __init__(
         self,
@@ -74,14 +74,18 @@ class Study:
                 received=f"one of {found}",
                 cure="restore the model, the task and the search space as they were, or search anew",
             )
-        self._new, self.restored = new, Restored()
+        self._new, self.restored, self.ended = new, Restored(), False
         if sampler is not None:
             self.use(sampler)
 
     def use(self, sampler: BaseSampler) -> None:
         """Who proposes from now on. What an earlier process left is taken over: `restored` has it."""
         self._study.sampler = sampler
+        self._study.stop = self._end  # type: ignore[method-assign] # Optuna's own is for its own loop
         self.restored = Restored() if self._new else self._restored()
+
+    def _end(self) -> None:
+        self.ended = True
 
     def enqueue(self, plans: Sequence[Plan]) -> None:
         """Ask for these before the sampler's own; those that were enqueued before are not again."""

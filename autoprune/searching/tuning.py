@@ -18,7 +18,7 @@ from autoprune.searching.study import quiet
 from autoprune.store.ledger import Ledger
 
 _SUFFIX: Final = "-finetune"
-_CANDIDATE, _ROUND, _CHOSEN = "candidate", "round", "chosen"
+_CANDIDATE, _ROUND, _CHOSEN, _ENDED = "candidate", "round", "chosen", "ended"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TuningStudy:
         asked: what the choice depends on. A choice that is kept cannot become another one by what is measured later.
         """
         kept: Any = self._study.user_attrs.get(_CHOSEN)
-        if not kept or kept["asked"] != asked:
+        if not kept or kept["asked"] != asked or kept.get(_ENDED):
             bins = {str(number): place for number, place in choose().items()}
             count = 0 if not kept else int(kept[_ROUND].partition(" ")[0])
             kept = {"asked": asked, "bins": bins, _ROUND: f"{count + 1} ({asked})"}
@@ -70,6 +70,12 @@ class TuningStudy:
                 if not frozen.state.is_finished():
                     self._open[number] = optuna.Trial(self._study, frozen._trial_id)
         return {int(number): place for number, place in kept["bins"].items()}
+
+    def close(self) -> None:
+        """The round has come to its end: who asks for the same again wants another one."""
+        if kept := self._study.user_attrs.get(_CHOSEN):
+            with self._ledger.commit():
+                self._study.set_user_attr(_CHOSEN, {**kept, _ENDED: True})
 
     def begin(self, candidate: int, place: int) -> None:
         """Fine-tuning of a candidate begins, from its first epoch."""

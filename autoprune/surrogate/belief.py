@@ -145,7 +145,7 @@ class Belief:
         """Regression of harm on steps cut. Beyond chance more harm cannot be told from less: that a plan does so much
         is learned where less was expected of it, and nothing else."""
         aim = self.evidence.aim
-        ends = aim.quality is not None and math.isfinite(aim.objectives[aim.quality].high)
+        ends = aim.quality is not None and math.isfinite(aim.objectives[aim.quality].worst)
         chance = loss >= (_CHANCE if ends else math.inf)
         prior = self._prior(levels)
         if chance.any():

@@ -106,4 +106,4 @@ def harm(aim: Aim, values: Sequence[float], graded: float | None) -> float:
         return 0.0
     metric = aim.objectives[place]
     worse = in_box(metric, values[place], aim.dense[place])
-    return worse if worse <= 1 or math.isfinite(metric.high) else 1 + math.log(worse)
+    return worse if worse <= 1 or math.isfinite(metric.worst) else 1 + math.log(worse)

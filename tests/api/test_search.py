@@ -4,13 +4,15 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
 import autoprune
 from autoprune.api import engine
 from autoprune.cli.outcome import told
-from autoprune.core.budget import AtMost, Budget
+from autoprune.core.budget import AtLeast, AtMost, Budget
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
 from autoprune.recovery.finetune import finetune
 from autoprune.recovery.ready import ready
@@ -281,3 +283,36 @@ def test_a_floor_under_any_quality_asks_for_the_cheapest_above_it_as_far_as_is_k
     said = [event["best"] for event in logged if event["event"] == "trial" and event["best"] is not None]
     assert said
     assert all(losses[best] <= most for best in said)
+
+
+def test_a_floor_under_a_quality_that_is_no_objective_makes_it_one(small_task):
+    finetune(small_task.model, small_task, None, 10, 0, lambda text: None)
+    floor = Budget.of(accuracy=AtLeast(-0.1, of_dense=True), objectives=("params",))
+    found = autoprune.search(small_task, budget=floor, sampler="random", run="r", trials=9, epochs=0, finalists=3)
+    assert found.document["objectives"] == ["params", "accuracy"]
+    assert found.best.feasible
+    assert (
+        found.best.plan
+        == min((p for p in found.front if p.feasible), key=lambda p: p.measurements["params"].value).plan
+    )
+
+
+def test_limits_of_numpy_are_written_as_numbers(small_task):
+    budget = Budget.of(params=AtMost(np.float64(0.7123456789), of_dense=True))
+    found = autoprune.search(small_task, budget=budget, run="r", trials=3, epochs=0, timeout=np.float64(600))
+    (limit,) = Budget.parse(*found.document["budget"]).limits
+    assert limit.value == pytest.approx(0.7123456789)
+    assert yaml.safe_load(Path("r/run.yaml").read_text())["budget"] == found.document["budget"]
+
+
+def test_where_nothing_is_to_be_cut_the_model_is_the_users_own(small_task):
+    found = autoprune.search(small_task, budget="params=100%", sampler="random", run="r", trials=1, epochs=0)
+    model, mine = found.best.load().eval(), small_task.model.eval()
+    assert found.best.trial == 0
+    assert torch.equal(model(small_task.example_inputs[0]), mine(small_task.example_inputs[0]))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, True, 1.5])
+def test_seeds_that_some_generator_does_not_take_are_refused_at_once(small_task, seed):
+    with pytest.raises(UsageError, match="a seed from 0 to 4294967295"):
+        autoprune.search(small_task, seed=seed)

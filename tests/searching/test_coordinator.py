@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 
 import pytest
+from optuna.samplers import BruteForceSampler, GridSampler
 from optuna.storages import InMemoryStorage
 
 from autoprune import registry
@@ -103,6 +104,18 @@ def test_a_sampler_that_only_repeats_itself_ends_the_search():
     for proposal in made.proposals():
         made.tell(answered(proposal))
     assert len(made.trials) == 4
+
+
+@pytest.mark.parametrize(
+    "sampler", [BruteForceSampler(seed=0), GridSampler({"g0": [0, 1], "g1": [1], "g2": [2]}, seed=0)]
+)
+def test_a_sampler_that_has_proposed_all_it_wants_ends_the_search(sampler):
+    study = Study(Ledger(InMemoryStorage()), "s", SPACE, (QUALITY, COSTS["params"]), sampler)
+    made = Coordinator(study, SPACE, Budget(()), Effort(trials=10_000), FakeClock())
+    for proposal in made.proposals():
+        made.tell(answered(proposal))
+    assert study.ended
+    assert 2 <= len(made.trials) <= SPACE.plans
 
 
 def test_time_is_up_by_the_injected_clock():

@@ -1,9 +1,10 @@
 import pytest
 
+from autoprune.core.budget import Budget
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.trial import Trial, TrialState
-from autoprune.searching.finalise import evenly, excess, telling
+from autoprune.searching.finalise import evenly, excess, standing, telling
 from autoprune.testing.sampler import small_space
 
 ACCURACY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
@@ -54,3 +55,12 @@ def test_the_best_or_the_nearest_is_a_finalist_whatever_else_is_traded_off(count
     chosen = evenly(list(three_objectives()), (ACCURACY, COSTS["latency"], COSTS["params"]), count, wanted)
     assert len(chosen) == count
     assert number in {trial.number for trial in chosen}
+
+
+def test_where_a_floor_decides_the_cheapest_above_it_goes_on():
+    floor = Budget.parse("accuracy>=-3%")
+    dense = {"accuracy": Measurement.exact("accuracy", 0.97, "1")}
+    by = lambda trial: standing(trial, trial.value("accuracy"), ACCURACY, COSTS["params"], floor, dense)  # noqa: E731
+    assert [trial.number for trial in sorted(trials(0), key=by, reverse=True)] == [2, 3, 1, 0]
+    traded = lambda trial: standing(trial, trial.value("accuracy"), ACCURACY, ACCURACY, floor, dense)  # noqa: E731
+    assert [trial.number for trial in sorted(trials(0), key=traded, reverse=True)] == [3, 2, 1, 0]

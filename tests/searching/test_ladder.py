@@ -26,8 +26,9 @@ class Run:
         study.chosen(f"{self.choice}, {self.epochs} epochs", lambda: BINS)
         file_of = lambda number: self.folder / f"{number}.safetensors"  # noqa: E731
         return Ladder(
-            CANDIDATES, BINS, self.epochs, QUALITY, study, file_of, lambda *told: self.trained.append(told[:2])
-        )
+            CANDIDATES, BINS, self.epochs, QUALITY, study, file_of, lambda *told: self.trained.append(told[:2]),
+            lambda trial, quality: (quality,),
+        )  # fmt: skip
 
     def result(self, job):
         import safetensors.numpy as safetensors
@@ -135,3 +136,15 @@ def test_a_lane_that_fails_stops_alone(tmp_path):
     assert ladder.lanes[2].outcome == "fail"
     assert [k for k, lane in ladder.lanes.items() if lane.outcome == "complete"] == [1, 5]
     assert run.open().lanes[2].outcome == "fail"
+
+
+def test_a_round_that_has_ended_is_not_the_answer_to_who_asks_again(tmp_path):
+    run = Run(tmp_path)
+    for lane in run.open().open:
+        run.open().report(Stinted(lane.trial.number, 0, error="out of memory"))
+    assert all(lane.outcome == "fail" for lane in run.open().lanes.values())
+    TuningStudy(run.ledger, "s", QUALITY).close()
+    again = run.open()
+    for job in again.jobs():
+        again.report(run.result(job))
+    assert [k for k, lane in again.lanes.items() if lane.outcome == "complete"] == [2, 5]
