@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from autoprune.agent.settings import FullError
-from autoprune.errors import RefusedError
+from autoprune.errors import RefusedError, UsageError
 from autoprune.store.files import storing
+
+#: What it calls its files: by their hash, and while they arrive.
+_OWN: Final = re.compile(r"[0-9a-f]{64}|[0-9a-f]{16}\.partial")
 
 
 class Artifacts:
     """A folder of its own; what is in use is never removed. Every name was checked to be a hash."""
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Raises UsageError where something else is in the folder."""
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            there = list(folder.iterdir())
         self.folder, self._most = folder, most_bytes
-        for left in folder.iterdir():  # of an agent that may have ended with the power
+        if foreign := [path.name for path in there if not _OWN.fullmatch(path.name)]:
+            raise UsageError(
+                expected=f"nothing but an agent's files in {folder}",
+                received=", ".join(sorted(foreign)[:3]),
+                cure="give another --folder",
+            )
+        for left in there:  # of an agent that may have ended with the power
             left.unlink()
         self._sizes: dict[str, int] = {}  # the one used last is the last
         self._arriving = 0

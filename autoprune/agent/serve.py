@@ -17,7 +17,8 @@ import uvicorn
 from autoprune.agent.app import make_app
 from autoprune.agent.guard import PromptProtocol
 from autoprune.agent.settings import AgentSettings, loopback
-from autoprune.errors import DeviceError, Terminated, describe
+from autoprune.errors import DeviceError, Terminated, UsageError, describe
+from autoprune.store.files import storing
 
 _LOG_BYTES: Final = 10 * 2**20
 _GRACE_S: Final = 5
@@ -30,8 +31,10 @@ def serve(settings: AgentSettings, folder: Path, say: Callable[[str], None]) -> 
 
     Raises:
         DeviceError: another agent has the folder, or the address cannot be bound.
+        StorageError: the folder cannot be made. UsageError: the certificate cannot be used.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         with filelock.FileLock(folder / "LOCK", timeout=0):
             _serve(settings, folder, say)
@@ -56,6 +59,14 @@ def _serve(settings: AgentSettings, folder: Path, say: Callable[[str], None]) ->
         timeout_keep_alive=30, timeout_graceful_shutdown=_GRACE_S,
         limit_concurrency=_CONNECTIONS, h11_max_incomplete_event_size=32 * 2**10,
     )  # fmt: skip
+    try:
+        config.load()
+    except OSError as error:  # an SSLError is one
+        raise UsageError(
+            expected="a certificate and its key as PEM files",
+            received=f"{settings.tls_cert} and {settings.tls_key}: {describe(error)}",
+            cure="check --tls-cert and --tls-key",
+        ) from error
     server = uvicorn.Server(config)
     listening = _listening(settings)
     port = listening.getsockname()[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,8 +33,14 @@ def meant(device: str) -> KnownDevice | None:
         return None
     if "://" in device:
         address = DeviceAddress.parse(device)
-        return KnownDevice(address.host.replace(":", "-"), address)
+        return KnownDevice(_named(address.host), address)
     return Devices().find(device)
+
+
+def _named(host: str) -> str:
+    """A name for a device that has none, by its host."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", host).lstrip("._-")[:56]
+    return name if name == host and name != HERE else f"device-{name}"
 
 
 def found(device: str) -> KnownDevice:
@@ -69,7 +76,7 @@ def examined(device: str, profiler: str = "", seconds: float = SECONDS) -> list[
         said.append(Finding("round trip", f"{_trip(bench) * 1e3:.0f} ms; no part of any latency"))
         capabilities = bench.capabilities()
         said.append(Finding("measures", f"{', '.join(capabilities.metrics)} of {capabilities.format} artifacts"))
-        return [*said, checks.self_test(bench, seconds, SystemClock())]
+        return [*said, checks.self_test(bench, seconds, SystemClock())] if seconds > 0 else said
     finally:
         bench.close()
 

@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from autoprune.cli import agent, devices, doctor, front, inspect, plugins, profile, resume, search
+from autoprune.cli.console import say
 from autoprune.errors import (
     AutopruneError,
     InterruptedSearchError,
@@ -96,11 +97,13 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 def _explain(error: BaseException) -> int:
     """Say what happened in one line on stderr; the exit code."""
+    if isinstance(error, SystemExit):  # typer makes one of a reader of stdout that has ended, such as `head`
+        error = error.__context__ or error
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     text, code = _line(error)
-    typer.echo(f"autoprune: {text}", err=True)
+    say(f"autoprune: {text}")
     return code
 
 

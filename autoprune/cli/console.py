@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
@@ -19,6 +20,14 @@ def aside() -> AbstractContextManager[object]:
     return redirect_stdout(sys.stderr)
 
 
+def say(text: str) -> None:
+    """One line on stderr. Who read it may have ended (`2>&1 | tee` by the same Ctrl-C): the work is not to end so."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 class ConsoleReporter:
     """News on stderr. `quiet` leaves warnings only."""
 
@@ -27,10 +36,10 @@ class ConsoleReporter:
 
     def note(self, text: str) -> None:
         if not self._quiet:
-            print(text, file=sys.stderr, flush=True)
+            say(text)
 
     def warn(self, text: str) -> None:
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        say(f"warning: {text}")
 
     @contextmanager
     def track(self, label: str, total: int, done: int = 0) -> Iterator[Advance]:

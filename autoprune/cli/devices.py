@@ -50,7 +50,7 @@ def listed(as_json: Annotated[bool, typer.Option("--json", help="The machine for
 def try_out(
     device: Annotated[str, typer.Argument(help="A name, or an address.")],
     profiler: Annotated[str, typer.Option(help="What runs models; default: the device's own, or torch.")] = "",
-    seconds: Annotated[float, typer.Option(help="Of the self-test.")] = 5.0,
+    seconds: Annotated[float, typer.Option(help="Of the self-test; 0: without it.")] = 5.0,
 ) -> int:
     """Reach a device, and see how repeatable it measures."""
     from autoprune.api.devices import examined

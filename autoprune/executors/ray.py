@@ -68,6 +68,7 @@ class RayExecutor:
         self._cluster, self._device, self._reporter = cluster, device, reporter
         self.workers = cluster.workers or len(os.sched_getaffinity(0))
         self.busy = 0
+        self._patient = False
         self._connection: Connection | None = None
         self._idle: list[Any] = []
         self._hired: dict[Any, Any] = {}
@@ -83,6 +84,8 @@ class RayExecutor:
         ray = self._connected()
         from autoprune.executors._remote import Profiler, RemoteDevice
 
+        # A job that waits for a device which is out of reach does not hang.
+        self._patient |= device.setup.address is not None and device.setup.wait
         resource = "" if self._device == HERE else f"device:{self._device}"
         offered = ray.cluster_resources()
         if resource and resource not in offered:
@@ -137,7 +140,7 @@ class RayExecutor:
                     slowest = max(slowest, time.monotonic() - done.began)
                     yield result
                     stream.moved()
-                overdue = max(_PATIENCE_S, _SLOWER * slowest) if slowest else math.inf
+                overdue = max(_PATIENCE_S, _SLOWER * slowest) if slowest and not self._patient else math.inf
                 for each in running.values():
                     if time.monotonic() - each.began > overdue:
                         ray.kill(each.worker)

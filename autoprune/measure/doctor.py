@@ -118,12 +118,12 @@ def repeatability(bench: AnyBench, artifact: Artifact, time: Time, seconds: floa
     logs: list[float] = []
     left: list[float] = []
     start = clock.wall()
-    while clock.wall() - start < seconds:
+    while not logs or clock.wall() - start < seconds:
         for blocks in bench.rounds(names, 8, BLOCK_S, BLOCK_RUNS, len(logs)):
             one, other = (estimator.median(block, time) for block in blocks)
             logs.append(float(np.log(one / other)))
             left.append(one)
-    pairs = max(int(len(logs) * WINDOW_S / seconds), 1)
+    pairs = max(int(len(logs) * WINDOW_S / max(clock.wall() - start, WINDOW_S)), 1)
     windows = range(0, len(logs) - pairs + 1, max(pairs // 4, 1))
     ratios = np.array([np.median(logs[place : place + pairs]) for place in windows])
     medians = np.log([np.median(left[place : place + pairs]) for place in windows])

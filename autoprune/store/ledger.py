@@ -86,6 +86,10 @@ def masked(url: str) -> str:
 
 
 def _database(url: str) -> RDBStorage:
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError) as error:  # whose message may have the password
+        raise _unreachable(f"what is no URL of a database ({type(error).__name__})") from None
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -111,5 +115,6 @@ def _unreachable(received: str) -> StorageError:
     return StorageError(
         expected="a database that answers behind --storage",
         received=received,
-        cure="check its URL, such as postgresql+psycopg://user@host/db with pip install 'autoprune[postgresql]'",
+        cure="check its URL, such as postgresql+psycopg://user@host/db with pip install 'autoprune[postgresql]'; "
+        "in a password, write @ : and / as %40, %3A and %2F",
     )

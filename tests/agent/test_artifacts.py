@@ -5,7 +5,7 @@ import pytest
 
 from autoprune.agent.artifacts import Artifacts
 from autoprune.agent.settings import FullError
-from autoprune.errors import RefusedError
+from autoprune.errors import RefusedError, UsageError
 
 
 def test_uploads_beside_each_other_are_limited_too(tmp_path):
@@ -29,3 +29,14 @@ def test_uploads_beside_each_other_are_limited_too(tmp_path):
         assert not list(kept.folder.glob("*.partial"))
 
     asyncio.run(put())
+
+
+def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"of the user")
+    (tmp_path / ("0" * 64)).write_bytes(b"of an agent")
+    with pytest.raises(UsageError, match=r"received model\.pt; give another --folder"):
+        Artifacts(tmp_path, 100)
+    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / "model.pt").unlink()
+    Artifacts(tmp_path, 100)
+    assert not list(tmp_path.iterdir())

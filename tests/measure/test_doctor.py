@@ -65,3 +65,11 @@ def test_the_command_says_what_it_found(command):
     assert "onnxruntime" in out
     assert "tells models apart" in out
     assert (code == 5) == ("things to mend" in err)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.3])
+def test_a_self_test_that_is_short_still_says_something(seconds):
+    profiler = FakeProfiler(lambda model: model)
+    bench = Bench(profiler, NoLease(), profiler.clock, watch=Watch())
+    found = repeatability(bench, Artifact("module", module=(0.004, ())), "cpu", seconds, profiler.clock)
+    assert 0 <= found.difference < 0.5

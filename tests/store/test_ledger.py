@@ -38,7 +38,10 @@ def test_passwords_are_neither_shown_nor_kept():
     assert masked("") == ""
 
 
-@pytest.mark.parametrize("url", ["postgresql+psycopg://me:secret@127.0.0.1:1/x", "nonsense", "nodb://x"])
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql+psycopg://me:secret@127.0.0.1:1/x", "postgresql+psycopg://u:p@ss:secret@h/x", "nonsense", "nodb://x"],
+)
 def test_a_database_that_does_not_answer_is_one_line_without_its_password(tmp_path, url):
     with pytest.raises(StorageError, match="--storage") as refused:
         open_ledger(tmp_path, url, new=True)

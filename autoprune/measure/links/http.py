@@ -48,18 +48,30 @@ class HttpLink:
     _fence: int = field(default=0, init=False)
     _count: int = field(default=0, init=False)
     _dead: bool = field(default=False, init=False)
+    _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
+    _ended: threading.Event = field(default_factory=threading.Event, init=False)
 
     def start(self, opening: Mapping[str, Any]) -> None:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         timeout = httpx.Timeout(_WAIT_S + _SLACK_S, connect=10.0)
-        self._client = httpx.Client(
-            base_url=self.address.url, headers=headers, timeout=timeout, trust_env=self.address.host not in _HERE
-        )
-        self._ended = threading.Event()
+        try:
+            client = httpx.Client(
+                base_url=self.address.url, headers=headers, timeout=timeout, trust_env=self.address.host not in _HERE
+            )
+            self._client = self._closing.enter_context(client)
+        except (OSError, ValueError, ImportError) as error:
+            raise DeviceError(
+                expected=f"a client for {self.address.url}",
+                received=describe(error),
+                cure="check SSL_CERT_FILE and the variables that name a proxy, such as ALL_PROXY",
+            ) from error
         found = self._call("POST", "/leases", json=dict(opening)).json()
-        self._lease, self._fence = found["lease"], found["fence"]
+        try:
+            self._lease, self._fence, pause_s = str(found["lease"]), int(found["fence"]), found["ttl_s"] / _BEATS
+        except (KeyError, TypeError, ValueError) as error:
+            raise _unusable(self.address.url, "an answer of something else") from error
         self._path = f"/leases/{self._lease}"
-        beating = threading.Thread(target=self._beat, args=(found["ttl_s"] / _BEATS,), daemon=True)
+        beating = threading.Thread(target=self._beat, args=(pause_s,), daemon=True)
         beating.start()
 
     def opened(self, limit_s: float) -> dict[str, Any]:
@@ -101,7 +113,7 @@ class HttpLink:
             self._over()
             with contextlib.suppress(httpx.HTTPError):  # it ends by itself where this does not get through
                 self._client.delete(self._path, params={"fence": self._fence}, timeout=2.0)
-        self._client.close()
+        self._closing.close()
 
     def _over(self) -> None:
         self._lease = ""
@@ -138,6 +150,8 @@ class HttpLink:
 
     def _checked(self, answer: httpx.Response, allowed: tuple[int, ...]) -> httpx.Response:
         if answer.is_success or answer.status_code in allowed:
+            if answer.content and "json" not in answer.headers.get("content-type", ""):
+                raise _unusable(self.address.url, "a page of something else")
             return answer
         if answer.status_code == 401:
             raise DeviceError(

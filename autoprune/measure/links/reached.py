@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -45,13 +46,21 @@ def reached(address: DeviceAddress | None, tell: Tell, *, wait: bool = True) -> 
 
 
 def _token(address: DeviceAddress) -> str:
-    if not address.token_file:
-        return os.environ.get(TOKEN, "").strip()
     try:
-        return Path(address.token_file).expanduser().read_text(encoding="ascii").strip()
+        if not address.token_file:
+            return _checked(os.environ.get(TOKEN, ""))
+        return _checked(Path(address.token_file).expanduser().read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
         raise DeviceError(
-            expected=f"the token of {address.shown} in {address.token_file}",
-            received=describe(error),
+            expected=f"the token of {address.shown} in {address.token_file or TOKEN}",
+            received="what is no text" if isinstance(error, UnicodeError) else describe(error),
             cure="copy it there from the device, or name another file: `autoprune devices add --token-file`",
         ) from error
+
+
+def _checked(token: str) -> str:
+    """Raises ValueError, which does not quote it, where it cannot be sent."""
+    token = token.strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise ValueError("several words or lines")
+    return token

@@ -58,18 +58,24 @@ class SshLink:
                 try:
                     self._do(self._connect())
                     self._live = True
+                except FileNotFoundError as error:
+                    raise self._barred(error) from error
                 except (OSError, asyncssh.ConnectionLost, asyncssh.ChannelOpenError) as error:
                     patience.after(describe(error))
-                except asyncssh.Error as error:
-                    raise DeviceError(
-                        expected=f"a connection with {self.address.shown}",
-                        received=describe(error),
-                        cure="see whether the ssh command connects",
-                    ) from error
+                except (asyncssh.Error, ValueError) as error:  # of a configuration or key that it cannot read
+                    raise self._barred(error) from error
             self._send({**opening, "blobs": ""})
         except BaseException:
             self.close()
             raise
+
+    def _barred(self, error: Exception) -> DeviceError:
+        """Why trying again is of no use."""
+        return DeviceError(
+            expected=f"a connection with {self.address.shown}",
+            received=describe(error),
+            cure="see whether the ssh command connects, and check ~/.ssh/config and its keys",
+        )
 
     def opened(self, limit_s: float) -> dict[str, Any]:
         found: dict[str, Any] = self._answer(limit_s, "to open")
