@@ -14,6 +14,7 @@ from autoprune.api.settings import Settings
 from autoprune.errors import DeviceError, DeviceLostError, InterruptedSearchError, StorageError, UsageError
 from autoprune.measure.device import Device
 from autoprune.samplers import distributions
+from autoprune.searching.candidate import Evaluator
 from autoprune.searching.screen import Screen
 from autoprune.testing.fakes import RecordingReporter
 from autoprune.testing.sampler import small_brief, small_space
@@ -213,3 +214,19 @@ def test_runs_whose_parts_are_gone_or_of_another_device_are_refused(small_task):
     with pytest.raises(StorageError, match="no such file"):
         autoprune.resume("r", task=small_task, trials=9)
     assert not Path("r/study.journal").exists()
+
+
+def test_a_disk_that_fills_while_candidates_are_evaluated_fails_none_of_them(small_task, monkeypatch):
+    heal, full = Evaluator._heal, [False, False, True]
+
+    def filled(evaluator, *about):
+        if full and full.pop(0):
+            raise StorageError(expected="to write a model", received="No space left on device", cure="free space")
+        return heal(evaluator, *about)
+
+    monkeypatch.setattr(Evaluator, "_heal", filled)
+    with pytest.raises(StorageError, match="No space"):
+        autoprune.search(small_task, sampler="random", **QUICK)
+    result = autoprune.resume("r", task=small_task)
+    assert result.document["trials"]["failed"] == 0
+    assert len(plans()) == QUICK["trials"]
