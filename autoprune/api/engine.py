@@ -202,6 +202,7 @@ class Engine:
             self._stop(reason, "no candidate was being evaluated", len(self.study.restored.finished))
         except (UsageError, TaskError):
             if self._began is None:  # nothing has happened: the same command with the task mended is to be taken
+                self.study.remove()
                 self.directory.discard()
             raise
 

@@ -87,6 +87,11 @@ class Study:
     def _end(self) -> None:
         self.ended = True
 
+    def remove(self) -> None:
+        """Forget a study in which nothing has happened; a database would keep it."""
+        with quiet(), self._ledger.commit():
+            optuna.delete_study(study_name=self._study.study_name, storage=self._ledger.storage)
+
     def enqueue(self, plans: Sequence[Plan]) -> None:
         """Ask for these before the sampler's own; those that were enqueued before are not again."""
         with quiet(), self._ledger.commit():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -40,7 +40,7 @@ class RunDirectory:
     """A run, locked for this process until `close`.
 
     notes: what its user should know of how it was found; ended: the last search in it came to its end; searched:
-    seconds that earlier processes looked for candidates.
+    seconds that earlier processes looked for candidates; made: folders that were not there before, innermost first.
     """
 
     def __init__(
@@ -52,8 +52,9 @@ class RunDirectory:
         searched: float = 0.0,
         *,
         ended: bool = False,
+        made: Sequence[Path] = (),
     ) -> None:
-        self.path, self.ended, self.searched, self._lock = path, ended, searched, lock
+        self.path, self.ended, self.searched, self._lock, self._made = path, ended, searched, lock, made
         self._clock, self._start = clock, clock.wall() - spent
         self._written: list[str] = []
         kind = remote(path)
@@ -68,6 +69,7 @@ class RunDirectory:
             StorageError: something is there already, or nothing can be written.
         """
         with storing(path):
+            made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
             _check_empty(path)  # before anything is put there
             lock = RunLock(path)
@@ -76,7 +78,7 @@ class RunDirectory:
             except StorageError:
                 lock.release()
                 raise
-        return cls(path, clock, lock)
+        return cls(path, clock, lock, made=made)
 
     @classmethod
     def reopen(cls, path: Path, clock: Clock) -> tuple[RunDirectory, dict[str, Any]]:
@@ -152,12 +154,14 @@ class RunDirectory:
         self._lock.release()
 
     def discard(self) -> None:
-        """Remove a run in which nothing has happened yet; what a user put there stays."""
+        """Remove a run in which nothing has happened yet, and folders that were made for it; a user's own stay."""
         with storing(self.path):
             for name in (JOURNAL, RECIPE, _LOG, *self._written, "LOCK"):
                 (self.path / name).unlink(missing_ok=True)
-            if not any(self.path.iterdir()):
-                self.path.rmdir()
+            for folder in self._made:
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
         self.close()
 
     def forget_checkpoints(self) -> None:

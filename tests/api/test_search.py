@@ -78,13 +78,16 @@ def test_a_sampler_that_cannot_propose_is_named_with_what_it_says(small_task):
             autoprune.search(small_task, budget="params=70%", sampler=sampler, run=f"r{number}", **QUICK)
 
 
-def test_a_mistake_that_the_dense_model_shows_leaves_nothing_in_the_way_of_the_mended_task(small_task):
+@pytest.mark.parametrize("storage", ["", "sqlite:///studies.db"])
+def test_a_mistake_that_the_dense_model_shows_leaves_nothing_in_the_way_of_the_mended_task(small_task, storage):
     def mistaken(model, split):
         raise AttributeError("no such field")
 
+    asked = {**QUICK, "budget": "params=70%", "run": "new/r", "storage": storage}
     with pytest.raises(TaskError, match="no such field"):
-        autoprune.search(dataclasses.replace(small_task, evaluate=mistaken), budget="params=70%", run="r", **QUICK)
-    assert autoprune.search(small_task, budget="params=70%", run="r", **QUICK).best is not None
+        autoprune.search(dataclasses.replace(small_task, evaluate=mistaken), **asked)
+    assert not Path("new").exists()
+    assert autoprune.search(small_task, **asked).best is not None
 
 
 def test_weights_that_are_no_numbers_make_no_candidate(small_task, monkeypatch):

@@ -112,6 +112,14 @@ def test_a_used_directory_is_never_written_over(tmp_path):
     assert (tmp_path / "r" / "thesis.txt").read_text() == "mine"
 
 
+def test_discarding_takes_folders_with_it_that_were_made_for_the_run(tmp_path):
+    (tmp_path / "mine").mkdir()
+    RunDirectory.create(tmp_path / "mine" / "new" / "a" / "b", SystemClock()).discard()
+    assert not list((tmp_path / "mine").iterdir())
+    RunDirectory.create(tmp_path / "mine", SystemClock()).discard()
+    assert (tmp_path / "mine").is_dir()
+
+
 def test_discarding_leaves_nothing_behind_but_what_a_user_put_there(tmp_path):
     for others in ([], ["thesis.txt"]):
         run = RunDirectory.create(tmp_path / "r", SystemClock())
