@@ -63,7 +63,7 @@ class _Sums:
 
     def add(self, contraction: Contraction, inputs: Tensor) -> None:
         name = contraction.weight
-        if name not in self._reading or not inputs.numel():
+        if name not in self._reading or self._reading[name].dim != contraction.dim or not inputs.numel():
             return
         shared = self._shared(contraction, inputs)
         if self._owner.setdefault(name, shared or name) != name:

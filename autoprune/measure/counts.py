@@ -7,16 +7,17 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from autoprune.core.measurement import Measurement
 from autoprune.models.weights import file_size
+from autoprune.surgery.contractions import unfused
 from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
+from autoprune.surgery.operations import formula
 
 
 class _Operations(TorchDispatchMode):
-    """Adds up what torch's table of operations says of each operator."""
+    """Adds up the operations of each operator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,20 +31,20 @@ class _Operations(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        formula = flop_registry.get(func.overloadpacket)
-        if formula is None and func._can_decompose():
+        operations = formula(func)
+        if operations is None and func._can_decompose():
             with self:
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
         out = func(*args, **kwargs)
-        self.total += formula(*args, **kwargs, out_val=out) if formula else 0
+        self.total += operations(*args, **kwargs, out_val=out) if operations else 0
         return out
 
 
 def counts(model: nn.Module, inputs: Any) -> dict[str, Measurement]:
     """By key: `params`, `flops` of one forward pass of `inputs` (a multiply-add is two), `size` in bytes as saved."""
-    with torch.no_grad(), evaluating(model), _Operations() as counter:
+    with torch.no_grad(), evaluating(model), unfused(), _Operations() as counter:
         Example.of(inputs).call(model)
     values = {
         "params": (sum(parameter.numel() for parameter in model.parameters()), "1"),

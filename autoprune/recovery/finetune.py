@@ -5,7 +5,6 @@ Knows the recipe, and what must be kept to go on after a kill; not which models 
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from autoprune.core.reporter import Advance
 from autoprune.errors import StorageError, TaskError
+from autoprune.surgery import twin
 from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
@@ -31,7 +31,7 @@ def teacher_of(task: Task) -> nn.Module | None:
     """A copy of the dense model arranged to run fast; None where the task does not say how outputs are compared."""
     if task.loss is None or task.distance is None:
         return None
-    teacher = copy.deepcopy(task.model).eval()
+    teacher = twin(task.model, meta=False)[0].eval()
     _arrange(teacher, torch.channels_last)
     return teacher
 

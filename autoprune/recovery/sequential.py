@@ -29,9 +29,10 @@ from autoprune.surgery.layout import positions
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 
-#: Samples that run at once, or fewer whose tokens are so many.
+#: Samples that run at once, or fewer whose tokens or numbers are so many; a user's batches were chosen to fit.
 SAMPLES: Final = 192
 _TOKENS: Final = 8192
+_NUMBERS: Final = 2**25
 _RIDGE: Final = 0.01
 #: Rows that a weight is fitted on: so many an entry, and so many in any case.
 _ROWS_PER_ENTRY, _ROWS = 2, 1024
@@ -153,6 +154,9 @@ def _choices(task: Task) -> tuple[Any, Any]:
     """Batches to run at once: one of as many samples as are wanted, and the first one as it is."""
     first = next(iter(task.split("calibration")))
     tensors = Example.of((first,)).tensors
-    places = tensors[0][0].numel() if tensors and tensors[0].dim() and not tensors[0].is_floating_point() else 0
-    samples = max(min(SAMPLES, _TOKENS // places), 1) if places else SAMPLES
+    if not tensors or not tensors[0].dim() or not tensors[0].numel():
+        return joined(task.split("calibration"), SAMPLES), first
+    numbers = tensors[0].is_floating_point()
+    most = (_NUMBERS if numbers else _TOKENS) // tensors[0][0].numel()
+    samples = max(min(SAMPLES, most), min(len(tensors[0]), SAMPLES) if numbers else 1)
     return joined(task.split("calibration"), samples), first

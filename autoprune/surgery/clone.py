@@ -95,6 +95,9 @@ class _Copier:
                 new = copy.deepcopy(value, self._memo)
             except Exception:
                 new = value  # a lock, a file, a generator: what cannot be copied is used by both models
+            if new is value and isinstance(value, nn.Module):
+                new = self._memo[id(value)] = object.__new__(kind)
+                self.fill(value, new)
         self._memo[id(value)] = new
         self._keep.append(value)
         return new

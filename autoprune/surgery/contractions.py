@@ -112,7 +112,9 @@ class ContractionWatch(TorchDispatchMode):
             self._see(*matched)
         out = func(*args, **(kwargs or {}))
         if matched is not None:
-            self._seen[matched[0].weight] = matched[0]
+            contraction = matched[0]
+            if self._seen.setdefault(contraction.weight, contraction) != contraction:  # along another dimension, say
+                self._otherwise.add(contraction.weight)
             self._results[out] = matched[0].weight
         elif not self._alias(name, args, out):
             self._used(name, args)

@@ -34,7 +34,11 @@ def _mend_recurrent(module: nn.RNNBase) -> None:
 
 
 def _mend_weighted(module: nn.Module) -> None:
-    weight = getattr(module, "weight_v", getattr(module, "weight", None))
+    weight = getattr(module, "weight", None)
+    if "weight_g" in module._parameters:  # of weight_norm; under spectral_norm `weight_v` is a vector
+        weight = module.weight_v
+    elif "weight_orig" in module._parameters:
+        weight = module.weight_orig
     if not isinstance(weight, Tensor):
         return
     if isinstance(module, _ConvNd):
@@ -55,7 +59,8 @@ def _mend_weighted(module: nn.Module) -> None:
 
 
 def _mend_attention(module: nn.MultiheadAttention) -> None:
-    module.embed_dim = module.out_proj.weight.shape[0]
+    weight = module.q_proj_weight if module.in_proj_weight is None else module.in_proj_weight
+    module.embed_dim = weight.shape[1]  # torch compares it with the query, and that need not be as wide as the result
     for name, weight in (("kdim", module.k_proj_weight), ("vdim", module.v_proj_weight)):
         setattr(module, name, module.embed_dim if weight is None else weight.shape[1])
     module.head_dim = module.embed_dim // module.num_heads

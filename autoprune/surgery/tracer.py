@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from autoprune.core.group import Kind
 from autoprune.surgery.flow import PASSING, Flow
 from autoprune.surgery.labels import Atom, Label, freeze
+from autoprune.surgery.operations import formula
 
 INPUT, OUTPUT = "model input", "model output"
 UNUSED = "not used in the traced run"
@@ -136,8 +136,8 @@ class Tracer(TorchDispatchMode):
         outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         self._label(name, rule, Call(self, name, args, kwargs, out), inputs, outputs)
         self.flow.record(name, rule is self.pointwise or name in PASSING, inputs, outputs)
-        if func.overloadpacket in flop_registry:
-            spent = flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)
+        if operations := formula(func):
+            spent = operations(*args, **kwargs, out_val=out)
             self.flops.append((spent, tuple(label for tensor in (*inputs, *outputs) for label in self.of(tensor))))
         return out
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.flop_counter import flop_registry
 
 from autoprune.measure.artifact import Artifact
 from autoprune.measure.units import Unit
 from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
+from autoprune.surgery.operations import formula
 
 
 def units(model: nn.Module, example: Example) -> list[Unit]:
@@ -64,7 +64,7 @@ class _Recorder(TorchDispatchMode):
     def _unit(self, func: Any, args: Any, kwargs: Any, out: Any, call: dict[str, Any]) -> Unit:
         tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor)]
         text = json.dumps(call, sort_keys=True)
-        formula = flop_registry.get(func.overloadpacket)
+        operations = formula(func)
         numbers: list[int] = []
         family = json.dumps(_without_sizes(call, numbers), sort_keys=True)
         return Unit(
@@ -72,7 +72,7 @@ class _Recorder(TorchDispatchMode):
             family,
             tuple(numbers),
             self.layers[-1],
-            float(formula(*args, **kwargs, out_val=out)) if formula else 0.0,
+            float(operations(*args, **kwargs, out_val=out)) if operations else 0.0,
             float(sum(tensor.numel() * tensor.element_size() for tensor in tensors)),
             lambda: Artifact("unit", text.encode()),
         )

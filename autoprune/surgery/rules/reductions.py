@@ -42,13 +42,19 @@ def softmax(call: Call) -> None:
 
 
 def at_index(call: Call) -> None:
-    """Arg-reductions: the dimension is addressed by index, so it stays; all of them without one."""
+    """Arg-reductions: where its indices are used the dimension stays; all of them without one."""
     dim = call.arg(1, "dim")
     labels = call.trace.of(call.args[0])
-    if any(not leaf.is_floating_point() for leaf in tree_leaves(call.out)):
-        for label in labels if dim is None else [labels[dim]]:
-            freeze(label, f"{call.name} returns its indices")
     reduce(call)
+    reason = f"{call.name} returns its indices"
+    for leaf in tree_leaves(call.out):
+        if leaf.is_floating_point():
+            continue
+        if dim is not None:
+            call.trace.owe(leaf, labels[dim], reason)
+            continue
+        for label in labels:
+            freeze(label, reason)
 
 
 def ordered(call: Call) -> None:

@@ -1,0 +1,49 @@
+"""Operations against arithmetic: each multiply-add of each product is two."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from autoprune.measure.counts import counts
+
+HEADS, LENGTH, WIDTH = 4, 16, 64
+PROJECTIONS = 4 * 2 * LENGTH * WIDTH * WIDTH
+PRODUCTS = 2 * 2 * LENGTH * LENGTH * WIDTH
+
+
+class Attention(nn.Module):
+    def forward(self, x):
+        heads = x.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+        return functional.scaled_dot_product_attention(heads, heads, heads)
+
+
+class Itself(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+
+    def forward(self, x):
+        return self.attention(x, x, x, need_weights=False)[0]
+
+
+def encoder():
+    return nn.TransformerEncoder(nn.TransformerEncoderLayer(WIDTH, HEADS, 256, batch_first=True), 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "operations"),
+    [
+        (Attention, PRODUCTS),
+        (Itself, PROJECTIONS + PRODUCTS),
+        (encoder, 2 * (PROJECTIONS + PRODUCTS + 2 * 2 * LENGTH * WIDTH * 256)),
+        (lambda: nn.LSTM(WIDTH, 32, batch_first=True), 2 * LENGTH * 4 * 32 * (WIDTH + 32)),
+        (
+            lambda: nn.LSTM(WIDTH, 32, 2, batch_first=True, bidirectional=True),
+            2 * LENGTH * 2 * 4 * 32 * ((WIDTH + 32) + (2 * 32 + 32)),
+        ),
+        (lambda: nn.GRU(WIDTH, 32, batch_first=True), 2 * LENGTH * 3 * 32 * (WIDTH + 32)),
+    ],
+)
+def test_fused_operators_count_like_the_products_that_they_consist_of(make, operations):
+    assert counts(make().eval(), torch.randn(1, LENGTH, WIDTH))["flops"].value == operations
