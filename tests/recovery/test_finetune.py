@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import threading
 
 import torch
 
@@ -54,3 +55,10 @@ def test_a_training_that_goes_on_from_a_state_ends_as_one_that_was_never_interru
     then.epoch()
     then.epoch()
     assert all(torch.equal(tensor, rest.state_dict()[name]) for name, tensor in whole.state_dict().items())
+
+
+def test_a_model_that_holds_a_lock_has_a_teacher_too(small_task):
+    small_task.model.lock = threading.Lock()
+    teacher, x = teacher_of(small_task), small_task.example_inputs[0]
+    assert teacher is not small_task.model
+    assert torch.allclose(teacher(x), small_task.model.eval()(x), atol=1e-5)

@@ -7,6 +7,7 @@ import torch
 
 from autoprune import registry
 from autoprune.recovery.finetune import finetune
+from autoprune.recovery.sequential import _choices
 from autoprune.testing.criterion import attention_task, residual_task
 from autoprune.testing.repair import RepairConformance, difference, healed
 
@@ -35,3 +36,11 @@ def test_fine_tuning_keeps_zeros():
     for name, mask in kept.items():
         assert not model.get_parameter(name)[~mask].any()
         assert not torch.equal(model.get_parameter(name), before[name])
+
+
+@pytest.mark.parametrize(("side", "batch", "most"), [(8, 2, 192), (2048, 2, 8), (2048, 10, 10)])
+def test_healing_runs_no_more_samples_at_once_than_are_known_to_fit(side, batch, most):
+    x = torch.zeros(1, 1, 1, 1).expand(batch, 1, side, side)
+    task = residual_task()
+    task = dataclasses.replace(task, splits={**task.splits, "calibration": [(x, torch.zeros(batch))] * 200})
+    assert len(_choices(task)[0][0]) == most
