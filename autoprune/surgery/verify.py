@@ -138,7 +138,8 @@ class _Outputs:
             plain = self._run(cut.eval())
             other = self._run(apply(self._model, traced, orders).eval())
             if self._meta_train:
-                _call(self._empty, apply(self._model, traced, slices, meta=True).train())
+                # Other shares: two units may have drawn the same by chance, which hides that one needs the other's.
+                _call(self._empty, apply(self._model, traced, _parts(units, " again"), meta=True).train())
             elif self._trains:
                 _call(self._example, cut.train())
         except Exception as error:
@@ -196,11 +197,11 @@ def _groups(units: Iterable[Unit]) -> list[Group]:
     return [group for unit in units for group in unit]
 
 
-def _parts(units: Iterable[Unit]) -> dict[str, Tensor]:
-    """Another share of each unit, drawn from its first group's name; every second layer dropped."""
+def _parts(units: Iterable[Unit], turn: str = "") -> dict[str, Tensor]:
+    """Another share of each unit, drawn from its first group's name and the turn; every second layer dropped."""
     slices: dict[str, Tensor] = {}
     for unit in units:
-        draw = random.Random(unit[0].name)  # noqa: S311 - which slices prove it is no secret
+        draw = random.Random(unit[0].name + turn)  # noqa: S311 - which slices prove it is no secret
         steps = unit[0].size // unit[0].step
         if unit[0].kind == "layer":
             slices[unit[0].name] = torch.arange(draw.randint(0, 1))
