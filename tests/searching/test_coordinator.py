@@ -106,11 +106,12 @@ def test_a_sampler_that_only_repeats_itself_ends_the_search():
     assert len(made.trials) == 4
 
 
-@pytest.mark.parametrize(
-    "sampler", [BruteForceSampler(seed=0), GridSampler({"g0": [0, 1], "g1": [1], "g2": [2]}, seed=0)]
-)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("sampler", ["brute force", "grid"])
 def test_a_sampler_that_has_proposed_all_it_wants_ends_the_search(sampler):
-    study = Study(Ledger(InMemoryStorage()), "s", SPACE, (QUALITY, COSTS["params"]), sampler)
+    levels = {"g0": [0, 1], "g1": [1], "g2": [2]}
+    made = BruteForceSampler(seed=0) if sampler == "brute force" else GridSampler(levels, seed=0)
+    study = Study(Ledger(InMemoryStorage()), "s", SPACE, (QUALITY, COSTS["params"]), made)
     made = Coordinator(study, SPACE, Budget(()), Effort(trials=10_000), FakeClock())
     for proposal in made.proposals():
         made.tell(answered(proposal))
