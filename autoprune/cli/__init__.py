@@ -5,7 +5,6 @@ Data goes to stdout, messages and progress to stderr. Nothing heavy is imported 
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -16,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from autoprune.cli import agent, devices, doctor, front, inspect, plugins, profile, resume, search
-from autoprune.cli.console import say
+from autoprune.cli.console import hush, say
 from autoprune.errors import (
     AutopruneError,
     InterruptedSearchError,
@@ -97,10 +96,10 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 def _explain(error: BaseException) -> int:
     """Say what happened in one line on stderr; the exit code."""
-    if isinstance(error, SystemExit):  # typer makes one of a reader of stdout that has ended, such as `head`
-        error = error.__context__ or error
-    if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # Of a reader of stdout that has ended, such as `head`, typer makes an exit.
+    cause = error.__context__ if isinstance(error, SystemExit) else error
+    if isinstance(cause, BrokenPipeError):
+        hush(sys.stdout)
         return 0
     text, code = _line(error)
     say(f"autoprune: {text}")

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
-from typing import Final
+from typing import Final, TextIO
 
 from autoprune.core.clock import Clock
 from autoprune.core.reporter import Advance
@@ -25,7 +25,12 @@ def say(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        hush(sys.stderr)
+
+
+def hush(stream: TextIO) -> None:
+    """Let go what nobody reads any more, at the end of the process too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class ConsoleReporter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from autoprune.core.clock import Clock
 from autoprune.core.measurement import Block, Capabilities, RunSpec
 from autoprune.errors import DeviceError
 from autoprune.profilers._host import refused
+from autoprune.surgery import twin
 from autoprune.surgery.example import Example, arrays
 
 #: Runs between two moments at which the processor waits for the card.
@@ -58,7 +58,7 @@ class CudaProfiler:
     def prepare(self, artifact: Any, inputs: Any) -> _Handle:
         """Raises DeviceError where the model does not run on the card."""
         try:
-            model = copy.deepcopy(artifact).eval().to(self._device)
+            model = twin(artifact, meta=False)[0].eval().to(self._device)
             example = Example.of(inputs).fresh().map(lambda tensor: tensor.to(self._device))
             with self._running():
                 for _ in range(_WARM_RUNS):
