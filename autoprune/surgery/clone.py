@@ -90,6 +90,13 @@ class _Copier:
             new.extend(map(self.copied, value))
         elif kind in (tuple, set, frozenset):
             new = kind(map(self.copied, value))
+        elif _is_its_attributes(value):
+            new = dict.__new__(kind)  # `deepcopy` would take its attributes from it
+            self._memo[id(value)] = new
+            new.update((key, self.copied(each)) for key, each in value.items())
+            new.__dict__ = new
+        elif hasattr(kind, "__del__") and not isinstance(value, nn.Module):
+            new = value  # its copy would clean up what the model still uses
         else:
             try:
                 new = copy.deepcopy(value, self._memo)
@@ -101,3 +108,8 @@ class _Copier:
         self._memo[id(value)] = new
         self._keep.append(value)
         return new
+
+
+def _is_its_attributes(value: Any) -> bool:
+    """Whether it is a dict that is its own `__dict__`, so that items are read as attributes."""
+    return isinstance(value, dict) and getattr(value, "__dict__", None) is value

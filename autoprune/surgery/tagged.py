@@ -15,12 +15,26 @@ from autoprune.surgery.labels import Label
 Operator = Literal["+", "-", "*", "//"]
 
 
+@dataclass(frozen=True)
+class Item:
+    """What lies in a container, under a key or at a place."""
+
+    key: str | int
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
+#: To an attribute, by its name, or into a container.
+Step = str | Item
+
+
 @dataclass(frozen=True, eq=False)
 class Attribute:
     """A whole number that a module keeps: `path` leads from the module named `module` to it; `size` is its value."""
 
     module: str
-    path: tuple[str | int, ...]
+    path: tuple[Step, ...]
     size: int
 
     def __str__(self) -> str:

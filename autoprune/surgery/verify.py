@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from autoprune.core.group import Group
 from autoprune.errors import SurgeryError, describe
 from autoprune.surgery.apply import apply
+from autoprune.surgery.clone import clone
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import contractions, does_not_run, find, twin
 from autoprune.surgery.traced import Traced
@@ -122,9 +123,9 @@ class _Outputs:
             if group.kind != "layer"
         }
         try:
-            got = self._run(apply(self._model, traced, orders).eval())
+            got = self._run(_cut_to(self._model, traced, orders).eval())
         except Exception as error:
-            return f"the model does not run with its slices reordered ({describe(error)})"
+            return _failure(error, "with its slices reordered")
         return "reordering its slices changes the output" if self._differ(got, self._expected) else ""
 
     def _cut(self, traced: Traced, units: Sequence[Unit]) -> str:
@@ -134,16 +135,16 @@ class _Outputs:
             for place, (name, chosen) in enumerate(slices.items())
         }
         try:
-            cut = apply(self._model, traced, slices)
+            cut = _cut_to(self._model, traced, slices)
             plain = self._run(cut.eval())
-            other = self._run(apply(self._model, traced, orders).eval())
+            other = self._run(_cut_to(self._model, traced, orders).eval())
             if self._meta_train:
                 # Other shares: two units may have drawn the same by chance, which hides that one needs the other's.
-                _call(self._empty, apply(self._model, traced, _parts(units, " again"), meta=True).train())
+                _call(self._empty, _cut_to(self._model, traced, _parts(units, " again"), meta=True).train())
             elif self._trains:
                 _call(self._example, cut.train())
         except Exception as error:
-            return f"the model does not run with a part of its slices ({describe(error)})"
+            return _failure(error, "with a part of its slices")
         if [leaf.shape for leaf in plain] != [leaf.shape for leaf in self._expected]:
             return "with a part of its slices the model's output has another shape"
         return "its slices are regrouped by a size that is written into the code" if self._differ(plain, other) else ""
@@ -154,10 +155,10 @@ class _Outputs:
         if not layers:
             return ""
         try:
-            cut = apply(self._model, traced, layers, meta=self._meta).eval()
+            cut = _cut_to(self._model, traced, layers, meta=self._meta).eval()
             left = tensors_of(_call(self._empty if self._meta else self._example, cut))
         except Exception as error:
-            return f"the model does not run without it ({describe(error)})"
+            return _failure(error, "without it")
         same = [leaf.shape for leaf in left] == [leaf.shape for leaf in self._expected]
         return "" if same else "without it the model's output has another shape"
 
@@ -172,10 +173,29 @@ class _Shapes:
 
     def _cut(self, traced: Traced, units: Sequence[Unit]) -> str:
         try:
-            _call(self._example, apply(self._model, traced, _parts(units), meta=True).eval())
+            _call(self._example, _cut_to(self._model, traced, _parts(units), meta=True).eval())
         except Exception as error:
-            return f"the model does not run with a part of its slices ({describe(error)})"
+            return _failure(error, "with a part of its slices")
         return ""
+
+
+class _NotCutError(Exception):
+    """Cutting failed, before the model could run."""
+
+
+def _cut_to(model: nn.Module, traced: Traced, slices: Slices, *, meta: bool = False) -> nn.Module:
+    """The cut model, copied: who heals or trains it copies it too, and a class may copy itself as it once was."""
+    try:
+        return clone(apply(model, traced, slices, meta=meta), lambda tensor: tensor)
+    except Exception as error:
+        raise _NotCutError(describe(error)) from error
+
+
+def _failure(error: Exception, how: str) -> str:
+    """The reason for which a proof failed: the model's, or that it could not be cut at all."""
+    if isinstance(error, _NotCutError):
+        return f"it cannot be cut ({error})"
+    return f"the model does not run {how} ({describe(error)})"
 
 
 def _call(example: Example, model: nn.Module) -> Any:
