@@ -85,7 +85,7 @@ def prune(
 
     Raises:
         UsageError: a plan that the groups cannot obey, an unknown name, or no task where data is needed.
-        SurgeryError: the model does not run on the inputs.
+        SurgeryError: the model does not run on the inputs, or one number is given and nothing in it can be cut.
     """
     traced = trace(model, example_inputs)
     if pattern:
@@ -111,10 +111,10 @@ def _plan(
 ) -> Plan:
     if not isinstance(keep, Mapping):
         groups = [group for group in traced.open if (group.kind == "weight") == weights]
-        if weights and not groups:
-            reasons = [group.frozen_reason for group in traced.groups if group.kind == "weight"]
+        if not groups:
+            reasons = [group.frozen_reason for group in traced.groups if (group.kind == "weight") == weights]
             raise SurgeryError(
-                expected="at least one weight to zero",
+                expected="at least one weight to zero" if weights else "at least one group that can be cut",
                 received=f"nothing to prune ({max(reasons, key=reasons.count) if reasons else 'no weights'})",
                 cure="`autoprune.trace(model, inputs)` lists every group with its reason",
             )

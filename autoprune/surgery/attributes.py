@@ -1,8 +1,8 @@
 """Whole numbers that modules keep in their attributes. Knows where they lie and how to set them, not their meaning.
 
-They lie in an attribute itself, in lists, tuples and dicts (subclasses and tuples with names too), and in plain objects
-such as a configuration. A configuration that modules share is copied for each of them before it is changed, as layers
-may come to differ.
+They lie in an attribute itself (or in one of the class, which the module then gets as its own), in lists, tuples and
+dicts (subclasses and tuples with names too), and in plain objects such as a configuration. A configuration that modules
+share is copied for each of them before it is changed, as layers may come to differ.
 """
 
 from __future__ import annotations
@@ -29,11 +29,17 @@ Tag = Callable[[Attribute], int]
 def tag_all(model: nn.Module, tag: Tag) -> None:
     """Replace every whole number of at least 2 by `tag` of it, in place: for a model that nobody else holds."""
     for name, module in model.named_modules():
-        for key, value in list(vars(module).items()):
+        for key, value in {**_numbers_of_class(type(module)), **vars(module)}.items():
             if key not in INTERNAL:
                 changed = _Walk(name, tag).tagged(value, (key,), ())
                 if changed is not value:
                     vars(module)[key] = changed
+
+
+def _numbers_of_class(kind: type[nn.Module]) -> dict[str, int]:
+    """Whole numbers that the classes of a module keep for all of theirs; torch's own keep none that is a size."""
+    own = [each for each in kind.__mro__ if each.__module__.partition(".")[0] != "torch"]
+    return {key: value for each in reversed(own) for key, value in vars(each).items() if type(value) is int}
 
 
 class _Walk:
@@ -63,7 +69,7 @@ def set_all(model: nn.Module, values: Mapping[Attribute, int]) -> None:
     for attribute, number in values.items():
         holder: dict[Any, Any] = modules[attribute.module].__dict__
         first, *rest = attribute.path
-        holder[first] = _replaced(holder[first], rest, number)
+        holder[first] = _replaced(holder.get(first), rest, number)
 
 
 def _replaced(value: Any, path: list[Step], number: int) -> Any:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from autoprune.surgery.attributes import INTERNAL
+from autoprune.surgery.closures import Closures
 
 _SHARED: Final = frozenset((
-    type(None), bool, int, float, complex, str, bytes, type, FunctionType, BuiltinFunctionType,
+    type(None), bool, int, float, complex, str, bytes, type, BuiltinFunctionType,
     torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format,
 ))  # fmt: skip
 
@@ -39,6 +40,7 @@ def clone(model: nn.Module, replace: Callable[[Tensor], Tensor]) -> nn.Module:
         if type(memo.get(id(module))) is type(module) and not vars(memo[id(module)]):
             copier.fill(module, memo[id(module)])
     copied: nn.Module = copier.copied(model)
+    copier.closures.bind()
     return copied
 
 
@@ -47,6 +49,7 @@ class _Copier:
         self._memo = memo
         self._keep: list[Any] = []  # what the memo knows by its address must not be freed
         self._replace = replace
+        self.closures = Closures(memo)
 
     def tensors(self, modules: Iterable[nn.Module]) -> None:
         """All registered tensors first, so that whatever holds one more reference finds it."""
@@ -80,33 +83,44 @@ class _Copier:
             return self._memo[id(value)]
         if isinstance(value, Tensor):
             new: Any = self._replace(value)
-        elif kind in (dict, OrderedDict):
-            new = kind()
-            self._memo[id(value)] = new
-            new.update((key, self.copied(each)) for key, each in value.items())
+        elif kind is FunctionType:
+            new = self.closures.copied(value, self.copied)
+        elif kind is MethodType:
+            function = value.__func__
+            function = self.copied(function) if type(function) is FunctionType else function
+            new = MethodType(function, self.copied(value.__self__))
+        elif kind in (dict, OrderedDict) or _is_its_attributes(value):
+            new = self._dict(value)
         elif kind is list:
             new = []
             self._memo[id(value)] = new
             new.extend(map(self.copied, value))
         elif kind in (tuple, set, frozenset):
             new = kind(map(self.copied, value))
-        elif _is_its_attributes(value):
-            new = dict.__new__(kind)  # `deepcopy` would take its attributes from it
-            self._memo[id(value)] = new
-            new.update((key, self.copied(each)) for key, each in value.items())
-            new.__dict__ = new
-        elif hasattr(kind, "__del__") and not isinstance(value, nn.Module):
-            new = value  # its copy would clean up what the model still uses
         else:
-            try:
-                new = copy.deepcopy(value, self._memo)
-            except Exception:
-                new = value  # a lock, a file, a generator: what cannot be copied is used by both models
-            if new is value and isinstance(value, nn.Module):
-                new = self._memo[id(value)] = object.__new__(kind)
-                self.fill(value, new)
+            new = self._other(value)
         self._memo[id(value)] = new
         self._keep.append(value)
+        return new
+
+    def _dict(self, value: Any) -> Any:
+        new = dict.__new__(type(value)) if _is_its_attributes(value) else type(value)()
+        self._memo[id(value)] = new
+        new.update((key, self.copied(each)) for key, each in value.items())
+        if _is_its_attributes(value):
+            new.__dict__ = new  # which `deepcopy` would forget
+        return new
+
+    def _other(self, value: Any) -> Any:
+        if hasattr(type(value), "__del__") and not isinstance(value, nn.Module):
+            return value  # its copy would clean up what the model still uses
+        try:
+            new = copy.deepcopy(value, self._memo)
+        except Exception:
+            new = value  # a lock, a file, a generator: what cannot be copied is used by both models
+        if new is value and isinstance(value, nn.Module):
+            new = self._memo[id(value)] = object.__new__(type(value))
+            self.fill(value, new)
         return new
 
 

@@ -25,6 +25,7 @@ from autoprune.surgery.example import Example
 from autoprune.surgery.groups import collect
 from autoprune.surgery.labels import freeze
 from autoprune.surgery.layers import LayerWatcher
+from autoprune.surgery.remembered import nothing_remembered
 from autoprune.surgery.rules import POINTWISE, table
 from autoprune.surgery.sizes import SizeWatcher
 from autoprune.surgery.tagged import Tagged
@@ -41,7 +42,7 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     known: set[int] = set()
     for registry in ("_parameters", "_buffers"):
         for prefix, module in modules:
-            for name, tensor in vars(module).get(registry, {}).items():
+            for name, tensor in getattr(module, registry, {}).items():  # a traced module has it elsewhere
                 if tensor is not None and id(tensor) not in known:
                     known.add(id(tensor))
                     if tensor.layout is torch.strided and not tensor.is_quantized:
@@ -49,6 +50,9 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in tensors_in(modules, known):
         if tensor.layout is torch.strided and not tensor.is_quantized:
             yield name, tensor
+
+
+SCRIPTED = "in a scripted module, which stays as it is: pass the model as it was before `torch.jit`"
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,9 @@ def twin(model: nn.Module, meta: bool) -> tuple[nn.Module, dict[str, Tensor]]:
 
     names = dict(named_tensors(model))
     new = clone(model, copied)
-    return new, {name: made[id(tensor)] for name, tensor in names.items() if id(tensor) in made}
+    own = dict(named_tensors(new))  # of what copies itself, as scripted modules do
+    found = {name: made.get(id(tensor), own.get(name)) for name, tensor in names.items()}
+    return new, {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def _seen(model: nn.Module, example: Example, way: Way) -> Traced:
@@ -154,19 +160,26 @@ def _seen(model: nn.Module, example: Example, way: Way) -> Traced:
                 _run(tagged(real).train(), example, tracer, watch)
             except Exception as error:
                 tracer.notes.append(f"not traced in train mode ({describe(error)})")
+    scripted = _scripted(copied)
     for name, labels in tracer.seeds.items():
-        if name not in tracer.used:
+        if name in scripted or name not in tracer.used:
             for label in labels:
-                freeze(label, UNUSED)
+                freeze(label, SCRIPTED if name in scripted else UNUSED)
     equations = [*sizes.equations, *(Equation(left, right) for left, right in tracer.equal)]
     return collect(tracer, equations, dict(model.named_parameters()), layers.found)
+
+
+def _scripted(model: nn.Module) -> set[str]:
+    """Tensors of scripted modules, whose code is compiled for them."""
+    compiled = [(name, each) for name, each in model.named_modules() if isinstance(each, torch.jit.ScriptModule)]
+    return {f"{prefix}.{name}" if prefix else name for prefix, each in compiled for name, _ in named_tensors(each)}
 
 
 def _run(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractContextManager[Any]) -> None:
     example = example.fresh()
     for tensor in example.tensors:
         tracer.set(tensor, tracer.fixed(tensor.shape, INPUT))
-    with torch.no_grad(), tracer, watch:
+    with torch.no_grad(), nothing_remembered(), tracer, watch:
         out = example.call(model)
     tracer.freeze(tensors_of(out), OUTPUT)
 

@@ -70,6 +70,8 @@ def drop_layers(model: nn.Module, drops: list[Drop]) -> None:
         for layer in (model.get_submodule(drop.module),)
     }
     for module in list(model.modules()):
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
         for state in (module._modules, vars(module)):
             for key, value in list(state.items()):
                 state[key] = _instead(value, skips)
@@ -122,7 +124,8 @@ class LayerWatcher:
         self._model = model
         handles = []
         for name, module in model.named_modules():
-            if name and any(parameter.dim() > 1 for parameter in module.parameters()):
+            weighs = any(parameter.dim() > 1 for parameter in module.parameters())
+            if name and weighs and not isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
                 handles.append(module.register_forward_pre_hook(self._entering(name), with_kwargs=True))
                 handles.append(module.register_forward_hook(self._leaving(name), with_kwargs=True))
         try:

@@ -122,7 +122,11 @@ class Tracer(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
+        # Scripted functions and autograd come here while Python calls are watched; what rules ask is not the model's.
+        with torch._C.DisableTorchFunction():
+            return self._dispatched(func, args, kwargs or {})
+
+    def _dispatched(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = str(func.overloadpacket)
         rule = self.rules.get(name) or (self.pointwise if torch.Tag.pointwise in func.tags else None)
         if rule is None and (simpler := _decomposition(func)):

@@ -1,16 +1,13 @@
 """Modules that show or say less than they do."""
 
-import dataclasses
-from collections import OrderedDict, defaultdict
-from types import FunctionType
-from typing import NamedTuple
-
+import einops
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 import autoprune
+from autoprune.errors import SurgeryError
 
 
 class Fed(nn.Module):
@@ -107,130 +104,6 @@ def test_weights_that_are_read_both_ways_are_ranked_and_left_unhealed(criterion)
     assert autoprune.prune(task.model, x[:4], 0.5, criterion=criterion, task=task).model(x).shape == (200, 3)
 
 
-class Attributes(dict):
-    """A dict whose items are read as attributes, as PyTorch Lightning keeps hyperparameters."""
-
-    def __getattr__(self, name):
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-
-class Sloppy(dict):
-    """The same in one line, which `hasattr` and `copy` stumble over."""
-
-    __getattr__ = dict.__getitem__
-
-
-class Itself(dict):
-    """The same by another line."""
-
-    def __init__(self, **items):
-        super().__init__(items)
-        self.__dict__ = self
-
-
-class Either(dict):
-    """A dict whose items are attributes as well."""
-
-    def __init__(self, **items):
-        for name, value in items.items():
-            self[name] = value
-
-    def __setitem__(self, name, value):
-        super().__setitem__(name, value)
-        super().__setattr__(name, value)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Slotted:
-    width: int
-
-
-class Named(NamedTuple):
-    width: int
-
-
-class Node:
-    """A value of a tree in which each knows its parent, as in a configuration of OmegaConf."""
-
-    def __init__(self, value, parent=None):
-        self.parent, self.value = parent, value
-        if isinstance(value, dict):
-            self.value = {name: Node(each, self) for name, each in value.items()}
-
-    def __getattr__(self, name):
-        if name not in vars(self).get("value", ()):
-            raise AttributeError(name)
-        found = vars(self)["value"][name]
-        return found if isinstance(found.value, dict) else found.value
-
-
-class Told(nn.Module):
-    """A width that is read off what the model keeps."""
-
-    def __init__(self, kept, width):
-        super().__init__()
-        self.kept, self.width = kept, width
-        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 3)
-
-    def forward(self, x):
-        return self.last(torch.relu(self.first(x)).reshape(-1, self.width(self.kept)))
-
-
-def of_attribute(kept):
-    return kept.width
-
-
-def of_item(kept):
-    return kept["width"]
-
-
-def of_tree(kept):
-    return kept.model.width
-
-
-@pytest.mark.parametrize(
-    ("kept", "width"),
-    [
-        (OrderedDict(width=16), of_item),
-        (defaultdict(int, width=16), of_item),
-        (Attributes(width=16), of_attribute),
-        (Sloppy(width=16), of_attribute),
-        (Itself(width=16), of_attribute),
-        (Either(width=16), of_attribute),
-        (Either(width=16), of_item),
-        (Slotted(16), of_attribute),
-        (Named(16), of_attribute),
-        (Node({"model": {"width": 16}}), of_tree),
-    ],
-    ids=lambda given: (given if isinstance(given, FunctionType) else type(given)).__name__,
-)
-def test_a_width_is_changed_wherever_a_model_keeps_it(kept, width):
-    model, x = Told(kept, width).eval(), torch.randn(2, 8)
-    cut = autoprune.prune(model, x, {"first": 8}).model
-    assert cut(x).shape == (2, 3)
-    assert width(cut.kept) == 8
-    assert width(kept) == 16
-
-
-class Restored(Attributes):
-    """A configuration that copies itself as it was made."""
-
-    def __init__(self, **items):
-        super().__init__(items)
-        self.__dict__["made"] = items
-
-    def __deepcopy__(self, memo):
-        return Restored(**self.__dict__["made"])
-
-
-def test_a_width_that_a_copy_would_not_have_stays():
-    model, x = Told(Restored(width=16), of_item).eval(), torch.randn(2, 8)
-    assert "first" not in {group.name for group in autoprune.trace(model, x).open}
-
-
 def test_what_cleans_up_when_it_goes_is_not_copied():
     closed = []
 
@@ -258,3 +131,80 @@ def test_what_cannot_be_cut_is_told_apart_from_what_does_not_run(monkeypatch):
     monkeypatch.setattr("autoprune.surgery.verify.apply", refuses)
     traced = autoprune.trace(nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 3)).eval(), torch.randn(2, 8))
     assert {group.frozen_reason for group in traced.groups} >= {"it cannot be cut (ValueError: no)"}
+
+
+def quick_gelu(x: torch.Tensor) -> torch.Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+
+
+class Scripted(nn.Module):
+    """Functions and modules that were compiled, beside others."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(8, 16), nn.Linear(16, 12), nn.Linear(12, 3)
+        self.activation = torch.jit.script(quick_gelu)
+        self.compiled = torch.jit.script(nn.Sequential(nn.Linear(3, 3), nn.ReLU()))
+
+    def forward(self, x):
+        return self.compiled(self.last(self.second(self.activation(self.first(x)))))
+
+
+def test_what_is_not_scripted_is_cut_beside_what_is():
+    model, x = Scripted().eval(), torch.randn(2, 8)
+    traced = autoprune.trace(model, x)
+    assert {group.name for group in traced.open} == {"first", "second"}
+    assert {group.frozen_reason for group in traced.groups if group.name.startswith("compiled")} == {
+        "in a scripted module, which stays as it is: pass the model as it was before `torch.jit`"
+    }
+    assert autoprune.prune(model, x, {"first": 8, "second": 4}).model(x).shape == (2, 3)
+
+
+@pytest.mark.parametrize("compiled", [torch.jit.script, lambda model: torch.jit.trace(model, torch.randn(2, 8))])
+def test_a_model_that_is_scripted_as_a_whole_is_refused_with_the_reason(compiled):
+    model = compiled(nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 3)).eval())
+    with pytest.raises(SurgeryError, match="pass the model as it was before `torch.jit`"):
+        autoprune.prune(model, torch.randn(2, 8))
+
+
+class Forces(nn.Module):
+    """An energy, and its gradient by what goes in (SchNet, Schuett et al. 2017)."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 16), nn.Linear(16, 1)
+
+    def forward(self, places):
+        with torch.enable_grad():
+            places = places.detach().requires_grad_(True)
+            energy = self.last(torch.tanh(self.first(places))).sum()
+            return energy, -torch.autograd.grad(energy, places)[0]
+
+
+def test_a_model_that_differentiates_itself_is_cut():
+    cut = autoprune.prune(Forces().eval(), torch.randn(5, 3), {"first": 8}).model
+    assert cut(torch.randn(5, 3))[1].shape == (5, 3)
+
+
+class Rearranging(nn.Module):
+    """Attention by a library that remembers which sizes led to which."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads, self.inputs, self.last = 4, nn.Linear(8, 96), nn.Linear(32, 3)
+
+    def forward(self, x):
+        q, k, v = einops.rearrange(self.inputs(x), "b n (t h d) -> t b h n d", t=3, h=self.heads)
+        out = functional.scaled_dot_product_attention(q, k, v)
+        return self.last(einops.rearrange(out, "b h n d -> b n (h d)"))
+
+
+def test_what_ran_before_is_traced_as_if_it_had_not():
+    model, x = Rearranging().eval(), torch.randn(2, 5, 8)
+    model(x)
+    first, second = autoprune.trace(model, x), autoprune.trace(model, x)
+    assert {group.kind for group in first.open} == {"head", "head_dim"}
+    assert first.groups == second.groups
