@@ -31,8 +31,27 @@ def _cudnn(inputs: Tensor, weights: list[Tensor], *_: Any, **__: Any) -> int:
     return _recurrent(inputs, weights)
 
 
+def _trilinear(first: Tensor, second: Tensor, third: Tensor, *places: list[int], **_: Any) -> int:
+    """Two products and a sum for each place of what the three make when they are expanded."""
+    shapes = []
+    for tensor, expanded in zip((first, second, third), places, strict=False):
+        shape = list(tensor.shape)
+        for place in sorted(expanded):
+            shape.insert(place, 1)
+        shapes.append(shape)
+    places_of_all: int = torch.broadcast_shapes(*shapes).numel()
+    return 3 * places_of_all
+
+
+def _distances(first: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int:
+    """A difference, its power and a sum for each feature of each pair."""
+    return 3 * out_val.numel() * first.shape[-1]
+
+
 _LACKING: Final[dict[Any, Callable[..., int]]] = {
     _aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[_aten._scaled_dot_product_flash_attention],
     _aten.mkldnn_rnn_layer: _mkldnn,
     _aten._cudnn_rnn: _cudnn,
+    _aten._trilinear: _trilinear,
+    _aten._cdist_forward: _distances,
 }

@@ -208,3 +208,69 @@ def test_what_ran_before_is_traced_as_if_it_had_not():
     first, second = autoprune.trace(model, x), autoprune.trace(model, x)
     assert {group.kind for group in first.open} == {"head", "head_dim"}
     assert first.groups == second.groups
+
+
+class Bilinear(nn.Module):
+    """Two streams that meet in a product."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(8, 12), nn.Linear(8, 16)
+        self.both, self.last = nn.Bilinear(12, 16, 10), nn.Linear(10, 3)
+
+    def forward(self, x):
+        return self.last(self.both(self.left(x), self.right(x)))
+
+
+class Prototypes(nn.Module):
+    """Distances to what stands for each class (Snell et al. 2017)."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.features, self.prototypes = (
+            nn.Linear(8, 16),
+            nn.Linear(16, 12),
+            nn.Parameter(torch.randn(5, 12)),
+        )
+
+    def forward(self, x):
+        return -torch.cdist(self.features(torch.relu(self.first(x))), self.prototypes)
+
+
+class Packed(nn.Module):
+    """Sequences of different lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.rnn, self.last = nn.Embedding(20, 16), nn.LSTM(16, 24, batch_first=True), nn.Linear(24, 3)
+
+    def forward(self, tokens, lengths):
+        steps = nn.utils.rnn.pack_padded_sequence(self.table(tokens), lengths, batch_first=True, enforce_sorted=False)
+        out, _ = nn.utils.rnn.pad_packed_sequence(self.rnn(steps)[0], batch_first=True)
+        return self.last(out.mean(1))
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "opened"),
+    [
+        (Bilinear(), (torch.randn(2, 8),), {"left", "right", "both"}),
+        (Prototypes(), (torch.randn(30, 8),), {"first", "features"}),
+        (Packed(), (torch.randint(0, 20, (2, 5)), torch.tensor([5, 3])), {"table.weight[1]", "rnn"}),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, nn.Module) else None,
+)
+def test_widths_pass_through(model, inputs, opened):
+    model.eval()
+    assert {group.name for group in autoprune.trace(model, inputs).open} == opened
+    cut = autoprune.prune(model, inputs, dict.fromkeys(opened, 0.5)).model
+    assert cut(*inputs).shape == model(*inputs).shape
+
+
+def test_operations_of_a_bilinear_layer_shrink_with_it():
+    from autoprune.measure.counts import counts
+
+    x = torch.randn(2, 8)
+    whole = Bilinear().eval()
+    half = autoprune.prune(whole, x, 0.5).model
+    spent = [counts(model, x)["flops"].value - 2 * 2 * weights for model, weights in ((whole, 254), (half, 127))]
+    assert spent == [3 * 2 * 10 * 12 * 16, 3 * 2 * 5 * 6 * 8]

@@ -5,6 +5,7 @@ from autoprune.surgery.rules import (
     factories,
     indexing,
     norms,
+    packed,
     pointwise,
     reductions,
     segments,
@@ -18,5 +19,5 @@ POINTWISE: Rule = pointwise.pointwise
 
 def table() -> dict[str, Rule]:
     """Every rule by the operator's name, such as `aten.convolution`."""
-    families = (pointwise, contraction, norms, reductions, views, segments, indexing, spatial, factories)
+    families = (pointwise, contraction, norms, reductions, views, segments, indexing, spatial, packed, factories)
     return {name: rule for family in families for name, rule in family.RULES.items()}

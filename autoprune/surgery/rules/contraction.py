@@ -7,7 +7,8 @@ from typing import Final
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from autoprune.surgery.labels import Label, Prod, freeze, split, unify
+from autoprune.surgery.labels import ONE, Label, Prod, freeze, split, unify
+from autoprune.surgery.rules.pointwise import broadcast
 from autoprune.surgery.tracer import Call, Rule
 
 KERNEL = "kernel window"
@@ -134,6 +135,27 @@ def outer(call: Call) -> None:
     call.trace.set(call.out, (call.trace.of(call.args[0])[0], call.trace.of(call.args[1])[0]))
 
 
+def trilinear(call: Call) -> None:
+    """aten._trilinear(a, b, c, expand_a, expand_b, expand_c, summed): dimensions of size 1 are put in, the product is
+    taken and dimensions are summed; `nn.Bilinear` is made of it."""
+    expanded = []
+    for tensor, places in zip(call.args[:3], call.args[3:6], strict=True):
+        labels = list(call.trace.of(tensor))
+        for place in sorted(places):
+            labels.insert(place, ONE)
+        expanded.append(tuple(labels))
+    summed = call.arg(6, "sumdim")
+    call.trace.set(call.out, [label for place, label in enumerate(broadcast(expanded)) if place not in summed])
+
+
+def distances(call: Call) -> None:
+    """aten._cdist_forward(a, b, ...): (..., n, m) and (..., p, m) -> (..., n, p)."""
+    *batch, rows, summed = call.trace.of(call.args[0])
+    *other_batch, columns, other_summed = call.trace.of(call.args[1])
+    unify(summed, other_summed)
+    call.trace.set(call.out, (*broadcast([tuple(batch), tuple(other_batch)]), rows, columns))
+
+
 def embedding(call: Call) -> None:
     """aten.embedding(weight, indices): rows are looked up, so they stay; the width passes on."""
     rows, width = call.trace.of(call.args[0])
@@ -164,6 +186,8 @@ RULES: Final[dict[str, Rule]] = {
     "aten.mv": vector,
     "aten.dot": vector,
     "aten._grouped_mm": grouped,
+    "aten._trilinear": trilinear,
+    "aten._cdist_forward": distances,
     **dict.fromkeys(("aten.outer", "aten.ger"), outer),
     "aten.embedding": embedding,
     **dict.fromkeys(("aten._embedding_bag", "aten._embedding_bag_forward_only"), embedding_bag),
