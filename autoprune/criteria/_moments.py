@@ -69,15 +69,17 @@ class Moments:
 
 
 def ridged(moment: Tensor, damping: float = DAMPING) -> Tensor:
-    """S + damping * mean diagonal of S * I."""
-    return moment + damping * moment.diagonal().mean() * torch.eye(len(moment), dtype=moment.dtype)
+    """S + damping * mean diagonal of S * I; S (..., n, n)."""
+    mean = moment.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+    return moment + damping * mean * torch.eye(moment.shape[-1], dtype=moment.dtype)
 
 
 def factored(moment: Tensor, damping: float = DAMPING) -> Tensor | None:
-    """The Cholesky factor of S with a ridge, a stronger one where S is singular beyond it; None where none helps."""
+    """The Cholesky factor of S (..., n, n) with a ridge, a stronger one where any is singular beyond it; None where
+    none helps."""
     for factor in _STRONGER:
         lower: Tensor
         lower, info = torch.linalg.cholesky_ex(ridged(moment.double(), factor * damping))
-        if not int(info):
+        if not bool(info.any()):
             return lower
     return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -47,6 +48,7 @@ class Sequential:
 
     def __init__(self, task: Task, traced: Traced) -> None:
         self._task, self._traced = task, traced
+        self._reading = {**traced.reading, **traced.grouped}
         self._dense = {name: tensor.detach() for name, tensor in named_tensors(task.model)}
         whole, first = _choices(task)
         try:
@@ -64,13 +66,13 @@ class Sequential:
             nonlocal spent
             name = contraction.weight
             calls[name] += 1
-            if name not in self._traced.reading or calls[name] > 1 or not self._fits(contraction):
+            if name not in self._reading or calls[name] > 1 or not self._fits(contraction):
                 return
             rows = self._rows(contraction, inputs)
-            matrix = contraction.matrix(self._dense[name], self._taps(contraction)).float().cpu()
-            spent += 4 * len(rows) * len(matrix)
+            matrix = self._matrices(contraction, self._dense[name])
+            spent += 4 * rows.shape[1] * self._dense[name].shape[1 - contraction.dim]
             if spent <= _BYTES:
-                targets[name] = rows @ matrix.T
+                targets[name] = (rows @ matrix.mT).movedim(0, 1).flatten(1)
 
         model = self._task.model
         with evaluating(model), torch.no_grad(), unfused(), ContractionWatch(dict(named_tensors(model)), see):
@@ -84,7 +86,8 @@ class Sequential:
 
         def fit(contraction: Contraction, inputs: Tensor) -> None:
             if contraction.weight in self._targets:
-                self._fit(own, self._traced.reading[contraction.weight], inputs, slices, masks)
+                reading = replace(self._reading[contraction.weight], groups=contraction.groups)
+                self._fit(own, reading, inputs, slices, masks)
 
         run = partial(self._task.forward, model, self._batch)
         if lone(self._batch):
@@ -105,40 +108,49 @@ class Sequential:
         slices: Mapping[str, Tensor],
         masks: Mapping[str, Tensor],
     ) -> None:
-        name, taps = contraction.weight, self._taps(contraction)
+        name = contraction.weight
         weight, bias, target = own[name], own.get(contraction.bias), self._targets[name]
         results = positions(self._traced.layouts[name][1 - contraction.dim], slices)
         target = target if results is None else target[:, results]
-        rows = self._rows(contraction, inputs)
-        matrix = contraction.matrix(weight, taps).float().cpu()
+        rows, matrix = self._rows(contraction, inputs), self._matrices(contraction, weight)
+        count, entries = rows.shape[1:]
         # Fewer rows than unknowns; or others than the dense model's, where inputs choose among experts.
-        if len(rows) != len(target) or not matrix.shape[1] <= min(len(rows), _WIDEST):
+        if count != len(target) or not entries <= min(count, _WIDEST):
             return
-        error = target - rows @ matrix.T
+        error = target.unflatten(1, (len(matrix), -1)).movedim(1, 0) - rows @ matrix.mT
         constant = bias is not None or contraction.absorbed
-        middle, drift = rows.mean(0) * constant, error.mean(0) * constant
-        moment = ((rows - middle).T @ (rows - middle) / len(rows)).double()
-        across = ((rows - middle).T @ (error - drift) / len(rows)).double()
-        ridge = max(_RIDGE, _SCARCE * len(moment) / len(rows))
+        middle, drift = rows.mean(1, keepdim=True) * constant, error.mean(1, keepdim=True) * constant
+        centred = rows - middle
+        moment = (centred.mT @ centred / count).double()
+        across = (centred.mT @ (error - drift) / count).double()
+        ridge = max(_RIDGE, _SCARCE * entries / count)
         if name in masks:
-            kept = contraction.matrix(masks[name], taps).cpu()
-            change = masked(torch.zeros_like(across.T), across.T, kept, ridged(moment, ridge))
+            kept = contraction.matrix(masks[name], self._taps(contraction)).cpu()
+            change = masked(torch.zeros_like(across[0].T), across[0].T, kept, ridged(moment[0], ridge))[None]
         else:
-            change = solved(moment, across, ridge).T
+            change = solved(moment + _still(moment), across, ridge).mT
         if not all(bool(torch.isfinite(each).all()) for each in (change, middle, drift)):
             return
-        weight.copy_(contraction.restored(matrix + change.float(), weight.shape, taps))
+        healed = (matrix + change.float()).flatten(0, 1)
+        weight.copy_(contraction.restored(healed, weight.shape, self._taps(contraction)))
         if bias is not None:
             dense = self._dense[contraction.bias]
             dense = dense if results is None else dense[results.to(dense.device)]
-            bias.copy_(dense + (drift - change.float() @ middle).to(dense.device))
+            bias.copy_(dense + (drift - middle @ change.float().mT).flatten().to(dense.device))
 
     def _rows(self, contraction: Contraction, inputs: Tensor) -> Tensor:
-        """The same places for the dense and for any cut model."""
+        """(groups, rows, entries): the same places for the dense and for any cut model."""
         weight = self._dense[contraction.weight]
         wanted = _ROWS_PER_ENTRY * weight.shape[contraction.dim] * self._taps(contraction) + _ROWS
         drawn = torch.Generator().manual_seed(0)
-        return sampled(contraction, inputs, weight, wanted, drawn, unfolds(contraction, weight)).cpu()
+        rows = sampled(contraction, inputs, weight, wanted, drawn, unfolds(contraction, weight)).cpu()
+        parts = contraction.groups
+        return rows.reshape(len(rows), parts, rows.shape[1] // parts).movedim(1, 0)
+
+    def _matrices(self, contraction: Contraction, weight: Tensor) -> Tensor:
+        """(groups, results, entries)."""
+        matrix = contraction.matrix(weight, self._taps(contraction)).float().cpu()
+        return matrix.reshape(contraction.groups, -1, matrix.shape[1])
 
     def _taps(self, contraction: Contraction) -> int:
         weight = self._dense[contraction.weight]
@@ -148,6 +160,12 @@ class Sequential:
         """Whether a row of inputs decides a result: not for wide kernels, whose taps are not unfolded."""
         weight = self._dense[contraction.weight]
         return unfolds(contraction, weight) or weight.shape[2:].numel() == 1
+
+
+def _still(moment: Tensor) -> Tensor:
+    """Ones on the diagonal where the inputs of a group never change, which no ridge makes regular."""
+    never = moment.diagonal(dim1=-2, dim2=-1).sum(-1) == 0
+    return never[..., None, None] * torch.eye(moment.shape[-1], dtype=moment.dtype)
 
 
 def _choices(task: Task) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ _ENOUGH: Final = 1e-6
 def solved(moment: Tensor, right: Tensor, damping: float = DAMPING) -> Tensor:
     """(S + ridge)^-1 B in float64; zeros where S is so singular that no ridge helps.
 
-    moment: (n, n); right: (n, m); damping: the ridge as a share of the mean of the diagonal.
+    moment: (..., n, n); right: (..., n, m); damping: the ridge as a share of the mean of the diagonal.
     """
     lower = factored(moment, damping)
     if lower is not None:

@@ -26,7 +26,7 @@ class Contraction:
 
     dim: the dimension that meets the inputs; bias: the parameter that is added, empty for none; absorbed: whether
     batch normalisation follows, so that a constant in the result does not matter; stride, padding, dilation: of a
-    convolution, empty for a matrix.
+    convolution, empty for a matrix; groups: in so many parts inputs and results of a convolution do not meet.
     """
 
     weight: str
@@ -36,6 +36,7 @@ class Contraction:
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
+    groups: int = 1
 
     @property
     def transposed(self) -> bool:
@@ -115,18 +116,19 @@ class ContractionWatch(TorchDispatchMode):
             contraction = matched[0]
             if self._seen.setdefault(contraction.weight, contraction) != contraction:  # along another dimension, say
                 self._otherwise.add(contraction.weight)
-            self._results[out] = matched[0].weight
+            if matched[1] in self._results:
+                self._exposed.add(self._results[matched[1]])
+            self._results[out] = contraction.weight
         elif not self._alias(name, args, out):
             self._used(name, args)
         return out
 
     def _matched(self, name: str, args: tuple[Any, ...]) -> tuple[Contraction, Tensor] | None:
-        if name == "aten.convolution" and self._weight(args[1]) and args[8] == 1:
+        if name == "aten.convolution" and self._weight(args[1]) and (args[8] == 1 or not args[6]):
             bias = "" if args[2] is None else self._names.get(args[2], "")
-            found = Contraction(
-                self._names[args[1]], 0 if args[6] else 1, bias, False, *(tuple(args[place]) for place in (3, 4, 5))
-            )
-            return found, args[0]
+            stride, padding, dilation = (tuple(args[place]) for place in (3, 4, 5))
+            weight, dim, groups = self._names[args[1]], 0 if args[6] else 1, args[8]
+            return Contraction(weight, dim, bias, False, stride, padding, dilation, groups), args[0]
         if name in ("aten.mm", "aten.addmm"):
             inputs, weight = args[-2:]
             if self._weight(weight) and weight.dim() == 2:

@@ -23,7 +23,7 @@ class Traced:
     layouts: tensor name -> one layout a dimension (tied tensors under their first name);
     formulas: what attributes of modules must hold; layers: name of a group of kind layer -> how it is dropped;
     work: operations of each operator that costs any, with the groups that it touches; notes: what could not be done;
-    reading: weight -> how it reads its inputs.
+    reading: weight -> how it reads its inputs; grouped: the same of convolutions in groups.
     """
 
     groups: tuple[Group, ...]
@@ -33,6 +33,7 @@ class Traced:
     work: tuple[tuple[int, tuple[str, ...]], ...] = ()
     notes: tuple[str, ...] = ()
     reading: Mapping[str, Contraction] = field(default_factory=dict)
+    grouped: Mapping[str, Contraction] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self.groups)

@@ -44,8 +44,10 @@ def trace(model: nn.Module, example_inputs: Any) -> Traced:
     """
     example = Example.of(example_inputs)
     traced = verified(model, example, find(model, example))
-    reading, notes = contractions(model, example)
-    return replace(traced, reading=reading, notes=(*traced.notes, *notes))
+    found, notes = contractions(model, example)
+    reading = {name: each for name, each in found.items() if each.groups == 1}
+    grouped = {name: each for name, each in found.items() if each.groups > 1}
+    return replace(traced, reading=reading, grouped=grouped, notes=(*traced.notes, *notes))
 
 
 def verified(model: nn.Module, example: Example, traced: Traced) -> Traced:

@@ -61,9 +61,15 @@ def test_a_weight_that_is_used_otherwise_too_is_left_out():
 
 
 @pytest.mark.parametrize("layer", [nn.Conv2d(4, 6, 3, groups=2), nn.Conv1d(4, 4, 3, groups=4)])
-def test_grouped_kernels_read_no_common_inputs(layer):
+def test_kernels_in_groups_are_told_apart(layer):
     x = torch.randn(2, 4, 8, 8) if isinstance(layer, nn.Conv2d) else torch.randn(2, 4, 8)
-    assert watched(layer, x)[0] == {}
+    assert watched(layer, x)[0]["weight"].groups == layer.groups
+    traced = trace(nn.Sequential(layer, nn.ReLU()).eval(), x)
+    assert (set(traced.reading), set(traced.grouped)) == (set(), {"0.weight"})
+
+
+def test_a_transposed_kernel_in_groups_is_left_out():
+    assert watched(nn.ConvTranspose2d(4, 6, 3, groups=2), torch.randn(2, 4, 8, 8))[0] == {}
 
 
 @pytest.mark.parametrize(
