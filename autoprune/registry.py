@@ -38,7 +38,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 def known(kind: str, name: str) -> None:
     """Raise UsageError where there is no plug-in of that name; nothing is imported."""
-    if name.replace("_", "-") not in names(kind):
+    if not isinstance(name, str) or name.replace("_", "-") not in names(kind):
         raise unknown(_SINGULAR.get(kind, kind.rstrip("s")), name, names(kind))
 
 
@@ -49,7 +49,7 @@ def load(kind: str, name: str) -> ModuleType:
         UsageError: there is no such name (close ones are suggested), or a third party's plug-in does not import.
         DeviceError: a profiler or exporter whose library is not installed.
     """
-    name = name.replace("_", "-")
+    name = name.replace("_", "-") if isinstance(name, str) else name
     if name in _builtin(kind):
         return importlib.import_module(f"{KINDS[kind]}.{name.replace('-', '_')}")
     known(kind, name)
@@ -81,7 +81,7 @@ def first_sentence(text: str) -> str:
 
 def unknown(noun: str, name: str, known: tuple[str, ...]) -> UsageError:
     """The error for a name nobody registered, with the nearest known one."""
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return UsageError(
         expected=f"a known {noun}", received=f"'{name}'", cure=f"{hint}known: {', '.join(known) or 'none'}"

@@ -10,7 +10,7 @@ from autoprune.api.prepare import make_task, prepare
 from autoprune.api.profile import Subject
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
-from autoprune.core.reporter import Reporter, Silent
+from autoprune.core.reporter import Logged, Reporter
 from autoprune.measure.device import Device
 from autoprune.measure.layers import Layer, layers
 from autoprune.measure.roofline import Roofline, roofline
@@ -40,7 +40,7 @@ def by_layer(subject: Subject, profiler: str, spec: RunSpec, reporter: Reporter 
     Raises:
         DeviceError: the profiler is missing, cannot run the model, or has a format that cannot be taken apart.
     """
-    with _opened(subject, None, profiler, spec, reporter or Silent()) as (device, latency):
+    with _opened(subject, None, profiler, spec, reporter or Logged()) as (device, latency):
         table, units = device.table(), device.units(subject.model, {})
         device.tabulate(table, units, _UNITS_S)
         device.keep(table)
@@ -56,7 +56,7 @@ def latency_table(
     Raises:
         DeviceError: as in `by_layer`.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or Logged()
     prepared = prepare(make_task(task, reporter), space)
     subject = Subject(prepared.task.model, prepared.task.example_inputs, prepared.task.spec)
     with _opened(subject, prepared.traced, profiler, spec, reporter) as (device, _):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import secrets
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import (
+    BudgetInfeasibleError,
     DeviceError,
     InterruptedSearchError,
     StoppedEarlyError,
@@ -49,7 +51,7 @@ from autoprune.searching.candidate import Evaluator, excesses, judged
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.finalise import Finalised, Finisher, save
 from autoprune.searching.foresight import aim_of, check_reach, foresee, grade_of
-from autoprune.searching.progress import Progress
+from autoprune.searching.progress import Progress, overhead_of
 from autoprune.searching.screen import Screen
 from autoprune.searching.study import Study, trials_told
 from autoprune.searching.tuning import TuningStudy
@@ -89,6 +91,8 @@ class Engine:
 
     def _open(self) -> None:
         settings, task, reporter = self.settings, self.prepared.task, self.reporter
+        if self.effort.epochs:
+            task.check_training()
         self.setups = settings.setups(task.spec, self.budget.metrics)
         names = profilers(self.setups)
         module = registry.load("executors", settings.executor)
@@ -158,8 +162,9 @@ class Engine:
                 coordinator.release()
         wall = self.clock.wall() - began
         fresh = coordinator.trials[self._known :]
-        overhead = _overhead(fresh, wall, self.executor.workers)
-        self.directory.log("searched", trials=len(coordinator.trials), overhead=round(overhead, 4))
+        overhead = overhead_of(fresh, wall, self.executor.workers)
+        told = round(overhead, 4) if math.isfinite(overhead) else None
+        self.directory.log("searched", trials=len(coordinator.trials), overhead=told)
         try:
             evaluator = replace(evaluator, dense={**evaluator.dense, **self.device.reference()})
             trials = tuple(evaluator.restated(coordinator.trials))
@@ -200,8 +205,8 @@ class Engine:
             return evaluator, aim, self._coordinator(aim, self._forecast(evaluator, aim))
         except (KeyboardInterrupt, Terminated) as reason:
             self._stop(reason, "no candidate was being evaluated", len(self.study.restored.finished))
-        except (UsageError, TaskError):
-            if self._began is None:  # nothing has happened: the same command with the task mended is to be taken
+        except (UsageError, TaskError, BudgetInfeasibleError):
+            if self._began is None:  # nothing has happened: the same command, mended, is to be taken
                 self.study.remove()
                 self.directory.discard()
             raise
@@ -386,12 +391,6 @@ class Engine:
     def _point(self, trial: Trial) -> Point:
         folder = self.directory.model(trial.number)
         return Point(trial.number, trial.feasible, trial.plan, trial.measurements, folder, self.prepared.task)
-
-
-def _overhead(trials: Sequence[Trial], wall: float, workers: int) -> float:
-    """The share of the workers' wall time that was neither evaluation nor measurement."""
-    busy = sum(trial.timing.total for trial in trials)
-    return max(1 - busy / (wall * workers), 0.0) if wall > 0 else 0.0
 
 
 def _power(plans: int) -> str:

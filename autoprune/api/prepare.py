@@ -152,7 +152,7 @@ def _check_quality(limit: Limit, quality: Metric) -> None:
     """Refuse a limit of the wrong direction, or one that no score can meet."""
     right = "<=" if quality.lower_is_better else ">="
     if limit.relation != right:
-        cure = "turn the relation round"
+        cure = f"write for example {quality.name}{'<=105%' if quality.lower_is_better else '>=-1%'}"
         raise UsageError(expected=f"{quality.name}{right}VALUE", received=str(limit), cure=cure)
     if limit.basis == "below" and quality.high != 1.0:
         cure = "points below dense are for qualities between 0 and 1"

@@ -11,7 +11,7 @@ from torch import nn
 
 from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
-from autoprune.core.reporter import Reporter, Silent
+from autoprune.core.reporter import Logged, Reporter
 from autoprune.errors import StorageError
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device
@@ -48,7 +48,7 @@ def profile(
     setup = Setup(profiler, RunSpec(threads, batch, precision), task)
     setup = replace(setup, memory="memory" in setup.capabilities(clock).metrics)
     with evaluating(model):
-        device = Device(setup, model, example_inputs, None, 0, clock, reporter or Silent())
+        device = Device(setup, model, example_inputs, None, 0, clock, reporter or Logged())
         try:
             measured = device.open()
         finally:

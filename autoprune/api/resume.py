@@ -20,7 +20,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import EXECUTOR
 from autoprune.core.effort import Effort
-from autoprune.core.reporter import Reporter, Silent
+from autoprune.core.reporter import Logged, Reporter
 from autoprune.errors import StorageError, UsageError, describe
 from autoprune.store.run import RunDirectory
 from autoprune.surgery.modes import evaluating
@@ -54,7 +54,7 @@ def resume(
         StorageError: it is no run, or in use, damaged, or of another version; and all that `search` raises.
     """
     changes = {"trials": trials, "seconds": timeout, "epochs": epochs, "finalists": finalists}
-    return _go_on(Path(run), task, sampler, changes, settings, reporter or Silent(), propose=True)
+    return _go_on(Path(run), task, sampler, changes, settings, reporter or Logged(), propose=True)
 
 
 def finetune(
@@ -71,7 +71,7 @@ def finetune(
     task, settings: as in `resume`, and what that raises, this raises.
     """
     changes = {"epochs": epochs, "finalists": finalists}
-    return _go_on(Path(run), task, None, changes, settings, reporter or Silent(), propose=False)
+    return _go_on(Path(run), task, None, changes, settings, reporter or Logged(), propose=False)
 
 
 def _go_on(

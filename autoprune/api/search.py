@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
-from autoprune.core.reporter import Reporter, Silent
+from autoprune.core.quantity import duration
+from autoprune.core.reporter import Logged, Reporter
+from autoprune.errors import UsageError
 from autoprune.measure.devices import profilers, together
 from autoprune.store.run import RunDirectory, next_free
 from autoprune.surgery.modes import evaluating
@@ -29,10 +31,10 @@ from autoprune.tasks.task import Task
 
 def search(
     task: Task | str | Callable[[], Task] = "digits",
-    budget: Budget | str | Sequence[str] = (),
+    budget: Budget | str | Iterable[str] = (),
     *,
     trials: int = Effort.trials,
-    timeout: float | None = None,
+    timeout: float | str | None = None,
     epochs: int = Effort.epochs,
     finalists: int = Effort.finalists,
     sampler: str | BaseSampler = SAMPLER,
@@ -59,26 +61,27 @@ def search(
 ) -> Result:
     """Search the pruned models of a task that no other candidate beats, and finish the best few under the budget.
 
-    task: a Task, a name such as "digits" or "my_task.py:task", or an importable function that makes one;
-    budget: `Budget`, or limits such as "latency=5ms"; trials, timeout (seconds): what the search for candidates may
-    spend; sampler: a name, with `sampler_options`, or any Optuna sampler; epochs: fine-tuning of each of the at most
-    `finalists` finished models; batch: whose latency counts, 0 for the task's own; criterion, repair: which slices go
-    first, and how a cut model is healed before it is scored; profiler, threads: by default the device's own, else torch
-    on one; device: where it is measured, by a name that was given with `autoprune devices add`, or by an address
-    (ssh://, http://, https://), while limits and objectives such as "latency@pi" name devices of their own;
-    on_device_loss: "wait" where that does not answer, or "fail" the candidate and go on; precision: that the profiler
-    computes in; executor: "inline", "ray" or "ray-tune", the latter two with `workers` candidates at a time on a
-    cluster of this machine alone, or on that at `address` ("auto" or HOST:PORT), where `device` may name the node that
-    measures and each worker holds `gpus`; storage: URL of a database for the study; deterministic: the same proposals
-    whenever the search is interrupted; run: a new directory, by default the next free one under `runs/`.
+    task: a Task, a name such as "digits" or "my_task.py:task", or an importable function that makes one; budget:
+    `Budget`, or limits such as "latency=5ms"; trials, timeout (seconds, or "10m"): what the search for candidates
+    may spend; sampler: a name, with `sampler_options`, or any Optuna sampler; epochs: fine-tuning of each of the at
+    most `finalists` finished models; batch: whose latency counts, 0 for the task's own; criterion, repair: which
+    slices go first, and how a cut model is healed before it is scored; profiler, threads: by default the device's
+    own, else torch on one; device: where it is measured, by a name that was given with `autoprune devices add`, or
+    by an address (ssh://, http://, https://), while limits and objectives such as "latency@pi" name devices of
+    their own; on_device_loss: "wait" where that does not answer, or "fail" the candidate and go on; precision: that
+    the profiler computes in; executor: "inline", "ray" or "ray-tune", the latter two with `workers` candidates at a
+    time on a cluster of this machine alone, or on that at `address` ("auto" or HOST:PORT), where `device` may name
+    the node that measures and each worker holds `gpus`; storage: URL of a database for the study; deterministic:
+    the same proposals whenever the search is interrupted; run: a new directory, by default the next free one under
+    `runs/`; reporter: who is told of warnings and progress, by default the logger "autoprune".
 
     Ctrl-C ends the search with a partial front, and InterruptedSearchError once that is written; `resume` goes on.
 
     Raises:
         UsageError, BudgetInfeasibleError, TaskError, DeviceError, StorageError: see `autoprune.errors`.
     """
-    reporter = reporter or Silent()
-    limits = budget if isinstance(budget, Budget) else Budget.parse(*([budget] if isinstance(budget, str) else budget))
+    reporter = reporter or Logged()
+    limits = _limits(budget)
     settings = Settings.settled(
         sampler=sampler,
         sampler_options=sampler_options or {},
@@ -101,7 +104,7 @@ def search(
         seed=seed,
     )
     limits = limits.without(device)
-    effort = Effort(trials, timeout, epochs, finalists)
+    effort = Effort(trials, duration(timeout) if isinstance(timeout, str) else timeout, epochs, finalists)
     clock = SystemClock()
     path = Path(run) if run is not None else next_free(Path("runs"), _name_of(task))
     directory = RunDirectory.create(path, clock)
@@ -117,6 +120,19 @@ def search(
     finally:
         engine.close()
         directory.close()
+
+
+def _limits(budget: object) -> Budget:
+    if isinstance(budget, Budget):
+        return budget
+    given = [budget] if isinstance(budget, str) else budget
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise UsageError(
+            expected="a Budget, or limits as text",
+            received=type(budget).__name__,
+            cure='pass budget="latency=5ms", or a list of such',
+        )
+    return Budget.parse(*given)
 
 
 def preview(task: str, budget: Budget, effort: Effort, *, reporter: Reporter, **names: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import CRITERION, PROFILER, REPAIR
 from autoprune.core.measurement import RunSpec
-from autoprune.core.reporter import Reporter, Silent
+from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.sensitivity import Level, Sensitivities
 from autoprune.core.trial import Proposal, TrialState
 from autoprune.errors import UsageError
@@ -40,7 +40,7 @@ def sensitivity(
     """
     if levels < 1:
         raise UsageError(expected="at least one level a group", received=str(levels), cure="pass for example 4")
-    reporter, clock = reporter or Silent(), SystemClock()
+    reporter, clock = reporter or Logged(), SystemClock()
     prepared = prepare(make_task(task, reporter), space)
     made, setup = prepared.task, Setup(profiler, spec or RunSpec(), prepared.task.spec)
     device = Device(setup, made.model, made.example_inputs, prepared.traced, 0, clock, reporter)

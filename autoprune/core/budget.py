@@ -2,7 +2,7 @@
 
 A limit is `METRIC[.STATISTIC][@DEVICE] RELATION NUMBER[UNIT]`, for example `latency=5ms`, `latency.p99<=8ms`,
 `latency=50%` (of the dense model), `latency@pi=20ms`, `params=1M`, `throughput>=200/s`, `accuracy>=0.97`,
-`accuracy>=-1%` (at most a point below dense).
+`accuracy>=-1%` (at most a point below dense), `rmse<=105%` (of the dense model's, for a quality that is minimised).
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _EXAMPLES: Final = "write for example latency=5ms, latency=50%, params=1M or acc
 
 @dataclass(frozen=True)
 class AtMost:
-    """An upper limit: `value` in SI units, or with `of_dense=True` a share in (0, 1] of the dense model's value."""
+    """An upper limit: `value` in SI units, or with `of_dense=True` a share of the dense model's value: of a cost in
+    (0, 1], of a quality that is minimised any above 0, such as 1.05."""
 
     value: float
     of_dense: bool = False
@@ -189,7 +190,7 @@ def parse_limit(text: str) -> Limit:
     Raises:
         UsageError: with a suggestion where one is near.
     """
-    match = _FORM.fullmatch(text.strip())
+    match = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise UsageError(expected="METRIC=VALUE", received=repr(text), cure=_EXAMPLES)
     base, statistic, device, sign, amount = (found or "" for found in match.groups())
@@ -201,7 +202,7 @@ def parse_limit(text: str) -> Limit:
         sign = "<=" if known is not None and known.lower_is_better else ">="
     relation: Relation = "<=" if sign == "<=" else ">="
     if suffix == "%":
-        basis: Basis = "share" if known is not None else "below"
+        basis: Basis = "share" if known is not None or relation == "<=" else "below"
         return Limit(metric, relation, number / 100, basis, statistic)
     factor = quantity.scale(suffix, known.unit, text) if known is not None else 1.0
     return Limit(metric, relation, number * factor, "absolute", statistic)
@@ -218,15 +219,16 @@ def _from_object(key: str, limit: AtMost | AtLeast) -> Limit:
             cure="write for example AtMost(0.005)",
         )
     relation: Relation = "<=" if isinstance(limit, AtMost) else ">="
-    relative: Basis = "share" if cost(metric) is not None else "below"
+    relative: Basis = "share" if cost(metric) is not None or relation == "<=" else "below"
     return Limit(metric, relation, limit.value, relative if limit.of_dense else "absolute", statistic)
 
 
 def _check(limit: Limit) -> None:
     known, base = cost(limit.metric), parted(limit.metric)[0]
-    text = f"{limit.key}{limit.relation}{limit.value:g}"
     if isinstance(limit.value, bool) or not isinstance(limit.value, int | float) or not math.isfinite(limit.value):
         raise UsageError(expected="a finite number", received=repr(limit.value), cure=_EXAMPLES)
+    written = f"{limit.value:g}" if limit.basis == "absolute" else f"{limit.value * 100:g}%"
+    text = f"{limit.key}{limit.relation}{written}"
     if limit.statistic and (base != "latency" or limit.statistic not in STATISTICS):
         raise UsageError(
             expected=f"latency with one of the statistics {', '.join(STATISTICS)}",
@@ -234,12 +236,15 @@ def _check(limit: Limit) -> None:
             cure="write for example latency.p99<=8ms",
         )
     if known is None:
-        if limit.basis == "below" and (limit.relation != ">=" or not -1 < limit.value <= 0):
+        if limit.basis == "below" and not -1 < limit.value <= 0:
             raise UsageError(
-                expected="a quality relative to dense between -100% and 0%",
+                expected="points below the dense model's quality, between -100% and 0%",
                 received=text,
-                cure=f"write for example {limit.metric}>=-1% or, absolute, {limit.metric}{limit.relation}0.97",
+                cure=f"write for example {limit.metric}>=-1% or, absolute and without %, {limit.metric}>=0.97",
             )
+        if limit.basis == "share" and limit.value <= 0:
+            cure = f"write for example {limit.metric}<=105%"
+            raise UsageError(expected="a share of the dense model's quality above 0%", received=text, cure=cure)
         return
     _check_place(limit.metric, text)
     if (limit.relation == "<=") != known.lower_is_better:
@@ -265,10 +270,10 @@ def _check_place(metric: str, text: str) -> None:
 
 
 def _unknown_metric(metric: str, text: str) -> UsageError:
-    close = difflib.get_close_matches(parted(metric)[0], COSTS, n=1)
+    close = difflib.get_close_matches(parted(metric)[0], COSTS, n=1, cutoff=0.7)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return UsageError(
         expected="a known cost, or a quality of the task with <= or >= and a plain number",
         received=repr(text),
-        cure=f"{hint}known costs: {', '.join(COSTS)}; qualities are written like accuracy>=0.97",
+        cure=f"{hint}known costs: {', '.join(COSTS)}; qualities are written like accuracy>=0.97 or rmse<=0.2",
     )

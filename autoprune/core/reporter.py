@@ -1,7 +1,9 @@
-"""Where news for the user goes. Knows the interface and silence; terminals belong to the command line."""
+"""Where news for the user goes. Knows the interface, silence and Python's logging; terminals belong to the command
+line."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -24,6 +26,30 @@ class Reporter(Protocol):
     def track(self, label: str, total: int, done: int = 0) -> AbstractContextManager[Advance]:
         """Progress over `total` steps, of which some may be done already."""
         ...
+
+
+class Logged:
+    """Tells the logger "autoprune": warnings, which Python shows unless told otherwise, and at INFO the rest."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("autoprune")
+
+    def note(self, text: str) -> None:
+        self._logger.info(text)
+
+    def warn(self, text: str) -> None:
+        self._logger.warning(text)
+
+    @contextmanager
+    def track(self, label: str, total: int, done: int = 0) -> Iterator[Advance]:
+        reached = done
+
+        def advance(text: str) -> None:
+            nonlocal reached
+            reached += 1
+            self._logger.info("%s: %d/%d%s", label, reached, total, f", {text}" if text else "")
+
+        yield advance
 
 
 class Silent:

@@ -105,7 +105,7 @@ def choose(wanted: str | None, classes: Iterable[str]) -> Family:
         fitting = [family for family in families if any(map(family.fits, present))]
         default = next(family for family in families if family.name == _DEFAULT)
         return max(fitting, key=lambda family: family.priority, default=default)
-    if wanted.endswith((".yaml", ".yml")):
+    if isinstance(wanted, str) and wanted.endswith((".yaml", ".yml")):
         return load(Path(wanted))
     if wanted not in names():
         raise unknown("search space", wanted, names())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -94,3 +95,9 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def overhead_of(trials: Sequence[Trial], wall: float, workers: int) -> float:
+    """The share of the workers' wall time that was neither evaluation nor measurement; NaN where there was none."""
+    busy = sum(trial.timing.total for trial in trials)
+    return max(1 - busy / (wall * workers), 0.0) if trials and wall > 0 else math.nan

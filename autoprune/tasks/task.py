@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
@@ -50,9 +50,9 @@ class Task:
     """
 
     name: str
-    model: nn.Module
-    example_inputs: Any
-    splits: Mapping[str, Iterable[Any]]
+    model: nn.Module = field(repr=False)
+    example_inputs: Any = field(repr=False)
+    splits: Mapping[str, Iterable[Any]] = field(repr=False)
     evaluate: Callable[[nn.Module, Any], Scores]
     metrics: tuple[Metric, ...] = (Metric("accuracy", "1", lower_is_better=False, high=1.0),)
     forward: Callable[[nn.Module, Any], Any] = forward
@@ -76,6 +76,18 @@ class Task:
                 expected="a callable evaluate and at least one metric",
                 received=repr(self.evaluate),
                 cure="pass evaluate(model, split)",
+            )
+        for name in ("forward", "loss", "distance"):
+            given = getattr(self, name)
+            if not callable(given) and (given is not None or name == "forward"):
+                raise TaskError(
+                    expected=f"a callable {name}", received=repr(given), cure=f"pass a function, or leave {name} out"
+                )
+        if not all(isinstance(metric, Metric) for metric in self.metrics):
+            raise TaskError(
+                expected="metrics as autoprune.Metric",
+                received=", ".join(type(metric).__name__ for metric in self.metrics),
+                cure='write for example Metric("rmse", "1", lower_is_better=True)',
             )
         taken = sorted({metric.name for metric in self.metrics if cost(metric.name) is not None})
         if taken:
@@ -117,6 +129,44 @@ class Task:
                 expected=f"at least one batch in splits['{name}']", received="an empty split", cure="give it data"
             ) from None
         return data
+
+    def check_training(self) -> None:
+        """Whether the model can be trained on the first batch of "train" as it is.
+
+        Raises:
+            TaskError: the loss, or the distance to the dense model's outputs, is no finite scalar there.
+        """
+        if self.loss is None:
+            return
+        batch = next(iter(self.split("train")))
+        with torch.enable_grad(), evaluating(self.model):  # a loss may differentiate, too
+            try:
+                outputs = self.forward(self.model, batch)
+            except Exception as error:
+                raise TaskError(
+                    expected="Task.forward to run the model on a batch of splits['train']",
+                    received=describe(error),
+                    cure="pass forward=a function of the model and a batch",
+                ) from error
+            for name, function, other in (("loss", self.loss, batch), ("distance", self.distance, outputs)):
+                if function is None:
+                    continue
+                try:
+                    value = function(outputs, other)
+                except Exception as error:
+                    received = describe(error)
+                else:
+                    scalar = isinstance(value, Tensor) and value.numel() == 1
+                    if scalar and bool(torch.isfinite(value).all()):
+                        continue
+                    received = f"{value.detach().item():g}" if scalar else type(value).__name__
+                    if isinstance(value, Tensor) and not scalar:
+                        received = f"a tensor of shape {list(value.shape)}"
+                raise TaskError(
+                    expected=f"Task.{name} to return a finite scalar tensor for a batch of splits['train']",
+                    received=received,
+                    cure=f"mend it, leave {name} out, or search without fine-tuning (--finetune-epochs 0, epochs=0)",
+                )
 
     def score(self, model: nn.Module, split: str) -> dict[str, Measurement]:
         """Evaluate in eval mode without gradients, and check what came back; an evaluation that raises is tried again.
@@ -163,7 +213,9 @@ class Task:
             raise TaskError(
                 expected=f"a {metric.name} between {metric.low:g} and {metric.high:g} from {self._evaluator}",
                 received=" ".join(map(repr, (value, *ends))),
-                cure="check the metric, or declare its range in Task.metrics",
+                cure="declare its range in Task.metrics, or check the metric"
+                if math.isfinite(value)
+                else "check the metric, on the model alone",
             )
         if isinstance(score, Measurement):
             return replace(score, split=split)

@@ -13,6 +13,7 @@ import autoprune
 from autoprune.api import engine
 from autoprune.cli.outcome import told
 from autoprune.core.budget import AtLeast, AtMost, Budget
+from autoprune.core.metric import Metric
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
 from autoprune.recovery.finetune import finetune
 from autoprune.recovery.ready import ready
@@ -319,3 +320,64 @@ def test_where_nothing_is_to_be_cut_the_model_is_the_users_own(small_task):
 def test_seeds_that_some_generator_does_not_take_are_refused_at_once(small_task, seed):
     with pytest.raises(UsageError, match="a seed from 0 to 4294967295"):
         autoprune.search(small_task, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"budget": None}, "a Budget"),
+        ({"budget": 5}, "a Budget"),
+        ({"budget": {"params": "50%"}}, "a Budget"),
+        ({"budget": [["params=50%"]]}, "METRIC=VALUE"),
+        ({"timeout": "ten"}, "10m"),
+        ({"space": {"kinds": ["channel"]}}, "known search space"),
+        ({"criterion": None}, "known criterion"),
+        ({"sampler": None}, "known sampler"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_told_in_one_line(small_task, given, words):
+    with pytest.raises(UsageError, match=words):
+        autoprune.search(small_task, run="r", **given)
+    assert not Path("r").exists()
+
+
+def test_a_time_limit_may_be_written_as_on_the_command_line(small_task):
+    result = autoprune.search(small_task, "params=70%", run="r", sampler="random", timeout="2h", **QUICK)
+    assert result.document["trials"]["complete"] == QUICK["trials"]
+
+
+def test_a_budget_that_nothing_meets_leaves_the_directory_for_another_try(small_task):
+    with pytest.raises(BudgetInfeasibleError):
+        autoprune.search(small_task, "params=1", run="r", **QUICK)
+    assert autoprune.search(small_task, "params=70%", run="r", **QUICK).best is not None
+
+
+def test_a_loss_that_cannot_be_trained_with_is_told_before_anything_is_searched(small_task):
+    task = dataclasses.replace(small_task, loss=lambda output, batch: output)
+    with pytest.raises(TaskError, match=r"finite scalar tensor.*shape \[\d+, 3\].*epochs=0"):
+        autoprune.search(task, "params=70%", run="r", **QUICK)
+    assert not Path("r").exists()
+    assert autoprune.search(task, "params=70%", run="r", **{**QUICK, "epochs": 0}).best is not None
+
+
+def test_a_quality_that_is_minimised_may_be_a_share_worse_than_dense(small_task):
+    metrics = (Metric("error", "1", lower_is_better=True, low=0.0),)
+
+    def error(model, split):
+        return 1.01 - small_task.evaluate(model, split)["accuracy"].value
+
+    task = dataclasses.replace(small_task, evaluate=error, metrics=metrics)
+    result = autoprune.search(task, ["params=80%", "error<=300%"], run="r", sampler="random", **QUICK)
+    assert result.best is not None
+    dense = result.document["dense"]["metrics"]["error"]["value"]
+    for point in result.front:
+        assert point.feasible == (point.measurements["error"].value <= 3 * dense)
+    with pytest.raises(UsageError, match="error<=105%"):
+        autoprune.search(task, "error>=-1%", run="r2", **QUICK)
+
+
+def test_progress_goes_to_the_logger_and_warnings_are_shown(small_task, caplog):
+    with caplog.at_level("INFO", logger="autoprune"):
+        autoprune.search(small_task, "params=70%", run="r", sampler="random", **QUICK)
+    assert any(record.message.startswith("searching: 1/8") for record in caplog.records)
+    assert {record.levelname for record in caplog.records} <= {"INFO", "WARNING"}

@@ -109,6 +109,32 @@ def test_objects_and_text_mean_the_same():
     assert Budget.of(**{"latency__p99@pi": AtMost(0.008)}) == Budget.parse("latency.p99@pi<=8ms")
 
 
+def test_a_quality_that_is_minimised_is_limited_by_a_share_of_the_dense_one():
+    (limit,) = Budget.parse("rmse<=105%").limits
+    assert limit == Budget.of(rmse=AtMost(1.05, of_dense=True)).limits[0]
+    assert limit.meaning() == "rmse at most 105 % of the dense model's"
+    assert (limit.met_by(0.209, 0.2), limit.met_by(0.211, 0.2)) == (True, False)
+    assert parse_limit(str(limit)) == limit
+    with pytest.raises(UsageError, match="rmse<=105%"):
+        parse_limit("rmse<=-1%")
+
+
+@pytest.mark.parametrize(
+    ("text", "received", "cure"),
+    [
+        ("accuracy>=97%", "accuracy>=97%", "without %, accuracy>=0.97"),
+        ("params=150%", "params<=150%", "between 0% and 100%"),
+        ("rmse=0.1", "rmse=0.1", "rmse<=0.2"),
+    ],
+)
+def test_what_was_received_is_told_as_it_was_written(text, received, cure):
+    with pytest.raises(UsageError) as raised:
+        parse_limit(text)
+    assert received in raised.value.received
+    assert cure in raised.value.cure
+    assert "did you mean" not in raised.value.cure
+
+
 def test_a_device_may_be_the_one_that_needs_no_name():
     budget = Budget.parse("latency@pi=20ms", "latency@local=2ms", "recall@local>=0.9", objectives=["latency@local"])
     assert [limit.key for limit in budget.without("local").limits] == ["latency@pi", "latency", "recall@local"]

@@ -129,3 +129,42 @@ def test_inputs_are_brought_to_another_batch_size():
     assert torch.equal(larger[0][3], inputs[0][0])
     assert rebatch(inputs, 0).args == inputs
     assert rebatch({"x": torch.ones(2, 3)}, 5).kwargs["x"].shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "received"),
+    [
+        ({"loss": lambda output, batch: output.sum() * math.nan}, "received nan"),
+        ({"loss": lambda output, batch: 1.0}, "received float"),
+        ({"loss": lambda output, batch: batch["nokey"]}, "received TypeError"),
+        ({"distance": lambda output, dense: output}, "Task.distance .* shape"),
+        ({"forward": lambda model, batch: model(batch)}, "Task.forward"),
+    ],
+)
+def test_what_a_model_cannot_be_trained_with_is_named(small_task, changes, received):
+    with pytest.raises(TaskError, match=received):
+        dataclasses.replace(small_task, **changes).check_training()
+
+
+def test_a_loss_may_differentiate(small_task):
+    def penalty(output, batch):
+        return torch.autograd.grad(output.sum(), output, create_graph=True)[0].sum() + output.sum()
+
+    dataclasses.replace(small_task, loss=penalty).check_training()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"forward": None}, "callable forward"),
+        ({"loss": 3}, "callable loss"),
+        ({"metrics": ("rmse",)}, "autoprune.Metric"),
+    ],
+)
+def test_parts_of_the_wrong_kind_are_refused(small_task, changes, words):
+    with pytest.raises(TaskError, match=words):
+        dataclasses.replace(small_task, **changes)
+
+
+def test_a_task_is_shown_in_short(small_task):
+    assert len(repr(small_task)) < 2000
