@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,12 @@ class Pruned:
     size by key; notes: what a criterion could not rank, and whose inputs are unknown.
     """
 
-    model: nn.Module
+    model: nn.Module = field(repr=False)
     plan: Plan
-    slices: Mapping[str, tuple[int, ...]]
-    traced: Traced
-    before: Mapping[str, Measurement]
-    after: Mapping[str, Measurement]
+    slices: Mapping[str, tuple[int, ...]] = field(repr=False)
+    traced: Traced = field(repr=False)
+    before: Mapping[str, Measurement] = field(repr=False)
+    after: Mapping[str, Measurement] = field(repr=False)
     notes: tuple[str, ...] = ()
 
     def summary(self) -> str:

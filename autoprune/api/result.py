@@ -44,7 +44,7 @@ class Result:
     run: Path
     front: tuple[Point, ...]
     best: Point | None
-    document: Mapping[str, Any]
+    document: Mapping[str, Any] = field(repr=False)
     overhead: float
 
 

@@ -20,6 +20,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import EXECUTOR
 from autoprune.core.effort import Effort
+from autoprune.core.quantity import duration
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.errors import StorageError, UsageError, describe
 from autoprune.store.run import RunDirectory
@@ -36,7 +37,7 @@ def resume(
     task: Task | str | Callable[[], Task] | None = None,
     sampler: str | BaseSampler | None = None,
     trials: int | None = None,
-    timeout: float | None = None,
+    timeout: float | str | None = None,
     epochs: int | None = None,
     finalists: int | None = None,
     reporter: Reporter | None = None,
@@ -53,7 +54,8 @@ def resume(
     Raises:
         StorageError: it is no run, or in use, damaged, or of another version; and all that `search` raises.
     """
-    changes = {"trials": trials, "seconds": timeout, "epochs": epochs, "finalists": finalists}
+    seconds = duration(timeout) if isinstance(timeout, str) else timeout
+    changes = {"trials": trials, "seconds": seconds, "epochs": epochs, "finalists": finalists}
     return _go_on(Path(run), task, sampler, changes, settings, reporter or Logged(), propose=True)
 
 

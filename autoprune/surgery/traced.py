@@ -27,13 +27,13 @@ class Traced:
     """
 
     groups: tuple[Group, ...]
-    layouts: Mapping[str, tuple[Layout, ...]]
-    formulas: Mapping[Attribute, Formula]
-    layers: Mapping[str, Drop]
-    work: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    layouts: Mapping[str, tuple[Layout, ...]] = field(repr=False)
+    formulas: Mapping[Attribute, Formula] = field(repr=False)
+    layers: Mapping[str, Drop] = field(repr=False)
+    work: tuple[tuple[int, tuple[str, ...]], ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
-    reading: Mapping[str, Contraction] = field(default_factory=dict)
-    grouped: Mapping[str, Contraction] = field(default_factory=dict)
+    reading: Mapping[str, Contraction] = field(default_factory=dict, repr=False)
+    grouped: Mapping[str, Contraction] = field(default_factory=dict, repr=False)
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self.groups)
