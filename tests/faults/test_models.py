@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import autoprune
+from autoprune.errors import SurgeryError
 from autoprune.surgery import apply
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import find
@@ -143,10 +144,11 @@ def test_sparse_weights_are_left_as_they_are():
 
 
 def test_scripted_parts_do_not_end_the_trace():
-    model = nn.Sequential(
-        nn.Linear(4, 16), torch.jit.script(nn.Sequential(nn.ReLU(), nn.Linear(16, 8))), nn.Linear(8, 3)
-    )
-    assert halved(model, torch.randn(2, 4)).model(torch.randn(5, 4)).shape == (5, 3)
+    compiled = torch.jit.script(nn.Sequential(nn.ReLU(), nn.Linear(16, 8)))
+    model = nn.Sequential(nn.Linear(4, 16), compiled, nn.Linear(8, 12), nn.Linear(12, 3))
+    cut = halved(model, torch.randn(2, 4))
+    assert cut.plan.kept == {"2": 6}
+    assert cut.model(torch.randn(5, 4)).shape == (5, 3)
 
 
 def test_what_cannot_be_copied_is_shared():
@@ -221,7 +223,9 @@ def test_a_model_without_tensors_to_cut_says_so():
         def forward(self, x):
             return x * 2
 
-    pruned = autoprune.prune(Fixed(), torch.randn(2, 4), 0.5)
+    with pytest.raises(SurgeryError, match="nothing to prune"):
+        autoprune.prune(Fixed(), torch.randn(2, 4), 0.5)
+    pruned = autoprune.prune(Fixed(), torch.randn(2, 4), {})
     assert pruned.plan.kept == {}
     assert "0 of 0 groups" in pruned.summary()
 
