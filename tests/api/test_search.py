@@ -341,11 +341,6 @@ def test_what_is_of_the_wrong_kind_is_told_in_one_line(small_task, given, words)
     assert not Path("r").exists()
 
 
-def test_a_time_limit_may_be_written_as_on_the_command_line(small_task):
-    result = autoprune.search(small_task, "params=70%", run="r", sampler="random", timeout="2h", **QUICK)
-    assert result.document["trials"]["complete"] == QUICK["trials"]
-
-
 def test_a_budget_that_nothing_meets_leaves_the_directory_for_another_try(small_task):
     with pytest.raises(BudgetInfeasibleError):
         autoprune.search(small_task, "params=1", run="r", **QUICK)
@@ -376,8 +371,9 @@ def test_a_quality_that_is_minimised_may_be_a_share_worse_than_dense(small_task)
         autoprune.search(task, "error>=-1%", run="r2", **QUICK)
 
 
-def test_progress_goes_to_the_logger_and_warnings_are_shown(small_task, caplog):
+def test_progress_goes_to_the_logger_and_a_time_limit_may_have_a_unit(small_task, caplog):
     with caplog.at_level("INFO", logger="autoprune"):
-        autoprune.search(small_task, "params=70%", run="r", sampler="random", **QUICK)
+        result = autoprune.search(small_task, "params=70%", run="r", sampler="random", timeout="2h", **QUICK)
     assert any(record.message.startswith("searching: 1/8") for record in caplog.records)
     assert {record.levelname for record in caplog.records} <= {"INFO", "WARNING"}
+    assert result.document["trials"]["complete"] == QUICK["trials"]
