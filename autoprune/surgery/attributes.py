@@ -54,12 +54,12 @@ class _Walk:
             return self._tag(Attribute(self._module, path, value)) if value > 1 else value
         if len(above) == _DEPTH or id(value) in above or not self._left:
             return value
+        self._left -= 1
         changes: dict[Step, Any] = {}
         for step, part in _parts(value).items():
             new = self.tagged(part, (*path, step), (*above, id(value)))
             if new is not part:
                 changes[step] = new
-                self._left -= 1
         return _changed(value, changes) if changes else value
 
 

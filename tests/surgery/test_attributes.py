@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 import autoprune
+from autoprune.surgery.attributes import tag_all
+from autoprune.surgery.clone import clone
 
 
 class Attributes(dict):
@@ -153,3 +155,18 @@ def test_a_width_that_a_class_keeps_is_changed_for_the_cut_model_alone():
     cut = autoprune.prune(Sized().eval(), torch.randn(2, 8), {"first": 8}).model
     assert cut(torch.randn(2, 8)).shape == (2, 3)
     assert (cut.WIDTH, Sized.WIDTH) == (8, 16)
+
+
+def test_objects_that_all_know_each_other_are_not_followed_for_ever():
+    class Known:
+        def __init__(self):
+            self.number = 2
+
+    known = [Known() for _ in range(30)]
+    for each in known:
+        each.others = known
+    model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 3)).eval()
+    model.known = known
+    found = []
+    tag_all(clone(model, lambda tensor: tensor), lambda attribute: found.append(attribute) or attribute.size)
+    assert len(found) < 3000
