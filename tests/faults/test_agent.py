@@ -117,6 +117,7 @@ def test_a_broken_connection_finds_its_job_again_which_ran_once(agent):
     bench.close()
 
 
+@pytest.mark.slow
 def test_a_stopped_driver_loses_its_lease_and_its_late_result_counts_for_nothing(tmp_path):
     agent = Agent(tmp_path / "agent").start()
     script = (

@@ -64,6 +64,7 @@ def test_workers_the_profiler_and_the_driver_are_killed_and_every_trial_is_accou
     assert not alive(children)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_cluster_with_a_partial_front_and_no_process_left(tmp_path):
     driver = start(tmp_path, "--budget", "params=90%", "--sampler", "random", trials="500")
     until(lambda: len(records(tmp_path)) >= 2, 200)

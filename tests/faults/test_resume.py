@@ -63,6 +63,7 @@ def test_a_repeatable_search_that_is_killed_at_random_moments_goes_on_as_it_woul
     assert len(found) == 40
 
 
+@pytest.mark.slow
 def test_fine_tuning_that_is_killed_goes_on_from_its_last_epoch(tmp_path, hurried):
     options = ("--budget", "params=90%", "--trials", "4", "--sampler", "random", "--finetune-epochs", "3", "--finalists", "1")  # fmt: skip
     driver = start(tmp_path, "trains_slowly", *options)
