@@ -20,7 +20,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import EXECUTOR
 from autoprune.core.effort import Effort
-from autoprune.core.quantity import duration
+from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.errors import StorageError, UsageError, describe
 from autoprune.store.run import RunDirectory
@@ -54,8 +54,7 @@ def resume(
     Raises:
         StorageError: it is no run, or in use, damaged, or of another version; and all that `search` raises.
     """
-    seconds = duration(timeout) if isinstance(timeout, str) else timeout
-    changes = {"trials": trials, "seconds": seconds, "epochs": epochs, "finalists": finalists}
+    changes = {"trials": trials, "seconds": seconds(timeout), "epochs": epochs, "finalists": finalists}
     return _go_on(Path(run), task, sampler, changes, settings, reporter or Logged(), propose=True)
 
 

@@ -20,7 +20,7 @@ from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
-from autoprune.core.quantity import duration
+from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.errors import UsageError
 from autoprune.measure.devices import profilers, together
@@ -104,7 +104,7 @@ def search(
         seed=seed,
     )
     limits = limits.without(device)
-    effort = Effort(trials, duration(timeout) if isinstance(timeout, str) else timeout, epochs, finalists)
+    effort = Effort(trials, seconds(timeout), epochs, finalists)
     clock = SystemClock()
     path = Path(run) if run is not None else next_free(Path("runs"), _name_of(task))
     directory = RunDirectory.create(path, clock)

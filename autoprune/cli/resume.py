@@ -44,7 +44,7 @@ def resume(
     from autoprune.api.resume import resume as go_on
     from autoprune.core import quantity
 
-    seconds = None if timeout is None else quantity.duration(timeout)
+    seconds = quantity.seconds(timeout)
     what = {"trials": trials, "timeout": seconds, "epochs": finetune_epochs, "finalists": finalists}
     where = {"executor": executor, "workers": workers, "address": address, "gpus": gpus}
     return _done(go_on, run, as_json, quiet, **what, **where, storage=storage, on_device_loss=on_device_loss)

@@ -159,7 +159,7 @@ def search(
 
     del config
     limits = Budget.parse(*(budget or ()), objectives=objective or ())
-    seconds = None if timeout is None else quantity.duration(timeout)
+    seconds = quantity.seconds(timeout)
     reporter = ConsoleReporter(quiet, SystemClock())
     names: dict[str, Any] = {
         "sampler": sampler,

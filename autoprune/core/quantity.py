@@ -79,6 +79,11 @@ def duration(text: str) -> float:
     return number * _DURATION[suffix]
 
 
+def seconds(limit: float | str | None) -> float | None:
+    """A time limit as `duration` reads it, or as the number of seconds that it is; None for none."""
+    return duration(limit) if isinstance(limit, str) else limit
+
+
 def show_interval(value: float, low: float, high: float, unit: str) -> str:
     """`4.8 ms [4.5 ms, 5.1 ms]`; the value alone where it is exact."""
     return show(value, unit) if low == high else f"{show(value, unit)} [{show(low, unit)}, {show(high, unit)}]"

@@ -119,7 +119,7 @@ def _shallow(value: Any) -> Any:
     try:
         return copy.copy(value)
     except Exception:  # a class that answers any question about attributes, with an error of its own
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not type(value).__dictoffset__:
             return value
     new: Any = type(value).__new__(type(value))
     dict.update(new, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
@@ -31,14 +31,17 @@ def _cudnn(inputs: Tensor, weights: list[Tensor], *_: Any, **__: Any) -> int:
     return _recurrent(inputs, weights)
 
 
+def expanded(dims: Sequence[Any], places: Sequence[int], one: Any) -> list[Any]:
+    """Dimensions (sizes, or what stands for them) with `one` put in at the places."""
+    found = list(dims)
+    for place in sorted(places):
+        found.insert(place, one)
+    return found
+
+
 def _trilinear(first: Tensor, second: Tensor, third: Tensor, *places: list[int], **_: Any) -> int:
     """Two products and a sum for each place of what the three make when they are expanded."""
-    shapes = []
-    for tensor, expanded in zip((first, second, third), places, strict=False):
-        shape = list(tensor.shape)
-        for place in sorted(expanded):
-            shape.insert(place, 1)
-        shapes.append(shape)
+    shapes = [expanded(t.shape, put, 1) for t, put in zip((first, second, third), places, strict=False)]
     places_of_all: int = torch.broadcast_shapes(*shapes).numel()
     return 3 * places_of_all
 

@@ -149,24 +149,13 @@ class Task:
                     cure="pass forward=a function of the model and a batch",
                 ) from error
             for name, function, other in (("loss", self.loss, batch), ("distance", self.distance, outputs)):
-                if function is None:
-                    continue
-                try:
-                    value = function(outputs, other)
-                except Exception as error:
-                    received = describe(error)
-                else:
-                    scalar = isinstance(value, Tensor) and value.numel() == 1
-                    if scalar and bool(torch.isfinite(value).all()):
-                        continue
-                    received = f"{value.detach().item():g}" if scalar else type(value).__name__
-                    if isinstance(value, Tensor) and not scalar:
-                        received = f"a tensor of shape {list(value.shape)}"
-                raise TaskError(
-                    expected=f"Task.{name} to return a finite scalar tensor for a batch of splits['train']",
-                    received=received,
-                    cure=f"mend it, leave {name} out, or search without fine-tuning (--finetune-epochs 0, epochs=0)",
-                )
+                received = "" if function is None else _no_scalar(function, outputs, other)
+                if received:
+                    raise TaskError(
+                        expected=f"Task.{name} to return a finite scalar tensor for a batch of splits['train']",
+                        received=received,
+                        cure=f"mend it, leave {name} out, or do not fine-tune (--finetune-epochs 0, epochs=0)",
+                    )
 
     def score(self, model: nn.Module, split: str) -> dict[str, Measurement]:
         """Evaluate in eval mode without gradients, and check what came back; an evaluation that raises is tried again.
@@ -220,6 +209,20 @@ class Task:
         if isinstance(score, Measurement):
             return replace(score, split=split)
         return replace(Measurement.exact(metric.name, float(value), metric.unit), split=split)
+
+
+def _no_scalar(function: Callable[[Any, Any], Any], outputs: Any, other: Any) -> str:
+    """What a function returns or raises instead of a finite scalar tensor; empty where it returns one."""
+    try:
+        value = function(outputs, other)
+    except Exception as error:
+        return describe(error)
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    if value.numel() != 1:
+        return f"a tensor of shape {list(value.shape)}"
+    number = value.detach().item()
+    return "" if math.isfinite(number) else f"{number:g}"
 
 
 def rebatch(inputs: Any, size: int) -> Example:

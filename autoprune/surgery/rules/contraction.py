@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from autoprune.surgery.labels import ONE, Label, Prod, freeze, split, unify
+from autoprune.surgery.operations import expanded
 from autoprune.surgery.rules.pointwise import broadcast
 from autoprune.surgery.tracer import Call, Rule
 
@@ -138,14 +139,12 @@ def outer(call: Call) -> None:
 def trilinear(call: Call) -> None:
     """aten._trilinear(a, b, c, expand_a, expand_b, expand_c, summed): dimensions of size 1 are put in, the product is
     taken and dimensions are summed; `nn.Bilinear` is made of it."""
-    expanded = []
-    for tensor, places in zip(call.args[:3], call.args[3:6], strict=True):
-        labels = list(call.trace.of(tensor))
-        for place in sorted(places):
-            labels.insert(place, ONE)
-        expanded.append(tuple(labels))
+    factors = [
+        tuple(expanded(call.trace.of(tensor), places, ONE))
+        for tensor, places in zip(call.args[:3], call.args[3:6], strict=True)
+    ]
     summed = call.arg(6, "sumdim")
-    call.trace.set(call.out, [label for place, label in enumerate(broadcast(expanded)) if place not in summed])
+    call.trace.set(call.out, [label for place, label in enumerate(broadcast(factors)) if place not in summed])
 
 
 def distances(call: Call) -> None:
