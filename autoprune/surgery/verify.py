@@ -3,7 +3,8 @@
 Reordering the slices of a group alike in all its members must not change the output; nor may it change the output of a
 model of which parts were cut, so that what runs with less also does the same with less: a number that is written into
 the code, and would deal slices out differently, shows. Both modes of the model must run when cut, where the whole one
-does. A group that fails is frozen with that reason; nothing fails the trace.
+does. What differs in float32 is tried again in float64: many layers may blow rounding up beyond any tolerance. A group
+that fails is frozen with that reason; nothing fails the trace.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -30,6 +31,10 @@ from autoprune.surgery.tracer import tensors_of
 TOLERANCE = 1e-3
 #: The same for coarser types, in units of their rounding.
 _ROUNDINGS = 16
+#: Parameters of a model that is copied in float64 at most: two such copies stay within 2 GB.
+_COPIED = 10**8
+_REORDERED = "reordering its slices changes the output"
+_REGROUPED = "its slices are regrouped by a size that is written into the code"
 Slices = Mapping[str, Tensor]
 Unit = tuple[Group, ...]
 
@@ -57,10 +62,16 @@ def verified(model: nn.Module, example: Example, traced: Traced) -> Traced:
     hollow = any(tensor.is_meta for tensor in model.parameters())
     proofs = _Shapes(model, example) if hollow else _Outputs(model, example)
     units = _units(traced)
-    for proof in proofs.all:
+    for place, proof in enumerate(proofs.all):
         failed: dict[str, str] = {}
-        _sieve(units, [], partial(proof, traced), failed)
-        units = [unit for unit in units if not any(group.name in failed for group in unit)]
+        passing: list[Unit] = []
+        _sieve(units, passing, partial(proof, traced), failed)
+        differing = [unit for unit in units if failed.get(unit[0].name) in (_REORDERED, _REGROUPED)]
+        if differing and (exact := proofs.exact):
+            for group in _groups(differing):
+                del failed[group.name]
+            _sieve(differing, passing, partial(exact.all[place], traced), failed)
+        units = passing
         traced = traced.frozen(failed)
     return traced
 
@@ -114,6 +125,19 @@ class _Outputs:
         self._trains = self._meta_train or _runs(example, twin(model, meta=False)[0].train())
         self.all = (self._reordered, self._cut, self._dropped)
 
+    @cached_property
+    def exact(self) -> _Outputs | None:
+        """The same proofs in float64; None where the model is too large, or does not run in it."""
+        parameters = list(self._model.parameters())
+        coarse = any(p.dtype is torch.float32 for p in parameters)
+        if not coarse or sum(p.numel() for p in parameters) > _COPIED:
+            return None
+        double = self._example.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+        try:
+            return _Outputs(twin(self._model, meta=False)[0].double(), double)
+        except Exception:
+            return None
+
     def _run(self, model: nn.Module) -> list[Tensor]:
         leaves = tensors_of(_call(self._example, model))
         return [leaf.to(torch.complex128 if leaf.is_complex() else torch.float64) for leaf in leaves]
@@ -128,7 +152,7 @@ class _Outputs:
             got = self._run(_cut_to(self._model, traced, orders).eval())
         except Exception as error:
             return _failure(error, "with its slices reordered")
-        return "reordering its slices changes the output" if self._differ(got, self._expected) else ""
+        return _REORDERED if self._differ(got, self._expected) else ""
 
     def _cut(self, traced: Traced, units: Sequence[Unit]) -> str:
         slices = _parts(units)
@@ -149,7 +173,7 @@ class _Outputs:
             return _failure(error, "with a part of its slices")
         if [leaf.shape for leaf in plain] != [leaf.shape for leaf in self._expected]:
             return "with a part of its slices the model's output has another shape"
-        return "its slices are regrouped by a size that is written into the code" if self._differ(plain, other) else ""
+        return _REGROUPED if self._differ(plain, other) else ""
 
     def _dropped(self, traced: Traced, units: Sequence[Unit]) -> str:
         """All layers gone and the rest whole: what a part of them left open."""
@@ -171,7 +195,7 @@ class _Shapes:
     def __init__(self, model: nn.Module, example: Example) -> None:
         self._model = model
         self._example = example.map(lambda tensor: tensor.to("meta"))
-        self.all = (self._cut,)
+        self.all, self.exact = (self._cut,), None
 
     def _cut(self, traced: Traced, units: Sequence[Unit]) -> str:
         try:

@@ -1,5 +1,7 @@
 """Modules that show or say less than they do."""
 
+import copy
+
 import einops
 import pytest
 import torch
@@ -274,3 +276,24 @@ def test_operations_of_a_bilinear_layer_shrink_with_it():
     half = autoprune.prune(whole, x, 0.5).model
     spent = [counts(model, x)["flops"].value - 2 * 2 * weights for model, weights in ((whole, 254), (half, 127))]
     assert spent == [3 * 2 * 10 * 12 * 16, 3 * 2 * 5 * 6 * 8]
+
+
+class Chaotic(nn.Module):
+    """Doubles the rounding of its sums again and again, as very deep networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Linear(8, 32), nn.Linear(32, 3)
+
+    def forward(self, x):
+        x = torch.sigmoid(self.head(torch.relu(self.stem(x))))
+        for _ in range(18):
+            x = 3.99 * x * (1 - x)
+        return x
+
+
+def test_rounding_that_a_model_blows_up_freezes_nothing():
+    model, x = Chaotic().eval(), torch.randn(64, 8)
+    assert (copy.deepcopy(model).double()(x.double()) - model(x)).abs().max() > 0.01, "the model is too tame"
+    assert {group.name for group in autoprune.trace(model, x).open} == {"stem"}
+    assert all(tensor.dtype is torch.float32 for tensor in model.state_dict().values())
