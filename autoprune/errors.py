@@ -107,5 +107,8 @@ def one_line(text: str, limit: int = 600) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """A foreign exception as one short phrase: its type and its message."""
+    """A foreign exception as one short phrase: its type and its message; of the operating system's, what it says."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f": {error.filename}" if isinstance(error.filename, str) else ""
+        return one_line(f"{error.strerror.lower()}{place}", 300)
     return one_line(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, 300)

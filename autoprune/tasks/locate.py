@@ -43,7 +43,7 @@ def _called(module: ModuleType, attribute: str, spec: str) -> Task:
             name for name, value in vars(module).items() if callable(value) and value.__module__ == module.__name__
         )
         raise UsageError(
-            expected=f"a callable '{attribute}' in {module.__name__}",
+            expected=f"a callable '{attribute}' in {spec.rpartition(':')[0]}",
             received="none of that name" if make is None else type(make).__name__,
             cure=f"name one of: {known or 'none found'}",
         )
