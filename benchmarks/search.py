@@ -2,9 +2,9 @@
 
     python benchmarks/search.py [--quick] [--tasks digits drawn vit] [--seeds 5] [--methods auto nsga2 ...] [--report]
 
-Each run has as many seconds of the processor as 200 evaluations of random plans take (with --quick 120); asking,
-telling and the forecast of those methods that use one are charged like evaluations, and its ablations count as
-evaluations, too.
+Each run has 200 evaluations (with --quick 120), and is compared by seconds of the processor, too, up to those that so
+many evaluations of random plans usually take; asking, telling and the forecast of methods that use one are charged
+like evaluations, and its ablations count as evaluations.
 
 Of a method's trials within a share of the dense latency the three of least loss (with --quick the one) are trained for
 two epochs with the dense model as their teacher, as a search trains its finalists; the one whose loss is then the least
@@ -45,6 +45,8 @@ from autoprune.tasks.locate import locate
 ROOT = Path(__file__).parents[1]
 TASKS = {"digits": "digits", "drawn": f"{ROOT}/benchmarks/drawn.py:task", "vit": f"{ROOT}/examples/vit.py:task"}
 EVALUATIONS, QUICK_EVALUATIONS = 200, 120
+#: How many times the seconds of so many usual evaluations a run may take to end with all of them.
+SLACK = 2
 SHARES = (0.8, 0.6, 0.4, 0.25)
 #: Models that are trained for each share.
 CONTENDERS, QUICK_CONTENDERS = 3, 1
@@ -171,7 +173,7 @@ def played(game: Game, method: str, seed: int, evaluations: int) -> list[list]:
         screen = Screen(forecast, game.aim, game.space).reason if may_screen(module) else None
         if count := seed_count(module, options):
             first = [game.space.at(plan) for plan in seeds(forecast, game.aim, game.space, seed, count)]
-    left = evaluations * game.usual - clock.wall()
+    left = SLACK * evaluations * game.usual - clock.wall()
     coordinator = Coordinator(study, game.space, Budget(()), Effort(evaluations, left), clock, 0, first, screen)
     found = []
     for proposal in coordinator.proposals():
