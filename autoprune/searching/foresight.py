@@ -1,8 +1,8 @@
 """The forecast of a search: what each variable costs and hurts when it alone is cut. Knows trials; not who uses it.
 
 Ablations are evaluated like candidates, healed and scored, but not timed: each variable alone at its lowest level.
-What lies between is taken to hurt with the square of what is cut; the trials that follow refit it, and tell more per
-second than further ablations would.
+What lies between is written down as if it hurt with the square of what is cut; the trials that follow tell the power,
+refit it, and tell more per second than further ablations would.
 """
 
 from __future__ import annotations

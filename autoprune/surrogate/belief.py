@@ -1,8 +1,9 @@
 """What a forecast and the evidence say together of any plan: cost, harm and quality, each with its doubt.
 
 Costs: the forecast times a factor that evaluated plans refit. Harm (the increase of the task's loss): a sum over
-variables of what each level does, as ablations found it, refitted by regression with relative errors. Quality: what
-plans of such harm scored. Knows nothing of who asks.
+variables of what each level does, begun by what ablations found of the lowest, with a power of what is cut between that
+and the whole, and refitted by regression with relative errors; the evidence tells which. Quality: what plans of such
+harm scored. Knows nothing of who asks.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from autoprune.surrogate.price import Price
 _MOST: Final = 256
 #: Relative errors that a sum over variables may have as a model of harm; the evidence tells which, none yet: the first.
 _RELATIVE: Final = (0.3, 0.2, 0.1)
+#: Powers of what is cut with which harm may grow between a variable's ends; as above.
+_CURVES: Final = (3.0, 2.0, 4.0, 6.0)
 #: By how much ablations may be wrong of a level.
 _ABLATION: Final = 0.5
 _BUCKETS, _BUCKETS_EACH = 400, 8
@@ -64,7 +67,7 @@ class Belief:
 
     def __init__(self, forecast: Forecast, evidence: Evidence, space: SearchSpace) -> None:
         self.evidence, self.sizes, self.settled = evidence, space.sizes, space.settled
-        self._damage = [np.array(row) for row in forecast.damage]
+        self._foretold = [np.array(row) for row in forecast.damage]
         self._eps = 4 * max(forecast.noise, 1e-9)
         levels, aim = evidence.levels.reshape(-1, len(self.sizes)), evidence.aim
         recent = slice(max(len(levels) - _MOST, 0), None)
@@ -82,7 +85,7 @@ class Belief:
     def expected(self, plans: Ints) -> Expected:
         """plans (N, variables)."""
         cost, doubt = self.price.expected(plans)
-        prior, features = self._prior(plans), self._harm_features(plans)
+        prior, features = _summed(self._damage, plans), self._features(self._damage, plans)
         harm = prior + features @ self._harm.mean
         spread = np.sqrt(self._harm.variance(features) + (self._relative * (np.maximum(harm, 0.0) + self._eps)) ** 2)
         within = self.price.chance(cost, doubt)
@@ -147,20 +150,25 @@ class Belief:
         aim = self.evidence.aim
         ends = aim.quality is not None and math.isfinite(aim.objectives[aim.quality].worst)
         chance = loss >= (_CHANCE if ends else math.inf)
-        prior = self._prior(levels)
         if chance.any():
             most = float(harm[chance].min())
-            told = ~chance | (prior < most)
-            levels, prior, harm = levels[told], prior[told], np.minimum(harm, most)[told]
+            told = ~chance | (_summed(self._foretold, levels) < most)
+            levels, harm = levels[told], np.minimum(harm, most)[told]
+        fits = [self._fitted(_curved(self._foretold, power), levels, harm) for power in _CURVES]
+        self._damage, self._harm, self._relative = max(fits, key=lambda fit: fit[1].likelihood)
+
+    def _fitted(self, damage: list[Floats], levels: Ints, harm: Floats) -> tuple[list[Floats], Line, float]:
+        """The damage, its regression, and the relative error under which that is the likeliest."""
+        prior = _summed(damage, levels)
         # What ablations missed, groups that are harmless alone and not together, is for all steps alike to explain.
         missed = float(np.maximum(harm - prior, 0.0).mean()) if len(harm) else 0.0
-        steps = np.concatenate([-np.diff(row) for row in self._damage])
+        steps = np.concatenate([-np.diff(row) for row in damage])
         least = max(self._eps / 8, missed / (2 * math.sqrt(len(steps))))
         variances = np.append((_ABLATION * (np.maximum(steps, 0.0) + least)) ** 2, 1.0)
         size = np.maximum(harm, 0.0) + max(self._eps, 0.1 * missed)
-        features = self._harm_features(levels)
-        fits = [(Line.fit(features, harm - prior, variances, each * size), each) for each in _RELATIVE]
-        self._harm, self._relative = max(fits, key=lambda fit: fit[0].likelihood)
+        features = self._features(damage, levels)
+        fits = [(damage, Line.fit(features, harm - prior, variances, each * size), each) for each in _RELATIVE]
+        return max(fits, key=lambda fit: fit[1].likelihood)
 
     def _link(self, harm: Floats, loss: Floats) -> None:
         """Quality by harm: the monotone step function nearest to what was seen (Barlow et al. 1972)."""
@@ -198,13 +206,21 @@ class Belief:
         known = np.isfinite(worst)
         return Price(wall.metric.name, forecast, self.sizes, levels[known], worst[known], wall.most)
 
-    def _harm_features(self, plans: Ints) -> Floats:
+    def _features(self, damage: list[Floats], plans: Ints) -> Floats:
         """For each variable the steps that are cut away, and the sum of what ablations said."""
         steps = [plans[:, [v]] <= np.arange(size - 1) for v, size in enumerate(self.sizes)]
-        return np.column_stack([*steps, self._prior(plans)]).astype(float)
+        return np.column_stack([*steps, _summed(damage, plans)]).astype(float)
 
-    def _prior(self, plans: Ints) -> Floats:
-        found = np.zeros(len(plans))
-        for v, row in enumerate(self._damage):
-            found += row[plans[:, v]]
-        return found
+
+def _curved(foretold: list[Floats], power: float) -> list[Floats]:
+    """Damage that grows with another power of what is cut than its square; the ends stay."""
+    worst = [max(float(row.max()), 1e-12) for row in foretold]
+    return [most * (np.maximum(row, 0.0) / most) ** (power / 2) for row, most in zip(foretold, worst, strict=True)]
+
+
+def _summed(damage: list[Floats], plans: Ints) -> Floats:
+    """(N,) the sum over variables of what the plans' levels do."""
+    found = np.zeros(len(plans))
+    for v, row in enumerate(damage):
+        found += row[plans[:, v]]
+    return found

@@ -62,15 +62,15 @@ def best_seen(belief: Belief) -> Ints:
 
 def expected(belief: Belief, plans: Expected) -> Floats:
     """(N,) the area that each plan is expected to add to the front within the budget, over what is not known of its
-    cost, harm and the quality that goes with it (expected hypervolume improvement, Emmerich et al. 2006; by a lattice
-    of what may be), times the chance that it is within every limit."""
+    cost and harm (expected hypervolume improvement, Emmerich et al. 2006; by a lattice of what may be), times the
+    chance that it is within every limit. By how much qualities of like harm differ is left out: near the dense model
+    that is the chance of their samples, and whoever hopes for it looks there again and again."""
     evidence, places = belief.evidence, np.arange(_POINTS)
     known = best_seen(belief)
     known_cost, known_worth = evidence.cost[known], belief.worth_seen()[known]
     sigmas = ndtri((np.stack([places, places * _GENERATOR % _POINTS]) + 0.5) / _POINTS)
     cost = plans.cost * np.exp(sigmas[0][:, None] * plans.cost_doubt)
-    moved = belief.worth(plans.harm + sigmas[1][:, None] * plans.harm_doubt) - plans.worth
-    worth = plans.worth + np.copysign(np.hypot(moved, belief.scatter * sigmas[1][:, None]), sigmas[1][:, None])
+    worth = belief.worth(plans.harm + sigmas[1][:, None] * plans.harm_doubt)
     gain = added(cost.ravel(), worth.ravel(), known_cost, known_worth, end=box(belief)).reshape(cost.shape)
     found: Floats = gain.mean(axis=0) * plans.within
     return found

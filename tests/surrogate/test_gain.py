@@ -38,9 +38,8 @@ def test_what_each_point_adds_to_those_before_it_makes_up_the_volume(found):
 
 
 def test_what_a_plan_is_expected_to_add_is_the_mean_over_what_may_be():
-    """Against draws of cost, harm and quality, each plan added to all that was seen."""
+    """Against draws of cost and harm, each plan added to all that was seen."""
     belief = believed(25)
-    belief.scatter = 0.03
     plans = Evidence(BRIEF.aim, seen(40, seed=9)).levels
     found = dataclasses.replace(belief.expected(plans), cost_doubt=np.full(len(plans), 0.15))
     evidence, rng = belief.evidence, np.random.default_rng(0)
@@ -49,7 +48,6 @@ def test_what_a_plan_is_expected_to_add_is_the_mean_over_what_may_be():
     for _ in range(4000):
         cost = found.cost * np.exp(found.cost_doubt * rng.normal(size=len(plans)))
         worth = belief.worth(found.harm + found.harm_doubt * rng.normal(size=len(plans)))
-        worth += belief.scatter * rng.normal(size=len(plans))
         draws.append(added(cost, worth, *known, end=box(belief)))
     mean = np.mean(draws, axis=0) * found.within
     assert mean.max() > 0.005
