@@ -87,16 +87,17 @@ def telling(trials: Sequence[Trial], objectives: Sequence[Metric], metrics: Sequ
 def standing(
     trial: Trial, value: float, quality: Metric, first: Metric, budget: Budget, dense: Mapping[str, Measurement]
 ) -> tuple[float, ...]:
-    """By what contenders of like cost are compared, the higher, the better: their quality; where floors under it decide
-    and the first objective is a cost, what they lack of those, and then that cost.
+    """By what contenders of like cost are compared, the higher, the better: their quality; where limits on qualities
+    decide and the first objective is a cost, what they lack of those, and then that cost.
 
-    value: the contender's quality.
+    value: the contender's quality by now; other qualities count as they were when it was healed.
     """
     reached = -value if quality.lower_is_better else value
-    floors = [limit for limit in budget.limits if limit.metric == quality.name]
+    floors = [limit for limit in budget.limits if not limit.is_cost]
     if not floors or cost(first.name) is None:
         return (reached,)
-    lacks = max(limit.excess(value, value, dense[limit.key].value) for limit in floors)
+    now = {**{limit.metric: trial.value(limit.metric) for limit in floors}, quality.name: value}
+    lacks = max(limit.excess(now[limit.metric], now[limit.metric], dense[limit.key].value) for limit in floors)
     price = trial.value(first.name)
     return (-max(lacks, 0.0), -price if first.lower_is_better else price, reached)
 
@@ -164,8 +165,9 @@ class Finisher:
         asked = f"{len(trials)} trials, {epochs} epochs, {self.effort.finalists} finalists"
         bins = self.tuning.chosen(asked, lambda: self._bins(trials))
         tuner = Tuner(self.evaluator, epochs, self.seed)
-        most = sum(max(rungs(epochs)[:-1] or (0,)) for _ in bins)
-        with self.reporter.track("fine-tuning", most + len(set(bins.values())) * epochs) as advance:
+        first = rungs(epochs)[0]
+        most = len(bins) * first + len(set(bins.values())) * (epochs - first)
+        with self.reporter.track("fine-tuning", most) as advance:
             quality = task.quality
 
             def told(number: int, epoch: int, value: float) -> None:
@@ -181,15 +183,20 @@ class Finisher:
         if ladder.open:
             raise RuntimeError(f"{len(ladder.open)} candidates were left untrained")
         self._correlations(ladder)
-        for lane in ladder.lanes.values():
+        failed: dict[int, list[Trial]] = {}
+        for number, lane in ladder.lanes.items():
             if lane.outcome == "fail":
-                self.reporter.warn(f"trial {lane.trial.number} stays as healed, as fine-tuning failed: {lane.error}")
-                yield from self._cut(lane.trial)
+                self.reporter.warn(f"trial {number} stays as healed, as fine-tuning failed: {lane.error}")
+                failed.setdefault(bins[number], []).append(lane.trial)
             elif lane.outcome == "complete":
                 yield from self._best_of(lane, ladder, tuner)
             else:
                 measured = {**lane.trial.measurements, **lane.scores}
                 self.record(replace(lane.trial, measurements=measured), "contender")
+        trained = {bins[number] for number, lane in ladder.lanes.items() if lane.outcome == "complete"}
+        for place, trials in failed.items():
+            if place not in trained:
+                yield from self._cut(max(trials, key=lambda trial: worth(trial, trial.value(quality.name))))
 
     def _best_of(self, lane: Lane, ladder: Ladder, tuner: Tuner) -> Iterator[tuple[Trial, nn.Module]]:
         if self._worse(lane.scores, lane.trial.measurements):

@@ -55,14 +55,12 @@ class Halving:
         self._out.add(candidate)
 
     def decision(self, candidate: int, epoch: int) -> str:
-        """After so many epochs of a candidate: "go", "wait" for others of its bin, "stop", or "end".
+        """After so many epochs of a candidate: "go", "wait" for others of its bin, "stop", or "end" for the best of a bin.
 
         A decision once given stays: who is told to go or to stop was compared with all of its bin.
         """
         if candidate in self._out:
             return "stop"
-        if epoch >= self.epochs:
-            return "end"
         if epoch not in rungs(self.epochs):
             return "go"
         if (candidate, epoch) in self._given:
@@ -72,10 +70,11 @@ class Halving:
         alive = [each for each in rivals if each not in self._out and not self._stopped(each, epoch)]
         if any((each, epoch) not in self._scores for each in alive):
             return "wait"
-        keep = math.ceil(len(alive) / ETA)
+        last = epoch == self.epochs
+        keep, good = (1, "end") if last else (math.ceil(len(alive) / ETA), "go")
         ranked = sorted(alive)
         ranked.sort(key=lambda each: self._scores[each, epoch], reverse=True)
-        self._given |= {(each, epoch): "go" if place < keep else "stop" for place, each in enumerate(ranked)}
+        self._given |= {(each, epoch): good if place < keep else "stop" for place, each in enumerate(ranked)}
         return self._given.get((candidate, epoch), "stop")
 
     def _stopped(self, candidate: int, before: int) -> bool:

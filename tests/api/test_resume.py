@@ -107,6 +107,7 @@ def test_where_training_fails_models_stay_as_healed(small_task):
     task, reporter = dataclasses.replace(small_task, loss=raising), RecordingReporter()
     made = autoprune.search(task, criterion="l2", reporter=reporter, **{**QUICK, "epochs": 1})
     assert made.best is not None
+    assert len(made.front) <= QUICK["finalists"]
     assert any("stays as healed" in warning and "no gradient for you" in warning for warning in reporter.warnings)
 
 

@@ -64,3 +64,12 @@ def test_where_a_floor_decides_the_cheapest_above_it_goes_on():
     assert [trial.number for trial in sorted(trials(0), key=by, reverse=True)] == [2, 3, 1, 0]
     traded = lambda trial: standing(trial, trial.value("accuracy"), ACCURACY, ACCURACY, floor, dense)  # noqa: E731
     assert [trial.number for trial in sorted(trials(0), key=traded, reverse=True)] == [3, 2, 1, 0]
+
+
+def test_a_floor_under_another_quality_decides_too():
+    floor = Budget.parse("loss<=0.25")
+    dense = {"loss": Measurement.exact("loss", 0.1, "1")}
+    by = lambda trial: standing(trial, trial.value("accuracy"), ACCURACY, COSTS["params"], floor, dense)  # noqa: E731
+    assert [trial.number for trial in sorted(trials(0), key=by, reverse=True)] == [3, 2, 1, 0]
+    floor = Budget.parse("loss<=0.45")
+    assert [trial.number for trial in sorted(trials(0), key=by, reverse=True)] == [1, 2, 3, 0]

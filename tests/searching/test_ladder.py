@@ -49,6 +49,15 @@ def test_one_of_each_bin_is_trained_to_the_end_and_the_others_stop_at_the_rung(t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2.safetensors", "5.safetensors"]
 
 
+def test_a_ladder_of_one_rung_still_leaves_one_of_each_bin(tmp_path):
+    run = Run(tmp_path, epochs=1)
+    ladder = run.open()
+    for job in ladder.jobs():
+        ladder.report(run.result(job))
+    assert [k for k, lane in ladder.lanes.items() if lane.outcome == "complete"] == [2, 5]
+    assert {lane.done for lane in ladder.lanes.values()} == {1}
+
+
 @pytest.mark.parametrize("deaths", [(1,), (3, 4), (2, 5, 9, 13)])
 def test_a_ladder_that_dies_goes_on_from_the_last_epoch_of_each_lane(tmp_path, deaths):
     whole = Run(tmp_path / "whole")
