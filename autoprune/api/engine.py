@@ -155,6 +155,8 @@ class Engine:
         try:
             self._drive(coordinator, evaluator, aim)
             coordinator.check_hope()
+            if coordinator.exhausted:
+                self.reporter.note(f"the sampler knows nothing new after {len(coordinator.trials)} candidates")
         except (Exception, KeyboardInterrupt, Terminated) as reason:
             ended = reason
             self.reporter.warn("stopping; what is known is being written (Ctrl-C to stop at once)")

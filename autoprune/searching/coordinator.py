@@ -60,7 +60,8 @@ class Coordinator:
         self._screen, self._dismissed, self._spent = screen, dismissed, spent
         finished = study.restored.finished
         self._known = {trial.plan: trial for trial in finished if trial.state is not TrialState.SCREENED}
-        self._screened = {trial.plan: trial for trial in finished if trial.state is TrialState.SCREENED}
+        dismissals = [trial for trial in finished if trial.state is TrialState.SCREENED]
+        self._screened = {trial.plan: trial for trial in reversed(dismissals)}
         self._ready: list[Proposal] = []
         self._open = {trial.number: trial.plan for trial in study.restored.evaluated}
         self._early: dict[int, Trial] = {}
@@ -74,7 +75,9 @@ class Coordinator:
         for proposal in study.restored.running:
             self._take_up(proposal)
         let_through = max([-1, *self._open, *(trial.number for trial in self._known.values())])
-        self._in_a_row = sum(trial.number > let_through for trial in self._screened.values())
+        self._in_a_row = sum(trial.number > let_through for trial in dismissals)
+        for plan in (*self._known, *self._open.values()):
+            self._screened.pop(plan, None)
         if len(self._known) < effort.trials:
             study.enqueue(tuple(dict.fromkeys(first)))
 
@@ -92,6 +95,11 @@ class Coordinator:
     def screened(self) -> tuple[Trial, ...]:
         """Every distinct plan that was dismissed on its forecast."""
         return tuple(self._screened.values())
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the sampler proposes only what is known."""
+        return self._repeats >= _REPEATS or self._study.ended
 
     def proposals(self) -> Iterator[Proposal | None]:
         """New plans until the effort is spent, the space is exhausted, or the sampler only repeats itself.
@@ -166,8 +174,8 @@ class Coordinator:
             self._repeats += 1
 
     def _take_up(self, proposal: Proposal) -> bool:
-        """Whether a plan is new; one that is known, or out already, is answered from that."""
-        known = self._known.get(proposal.plan) or self._screened.get(proposal.plan)
+        """Whether a plan is to be evaluated; one that is known, or out already, is answered from that."""
+        known = self._known.get(proposal.plan)
         if known is not None:
             self._study.repeat(proposal, known)
         elif proposal.plan in self._open.values():
@@ -176,19 +184,21 @@ class Coordinator:
             self._in_a_row += 1
             trial = Trial(proposal.number, proposal.plan, TrialState.SCREENED, error=reason)
             self._study.tell(trial)
-            self._screened[proposal.plan] = trial
+            self._screened.setdefault(proposal.plan, trial)
         else:
             self._in_a_row = 0
+            self._screened.pop(proposal.plan, None)
             self._open[proposal.number] = proposal.plan
             self._ready.append(proposal)
             return True
         return False
 
     def _reason(self, plan: Plan) -> str:
-        """Why a plan is not evaluated; empty where it is."""
+        """Why a plan is not evaluated; empty where it is. What was dismissed once stays so, however often it comes."""
         if self._screen is None or plan in self._unscreened or self._in_a_row >= _DISMISSED:
             return ""
-        return self._screen(plan, self.trials)
+        before = self._screened.get(plan)
+        return before.error if before is not None else self._screen(plan, self.trials)
 
     def _take(self, trial: Trial) -> None:
         self._study.tell(trial)

@@ -194,9 +194,9 @@ class Finisher:
                 measured = {**lane.trial.measurements, **lane.scores}
                 self.record(replace(lane.trial, measurements=measured), "contender")
         trained = {bins[number] for number, lane in ladder.lanes.items() if lane.outcome == "complete"}
-        for place, trials in failed.items():
+        for place, alike in failed.items():
             if place not in trained:
-                yield from self._cut(max(trials, key=lambda trial: worth(trial, trial.value(quality.name))))
+                yield from self._cut(max(alike, key=lambda trial: worth(trial, trial.value(quality.name))))
 
     def _best_of(self, lane: Lane, ladder: Ladder, tuner: Tuner) -> Iterator[tuple[Trial, nn.Module]]:
         if self._worse(lane.scores, lane.trial.measurements):

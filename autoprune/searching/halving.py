@@ -55,7 +55,7 @@ class Halving:
         self._out.add(candidate)
 
     def decision(self, candidate: int, epoch: int) -> str:
-        """After so many epochs of a candidate: "go", "wait" for others of its bin, "stop", or "end" for the best of a bin.
+        """After so many epochs of a candidate: "go", "wait" for others of its bin, "stop", or, of its best, "end".
 
         A decision once given stays: who is told to go or to stop was compared with all of its bin.
         """

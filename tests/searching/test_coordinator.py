@@ -2,7 +2,7 @@ import contextlib
 import dataclasses
 
 import pytest
-from optuna.samplers import BruteForceSampler, GridSampler
+from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler
 from optuna.storages import InMemoryStorage
 
 from autoprune import registry
@@ -97,6 +97,37 @@ def test_dismissals_in_a_row_are_counted_on_after_a_kill():
     assert len(again.screened) == 25
     next(proposals)
     assert len(again.screened) == 40
+
+
+def test_a_plan_that_was_dismissed_and_comes_again_and_again_is_evaluated_in_its_turn():
+    """A sampler that has one plan in mind, as those that see no value in what was dismissed."""
+
+    class Stubborn(BaseSampler):
+        def infer_relative_search_space(self, study, trial):
+            return {}
+
+        def sample_relative(self, study, trial, search_space):
+            return {}
+
+        def sample_independent(self, study, trial, name, distribution):
+            return {"g0": 3, "g1": 2, "g2": 1}[name]
+
+    def begun(new):
+        study = Study(ledger, "s", SPACE, (QUALITY, COSTS["params"]), Stubborn(), new=new)
+        screen = lambda plan, trials: "hopeless"  # noqa: E731
+        return Coordinator(
+            study, SPACE, Budget(()), Effort(trials=7), FakeClock(), screen=screen, dismissed=dismissed.append
+        )
+
+    ledger, dismissed = Ledger(InMemoryStorage()), []
+    made = begun(new=True)
+    for proposal in made.proposals():
+        made.tell(answered(proposal))
+    assert SPACE.at((3, 2, 1)) in {trial.plan for trial in made.trials}
+    assert len(dismissed) == 1
+    assert made.screened == ()
+    assert made.exhausted
+    assert begun(new=False).screened == ()
 
 
 def test_a_sampler_that_only_repeats_itself_ends_the_search():
