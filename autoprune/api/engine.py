@@ -12,11 +12,12 @@ from importlib import metadata
 from typing import Any, Final, NoReturn
 
 from autoprune import registry
-from autoprune.api.kept import keep_forecast, keep_ranking, kept_forecast, kept_ranking
+from autoprune.api.kept import begun_with, keep_forecast, keep_ranking, kept_forecast, kept_ranking
 from autoprune.api.prepare import Prepared, check_zeros, describe_space, fingerprint, objectives_of
 from autoprune.api.recipe import recipe
 from autoprune.api.result import Point, Result
 from autoprune.api.settings import Settings, able
+from autoprune.core import quantity
 from autoprune.core.address import HERE
 from autoprune.core.aim import Aim
 from autoprune.core.budget import Budget
@@ -203,7 +204,8 @@ class Engine:
         """All that is done before the first candidate is evaluated."""
         try:
             evaluator = self._evaluator()
-            aim = aim_of(self.budget, self.objectives, evaluator.dense, grade_of(self.prepared.task.metrics))
+            dense = begun_with(self.directory, evaluator.dense, new=self._began is None)
+            aim = aim_of(self.budget, self.objectives, dense, grade_of(self.prepared.task.metrics))
             return evaluator, aim, self._coordinator(aim, self._forecast(evaluator, aim))
         except (KeyboardInterrupt, Terminated) as reason:
             self._stop(reason, "no candidate was being evaluated", len(self.study.restored.finished))
@@ -243,8 +245,9 @@ class Engine:
         for limit in self.budget.limits:
             self.reporter.note(f"budget: {limit.meaning()}")
         space = describe_space(self.prepared)
+        plans = quantity.magnitude(space["plans"])
         self.reporter.note(
-            f"search space: {len(space['levels'])} groups, {_power(space['plans'])} plans ({space['family']}); "
+            f"search space: {len(space['levels'])} groups, {plans} plans ({space['family']}); "
             f"run directory: {self.directory.path}"
         )
         names = [metric.name for metric in self.objectives]
@@ -301,7 +304,7 @@ class Engine:
 
     def _coordinator(self, aim: Aim, forecast: Forecast | None) -> Coordinator:
         study, settings, space = self.study, self.settings, self.prepared.space
-        brief = Brief(space, settings.seed, aim, forecast, settings.options)
+        brief = Brief(space, settings.seed, aim, forecast, settings.options, settings.deterministic)
         study.use(settings.made_sampler(brief, self._told))
         effort = self.effort
         if not self._propose:  # what was being evaluated is still finished
@@ -393,8 +396,3 @@ class Engine:
     def _point(self, trial: Trial) -> Point:
         folder = self.directory.model(trial.number)
         return Point(trial.number, trial.feasible, trial.plan, trial.measurements, folder, self.prepared.task)
-
-
-def _power(plans: int) -> str:
-    """A count that may be beyond any float."""
-    return str(plans) if plans < 10_000 else f"about 10^{len(str(plans)) - 1}"

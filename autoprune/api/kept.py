@@ -1,7 +1,9 @@
-"""What a run computes once and keeps: the ranking of slices and the forecast. Knows files; not how either is made."""
+"""What a run computes once and keeps: the ranking of slices, the forecast, and what it knew of the dense model. Knows
+files; not how any is made."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,11 +12,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from autoprune.core.forecast import Forecast
-from autoprune.errors import StorageError
+from autoprune.core.measurement import Measurement
+from autoprune.errors import StorageError, describe
 from autoprune.store.run import RunDirectory
 
 _RANKING: Final = "ranking.safetensors"
 _FORECAST: Final = "forecast.json"
+_DENSE: Final = "dense.json"
 
 
 def keep_ranking(directory: RunDirectory, ranking: Mapping[str, Tensor]) -> None:
@@ -52,3 +56,24 @@ def kept_forecast(directory: RunDirectory) -> Forecast | None:
     """
     stored = directory.read(_FORECAST)
     return None if stored is None else Forecast.decoded(stored)
+
+
+def begun_with(directory: RunDirectory, dense: Mapping[str, Measurement], *, new: bool) -> Mapping[str, Measurement]:
+    """The dense model's measurements when the run began, which are these where it begins: a search that goes on aims at
+    what it aimed at, also where its device has become slower.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    stored = None if new else directory.read(_DENSE)
+    if stored is None:
+        directory.write(_DENSE, json.dumps({key: found.to_json() for key, found in dense.items()}).encode())
+        return dense
+    try:
+        return {**dense, **{key: Measurement.from_json(key, raw) for key, raw in json.loads(stored).items()}}
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise StorageError(
+            expected=f"the dense model's measurements in {directory.path / _DENSE}",
+            received=describe(error),
+            cure="remove the file: the dense model as it is measured now is used",
+        ) from error

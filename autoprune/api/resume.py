@@ -43,7 +43,8 @@ def resume(
     reporter: Reporter | None = None,
     **settings: Any,
 ) -> Result:
-    """Go on with a search where it was when it ended, however it ended; with all that is not passed as it was begun.
+    """Go on with a search where it was when it ended, however it ended; with all that is not passed as it was begun, or
+    fine-tuned last.
 
     Candidates that were being evaluated are evaluated again, finished ones never; fine-tuning goes on from the last
     epoch. A timeout counts from now on; of the one that it was begun with, what is left. A run that has ended is

@@ -78,8 +78,18 @@ class Limit:
         return "1" if found is None else found.unit
 
     def bound(self, dense: float) -> float:
-        """The limit in SI units, given the dense model's value of the same key."""
+        """The limit in SI units, given the dense model's value of the same key.
+
+        Raises:
+            UsageError: a share of a value below 0, which says the contrary of what it seems to.
+        """
         if self.basis == "share":
+            if dense < 0:
+                raise UsageError(
+                    expected=f"a dense model whose {self.key} is above 0, of which a share can be limited",
+                    received=f"{dense:g}",
+                    cure=f"give the limit as a number, such as {self.key}<={dense + abs(dense) / 20:g}",
+                )
             return self.value * dense
         return dense + self.value if self.basis == "below" else self.value
 

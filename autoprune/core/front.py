@@ -32,7 +32,10 @@ class Front:
             equal = next((trial for trial in found if score(trial) == score(best)), None)
             found, best = (found, equal) if equal is not None else ([*found, best], best)
         first = next(iter(costs(objectives)), objectives[0])
-        return cls(tuple(sorted(found, key=lambda trial: trial.value(first.name))), tuple(objectives), best)
+        # Of a throughput the highest is the cheapest.
+        sign = -1 if first in costs(objectives) and not first.lower_is_better else 1
+        ascending = sorted(found, key=lambda trial: sign * trial.value(first.name))
+        return cls(tuple(ascending), tuple(objectives), best)
 
 
 def vector(objectives: Sequence[Metric]) -> Callable[[Trial], tuple[float, ...]]:

@@ -109,3 +109,8 @@ def show(value: float, unit: str) -> str:
             space = "" if unit == "1" else " "
             return f"{value / factor:.4g}{space}{suffix}"
     raise ValueError(unit)
+
+
+def magnitude(count: int) -> str:
+    """A count that may be beyond any float."""
+    return str(count) if count < 10_000 else f"about 10^{len(str(count)) - 1}"

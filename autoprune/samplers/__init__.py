@@ -36,13 +36,15 @@ _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 @dataclass(frozen=True)
 class Brief:
-    """All that a sampler is told. forecast: None unless the module asked for one; options: every one of OPTIONS."""
+    """All that a sampler is told. forecast: None unless the module asked for one; options: every one of OPTIONS;
+    deterministic: what is proposed may not depend on how long anything took."""
 
     space: SearchSpace
     seed: int
     aim: Aim
     forecast: Forecast | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    deterministic: bool = False
 
     @property
     def foretold(self) -> Forecast:

@@ -54,7 +54,7 @@ class Bandit(PlannedSampler):
 
     def _order(self, belief: Belief, rng: np.random.Generator) -> list[str]:
         """Arms by a draw of what each gains per second, which is the less certain the less it was tried."""
-        gain, tried = credit(belief)
+        gain, tried = credit(belief, by_seconds=not self.brief.deterministic)
         usual = max(sum(gain.values()) / max(sum(tried.values()), 1.0), 1e-12)
         drawn = {
             arm: (gain[arm] + usual) / (tried[arm] + 1) * rng.gamma(1 + tried[arm] / 2, 1 / (1 + tried[arm] / 2))
@@ -75,12 +75,13 @@ class Bandit(PlannedSampler):
         ]
 
 
-def credit(belief: Belief) -> tuple[dict[str, float], dict[str, float]]:
-    """By arm, the volume that its trials added per second, and how many there were; both fading with age."""
+def credit(belief: Belief, *, by_seconds: bool) -> tuple[dict[str, float], dict[str, float]]:
+    """By arm, the volume that its trials added, per second or per trial, and how many there were; both fading with
+    age."""
     evidence = belief.evidence
     gain, tried = dict.fromkeys(_ARMS, 0.0), dict.fromkeys(_ARMS, 0.0)
     worth, count = belief.worth_seen(), len(evidence.seen)
-    seconds = np.array([each.seconds for each in evidence.seen])
+    seconds = np.array([each.seconds if by_seconds else 1.0 for each in evidence.seen])
     usual = float(np.median(seconds[seconds > 0])) if (seconds > 0).any() else 1.0
     last = np.array([k for k in range(max(count - _REMEMBERED, 0), count) if evidence.seen[k].arm in gain], np.int64)
     before = evidence.feasible & (np.arange(count) < last[:, None])

@@ -21,6 +21,7 @@ from autoprune.core.metric import COUNTED, Metric, cost
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace, Variable
 from autoprune.core.trial import Proposal, Trial, TrialState
+from autoprune.errors import UsageError
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.coordinator import check_possible
 from autoprune.surrogate.evidence import Floats, harm
@@ -108,7 +109,18 @@ def assembled(
 
 
 def aim_of(budget: Budget, objectives: Sequence[Metric], dense: Mapping[str, Measurement], grade: str) -> Aim:
-    """What a search is after. A limit on a statistic counts as one on the cost that is as far from the dense one's."""
+    """What a search is after. A limit on a statistic counts as one on the cost that is as far from the dense one's.
+
+    Raises:
+        UsageError: the dense model has nothing of a cost that is limited or traded off.
+    """
+    for name in dict.fromkeys((*budget.metrics, *(metric.name for metric in objectives))):
+        if cost(name) is not None and not dense[name].value > 0:
+            raise UsageError(
+                expected=f"a dense model with {name} to save",
+                received=f"{name} of {dense[name].value:g}",
+                cure="limit and trade off another cost",
+            )
     bounds: dict[str, float] = {}
     for limit in budget.limits:
         if not limit.is_cost:

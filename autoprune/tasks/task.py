@@ -189,15 +189,15 @@ class Task:
 
     def _checked(self, metric: Metric, scores: Mapping[Any, Any], split: str) -> Measurement:
         score = scores.get(metric.name)
-        value = score.value if isinstance(score, Measurement) else score
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            received = f"no '{metric.name}'" if metric.name not in scores else type(value).__name__
+        value = _number(score.value if isinstance(score, Measurement) else score)
+        if value is None:
+            received = f"no '{metric.name}'" if metric.name not in scores else type(score).__name__
             raise TaskError(
                 expected=f"{self._evaluator} to return a float, or a dict of floats with '{metric.name}'",
                 received=received,
                 cure="return float(score)",
             )
-        ends = (score.low, score.high) if isinstance(score, Measurement) else ()
+        ends = [float(score.low), float(score.high)] if isinstance(score, Measurement) else []
         if not all(map(math.isfinite, (value, *ends))) or not metric.low <= value <= metric.high:
             raise TaskError(
                 expected=f"a {metric.name} between {metric.low:g} and {metric.high:g} from {self._evaluator}",
@@ -207,8 +207,18 @@ class Task:
                 else "check the metric, on the model alone",
             )
         if isinstance(score, Measurement):
-            return replace(score, split=split)
-        return replace(Measurement.exact(metric.name, float(value), metric.unit), split=split)
+            return replace(score, value=value, low=ends[0], high=ends[1], n=int(score.n), split=split)
+        return replace(Measurement.exact(metric.name, value, metric.unit), split=split)
+
+
+def _number(score: object) -> float | None:
+    """A float of what is one number: Python's, NumPy's, or a tensor of one element; None of anything else."""
+    if isinstance(score, bool) or not hasattr(score, "__float__"):
+        return None
+    try:
+        return float(score)
+    except (TypeError, ValueError, RuntimeError):  # of an array, or of a tensor of several elements
+        return None
 
 
 def _no_scalar(function: Callable[[Any, Any], Any], outputs: Any, other: Any) -> str:

@@ -11,13 +11,16 @@ import yaml
 
 import autoprune
 from autoprune.api import engine
+from autoprune.api.kept import begun_with
 from autoprune.api.settings import Settings
+from autoprune.core.measurement import Measurement
 from autoprune.errors import DeviceError, DeviceLostError, InterruptedSearchError, StorageError, UsageError
 from autoprune.measure.device import Device
 from autoprune.samplers import distributions
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.screen import Screen
-from autoprune.testing.fakes import RecordingReporter
+from autoprune.store.run import RunDirectory
+from autoprune.testing.fakes import FakeClock, RecordingReporter
 from autoprune.testing.sampler import small_brief, small_space
 
 QUICK = {"budget": "params=70%", "run": "r", "trials": 7, "epochs": 0, "finalists": 1}
@@ -180,6 +183,19 @@ def test_a_search_that_is_stopped_while_it_dismisses_a_plan_goes_the_same_way(sm
         entries = map(json.loads, Path(run, "measurements.jsonl").read_text().splitlines())
         courses.append(sorted((e["trial"], e["state"], str(e["plan"])) for e in entries if e["stage"] == "search"))
     assert courses[0] == courses[1]
+
+
+def test_a_search_that_goes_on_aims_at_the_dense_model_as_it_was_when_it_began(tmp_path):
+    def dense(seconds):
+        return {"latency": Measurement("latency", seconds, "s", 0.9 * seconds, 1.1 * seconds)}
+
+    directory = RunDirectory.create(tmp_path / "r", FakeClock())
+    assert begun_with(directory, dense(0.01), new=True) == dense(0.01)
+    assert begun_with(directory, dense(0.02), new=False) == dense(0.01)
+    directory.write("dense.json", b"{")
+    with pytest.raises(StorageError, match=r"dense\.json"):
+        begun_with(directory, dense(0.02), new=False)
+    directory.close()
 
 
 def test_training_longer_proposes_nothing_in_place_of_what_was_dismissed(small_task, monkeypatch):

@@ -194,3 +194,9 @@ def test_every_limit_is_read_back_as_it_was_from_its_text(value, metric):
 def test_every_share_is_read_back_as_it_was(value):
     for limit in (Limit("latency", "<=", value, "share", "p99"), Limit("accuracy", ">=", -value / 2, "below", "")):
         assert parse_limit(str(limit)).value == pytest.approx(limit.value, rel=1e-15)
+
+
+def test_a_share_of_what_is_below_zero_is_refused():
+    assert parse_limit("nll<=105%").bound(2.0) == pytest.approx(2.1)
+    with pytest.raises(UsageError, match="nll<=-1.9"):
+        parse_limit("nll<=105%").bound(-2.0)

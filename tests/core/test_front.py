@@ -80,3 +80,15 @@ def test_the_front_of_ten_thousand_points_is_found_at_once():
     front = minimal(points)
     assert time.perf_counter() - begin < 0.5
     assert front == [p for p in points if not any(dominates(q, p) for q in front)]
+
+
+def test_of_throughputs_the_highest_is_the_cheapest():
+    speed = Metric("throughput", "1/s", lower_is_better=False)
+    trials = [
+        Trial(
+            number, Plan.of({"g": number + 1}), TrialState.COMPLETE,
+            {"accuracy": Measurement.exact("accuracy", q, "1"), "throughput": Measurement.exact("throughput", v, "1/s")},
+        )
+        for number, (q, v) in enumerate([(0.9, 10.0), (0.8, 30.0), (0.85, 20.0)])
+    ]  # fmt: skip
+    assert [trial.number for trial in Front.of(trials, (QUALITY, speed)).trials] == [1, 2, 0]

@@ -8,6 +8,7 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Trial, TrialState
+from autoprune.errors import UsageError
 from autoprune.searching.foresight import aim_of, assembled
 
 ALARMS = Metric("false_alarms", "1", lower_is_better=True, high=1.0)
@@ -46,3 +47,9 @@ def test_between_its_ends_an_ablation_counts_by_what_is_cut_and_not_by_the_place
     aim = aim_of(Budget(()), (quality, COSTS["params"]), dense(accuracy=0.9, params=10.0), "")
     (row,) = assembled(space, aim, {0: trial}, (), {}, 1.0).damage
     assert row == pytest.approx([2.0, 2.0 * (8 / 9) ** 2, 2.0 * (5 / 9) ** 2, 0.0])
+
+
+def test_a_cost_that_the_dense_model_does_not_have_cannot_be_saved():
+    for budget, objectives in (("flops=1M", (ALARMS, COSTS["params"])), ("params=50%", (ALARMS, COSTS["flops"]))):
+        with pytest.raises(UsageError, match="flops of 0"):
+            aim_of(Budget.parse(budget), objectives, dense(false_alarms=0.1, params=10.0, flops=0.0), "")

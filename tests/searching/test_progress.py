@@ -1,3 +1,7 @@
+import time
+
+import moocore
+import numpy as np
 import pytest
 
 from autoprune.core.aim import Aim
@@ -39,3 +43,19 @@ def test_the_best_is_not_forgotten_where_one_beyond_the_budget_beats_it():
     progress.add(trial(1, 0.8, 500), 1)
     assert progress.add(trial(2, 0.9, 400, excess=1.0), 1)["best"] == 1
     assert progress.volume() == pytest.approx(0.6)
+
+
+def test_the_volume_of_many_objectives_is_close_to_the_exact_one_and_quick():
+    names = ("params", "flops", "size", "latency")
+    aim = Aim((QUALITY, *(COSTS[name] for name in names)), (0.9, 1.0, 1.0, 1.0, 1.0), (None,) * 5)
+    progress, rng, points = Progress(aim, Effort(), FakeClock(), 1), np.random.default_rng(0), []
+    start = time.perf_counter()
+    for number in range(120):
+        values = rng.uniform(0.2, 1, 4)
+        quality = 0.9 - 0.2 * float(1 - values.mean())
+        found = {"accuracy": Measurement.exact("accuracy", quality, "1")}
+        found |= {name: Measurement.exact(name, float(v), "1") for name, v in zip(names, values, strict=True)}
+        progress.add(Trial(number, SPACE.dense(), TrialState.COMPLETE, found, {}), 1)
+        points.append((1 - values.mean(), *values))
+    assert time.perf_counter() - start < 20
+    assert progress.volume() == pytest.approx(moocore.hypervolume(np.array(points), ref=[1.0] * 5), abs=0.01)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -24,7 +25,7 @@ def test_one_data_set_is_split_into_disjoint_parts():
 
 
 @pytest.mark.parametrize(
-    "returned", [None, "0.9", torch.tensor(0.9), [0.9], True, {}, {"other": 0.5}, {"accuracy": None}]
+    "returned", [None, "0.9", torch.tensor([0.9, 0.8]), [0.9], True, {}, {"other": 0.5}, {"accuracy": None}]
 )
 def test_what_is_not_a_number_is_refused_and_the_function_named(small_task, returned):
     def my_metric(model, split):
@@ -32,6 +33,21 @@ def test_what_is_not_a_number_is_refused_and_the_function_named(small_task, retu
 
     with pytest.raises(TaskError, match="my_metric.*test_task.py"):
         dataclasses.replace(small_task, evaluate=my_metric).score(small_task.model, "search")
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        torch.tensor(0.5),
+        np.float32(0.5),
+        Measurement("accuracy", np.float32(0.5), "1", np.float32(0.4), np.float32(0.6)),
+    ],
+)
+def test_numbers_of_other_libraries_become_plain_ones(small_task, score):
+    task = dataclasses.replace(small_task, evaluate=lambda model, split: {"accuracy": score, "loss": 1})
+    found = task.score(small_task.model, "search")["accuracy"]
+    assert found.value == 0.5
+    json.dumps(found.to_json())
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.01, -0.1])
