@@ -175,7 +175,8 @@ def _solved(poly: Poly, variable: Variable) -> Poly | None:
 
 def _ties(solver: _Solver, multiples: Iterable[tuple[Label, int]]) -> list[dict[Atom, int]] | None:
     """The ties that satisfy all constraints; None where atoms had to be frozen, and everything looks different now."""
-    frozen = [_linearise(poly) for poly in solver.constraints]
+    ranks: dict[Variable, int] = {}
+    frozen = [_linearise(poly, ranks) for poly in solver.constraints]
     if solver.spoiled or any(frozen):
         return None
     classes = _Classes()
@@ -195,10 +196,11 @@ def _ties(solver: _Solver, multiples: Iterable[tuple[Label, int]]) -> list[dict[
     return None if alone else [{atom: atom.size // unit for atom in members} for members, unit in found]
 
 
-def _linearise(poly: Poly) -> bool:
-    """Freeze what keeps a constraint from being a proportion; whether anything was frozen.
+def _linearise(poly: Poly, ranks: dict[Variable, int]) -> bool:
+    """Freeze what keeps a constraint from being a proportion; whether anything had to be.
 
-    Of a product all but the largest factor stay whole: the width heads x dimension follows the dimension.
+    Of a product all but the largest factor stay whole: the width heads x dimension follows the dimension. ranks: of
+    factors of one size that which comes last here, the same one in all constraints; added to.
     """
     live = [each for each in poly.variables if isinstance(each, Atom)]
     if not live:
@@ -210,7 +212,11 @@ def _linearise(poly: Poly) -> bool:
         return True
     products = [monomial for monomial in poly.terms if len(monomial) > 1]
     for monomial in products:
-        kept = max(monomial, key=lambda variable: variable.size)
+        for variable in monomial:
+            ranks.setdefault(variable, len(ranks))
+        if any(isinstance(each, Atom) and each.reason for each in monomial):
+            continue  # another constraint has just decided it
+        kept = max(monomial, key=lambda variable: (variable.size, ranks[variable]))
         for variable in set(monomial) - {kept} or {kept}:
             if isinstance(variable, Atom):
                 freeze(variable, "the code derives another size from its product with one that can be cut")

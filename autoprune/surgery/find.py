@@ -52,6 +52,8 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, tensor
 
 
+#: Names that a note shows at most.
+_SHOWN = 3
 SCRIPTED = "in a scripted module, which stays as it is: pass the model as it was before `torch.jit`"
 
 
@@ -161,12 +163,29 @@ def _seen(model: nn.Module, example: Example, way: Way) -> Traced:
             except Exception as error:
                 tracer.notes.append(f"not traced in train mode ({describe(error)})")
     scripted = _scripted(copied)
+    tracer.notes.extend(_unreached(copied, set(tracer.seeds) - tracer.used - scripted))
     for name, labels in tracer.seeds.items():
         if name in scripted or name not in tracer.used:
             for label in labels:
                 freeze(label, SCRIPTED if name in scripted else UNUSED)
     equations = [*sizes.equations, *(Equation(left, right) for left, right in tracer.equal)]
     return collect(tracer, equations, dict(model.named_parameters()), layers.found)
+
+
+def _unreached(model: nn.Module, unused: set[str]) -> list[str]:
+    """What to say of modules whose tensors no example input reached; a tensor alone may be there for nothing."""
+    names = [
+        name
+        for name, module in model.named_modules()
+        if (own := {f"{name}.{each}" for each, _ in module.named_parameters(recurse=False)}) and own <= unused
+    ]
+    if not names:
+        return []
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return [
+        f"the example inputs do not reach {len(names)} modules ({shown}): they stay whole, and inputs that reach them "
+        "may fail where what they read was cut; pass example inputs that reach all"
+    ]
 
 
 def _scripted(model: nn.Module) -> set[str]:

@@ -46,6 +46,10 @@ class SizeWatcher(TorchFunctionMode):
         """
         if self._inside:
             return
+        if isinstance(left, Operation) and left.operator == "%":
+            if isinstance(left.left, Label) and isinstance(left.right, int):
+                self.tracer.multiples.append((left.left, left.right))
+            return
         kept = (isinstance(each, Attribute | Operation) for each in (left, right))
         self.equations.append(Equation(left, right, weak=any(kept)))
 

@@ -93,7 +93,9 @@ def _split(said: Said) -> None:
 
 
 def _chunk(said: Said) -> None:
-    """chunk(x, count, dim): as many equal pieces, whatever their size."""
+    """chunk(x, count, dim): as many equal pieces, whatever their size; tensor_split may be given places instead."""
+    if not isinstance(said.arg(1, "sections", said.kwargs.get("chunks")), int):
+        raise TypeError("places, not a count")
     dim = said.arg(2, "dim", 0) % said.args[0].dim()
     pieces = [said.of(piece)[dim] for piece in said.out]
     if len({piece.size for piece in pieces}) > 1:
@@ -221,7 +223,7 @@ AFTER: Final[dict[str, Callable[[Said], None]]] = {
     **dict.fromkeys(("full", "new_full"), _filled),
     "unflatten": _unflatten,
     **dict.fromkeys(("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"), _split),
-    **dict.fromkeys(("chunk", "unsafe_chunk"), _chunk),
+    **dict.fromkeys(("chunk", "unsafe_chunk", "tensor_split"), _chunk),
     **dict.fromkeys(("repeat", "tile"), _repeat),
     "repeat_interleave": _interleave,
     **dict.fromkeys(("arange", "linspace", "eye", "tril_indices", "triu_indices", "randperm", "one_hot"), _range),

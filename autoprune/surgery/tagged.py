@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from autoprune.surgery.labels import Label
 
-Operator = Literal["+", "-", "*", "//"]
+Operator = Literal["+", "-", "*", "//", "%"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ Expression = int | Attribute | Label | Operation
 
 
 class Tagged(int):
-    """An int with its expression; `seen` is called with what a comparison found equal."""
+    """An int with its expression; `seen` is called with what a comparison found equal, and with remainders of 0."""
 
     expression: Expression
     seen: Callable[[Expression, Expression], None]
@@ -108,11 +108,17 @@ class Tagged(int):
     def __rfloordiv__(self, other: int) -> Any:
         return _combined("//", other, self)
 
+    def __mod__(self, other: int) -> Any:
+        rest = int.__mod__(self, other)
+        if rest == 0 and type(other) is int:  # mostly asked to know whether it is
+            self.seen(Operation("%", self.expression, other, 0), 0)
+        return rest
+
     def __neg__(self) -> Any:
         return _combined("-", 0, self)
 
 
-_PLAIN: dict[Operator, Callable[[Any, Any], Any]] = {
+_PLAIN: dict[str, Callable[[Any, Any], Any]] = {
     "+": int.__add__,
     "-": int.__sub__,
     "*": int.__mul__,

@@ -176,17 +176,22 @@ class _Outputs:
         return _REGROUPED if self._differ(plain, other) else ""
 
     def _dropped(self, traced: Traced, units: Sequence[Unit]) -> str:
-        """All layers gone and the rest whole: what a part of them left open."""
-        layers = {group.name: torch.arange(0) for group in _groups(units) if group.kind == "layer"}
-        if not layers:
-            return ""
-        try:
-            cut = _cut_to(self._model, traced, layers, meta=self._meta).eval()
-            left = tensors_of(_call(self._empty if self._meta else self._example, cut))
-        except Exception as error:
-            return _failure(error, "without it")
-        same = [leaf.shape for leaf in left] == [leaf.shape for leaf in self._expected]
-        return "" if same else "without it the model's output has another shape"
+        """All layers gone and the rest whole: what a part of them left open. Layers in layers apart: without the outer
+        ones the inner ones are not seen."""
+        modules = {g.name: traced.layers[g.name].module for g in _groups(units) if g.kind == "layer"}
+        depths: dict[int, dict[str, Tensor]] = {}
+        for name, module in modules.items():
+            depth = sum(module.startswith(f"{other}.") for other in modules.values())
+            depths.setdefault(depth, {})[name] = torch.arange(0)
+        for layers in depths.values():
+            try:
+                cut = _cut_to(self._model, traced, layers, meta=self._meta).eval()
+                left = tensors_of(_call(self._empty if self._meta else self._example, cut))
+            except Exception as error:
+                return _failure(error, "without it")
+            if [leaf.shape for leaf in left] != [leaf.shape for leaf in self._expected]:
+                return "without it the model's output has another shape"
+        return ""
 
 
 class _Shapes:

@@ -108,6 +108,8 @@ RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("aten.index_put", "aten.index_put_", "aten._unsafe_index_put"), index_put),
     "aten.index_select": select_many,
     **dict.fromkeys(("aten.gather", "aten.scatter", "aten.scatter_", "aten.scatter_add", "aten.scatter_add_"), gather),
+    **dict.fromkeys(("aten.scatter_reduce", "aten.scatter_reduce_"), gather),
     **dict.fromkeys(("aten.index_add", "aten.index_add_", "aten.index_copy", "aten.index_copy_"), index_add),
+    **dict.fromkeys(("aten.index_reduce", "aten.index_reduce_"), index_add),
     **dict.fromkeys(("aten.tril", "aten.triu", "aten.tril_", "aten.triu_"), triangle),
 }

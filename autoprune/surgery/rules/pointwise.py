@@ -9,7 +9,7 @@ from typing import Final
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from autoprune.surgery.labels import ONE, Label, cut, unify
+from autoprune.surgery.labels import ONE, Label, cut, freeze, unify
 from autoprune.surgery.tracer import Call, Rule
 
 
@@ -38,6 +38,36 @@ def like_first(call: Call) -> None:
     for tensor in tree_leaves(call.out):
         if isinstance(tensor, Tensor):
             call.trace.set(tensor, call.trace.of(call.args[0]))
+
+
+def by_channel(call: Call) -> None:
+    """aten.fake_quantize_per_channel_affine(x, scale, zero point, axis, ...): one scale for each place of the axis."""
+    labels = call.trace.of(call.args[0])
+    for each in call.args[1:3]:
+        for label in call.trace.of(each):
+            unify(labels[call.args[3]], label)
+    like_first(call)
+
+
+def observed(call: Call) -> None:
+    """aten._fused_moving_avg_obs_fq_helper: quantised as if, with extremes that it keeps for all, or for each place of
+    an axis."""
+    x, _, _, *kept = call.args[:7]
+    axis, each_row = call.args[10], call.arg(11, "per_row_fake_quant", False)
+    if each_row:
+        for tensor in kept:
+            for label in call.trace.of(tensor):
+                unify(call.trace.of(x)[axis], label)
+    like_first(call)
+
+
+def sorted_into(call: Call) -> None:
+    """aten.bucketize(x, boundaries): shaped like x; the boundaries are counted."""
+    for leaf in call.args[1:]:
+        if isinstance(leaf, Tensor):
+            for label in call.trace.of(leaf):
+                freeze(label, "its places are numbers of what is sorted into them")
+    like_first(call)
 
 
 def halves(call: Call) -> None:
@@ -74,10 +104,16 @@ RULES: Final[dict[str, Rule]] = {
             *("aten.lift_fresh", "aten.lift_fresh_copy", "aten.native_dropout", "aten.zeros_like", "aten.ones_like"),
             *("aten.empty_like", "aten.full_like", "aten.rand_like", "aten.randn_like", "aten.fill_", "aten.zero_"),
             *("aten.bernoulli", "aten.bernoulli_", "aten.uniform_", "aten.normal_", "aten.exponential_"),
-            *("aten.random_", "aten.is_same_size", "aten.resolve_conj", "aten.conj"),
+            *("aten.random_", "aten.is_same_size", "aten.resolve_conj", "aten.conj", "aten._conj", "aten._neg_view"),
+            *("aten._conj_physical", "aten.fake_quantize_per_tensor_affine_cachemask"),
+            "aten._fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
+            *("aten.rrelu_with_noise", "aten.rrelu_with_noise_", "aten.rrelu_with_noise_functional"),
         ),
         like_first,
     ),
+    "aten.fake_quantize_per_channel_affine_cachemask": by_channel,
+    "aten._fused_moving_avg_obs_fq_helper": observed,
+    "aten.bucketize": sorted_into,
     "aten.glu": halves,
     "aten.as_strided_": restrided,
 }

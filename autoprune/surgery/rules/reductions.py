@@ -74,7 +74,7 @@ RULES: Final[dict[str, Rule]] = {
         (
             *("aten.mean", "aten.sum", "aten.amax", "aten.amin", "aten.var", "aten.std", "aten.prod"),
             *("aten.logsumexp", "aten.all", "aten.any", "aten.var_mean", "aten.std_mean", "aten.nansum"),
-            *("aten.count_nonzero", "aten.nanmean"),
+            *("aten.count_nonzero", "aten.nanmean", "aten._is_all_true", "aten._is_any_true", "aten.aminmax"),
         ),
         reduce,
     ),
