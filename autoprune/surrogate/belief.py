@@ -167,8 +167,8 @@ class Belief:
         variances = np.append((_ABLATION * (np.maximum(steps, 0.0) + least)) ** 2, 1.0)
         size = np.maximum(harm, 0.0) + max(self._eps, 0.1 * missed)
         features = self._features(damage, levels)
-        fits = [(damage, Line.fit(features, harm - prior, variances, each * size), each) for each in _RELATIVE]
-        return max(fits, key=lambda fit: fit[1].likelihood)
+        line, place = Line.fit(features, harm - prior, variances, [each * size for each in _RELATIVE])
+        return damage, line, _RELATIVE[place]
 
     def _link(self, harm: Floats, loss: Floats) -> None:
         """Quality by harm: the monotone step function nearest to what was seen (Barlow et al. 1972)."""

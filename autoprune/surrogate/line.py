@@ -4,6 +4,7 @@ observations, of which there are fewer than weights. Knows arrays only."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -36,13 +37,18 @@ class Line:
     likelihood: float
 
     @classmethod
-    def fit(cls, features: Floats, target: Floats, prior: Floats, noise: Floats) -> Line:
-        """features (N, D), target (N,), prior variances (D,), noise deviations (N,); N may be 0."""
-        factor = np.asarray(np.linalg.cholesky((features * prior) @ features.T + np.diag(noise**2)), np.float64)
-        white = solve_triangular(factor, target, lower=True)
+    def fit(cls, features: Floats, target: Floats, prior: Floats, noises: Sequence[Floats]) -> tuple[Line, int]:
+        """features (N, D), target (N,), prior variances (D,); N may be 0. noises: deviations (N,), of which those are
+        taken under which the observations are likeliest; and their place."""
+        shared, fits = (features * prior) @ features.T, []
+        for noise in noises:
+            factor = np.asarray(np.linalg.cholesky(shared + np.diag(noise**2)), np.float64)
+            white = solve_triangular(factor, target, lower=True)
+            fits.append((-0.5 * float(white @ white) - float(np.log(np.diag(factor)).sum()), factor, white))
+        place = max(range(len(fits)), key=lambda k: fits[k][0])
+        likelihood, factor, white = fits[place]
         mean = prior * (features.T @ solve_triangular(factor, white, lower=True, trans="T"))
-        likelihood = -0.5 * float(white @ white) - float(np.log(np.diag(factor)).sum())
-        return cls(features, target, prior, noise, mean, factor, likelihood)
+        return cls(features, target, prior, noises[place], mean, factor, likelihood), place
 
     @cached_property
     def whitening(self) -> Floats:

@@ -45,9 +45,10 @@ class Price:
         self._middle = float(np.log(base).mean()) if len(base) else 0.0
         features, target = self._features(levels, base), np.log(np.maximum(cost, 1e-12)) - np.log(base)
         fits = []
-        for own, noise in [*[_EXACT] * counted, *((own, noise) for own in _BY_LEVEL for noise in _NOISE)]:
+        for own, noises in [*[(_EXACT[0], _EXACT[1:])] * counted, *((own, _NOISE) for own in _BY_LEVEL)]:
             prior = np.array([_ALIKE**2, _BY_SIZE**2] + [own**2] * (features.shape[1] - 2))
-            fits.append((Line.fit(features, target, prior, np.full(len(target), noise)), noise))
+            line, place = Line.fit(features, target, prior, [np.full(len(target), noise) for noise in noises])
+            fits.append((line, noises[place]))
         self._line, self._noise = max(fits, key=lambda fit: fit[0].likelihood)
 
     def expected(self, plans: Ints) -> tuple[Floats, Floats]:
