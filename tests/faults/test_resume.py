@@ -146,5 +146,5 @@ def test_a_run_directory_that_cannot_be_written_fails_before_any_work(read_only,
     driver = start(tmp_path, "good", "--budget", "params=90%", run="closed/r")
     _, stderr = driver.communicate(timeout=60)
     assert driver.returncode == 6, stderr
-    assert "Read-only file system" in stderr.splitlines()[-1]
+    assert "read-only file system" in stderr.splitlines()[-1]
     assert "closed/r" in stderr.splitlines()[-1]
