@@ -85,7 +85,8 @@ class Belief:
     def expected(self, plans: Ints) -> Expected:
         """plans (N, variables)."""
         cost, doubt = self.price.expected(plans)
-        prior, features = _summed(self._damage, plans), self._features(self._damage, plans)
+        prior = _summed(self._damage, plans)
+        features = self._features(plans, prior)
         harm = prior + features @ self._harm.mean
         spread = np.sqrt(self._harm.variance(features) + (self._relative * (np.maximum(harm, 0.0) + self._eps)) ** 2)
         within = self.price.chance(cost, doubt)
@@ -166,7 +167,7 @@ class Belief:
         least = max(self._eps / 8, missed / (2 * math.sqrt(len(steps))))
         variances = np.append((_ABLATION * (np.maximum(steps, 0.0) + least)) ** 2, 1.0)
         size = np.maximum(harm, 0.0) + max(self._eps, 0.1 * missed)
-        features = self._features(damage, levels)
+        features = self._features(levels, prior)
         line, place = Line.fit(features, harm - prior, variances, [each * size for each in _RELATIVE])
         return damage, line, _RELATIVE[place]
 
@@ -206,10 +207,10 @@ class Belief:
         known = np.isfinite(worst)
         return Price(wall.metric.name, forecast, self.sizes, levels[known], worst[known], wall.most)
 
-    def _features(self, damage: list[Floats], plans: Ints) -> Floats:
-        """For each variable the steps that are cut away, and the sum of what ablations said."""
+    def _features(self, plans: Ints, prior: Floats) -> Floats:
+        """For each variable the steps that are cut away, and the sum of what ablations said, which is `prior`."""
         steps = [plans[:, [v]] <= np.arange(size - 1) for v, size in enumerate(self.sizes)]
-        return np.column_stack([*steps, _summed(damage, plans)]).astype(float)
+        return np.column_stack([*steps, prior]).astype(float)
 
 
 def _curved(foretold: list[Floats], power: float) -> list[Floats]:
