@@ -12,7 +12,7 @@ from torch import nn
 
 import autoprune
 from autoprune.cli import main
-from autoprune.measure import session
+from autoprune.measure import limits
 from tests.hurried import LIMITS
 
 ROOT = Path(__file__).parents[1]
@@ -47,8 +47,7 @@ def command(tmp_path):
 @pytest.fixture
 def hurried(monkeypatch):
     """Measuring in this process is soon content; see `tests/hurried.py`."""
-    for name, limit in LIMITS.items():
-        monkeypatch.setattr(session, name, limit)
+    monkeypatch.setattr(limits, "USUAL", LIMITS)
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ Beside the other half of the tests no machine is quiet, and whatever is measured
 
 import sys
 
-from autoprune.measure import session
+from autoprune.measure import limits
 
-#: Seconds that a quiet machine is waited for each time, and by all candidates; seconds of measuring a candidate.
-LIMITS = {"_WAIT_S": 0.2, "_PATIENCE_S": 1.0, "_CAP_S": 0.4}
+#: Measuring that is soon content.
+LIMITS = limits.Limits(wait_s=0.2, cap_s=0.4, certify_s=3.0)
 
 if __name__ == "__main__":
     from autoprune.cli import main
 
-    vars(session).update(LIMITS)
+    limits.USUAL = LIMITS
     sys.exit(main())

@@ -163,11 +163,8 @@ class Engine:
             self.reporter.warn("stopping; what is known is being written (Ctrl-C to stop at once)")
             with suppress(StorageError):  # what cannot be written any more is not the news
                 coordinator.release()
-        wall = self.clock.wall() - began
         fresh = coordinator.trials[self._known :]
-        overhead = overhead_of(fresh, wall, self.executor.workers)
-        told = round(overhead, 4) if math.isfinite(overhead) else None
-        self.directory.log("searched", trials=len(coordinator.trials), overhead=told)
+        overhead = self._searched(fresh, self.clock.wall() - began, len(coordinator.trials))
         try:
             evaluator = replace(evaluator, dense={**evaluator.dense, **self.device.reference()})
             trials = tuple(evaluator.restated(coordinator.trials))
@@ -179,7 +176,8 @@ class Engine:
         if ended is None:
             try:
                 finisher = self._finisher(evaluator)
-                final = finisher.finish(trials)
+                with self.directory.stage("finishing"):
+                    final = finisher.finish(trials)
             except (Exception, KeyboardInterrupt, Terminated) as reason:
                 ended = reason
         if ended is not None and self.directory.finished:  # never a worse front in its place
@@ -200,13 +198,26 @@ class Engine:
         self.directory.forget_checkpoints()
         return result
 
+    def _searched(self, fresh: Sequence[Trial], wall: float, known: int) -> float:
+        """Write down where the time of the search for candidates went; the share that was overhead."""
+        overhead = overhead_of(fresh, wall, self.executor.workers)
+        told = round(overhead, 4) if math.isfinite(overhead) else None
+        self.directory.log("searched", trials=known, overhead=told)
+        self.directory.spend("scoring", sum(trial.timing.cut + trial.timing.evaluate for trial in fresh))
+        self.directory.spend("timing", sum(trial.timing.measure for trial in fresh))
+        return overhead
+
     def _made_ready(self) -> tuple[Evaluator, Aim, Coordinator]:
         """All that is done before the first candidate is evaluated."""
         try:
             evaluator = self._evaluator()
-            dense = begun_with(self.directory, evaluator.dense, new=self._began is None)
-            aim = aim_of(self.budget, self.objectives, dense, grade_of(self.prepared.task.metrics))
-            return evaluator, aim, self._coordinator(aim, self._forecast(evaluator, aim))
+            aim = self._aim(evaluator, new=self._began is None)
+            forecast = self._forecast(evaluator, aim)
+            if self._began is None and forecast is not None:
+                # The forecast looked at the device at other moments, too: what is quiet is known better by now.
+                evaluator = replace(evaluator, dense={**evaluator.dense, **self.device.reference()})
+                aim = self._aim(evaluator, new=True)
+            return evaluator, aim, self._coordinator(aim, forecast)
         except (KeyboardInterrupt, Terminated) as reason:
             self._stop(reason, "no candidate was being evaluated", len(self.study.restored.finished))
         except (UsageError, TaskError, BudgetInfeasibleError):
@@ -214,6 +225,11 @@ class Engine:
                 self.study.remove()
                 self.directory.discard()
             raise
+
+    def _aim(self, evaluator: Evaluator, *, new: bool) -> Aim:
+        """What the search is after, as it was when the run began."""
+        dense = begun_with(self.directory, evaluator.dense, new=new)
+        return aim_of(self.budget, self.objectives, dense, grade_of(self.prepared.task.metrics))
 
     def _stop(self, reason: BaseException, front: str, trials: int) -> NoReturn:
         """Raise why a search ended early; of a signal, with what became of the search."""
@@ -238,6 +254,7 @@ class Engine:
             self.directory.record,
             self.directory.log,
             self.reporter,
+            self.directory.stage,
         )
 
     def _echo(self) -> None:
@@ -270,14 +287,24 @@ class Engine:
         self.directory.log("began" if self._began is None else "resumed", versions=versions)
 
     def _evaluator(self) -> Evaluator:
-        task, traced = self.prepared.task, self.prepared.traced
-        opened = self.device.open(patient=self.timed)
-        dense = {**task.score(task.model, "search"), **opened, **counts(task.model, self.device.example)}
+        task, traced, settings = self.prepared.task, self.prepared.traced, self.settings
         ranked = kept_ranking(self.directory) if self._began is not None else None
-        readied = ready(task.model, traced, self.settings.criterion, self.settings.repair, self.clock, task, ranked)
+        # The device's process opens meanwhile.
+        with self.directory.stage("ranking"):
+            readied = ready(
+                task.model, traced, settings.criterion, settings.repair, self.clock, task, ranked, self.reporter
+            )
         for note in (*readied.passes, *readied.notes):
             self.reporter.note(note)
         keep_ranking(self.directory, readied.ranking)
+        with self.directory.stage("opening"):
+            with self.reporter.track("scoring the dense model", 1) as advance:
+                scored = task.score(task.model, "search")
+                advance("")
+            with self.reporter.track("opening the device", 1) as advance:
+                opened = self.device.open(patient=self.timed)
+                advance("")
+        dense = {**scored, **opened, **counts(task.model, self.device.example)}
         costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.is_cost))
         if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
             self.reporter.note("the dense model already meets the budget; looking for the best front below it")
@@ -295,9 +322,11 @@ class Engine:
         kept = kept_forecast(self.directory) if self._began is not None else None
         if kept is not None:
             return kept
-        check_reach(self.prepared.space, evaluator, self.executor)
         limited = [limit.metric for limit in self.budget.limits]
-        found = foresee(self.prepared.space, aim, evaluator, limited, self.executor, self.settings.seed, self.reporter)
+        with self.directory.stage("forecast"):
+            check_reach(self.prepared.space, evaluator, self.executor)
+            about = (self.executor, self.settings.seed, self.reporter)
+            found = foresee(self.prepared.space, aim, evaluator, limited, *about)
         keep_forecast(self.directory, found)
         self.directory.log("forecast", seconds=round(found.seconds, 2))
         return found
@@ -383,6 +412,7 @@ class Engine:
             front=final.front,
             test=final.test,
             partial=partial,
+            stages=self.directory.stages,
         )
         self.directory.write_front(content)
         self.directory.write("front.png", front_picture(name, trials, final.dense, final.front, self.budget))

@@ -16,7 +16,7 @@ from autoprune.api.recipe import recipe
 from autoprune.api.result import Result
 from autoprune.api.settings import Settings
 from autoprune.core.address import HERE
-from autoprune.core.budget import Budget
+from autoprune.core.budget import GUARANTEES, Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
@@ -33,6 +33,7 @@ def search(
     task: Task | str | Callable[[], Task] = "digits",
     budget: Budget | str | Iterable[str] = (),
     *,
+    guarantee: str = GUARANTEES[0],
     trials: int = Effort.trials,
     timeout: float | str | None = None,
     epochs: int = Effort.epochs,
@@ -62,7 +63,8 @@ def search(
     """Search the pruned models of a task that no other candidate beats, and finish the best few under the budget.
 
     task: a Task, a name such as "digits" or "my_task.py:task", or an importable function that makes one; budget:
-    `Budget`, or limits such as "latency=5ms"; trials, timeout (seconds, or "10m"): what the search for candidates
+    `Budget`, or limits such as "latency=5ms"; guarantee: what latencies in seconds are held against, the device's
+    "quiet" moments or its "worst" hours; trials, timeout (seconds, or "10m"): what the search for candidates
     may spend; sampler: a name, with `sampler_options`, or any Optuna sampler; epochs: fine-tuning of each of the at
     most `finalists` finished models; batch: whose latency counts, 0 for the task's own; criterion, repair: which
     slices go first, and how a cut model is healed before it is scored; profiler, threads: by default the device's
@@ -81,7 +83,7 @@ def search(
         UsageError, BudgetInfeasibleError, TaskError, DeviceError, StorageError: see `autoprune.errors`.
     """
     reporter = reporter or Logged()
-    limits = _limits(budget)
+    limits = _limits(budget).guaranteed(guarantee)
     settings = Settings.settled(
         sampler=sampler,
         sampler_options=sampler_options or {},

@@ -6,7 +6,7 @@ the moments are used for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from itertools import islice
 from typing import Final
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from autoprune.calibration.rows import sampled, unfolds
+from autoprune.core.reporter import SILENT, Reporter
 from autoprune.criteria import Moments
 from autoprune.surgery.contractions import Contraction, ContractionWatch, unfused
 from autoprune.surgery.find import named_tensors
@@ -28,7 +29,7 @@ _LARGEST: Final = 8192
 _BYTES: Final = 4 << 30
 
 
-def gather(task: Task, reading: Mapping[str, Contraction]) -> dict[str, Moments]:
+def gather(task: Task, reading: Mapping[str, Contraction], reporter: Reporter = SILENT) -> dict[str, Moments]:
     """Moments of what enters each of the weights, by weight; one pass over at most `BATCHES` batches.
 
     Left out are weights that the calibration split does not use, whose inputs are not finite, or that are too wide.
@@ -36,11 +37,14 @@ def gather(task: Task, reading: Mapping[str, Contraction]) -> dict[str, Moments]
     tensors = dict(named_tensors(task.model))
     sums = _Sums(tensors, reading)
     watch = ContractionWatch(tensors, sums.add)
-    with evaluating(task.model), torch.no_grad(), unfused():
-        for batch in islice(task.split("calibration"), BATCHES):
+    split = task.split("calibration")
+    most = min(len(split), BATCHES) if isinstance(split, Sized) else BATCHES
+    with evaluating(task.model), torch.no_grad(), unfused(), reporter.track("inputs of weights", most) as advance:
+        for batch in islice(split, BATCHES):
             sums.open()
             with watch:
                 task.forward(task.model, batch)
+            advance("")
     return sums.moments()
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from autoprune.calibration import gradients, moments
 from autoprune.core.group import Group
+from autoprune.core.reporter import SILENT, Reporter
 from autoprune.criteria import Moments, Reads, Scored, Sensitivity, View, l2
 from autoprune.errors import SurgeryError, UsageError
 from autoprune.surgery import Traced
@@ -41,6 +42,7 @@ def rank(
     traced: Traced,
     task: Task | None = None,
     known: Mapping[str, Moments] | None = None,
+    reporter: Reporter = SILENT,
 ) -> Ranking:
     """Scores of every group of slices that may be cut.
 
@@ -67,13 +69,16 @@ def rank(
         sensitivities = gradients.gather(task, Sight(traced, scales, {}).of)
     scores: dict[str, Tensor] = {}
     instead: list[str] = []
-    for group, views in Sight(traced, scales, entering).of(_parameters(model)):
-        shown = Scored(group, views[0].size, tuple(views), sensitivities.get(group))
-        blind = (needs == "activations" and not shown.readers) or (
-            needs == "gradients" and not (shown.sensitivity and shown.sensitivity.gradient.any())
-        )
-        instead += [group] * blind
-        scores[group] = _checked((_INSTEAD if blind else criterion).score(shown), shown, name)
+    count = sum(group.kind != "layer" for group in traced.open)
+    with reporter.track(f"ranking by {name}", count) as advance:
+        for group, views in Sight(traced, scales, entering).of(_parameters(model)):
+            shown = Scored(group, views[0].size, tuple(views), sensitivities.get(group))
+            blind = (needs == "activations" and not shown.readers) or (
+                needs == "gradients" and not (shown.sensitivity and shown.sensitivity.gradient.any())
+            )
+            instead += [group] * blind
+            scores[group] = _checked((_INSTEAD if blind else criterion).score(shown), shown, name)
+            advance(group)
     notes = [f"'{name}' sees no {needs} of {', '.join(instead)}: ranked by l2"] if instead else []
     return Ranking(scores, tuple(instead), tuple(notes))
 

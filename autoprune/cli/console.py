@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
-from typing import Final, TextIO
+from typing import TextIO
 
 from autoprune.core.clock import Clock
+from autoprune.core.quantity import spell
 from autoprune.core.reporter import Advance
 
-#: Without a terminal, progress is a line at most this often.
-_EVERY_S: Final = 10.0
+#: Without a terminal, progress is a line at most this often; the first one comes so soon.
+_EVERY_S, _SOON_S = 10.0, 2.0
 
 
 def aside() -> AbstractContextManager[object]:
@@ -60,13 +63,21 @@ class ConsoleReporter:
     @contextmanager
     def _bar(self, label: str, total: int, done: int) -> Iterator[Advance]:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         columns = (
             TextColumn("{task.description}"),
             BarColumn(24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=False),
             TextColumn("{task.fields[news]}"),
         )
         with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -76,14 +87,28 @@ class ConsoleReporter:
     @contextmanager
     def _lines(self, label: str, total: int, done: int) -> Iterator[Advance]:
         start = self._clock.wall()
-        last = start
+        begun, last = done, -math.inf
+
+        def line(text: str = "") -> None:
+            nonlocal last
+            last = self._clock.wall()
+            passed, new = last - start, done - begun
+            told = " left" in text  # a search knows better, as its time may be limited
+            left = f", {spell(passed / new * (total - done))} left" if new and done < total and not told else ""
+            self.note(f"{label}: {done}/{total}, {passed:.0f} s{left}{', ' if text else ''}{text}")
 
         def advance(text: str) -> None:
-            nonlocal done, last
+            nonlocal done
             done += 1
-            now = self._clock.wall()
-            if now - last >= _EVERY_S or done == total:
-                last = now
-                self.note(f"{label}: {done}/{total}, {now - start:.0f} s{', ' if text else ''}{text}")
+            passed = self._clock.wall() - start
+            if passed >= _SOON_S and (self._clock.wall() - last >= _EVERY_S or done >= total):
+                line(text)
 
-        yield advance
+        # What says nothing of itself for a while is named all the same.
+        waiting = threading.Timer(_SOON_S, lambda: line() if math.isinf(last) else None)
+        waiting.daemon = True
+        waiting.start()
+        try:
+            yield advance
+        finally:
+            waiting.cancel()

@@ -65,6 +65,13 @@ def search(
             "that was added. May be repeated."
         ),
     ] = None,
+    guarantee: Annotated[
+        str,
+        typer.Option(
+            help="What a latency in seconds is held against: quiet, the device undisturbed; worst, its slow hours as "
+            "far as they are known."
+        ),
+    ] = "quiet",
     objective: Annotated[
         list[str] | None,
         typer.Option(
@@ -158,7 +165,7 @@ def search(
     from autoprune.core.clock import SystemClock
 
     del config
-    limits = Budget.parse(*(budget or ()), objectives=objective or ())
+    limits = Budget.parse(*(budget or ()), objectives=objective or ()).guaranteed(guarantee)
     seconds = quantity.seconds(timeout)
     reporter = ConsoleReporter(quiet, SystemClock())
     names: dict[str, Any] = {

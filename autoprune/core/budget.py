@@ -15,9 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from autoprune.core import quantity
-from autoprune.core.metric import COSTS, COUNTED, STATISTICS, at, cost, keyed, parted
+from autoprune.core.metric import COSTS, COUNTED, STATISTICS, WORST, at, cost, keyed, parted
 from autoprune.errors import UsageError
 
+#: What a latency in seconds may be held against; the first unless somebody asks for the other.
+GUARANTEES: Final = ("quiet", "worst")
 Relation = Literal["<=", ">="]
 #: How a limit's value is meant: in SI units, as a share of the dense value, or as a distance below it.
 Basis = Literal["absolute", "share", "below"]
@@ -123,6 +125,7 @@ class Limit:
         """The limit in words, echoed to the user before any work is done."""
         base, device = parted(self.metric)
         name = f"{self.statistic or 'median'} {base}" if self.unit == "s" else base
+        name = f"{base} in the device's slow hours" if self.statistic == WORST else name
         name = f"{name} on {device}" if device else name
         if self.basis == "share":
             return f"{name} at most {self.value * 100:g} % of the dense model's"
@@ -188,6 +191,28 @@ class Budget:
 
         limits = tuple(replace(limit, metric=plain(limit.metric)) for limit in self.limits)
         return Budget(limits, tuple(map(plain, self.objectives)))
+
+    def guaranteed(self, guarantee: str) -> Budget:
+        """The same, with what a latency in seconds is held against.
+
+        Args:
+            guarantee: "quiet", the device's quiet moments; or "worst", its slow hours, as `latency.worst` says for one
+                limit alone.
+
+        Raises:
+            UsageError: another word.
+        """
+        if guarantee not in GUARANTEES:
+            cure = f"known: {', '.join(GUARANTEES)}"
+            raise UsageError(expected="what a latency is held against", received=repr(guarantee), cure=cure)
+        if guarantee == GUARANTEES[0]:
+            return self
+
+        def held(limit: Limit) -> Limit:
+            plain = parted(limit.metric)[0] == "latency" and limit.basis == "absolute" and not limit.statistic
+            return replace(limit, statistic=WORST) if plain else limit
+
+        return replace(self, limits=tuple(map(held, self.limits)))
 
     def excesses(self, intervals: Mapping[str, tuple[float, float]], dense: Mapping[str, float]) -> dict[str, float]:
         """`Limit.excess` by key, from intervals (low, high) and dense values by key."""

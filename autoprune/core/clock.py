@@ -1,4 +1,4 @@
-"""Time as it is injected. Knows monotonic clocks; wall-clock time of day is never used to measure."""
+"""Time as it is injected. Knows monotonic clocks; the date only dates records and is never used to measure."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ class Clock(Protocol):
         """Seconds of processor time that this process used, over all its threads."""
         ...
 
+    def date(self) -> float:
+        """Seconds since 1970; somebody may set it back."""
+        ...
+
     def sleep(self, seconds: float) -> None:
         """Let so many seconds pass."""
         ...
@@ -30,6 +34,9 @@ class SystemClock:
 
     def cpu(self) -> float:
         return time.process_time()
+
+    def date(self) -> float:
+        return time.time()
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

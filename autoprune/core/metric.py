@@ -46,8 +46,14 @@ COSTS: Final[dict[str, Metric]] = {
 #: Costs that are counted from the model itself, without a device.
 COUNTED: Final = ("params", "flops", "size")
 
-#: Which statistics of a measured cost may be limited, `latency.p99<=8ms`, and the share of runs below; None: the mean.
-STATISTICS: Final[dict[str, float | None]] = {"mean": None, "p50": 0.5, "p90": 0.9, "p99": 0.99}
+#: Statistics of single runs, and the share of runs below; None: the mean.
+QUANTILES: Final[dict[str, float | None]] = {"mean": None, "p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+#: The statistic that says how long a model takes in the device's slow hours.
+WORST: Final = "worst"
+
+#: Which statistics of a latency may be limited, `latency.p99<=8ms`.
+STATISTICS: Final = (*QUANTILES, WORST)
 
 
 def cost(name: str) -> Metric | None:

@@ -114,3 +114,10 @@ def show(value: float, unit: str) -> str:
 def magnitude(count: int) -> str:
     """A count that may be beyond any float."""
     return str(count) if count < 10_000 else f"about 10^{len(str(count)) - 1}"
+
+
+def spell(seconds: float) -> str:
+    """Seconds for people: "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 #: Called once a step is done, with a few words on the state of things.
 Advance = Callable[[str], None]
@@ -65,3 +65,7 @@ class Silent:
     def track(self, label: str, total: int, done: int = 0) -> Iterator[Advance]:
         del label, total, done
         yield lambda text: None
+
+
+#: Where nobody listens.
+SILENT: Final[Reporter] = Silent()

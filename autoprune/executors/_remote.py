@@ -23,9 +23,10 @@ from autoprune.core.reporter import Advance, Reporter
 from autoprune.core.space import SearchSpace
 from autoprune.errors import CrashedError, DeviceError, DeviceLostError
 from autoprune.measure.artifact import Artifact
-from autoprune.measure.device import PROCESSES, Device, DeviceSpec, first
+from autoprune.measure.certificate import PROCESSES
+from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.gate import Gate
-from autoprune.measure.packing import Packer, Slices
+from autoprune.measure.packing import Packer, Slices, accepted
 
 #: What a call raises whose actor, or its node, is no more.
 DEAD: Final = (
@@ -199,7 +200,7 @@ class RemoteDevice:
         return dict(dense)
 
     def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
-        return first(self._packed(model, slices), lambda artifact: self._ask("measured", artifact, dict(bounds)))
+        return accepted(self._packed(model, slices), lambda artifact: self._ask("measured", artifact, dict(bounds)))
 
     def measure_again(
         self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance

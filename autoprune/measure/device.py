@@ -14,24 +14,16 @@ from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.reporter import Advance, Reporter
 from autoprune.core.space import SearchSpace
-from autoprune.errors import (
-    AutopruneError,
-    CrashedError,
-    DeviceError,
-    ExhaustedError,
-    StorageError,
-    TimedOutError,
-    UnreachableError,
-)
+from autoprune.errors import AutopruneError, StorageError, UnreachableError
 from autoprune.measure import estimator, history
 from autoprune.measure.artifact import Artifact
 from autoprune.measure.bench import AnyBench, Bench
+from autoprune.measure.certificate import Certificate
 from autoprune.measure.client import WorkerBench
 from autoprune.measure.energy import meter
-from autoprune.measure.estimator import Pair
 from autoprune.measure.lease import device_lease
-from autoprune.measure.packing import Packer, Slices, unpacked
-from autoprune.measure.session import BLOCK_RUNS, BLOCK_S, Session
+from autoprune.measure.packing import Packer, Slices, accepted, unpacked
+from autoprune.measure.session import Session
 from autoprune.measure.setup import Setup
 from autoprune.measure.table import Table
 from autoprune.measure.units import Unit, taken_apart
@@ -43,11 +35,8 @@ from autoprune.tasks.task import batch_size, rebatch
 
 T = TypeVar("T")
 
-PROCESSES: Final = 3
-ROUNDS: Final = 30
 #: So often something is measured again that a lost device has made void.
 _ATTEMPTS: Final = 5
-_DENSE: Final = "dense"
 
 
 class AnyDevice(Protocol):
@@ -160,19 +149,19 @@ class Device:
             self._here, self._bench = True, self._local(self._profiler)
         self.packer = Packer(self.capabilities.format, self._here, self.dense, self.example, self.traced)
         self._present = self._bench.speed()
-        wander = history.STEADY if self._here else history.wander(self.store, self._present)
+        wander = history.STEADY if self._here else history.wander(self.store, self._present, self.clock)
         spec, name = self.setup.spec, self.setup.profiler
-        self.session = Session(self._bench, spec, name, self.batch, self.seed, wander)
+        self.session = Session(self._bench, spec, name, self.batch, self.seed, wander, self.setup.limits)
         (self._reference,) = self.packer.packed(self.dense, {})
         return {**self.session.open(self._reference, patient=patient), **self._peak(self._reference)}
 
     def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
         """See `Session.measure`; slices: what the model kept of the dense one's groups, by group that was cut."""
-        return first(self.packer.packed(model, slices), lambda artifact: self.measured(artifact, bounds))
+        return accepted(self.packer.packed(model, slices), lambda artifact: self.measured(artifact, bounds))
 
     def rough(self, model: nn.Module, slices: Slices) -> float:
         """See `Session.rough`."""
-        return first(self.packer.packed(model, slices), self.session.rough)
+        return accepted(self.packer.packed(model, slices), self.session.rough)
 
     def measured(self, artifact: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
         """`measure` of a model that is packed."""
@@ -191,9 +180,20 @@ class Device:
                 "no other process could find this task by name (it was made in a notebook or a script): "
                 "its models are measured again in this process"
             )
-            return [first(artifacts, lambda artifact: self.measured(artifact, {})) for artifacts in models]
+            return [accepted(artifacts, lambda artifact: self.measured(artifact, {})) for artifacts in models]
         listed = [list(artifacts) for artifacts in models] if self.setup.address is not None else models
-        return self.session.join(self._steadily(lambda: self._pairs(listed, advance)))
+        room = max(self.capabilities.most_handles - 1, 1)
+        certificate = Certificate(
+            opened=self._worker,
+            dense=self._reference,
+            room=room,
+            certain=self.session.certain,
+            limits=self.setup.limits,
+            clock=self.clock,
+            reporter=self.reporter,
+            seed=self.seed,
+        )
+        return self.session.join(self._steadily(lambda: certificate.take(listed, advance)))
 
     def reference(self) -> dict[str, Measurement]:
         """The dense model's measurements from every look at it so far."""
@@ -221,7 +221,7 @@ class Device:
         if self.capabilities.format == "module":
             found: list[Unit] = apart.units(model, self.example)
             return found
-        return first(self.packer.packed(model, slices), lambda artifact: list(apart.units(artifact.content)))
+        return accepted(self.packer.packed(model, slices), lambda artifact: list(apart.units(artifact.content)))
 
     def table(self) -> Table:
         """What is known of units on this device, from this and earlier runs."""
@@ -241,7 +241,8 @@ class Device:
     def alone(self, unit: Unit, rounds: int) -> list[float]:
         """The median seconds of a unit in each of so many blocks."""
         self._bench.prepare("alone", unit.artifact())
-        blocks = self._bench.rounds(["alone"], rounds, BLOCK_S, BLOCK_RUNS, self.seed)
+        limits = self.setup.limits
+        blocks = self._bench.rounds(["alone"], rounds, limits.block_s, limits.block_runs, self.seed)
         self._bench.release("alone")
         return [estimator.median(block) for (block,) in blocks]
 
@@ -249,47 +250,16 @@ class Device:
         """End what was started, and leave a line on how fast the device was."""
         try:
             # The process that searches has other threads and other work: its looks say little of the device.
-            if hasattr(self, "session") and self.session.windows and not self._here:
-                history.remember(self.store, self._present, self.session.opening, self.session.windows)
+            if hasattr(self, "session") and not self._here:
+                look = self.session.dense.remembered(self._present)
+                if look is not None:
+                    history.remember(self.store, look, self.clock)
         except StorageError as error:
             self.reporter.warn(f"how fast the device was is not remembered: {error}")
         finally:
             self._bench.close()
             if not self._here and self._profiler is not None:
                 self._profiler.close()
-
-    def _pairs(self, models: Sequence[Iterable[Artifact]], advance: Advance) -> list[list[list[Pair]]]:
-        """For each model, one list of pairs with the dense one a process."""
-        found: list[list[list[Pair]]] = [[] for _ in models]
-        choices = list(models)
-        room = max(self.capabilities.most_handles - 1, 1)
-        benches: list[WorkerBench] = []
-        try:
-            for _ in range(PROCESSES):
-                benches.append(self._worker())
-            for bench in benches:
-                bench.fingerprint()  # all have opened before the first measures
-            for process, bench in enumerate(benches):
-                bench.prepare(_DENSE, self._reference)
-                for start in range(0, len(choices), room):
-                    names = [str(place) for place in range(start, min(start + room, len(choices)))]
-                    for name in names:
-                        choices[int(name)] = [_prepared(bench, name, choices[int(name)])]
-                    for k in range(ROUNDS):
-                        seed = self.seed + ROUNDS * process + k
-                        (blocks,) = bench.rounds([_DENSE, *names], 1, BLOCK_S, BLOCK_RUNS, seed)
-                        for name, block in zip(names, blocks[1:], strict=True):
-                            if k == 0:
-                                found[int(name)].append([])
-                            found[int(name)][-1].append(Pair(block, blocks[0]))
-                    for name in names:
-                        bench.release(name)
-                bench.close()
-                advance("")
-        finally:
-            for bench in benches:
-                bench.close()
-        return found
 
     def _peak(self, artifact: Artifact) -> dict[str, Measurement]:
         if not self.setup.memory:
@@ -327,28 +297,3 @@ class Device:
         )
         metered = meter(self.capabilities.meter)
         return Bench(profiler, lease, self.clock, self.setup.spec.precision, unpacked, meter=metered)
-
-
-def _prepared(bench: AnyBench, name: str, artifacts: Iterable[Artifact]) -> Artifact:
-    """Prepare the first artifact that the device accepts, and return it."""
-
-    def prepared(artifact: Artifact) -> Artifact:
-        bench.prepare(name, artifact)
-        return artifact
-
-    return first(artifacts, prepared)
-
-
-def first(artifacts: Iterable[Artifact], act: Callable[[Artifact], T]) -> T:
-    """Act on the first artifact that the device accepts; what kills or exhausts its process is not tried again."""
-    refused: DeviceError | None = None
-    for artifact in artifacts:
-        try:
-            return act(artifact)
-        except (CrashedError, ExhaustedError, TimedOutError, UnreachableError):
-            raise
-        except DeviceError as error:
-            refused = error
-    if refused is None:
-        raise DeviceError(expected="a model to measure", received="none", cure="pack at least one artifact")
-    raise refused

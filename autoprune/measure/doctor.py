@@ -21,7 +21,7 @@ from autoprune.measure.bench import AnyBench
 from autoprune.measure.contention import PRESSED, STOLEN, Watch, between
 from autoprune.measure.energy import meter
 from autoprune.measure.estimator import Time
-from autoprune.measure.session import BLOCK_RUNS, BLOCK_S
+from autoprune.measure.limits import USUAL
 from autoprune.measure.units import taken_apart
 
 #: Seconds of the self-test, and of the measurements that it imitates.
@@ -119,7 +119,7 @@ def repeatability(bench: AnyBench, artifact: Artifact, time: Time, seconds: floa
     left: list[float] = []
     start = clock.wall()
     while not logs or clock.wall() - start < seconds:
-        for blocks in bench.rounds(names, 8, BLOCK_S, BLOCK_RUNS, len(logs)):
+        for blocks in bench.rounds(names, 8, USUAL.block_s, USUAL.block_runs, len(logs)):
             one, other = (estimator.median(block, time) for block in blocks)
             logs.append(float(np.log(one / other)))
             left.append(one)

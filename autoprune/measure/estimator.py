@@ -1,10 +1,8 @@
 """Statistics of timings, pure functions of blocks. Knows paired ratios, bootstrap intervals and drift; runs nothing.
 
-A shared machine slows down and speeds up by tens of per cent over seconds, without a trace in its own counters. Two
-quantities stay honest there: the ratio of a candidate to a reference that ran in the same moment, and how much the
-reference itself wanders. A latency is therefore (ratio to the reference) x (typical latency of the reference); its
-interval joins that of the ratio with the range in which the reference was seen, so it says where the next measurement
-will fall, not only how well this one was taken.
+A shared machine slows down and speeds up by tens of per cent over seconds, without a trace in its own counters. What
+stays honest there is the ratio of a candidate to a reference that ran in the same moment. A latency is therefore (ratio
+to the reference) x (the reference's latency in quiet moments), and its interval says how well both are known.
 """
 
 from __future__ import annotations
@@ -22,7 +20,14 @@ from autoprune.core.measurement import Block
 Floats = NDArray[np.float64]
 
 RESAMPLES: Final = 400
+#: Fewer pairs make no interval of their own.
+FEWEST: Final = 9
 _TAIL: Final = 2.5
+_Z: Final = 1.96
+#: Of a normal distribution: the standard error of a median in units of that of a mean, and the median of |z|.
+_MEDIAN, _HALF_NORMAL = 1.2533, 0.6745
+#: What the median distance of few values loses (Croux and Rousseeuw 1992).
+_LOST: Final = 0.8
 #: Processor and wall time of one thread differ by less than this where nothing waits.
 _WAITS: Final = 0.1
 #: Which seconds of a run count: those of the wall, or those that the process worked.
@@ -56,24 +61,45 @@ def median(block: Block, time: Time = "wall") -> float:
     return float(np.median(block.wall_s if time == "wall" else block.cpu_s))
 
 
-def ratio(rounds: Sequence[Sequence[Pair]], rng: np.random.Generator, time: Time = "wall") -> Interval:
+def ratio(
+    rounds: Sequence[Sequence[Pair]], rng: np.random.Generator, time: Time = "wall", noise: float = 0.0
+) -> Interval:
     """The median ratio of candidate to reference, with its 95 % interval.
 
-    rounds: one sequence of pairs a process. Of one process the interval is the order statistics of its pairs; of
-    several, processes are resampled first and pairs within them second, so that it covers what differs between them.
+    Args:
+        rounds: One sequence of pairs a process. Of one process the interval is the order statistics of its pairs; of
+            several, processes are resampled first and pairs within them second, so that it covers what differs between
+            them.
+        rng: Draws the resamples.
+        time: Which seconds count.
+        noise: Standard deviation of the logarithm of one pair's ratio, as other candidates showed it. Fewer than
+            `FEWEST` pairs say little of it themselves; 0 where nothing is known.
     """
-    logs = [
-        np.array([np.log(median(p.candidate, time) / median(p.reference, time)) for p in pairs])
-        for pairs in rounds
-        if pairs
-    ]
+    logs = [log_ratios(pairs, time) for pairs in rounds if pairs]
     together = np.concatenate(logs)
     centre = float(np.median(together))
-    if len(logs) == 1:
-        low, high = order_interval(np.sort(together))
-    else:
+    if len(logs) > 1:
         low, high = np.percentile(bootstrap(logs, rng, np.median), (_TAIL, 100 - _TAIL))
+    elif noise and len(together) < FEWEST:
+        half = _Z * _MEDIAN * max(noise, deviation(together)) / math.sqrt(len(together))
+        low, high = centre - half, centre + half
+    else:
+        low, high = order_interval(np.sort(together))
     return Interval(float(np.exp(centre)), float(np.exp(min(low, centre))), float(np.exp(max(high, centre))))
+
+
+def log_ratios(pairs: Sequence[Pair], time: Time) -> Floats:
+    """(N,) the logarithm of each pair's ratio of candidate to reference."""
+    return np.array([np.log(median(p.candidate, time) / median(p.reference, time)) for p in pairs])
+
+
+def deviation(values: Floats) -> float:
+    """A standard deviation that outliers do not move: by the median distance from the median (Hampel 1974), corrected
+    for few values."""
+    if len(values) < 2:
+        return 0.0
+    found = float(np.median(np.abs(values - np.median(values)))) / _HALF_NORMAL
+    return found * len(values) / (len(values) - _LOST)
 
 
 def chained(first: Interval, second: Interval) -> Interval:
@@ -84,22 +110,16 @@ def chained(first: Interval, second: Interval) -> Interval:
     return Interval(value, value * math.exp(-below), value * math.exp(above))
 
 
-def agreed(worked: Interval, passed: Interval) -> Interval:
+def agreed(worked: Interval, passed: Interval, *, wall: bool = True) -> Interval:
     """One ratio from processor time, which orders candidates best, and wall time, which is what a budget is about.
 
     Where the two differ by more than their intervals explain, the model waits for something, and the wall is right.
-    Else processor time gives the value, and the upper end is that of the wall too: a budget is about the wall.
+    Else processor time gives the value. wall: the upper end is that of the wall, too.
     """
     gap = abs(math.log(passed.value / worked.value))
     if gap > max(_WAITS, worked.half_width + passed.half_width):
         return passed
-    return Interval(worked.value, worked.low, max(worked.high, passed.high))
-
-
-def spread(reference: Sequence[float], typical: float) -> Interval:
-    """Where the reference's latency lies: the typical one, and the central 95 % of what was seen."""
-    low, high = np.percentile(reference, (_TAIL, 100 - _TAIL))
-    return Interval(typical, min(float(low), typical), max(float(high), typical))
+    return Interval(worked.value, worked.low, max(worked.high, passed.high)) if wall else worked
 
 
 def quantiles(blocks: Sequence[Block], shares: Sequence[float | None], rng: np.random.Generator) -> list[Interval]:

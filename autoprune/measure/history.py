@@ -1,58 +1,113 @@
-"""How fast a device was in earlier runs. Knows a log of looks at it: latency tomorrow depends on tomorrow's device.
+"""How fast a device was in earlier runs. Knows a log of looks at it: its slow hours are told beside every latency.
 
-A run that happens in one of a shared machine's good hours would promise too much. So each run leaves a line: how long a
-fixed piece of work took, and how far the reference wandered. The next run widens its intervals by what it finds.
+A run may happen in one of a shared machine's good hours. So each run that was not disturbed leaves a line: how long a
+fixed piece of work took, and how far the dense model's latency wandered in quiet moments. What was seen long ago counts
+less, and a line can be forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from autoprune.core.clock import Clock
 from autoprune.store.device import DeviceStore
 
-_FILE: Final = "speed.jsonl"
+_FILE: Final = "looks.jsonl"
 #: So many of the last looks count.
 _LOOKS: Final = 60
 #: Fewer say nothing of how a device usually is.
 _FEWEST: Final = 5
 #: The slowest and fastest tenth of all looks are left out: a promise for nine days out of ten.
-_SHARE: Final = 10
+_SHARE: Final = 0.1
+#: A look counts half as much after so many seconds: two weeks.
+_HALF_LIFE_S: Final = 14 * 86400.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """One run's look at a device.
+
+    Attributes:
+        seconds: What a fixed piece of work took at its beginning.
+        slower: By which factor the dense model was slower in its slow moments than at the beginning.
+        faster: By which factor it was faster.
+        at: When that was, in seconds since 1970; 0 before it is written.
+    """
+
+    seconds: float
+    slower: float
+    faster: float
+    at: float = 0.0
+
+    @classmethod
+    def of(cls, seconds: float, factors: NDArray[np.float64]) -> Look:
+        """From all that was seen, as factors of what was seen first."""
+        low, high = np.percentile(factors, (100 * _SHARE, 100 * (1 - _SHARE)))
+        return cls(seconds, float(high), float(low))
 
 
 @dataclass(frozen=True)
 class Wander:
-    """By which factors the device may be slower and faster than when it was looked at; 1 where nothing is known."""
+    """By which factors the device may be slower and faster than now; 1 where nothing is known. looks: how many say so;
+    age: seconds since the last of them."""
 
     slower: float = 1.0
     faster: float = 1.0
+    looks: int = 0
+    age: float = 0.0
 
 
 #: A device of which nothing else is known.
 STEADY: Final = Wander()
 
 
-def wander(store: DeviceStore, present: float) -> Wander:
-    """What earlier looks say; present: seconds that the fixed piece of work takes now."""
-    looks = [entry for entry in store.lines(_FILE) if _good(entry)][-_LOOKS:]
+def wander(store: DeviceStore, present: float, clock: Clock) -> Wander:
+    """What earlier looks say.
+
+    Args:
+        store: The device's.
+        present: Seconds that the fixed piece of work takes now.
+        clock: Tells how long ago a look was.
+    """
+    now = clock.date()
+    looks = [look for look in map(_read, store.lines(_FILE)) if look is not None][-_LOOKS:]
+    age = now - max((look.at for look in looks), default=now)
     if len(looks) < _FEWEST:
-        return STEADY
-    slow = np.percentile([look["seconds"] * look["slower"] for look in looks], 100 - _SHARE) / present
-    fast = np.percentile([look["seconds"] * look["faster"] for look in looks], _SHARE) / present
-    return Wander(max(float(slow), 1.0), min(float(fast), 1.0))
+        return Wander(looks=len(looks), age=age)
+    weights = [0.5 ** (max(now - look.at, 0.0) / _HALF_LIFE_S) for look in looks]
+    slow = _percentile([look.seconds * look.slower for look in looks], weights, 1 - _SHARE) / present
+    fast = _percentile([look.seconds * look.faster for look in looks], weights, _SHARE) / present
+    return Wander(max(slow, 1.0), min(fast, 1.0), len(looks), age)
 
 
-def remember(store: DeviceStore, present: float, opening: float, windows: Sequence[float]) -> None:
-    """Leave a line; opening: the reference's latency when the fixed piece of work took `present`; windows: each time
-    somebody looked."""
-    low, high = np.percentile(windows, (_SHARE, 100 - _SHARE)) / opening
-    store.append(_FILE, {"seconds": present, "slower": float(high), "faster": float(low)})
+def remember(store: DeviceStore, look: Look, clock: Clock) -> None:
+    """Leave a line."""
+    store.append(_FILE, {**asdict(look), "at": clock.date()})
 
 
-def _good(entry: object) -> bool:
-    return isinstance(entry, dict) and all(
-        isinstance(entry.get(key), float) and entry[key] > 0 for key in ("seconds", "slower", "faster")
-    )
+def forget(store: DeviceStore) -> int:
+    """Remove every line; how many there were."""
+    return store.remove(_FILE)
+
+
+def _percentile(values: Sequence[float], weights: Sequence[float], share: float) -> float:
+    """The least value up to which so much of the weight lies."""
+    order = np.argsort(values)
+    upto = np.cumsum(np.array(weights)[order])
+    place = min(int(np.searchsorted(upto, share * upto[-1])), len(values) - 1)
+    return float(np.array(values)[order][place])
+
+
+def _read(entry: Any) -> Look | None:
+    """A line as it was written; None where it is something else."""
+    try:
+        look = Look(**entry)
+        good = all(isinstance(each, float | int) and each > 0 for each in asdict(look).values())
+    except TypeError:
+        return None
+    return look if good else None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from autoprune import registry
+from autoprune.errors import CrashedError, DeviceError, ExhaustedError, TimedOutError, UnreachableError
 from autoprune.exporters import Exporter
 from autoprune.measure.artifact import Artifact, Runnable, here
 from autoprune.measure.replay import replay
@@ -18,6 +19,8 @@ from autoprune.models.weights import to_bytes
 from autoprune.surgery import Traced
 from autoprune.surgery.example import Example, arrays
 from autoprune.surgery.modes import evaluating
+
+T = TypeVar("T")
 
 Slices = Mapping[str, Tensor]
 
@@ -27,6 +30,21 @@ def unpacked(artifact: Artifact) -> Runnable:
     if artifact.format == "unit":
         return Runnable(*replay(artifact.content), None)
     return here(artifact)
+
+
+def accepted(artifacts: Iterable[Artifact], act: Callable[[Artifact], T]) -> T:
+    """Act on the first artifact that the device accepts; what kills or exhausts its process is not tried again."""
+    refused: DeviceError | None = None
+    for artifact in artifacts:
+        try:
+            return act(artifact)
+        except (CrashedError, ExhaustedError, TimedOutError, UnreachableError):
+            raise
+        except DeviceError as error:
+            refused = error
+    if refused is None:
+        raise DeviceError(expected="a model to measure", received="none", cure="pack at least one artifact")
+    raise refused
 
 
 @dataclass

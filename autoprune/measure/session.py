@@ -1,4 +1,9 @@
-"""Measuring candidates against the dense reference. Knows when to go on, to wait, to stop and to doubt."""
+"""Measuring candidates against the dense model. Knows when to go on and when to stop; not what a budget is.
+
+How precisely a candidate is measured depends on what that is for: its place among others needs a few pairs, the side of
+a limit on which it lies may need many. On one thread of a processor candidates are told apart by processor time, which
+others who take the processor do not change; only finished models are held to the wall, in quiet moments.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,12 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from autoprune.core.measurement import Block, Measurement, RunSpec
-from autoprune.core.metric import COSTS, STATISTICS
+from autoprune.core.metric import COSTS, QUANTILES, WORST
 from autoprune.errors import DeviceError
 from autoprune.measure import estimator
 from autoprune.measure.artifact import Artifact
@@ -19,35 +24,25 @@ from autoprune.measure.bench import AnyBench
 from autoprune.measure.contention import quiet
 from autoprune.measure.estimator import Interval, Pair, Time
 from autoprune.measure.history import STEADY, Wander
+from autoprune.measure.limits import USUAL, Limits
+from autoprune.measure.reference import Reference, scaled
 
-#: Short blocks, many of them: a shared machine changes its speed over tenths of a second, and what two blocks share
-#: cancels. On such a machine blocks of 10 to 20 ms gave narrower intervals than blocks of 50 ms in equal time.
-BLOCK_S: Final = 0.015
-BLOCK_RUNS: Final = 2
-_FEWEST, _MOST = 9, 81
-#: Seconds of measuring after which a candidate is left at what it is.
-_CAP_S: Final = 4.0
-#: Pairs that are asked for at a time.
-_LOT: Final = 3
-_BASELINE: Final = 36
-#: Consecutive blocks of the reference whose median counts as one look at the device.
-_WINDOW: Final = 6
-_NEAR, _FAR = 0.02, 0.05
-_DRIFT: Final = 0.25
 #: A candidate whose latency is further from all anchors than this factor becomes one itself.
 _APART: Final = 1.6
 _ANCHORS: Final = 4
-#: How often a measurement that others disturbed is taken again, and how long the machine is waited for: each time, and
-#: in vain by all candidates together.
-_RETRIES: Final = 2
-_WAIT_S: Final = 10.0
-_PATIENCE_S: Final = 30.0
+#: Pairs that pin down the ratio of an anchor, which all that are paired with it share.
+_PINNED: Final = 18
+#: Ratios from which the noise of one pair is told.
+_REMEMBERED: Final = 200
+#: Shares of a finished model's pairs in quiet moments, and how many a process, that make its latency a certain one.
+_CERTAIN: Final = 3
 _REFERENCE, _CANDIDATE = "reference", "candidate"
+_ONE: Final = Interval(1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class _Anchor:
-    """A model that others are paired with: how many times the reference's latency it needs, by processor and wall."""
+    """A model that others are paired with: how many times the dense model's latency it needs, by processor and wall."""
 
     name: str
     artifact: Artifact
@@ -57,12 +52,10 @@ class _Anchor:
 
 @dataclass
 class Session:
-    """One device, one reference model, one run: every candidate is paired with a model of similar size.
+    """One device, one dense model, one run: every candidate is paired with a model of similar size.
 
-    The first of those is the reference; candidates that differ much from it join it. windows: the reference's latency,
-    in seconds, each time somebody looked; typical: the one that ratios are multiplied with. It is settled by
-    `reference`, not by each look, so that candidates keep the order of their ratios. opening: the one at first, from
-    which `wander` counts: a device that slowed down since then has used up some of the slowness it is known for.
+    The first of those is the dense one; candidates that differ much from it join it. Ratios are multiplied with the
+    dense model's quiet latency, which `reference` settles.
     """
 
     bench: AnyBench
@@ -71,81 +64,108 @@ class Session:
     batch: int
     seed: int
     wander: Wander = STEADY
-    windows: list[float] = field(default_factory=list)
-    typical: float = 0.0
-    opening: float = 0.0
+    limits: Limits = USUAL
+    dense: Reference = field(init=False)
+    _deviations: list[float] = field(default_factory=list, init=False)
 
     def open(self, reference: Artifact, *, patient: bool = True) -> dict[str, Measurement]:
-        """Take the reference and measure it alone; its measurements by key. patient: where others disturb that, the
-        machine is waited for."""
+        """Take the dense model and measure it alone.
+
+        Args:
+            reference: The dense model.
+            patient: Whether a quiet machine is waited for where only the wall tells how long a model takes.
+
+        Returns:
+            Its measurements by key.
+        """
         self._rng = np.random.default_rng(self.seed)
         found = self.bench.capabilities()
         self._device = self.bench.fingerprint()
         self._single = found.cpu_time and self.spec.threads == 1
         self._room = min(_ANCHORS, found.most_handles - 1)
-        self._patience, self._adoptions = _PATIENCE_S, 2 * _ANCHORS
-        one = Interval(1.0, 1.0, 1.0)
-        self._anchors = [_Anchor(_REFERENCE, reference, one, one)]
+        self._adoptions = 2 * _ANCHORS
+        self.dense = Reference(self._single, self.wander)
+        self._anchors = [_Anchor(_REFERENCE, reference, _ONE, _ONE)]
         self._restart()
-        for attempt in range(_RETRIES + 1):
+        self._baseline = self._alone()
+        if patient and not self._single and not self._mostly_calm(self._baseline):
+            self.bench.settle(self.limits.wait_s)
             self._baseline = self._alone()
-            calm = np.mean([self._quiet(block) for block in self._baseline]) >= 0.5
-            if calm or not patient or attempt == _RETRIES:
-                break
-            self.bench.settle(_WAIT_S)
-        self._look(self._baseline, 1.0)
-        self.opening = float(np.median(self.windows))
+        self.dense.look(self._baseline)
+        self._learn([Pair(*two) for two in zip(self._baseline[::2], self._baseline[1::2], strict=False)])
         return self.reference()
 
     def reference(self) -> dict[str, Measurement]:
-        """The reference's measurements by key, from every look so far; its latency is the typical one from here."""
-        self.typical = float(np.median(self.windows))
+        """The dense model's measurements by key, from every look so far; its latency is the typical one from here."""
+        self.dense.settle()
         pairs = [Pair(block, block) for block in self._baseline]
-        one = self._anchors[0]
-        return self._measurements(one.worked, pairs, one, "")
+        return self._measurements(_ONE, pairs, self._anchors[0], valid=True)
 
     def measure(self, candidate: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
-        """Measurements of a candidate by key: latency and its statistics, its share of dense, throughput, energy.
+        """Measure a candidate beside a model of similar size.
 
-        bounds: the budget's limits in SI units by key; near one of them the ratio is pinned down more narrowly.
+        Args:
+            candidate: What is measured.
+            bounds: The budget's limits in SI units by key; where one of them lies within the interval, the ratio is
+                pinned down more narrowly.
+
+        Returns:
+            By key, latency and its statistics, its share of the dense model's, throughput, energy.
 
         Raises:
             DeviceError: it does not run, takes the process down, hangs, or needs too much memory.
         """
         with self._taken(candidate):
             anchor = self._nearest()
-            pairs, note = self._settled(anchor, self._latencies(bounds))
+            pairs, note = self._pairs(anchor, self._latencies(bounds))
             found = self._ratio([pairs], anchor)
             if self._lonely(found.value):
                 self._adopt(candidate)
-        self._look([pair.reference for pair in pairs], anchor.passed.value)
-        return self._measurements(found, pairs, anchor, note)
+        self.dense.look([pair.reference for pair in pairs], anchor.passed.value)
+        calm = self._single or self._mostly_calm([pair.candidate for pair in pairs])
+        return self._measurements(found, pairs, anchor, valid=calm, note=note)
 
     def rough(self, candidate: Artifact) -> float:
-        """The latency of a candidate in seconds, from the fewest blocks that tell it and without waiting for a quiet
-        machine: to steer by, not to report. Errors are those of `measure`."""
+        """The latency of a candidate in seconds, from the fewest blocks that tell it: to steer by, not to report.
+        Errors are those of `measure`."""
         with self._taken(candidate):
             anchor = self._nearest()
-            return self._ratio([self._take(anchor, _LOT)], anchor).value * self.typical
+            pairs = self._take(anchor, self.limits.lot)
+        self.dense.look([pair.reference for pair in pairs], anchor.passed.value)
+        return self._ratio([pairs], anchor).value * self.dense.typical
 
     def join(self, candidates: Sequence[Sequence[Sequence[Pair]]]) -> list[dict[str, Measurement]]:
-        """Measurements of candidates from pairs with the reference that other processes took, one sequence a process.
+        """Measurements of finished models from pairs with the dense one that other processes took.
 
-        The candidates of a process share its blocks of the reference; what those say of the device counts from here.
+        A latency is certain where quiet moments of each process show it by the wall.
+
+        Args:
+            candidates: Of each model one sequence of pairs a process. The models share a process's blocks of the dense
+                one; what those say of the device counts from here.
         """
         one = self._anchors[0]
         for pairs in candidates[0]:
-            self._look([pair.reference for pair in pairs], 1.0)
-        self.reference()
-        return [
-            self._measurements(self._ratio(rounds, one), [pair for pairs in rounds for pair in pairs], one, "")
-            for rounds in candidates
-        ]
+            self.dense.look([pair.reference for pair in pairs])
+        self.dense.settle()
+        found = []
+        for rounds in candidates:
+            certain = all(len(self._calm(pairs)) >= min(_CERTAIN, len(pairs)) for pairs in rounds)
+            ratio = self._ratio(rounds, one, wall=certain)
+            together = [pair for pairs in rounds for pair in pairs]
+            found.append(self._measurements(ratio, together, one, valid=certain))
+        return found
+
+    def certain(self, pairs: Sequence[Pair]) -> bool:
+        """Whether pairs of one process tell a finished model's ratio to the dense one precisely, and by the wall."""
+        if len(self._calm(pairs)) < min(_CERTAIN, len(pairs)) or len(pairs) < _CERTAIN:
+            return False
+        return self._ratio([pairs], self._anchors[0], wall=True).half_width <= 2 * self.limits.near
 
     def restated(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
-        """Earlier measurements of a candidate as they read with what is known of the reference by now."""
+        """Earlier measurements of a candidate as they read with what is known of the dense model by now."""
         relative = measured["latency.relative"]
-        latency = estimator.chained(Interval(relative.value, relative.low, relative.high), self._spread())
+        ratio = Interval(relative.value, relative.low, relative.high)
+        latency = estimator.chained(ratio, self.dense.latency)
         grown = latency.value / measured["latency"].value
         again = {
             key: replace(each, value=each.value * grown, low=each.low * grown, high=each.high * grown)
@@ -154,7 +174,8 @@ class Session:
         }
         derived = {
             key: replace(measured[key], value=found.value, low=found.low, high=found.high)
-            for key, found in self._derived(latency)
+            for key, found in self._derived(ratio).items()
+            if key in measured
         }
         return {**measured, **again, **derived}
 
@@ -163,7 +184,7 @@ class Session:
         """The candidate is ready to run, beside the models that it may be paired with."""
         if self.bench.generation() != self._generation:
             self._restart()
-        self.bench.prepare(_CANDIDATE, candidate)
+        self.bench.prepare(_CANDIDATE, candidate, self.limits.warm_s)
         try:
             yield
         finally:
@@ -181,25 +202,30 @@ class Session:
         self._generation = self.bench.generation()
 
     def _alone(self) -> list[Block]:
-        """Blocks of the reference, in small lots, as many as time allows."""
+        """Blocks of the dense model, in small lots, as many as time allows."""
         blocks: list[Block] = []
-        while len(blocks) < _BASELINE and (len(blocks) < _FEWEST or _spent(blocks) < _CAP_S):
-            blocks += [blocks[0] for blocks in self._rounds([_REFERENCE], _LOT)]
+        most, few = self.limits.baseline, estimator.FEWEST
+        while len(blocks) < most and (len(blocks) < few or _spent(blocks) < self.limits.baseline_s):
+            blocks += [blocks[0] for blocks in self._rounds([_REFERENCE], self.limits.lot)]
         return blocks
 
     def _latencies(self, bounds: Mapping[str, float]) -> list[float]:
-        """Limits on latency and on throughput, as seconds of one run."""
-        found = [bound for key, bound in bounds.items() if key.partition(".")[0] == "latency"]
+        """Limits on latency and on throughput, as seconds of one run in quiet moments."""
+        slowed = self.dense.slow / self.dense.typical
+        found = [
+            bound / (slowed if key == f"latency.{WORST}" else 1.0)
+            for key, bound in bounds.items()
+            if key.partition(".")[0] == "latency"
+        ]
         return [*found, *(self.batch / bound for key, bound in bounds.items() if key == "throughput")]
 
     def _nearest(self) -> _Anchor:
-        """The anchor whose latency is nearest to the candidate's; one look at both tells."""
+        """The anchor whose latency is nearest to the candidate's; one look at it tells."""
         if len(self._anchors) == 1:
             return self._anchors[0]
-        names = [_CANDIDATE, *(anchor.name for anchor in self._anchors)]
-        own, *others = (estimator.median(block) for block in self.bench.rounds(names, 1, 0.0, 3, self._draw())[0])
-        gaps = [abs(math.log(own / other)) for other in others]
-        return self._anchors[gaps.index(min(gaps))]
+        ((block,),) = self.bench.rounds([_CANDIDATE], 1, 0.0, 2, self._draw())
+        own = estimator.median(block, self._time) / self.dense.typical
+        return min(self._anchors, key=lambda anchor: abs(math.log(own / anchor.worked.value)))
 
     def _lonely(self, ratio: float) -> bool:
         gaps = [abs(math.log(ratio / anchor.passed.value)) for anchor in self._anchors]
@@ -207,147 +233,145 @@ class Session:
         return room and min(gaps) > math.log(_APART)
 
     def _adopt(self, candidate: Artifact) -> None:
-        """The candidate becomes an anchor: its ratio to the reference is pinned down once, for all that follow."""
+        """The candidate becomes an anchor: its ratio to the dense model is pinned down once, for all that follow."""
         self._adoptions -= 1
-        pairs, note = self._pairs(self._anchors[0], _NEAR, self._times())
-        calm = self._calm(pairs)
-        if note or len(calm) < len(pairs) / 2:
+        pairs: list[Pair] = []
+        while len(pairs) < estimator.FEWEST or (len(pairs) < _PINNED and _taken_s(pairs) < self.limits.cap_s):
+            pairs += self._take(self._anchors[0], self.limits.lot)
+        if not self._single and 2 * len(self._calm(pairs)) < len(pairs):
             return
-        worked, passed = (estimator.ratio([calm], self._rng, time) for time in self._times())
+        worked, passed = (estimator.ratio([self._known(pairs)], self._rng, time) for time in (self._time, "wall"))
         name = f"anchor {len(self._anchors)}"
         with contextlib.suppress(DeviceError):  # no room for it twice; the candidate itself was measured
             self.bench.prepare(name, candidate)
             self._anchors.append(_Anchor(name, candidate, worked, passed))
 
-    def _settled(self, anchor: _Anchor, bounds: Sequence[float]) -> tuple[list[Pair], str]:
-        """Pairs of a quiet machine if it can be had; it is waited for, and the measurement taken again."""
-        for attempt in range(_RETRIES + 1):
-            first = self._first(anchor)
-            rough = self._ratio([first], anchor).value * self.typical
-            near = any(abs(rough / bound - 1) < 3 * _FAR for bound in bounds)
-            # Far from a bound the order counts alone; near it the wall must be known as well.
-            wanted, times = (_NEAR, self._times()) if near else (_FAR, self._times()[:1])
-            pairs, note = self._pairs(anchor, wanted, times, first)
-            if len(self._calm(pairs)) >= len(pairs) / 2 or attempt == _RETRIES or self._patience <= 0:
-                break
-            limit = min(_WAIT_S, self._patience)
-            if (waited := self.bench.settle(limit)) >= limit:  # in vain
-                self._patience -= waited
-        return pairs, note
-
-    def _pairs(
-        self, anchor: _Anchor, wanted: float, times: Sequence[Time], taken: Sequence[Pair] = ()
-    ) -> tuple[list[Pair], str]:
-        """Pairs until the interval of their ratio is as narrow as wanted, or the cap; why not, if not."""
-        pairs = [*taken] or self._first(anchor)
+    def _pairs(self, anchor: _Anchor, bounds: Sequence[float]) -> tuple[list[Pair], str]:
+        """Pairs until the ratio is known as precisely as it matters, or the cap; why not, if not."""
+        pairs: list[Pair] = []
         while True:
-            if all(estimator.ratio([pairs], self._rng, time).half_width <= wanted for time in times):
+            pairs += self._take(anchor, self.limits.lot)
+            found = self._ratio([pairs], anchor)
+            latency = scaled(found, self.dense.typical)
+            near = any(latency.low <= bound <= latency.high for bound in bounds)
+            wanted = self.limits.near if near else self.limits.far
+            # An anchor's own doubt is nothing that more pairs would lessen.
+            own = estimator.ratio([self._known(pairs)], self._rng, self._time, self._noise)
+            if own.half_width <= wanted:
+                self._learn(pairs)
                 return pairs, ""
-            if len(pairs) >= _MOST or _spent([block for p in pairs for block in (p.candidate, p.reference)]) > _CAP_S:
+            if len(pairs) >= self.limits.most or _taken_s(pairs) > self.limits.cap_s:
+                self._learn(pairs)
                 return pairs, f"still wider than {wanted:.0%} after {len(pairs)} blocks"
-            pairs += self._take(anchor, _LOT)
-
-    def _first(self, anchor: _Anchor) -> list[Pair]:
-        """The fewest pairs that make an interval; of a slow model fewer, as time allows."""
-        pairs = self._take(anchor, _LOT)
-        while len(pairs) < _FEWEST and _spent([b for p in pairs for b in (p.candidate, p.reference)]) < _CAP_S:
-            pairs += self._take(anchor, _LOT)
-        return pairs
 
     def _take(self, anchor: _Anchor, count: int) -> list[Pair]:
         return [Pair(*blocks) for blocks in self._rounds([_CANDIDATE, anchor.name], count)]
 
     def _rounds(self, names: Sequence[str], count: int) -> list[list[Block]]:
-        return self.bench.rounds(names, count, BLOCK_S, BLOCK_RUNS, self._draw())
+        return self.bench.rounds(names, count, self.limits.block_s, self.limits.block_runs, self._draw())
 
     def _draw(self) -> int:
         return int(self._rng.integers(2**31))
 
-    def _times(self) -> tuple[Time, Time]:
-        """By which time candidates are ranked, and by which a budget is judged."""
-        return ("cpu" if self._single else "wall"), "wall"
+    @property
+    def _time(self) -> Time:
+        """By which time candidates are ranked."""
+        return "cpu" if self._single else "wall"
 
-    def _quiet(self, block: Block) -> bool:
-        return quiet(block, single=self._single)
+    @property
+    def _noise(self) -> float:
+        """Standard deviation of the logarithm of one pair's ratio, as this run has shown it."""
+        return float(np.median(self._deviations)) / 0.6745 if self._deviations else 0.0
+
+    def _learn(self, pairs: Sequence[Pair]) -> None:
+        """By how much single pairs differ from the middle of theirs."""
+        if len(pairs) < 2:
+            return
+        logs = estimator.log_ratios(pairs, self._time)
+        # The middle of few values is nearer to them than the true one.
+        widened = math.sqrt(len(logs) / (len(logs) - 1))
+        self._deviations += (np.abs(logs - np.median(logs)) * widened).tolist()
+        del self._deviations[:-_REMEMBERED]
 
     def _calm(self, pairs: Sequence[Pair]) -> list[Pair]:
-        return [pair for pair in pairs if self._quiet(pair.candidate) and self._quiet(pair.reference)]
+        return [
+            pair
+            for pair in pairs
+            if quiet(pair.candidate, single=self._single) and quiet(pair.reference, single=self._single)
+        ]
 
-    def _ratio(self, rounds: Sequence[Sequence[Pair]], anchor: _Anchor) -> Interval:
-        """A candidate's share of the reference: ranked by processor time where that is the work, held to the wall."""
-        calm = [self._known(pairs) for pairs in rounds]
-        passed = estimator.chained(estimator.ratio(calm, self._rng), anchor.passed)
-        if not self._single:
-            return passed
-        worked = estimator.chained(estimator.ratio(rounds, self._rng, "cpu"), anchor.worked)
-        return estimator.agreed(worked, passed)
+    def _mostly_calm(self, blocks: Sequence[Block]) -> bool:
+        return 2 * sum(quiet(block, single=self._single) for block in blocks) >= len(blocks)
 
     def _known(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
-        """The calm pairs, or all where those are too few to tell anything."""
+        """Pairs to learn from: all where processor time counts, which others do not change; else those of quiet
+        moments, or all where these are too few."""
+        if self._single:
+            return pairs
         calm = self._calm(pairs)
-        return calm if len(calm) >= min(_LOT, len(pairs)) else pairs
+        return calm if len(calm) >= min(self.limits.lot, len(pairs)) else pairs
 
-    def _look(self, blocks: Sequence[Block], size: float) -> None:
-        """Take in blocks of a model that takes `size` times as long as the reference; disturbed ones tell nothing."""
-        seconds = [estimator.median(block) / size for block in blocks if self._quiet(block)]
-        if not self.windows and len(seconds) < _WINDOW:
-            seconds = [estimator.median(block) / size for block in blocks]
-        for start in range(0, len(seconds) - _WINDOW + 1, _WINDOW):
-            self.windows.append(float(np.median(seconds[start : start + _WINDOW])))
+    def _ratio(self, rounds: Sequence[Sequence[Pair]], anchor: _Anchor, *, wall: bool = False) -> Interval:
+        """A candidate's share of the dense model. wall: the wall must say so, too: its upper end counts, and of a model
+        that waits by itself its value."""
+        worked = estimator.ratio([self._known(pairs) for pairs in rounds], self._rng, self._time, self._noise)
+        worked = estimator.chained(worked, anchor.worked)
+        if not self._single:
+            return worked
+        calm = [self._calm(pairs) for pairs in rounds]
+        if not all(calm):
+            return worked
+        passed = estimator.chained(estimator.ratio(calm, self._rng, "wall", self._noise), anchor.passed)
+        return estimator.agreed(worked, passed, wall=wall)
 
-    def _spread(self) -> Interval:
-        """Where the reference's latency lies: the typical one, and what was seen in this run and in earlier ones."""
-        seen = estimator.spread(self.windows, self.typical)
-        return Interval(
-            self.typical,
-            min(seen.low, self.opening * self.wander.faster),
-            max(seen.high, self.opening * self.wander.slower),
-        )
-
-    def _derived(self, latency: Interval) -> tuple[tuple[str, Interval], ...]:
-        rate = Interval(self.batch / latency.value, self.batch / latency.high, self.batch / latency.low)
-        return ("latency", latency), ("throughput", rate)
-
-    def _measurements(
-        self, ratio: Interval, pairs: Sequence[Pair], anchor: _Anchor, note: str
-    ) -> dict[str, Measurement]:
-        reference = self._spread()
-        blocks = [pair.candidate for pair in pairs]
-        calm = len(self._calm(pairs)) >= len(pairs) / 2
-        seen = estimator.spread(self.windows, self.typical)
-        doubts = [note] if note else []
-        if not calm:
-            doubts.append("other work had the processor most of the time")
-        if seen.half_width > _DRIFT:
-            doubts.append(f"the reference wandered by {seen.half_width:.0%}")
-        trust: dict[str, Any] = {
-            "n": sum(len(block.wall_s) for block in blocks),
-            "valid": calm and seen.half_width <= _DRIFT,
-            "converged": not note,
-            "device": self._device,
-            "profiler": self.profiler,
-            "note": "; ".join(doubts),
+    def _derived(self, ratio: Interval) -> dict[str, Interval]:
+        """What follows from a ratio: latency in quiet moments and in slow hours, and throughput."""
+        latency = estimator.chained(ratio, self.dense.latency)
+        return {
+            "latency": latency,
+            f"latency.{WORST}": scaled(ratio, self.dense.slow),
+            "throughput": Interval(self.batch / latency.value, self.batch / latency.high, self.batch / latency.low),
         }
 
+    def _measurements(
+        self, ratio: Interval, pairs: Sequence[Pair], anchor: _Anchor, *, valid: bool, note: str = ""
+    ) -> dict[str, Measurement]:
+        blocks = [pair.candidate for pair in pairs]
+        doubts = [note] if note else []
+        if not valid:
+            doubts.append("other work had the processor most of the time")
+        runs = sum(len(block.wall_s) for block in blocks)
+
         def made(key: str, unit: str, found: Interval) -> Measurement:
-            return Measurement(key, found.value, unit, found.low, found.high, **trust)
+            return Measurement(
+                key,
+                found.value,
+                unit,
+                found.low,
+                found.high,
+                runs,
+                valid,
+                not note,
+                self._device,
+                self.profiler,
+                note="; ".join(doubts),
+            )
 
         measured = {"latency.relative": made("latency.relative", "1", ratio)}
-        for name, found in self._derived(estimator.chained(ratio, reference)):
-            measured[name] = made(name, COSTS[name].unit, found)
+        for name, found in self._derived(ratio).items():
+            measured[name] = made(name, COSTS[name.partition(".")[0]].unit, found)
         # Quantiles of single runs in units of the anchor's median then, so that they read as of a typical moment.
-        known = self._known(pairs)
+        known = self._calm(pairs) or pairs
         now = float(np.median([estimator.median(pair.reference) for pair in known])) / anchor.passed.value
-        kept = [pair.candidate for pair in known]
-        told = estimator.quantiles(kept, [*STATISTICS.values()], self._rng)
-        for key, of_runs in zip(STATISTICS, told, strict=True):
-            relative = Interval(of_runs.value / now, of_runs.low / now, of_runs.high / now)
-            measured[f"latency.{key}"] = made(f"latency.{key}", "s", estimator.chained(relative, reference))
+        told = estimator.quantiles([pair.candidate for pair in known], [*QUANTILES.values()], self._rng)
+        for key, of_runs in zip(QUANTILES, told, strict=True):
+            latency = estimator.chained(scaled(of_runs, 1 / now), self.dense.latency)
+            measured[f"latency.{key}"] = made(f"latency.{key}", "s", latency)
         metered = [(block.joules, len(block.wall_s)) for block in blocks if block.joules is not None]
         if metered:
             # Counters move seldom within a block: their sum is right where single readings are not.
-            joules, runs = np.array(metered).T
-            value = float(np.average(joules, weights=runs))
+            joules, weights = np.array(metered).T
+            value = float(np.average(joules, weights=weights))
             error = 2 * float(np.std(joules)) / math.sqrt(len(joules))
             measured["energy"] = made("energy", "J", Interval(value, max(value - error, 0.0), value + error))
         return measured
@@ -356,3 +380,8 @@ class Session:
 def _spent(blocks: Sequence[Block]) -> float:
     """Seconds that the runs of some blocks took."""
     return sum(sum(block.wall_s) for block in blocks)
+
+
+def _taken_s(pairs: Sequence[Pair]) -> float:
+    """Seconds that the runs of some pairs took."""
+    return _spent([block for pair in pairs for block in (pair.candidate, pair.reference)])

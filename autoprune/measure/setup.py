@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from autoprune import registry
 from autoprune.core.address import DeviceAddress
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import Capabilities, RunSpec
 from autoprune.errors import UsageError
+from autoprune.measure import limits
 from autoprune.measure.client import WorkerBench
 from autoprune.measure.energy import meter
+from autoprune.measure.limits import Limits
 from autoprune.measure.links.patience import Tell
 from autoprune.measure.links.reached import reached
 from autoprune.profilers import Profiler
@@ -22,7 +24,8 @@ class Setup:
 
     task: empty where no other process can make the dense model; its modules are then measured in this process;
     address: of the device, None for this machine; wait: for a device that does not answer, however long that takes;
-    memory: whether each measurement also has the model's peak memory, for which a process of its own is started.
+    memory: whether each measurement also has the model's peak memory, for which a process of its own is started;
+    limits: how much is measured.
     """
 
     profiler: str
@@ -31,6 +34,7 @@ class Setup:
     address: DeviceAddress | None = None
     wait: bool = True
     memory: bool = False
+    limits: Limits = field(default_factory=lambda: limits.USUAL)
 
     def made(self, clock: Clock) -> Profiler:
         """The profiler in this process.

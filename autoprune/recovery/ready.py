@@ -12,6 +12,7 @@ from autoprune import registry
 from autoprune.calibration import moments
 from autoprune.calibration.ranking import Ranking, rank
 from autoprune.core.clock import Clock
+from autoprune.core.reporter import SILENT, Reporter
 from autoprune.criteria import Moments
 from autoprune.errors import UsageError
 from autoprune.recovery.repairs import Repair
@@ -42,6 +43,7 @@ def ready(
     clock: Clock,
     task: Task | None,
     ranked: Mapping[str, Tensor] | None = None,
+    reporter: Reporter = SILENT,
 ) -> Ready:
     """Gather what a criterion and a repair need, each in one pass over the calibration split of the model's task.
 
@@ -62,7 +64,7 @@ def ready(
     needs = {healing.NEEDS} if ranked is not None else {getattr(scoring, "NEEDS", ""), healing.NEEDS}
     if task is not None and "activations" in needs:
         start = clock.wall()
-        entering = moments.gather(task, traced.reading)
+        entering = moments.gather(task, traced.reading, reporter)
         passes.append(f"inputs of {len(entering)} weights looked at in {clock.wall() - start:.1f} s")
         lost = traced.reading.keys() - entering.keys()
         if lost:
@@ -70,9 +72,11 @@ def ready(
             notes.append(f"inputs unknown ({why}): {', '.join(sorted(lost))}")
     start = clock.wall()
     if ranked is None:
-        ranking = rank(scoring, model, traced, task, entering)
+        ranking = rank(scoring, model, traced, task, entering, reporter)
         passes.append(f"slices ranked by {criterion} in {clock.wall() - start:.1f} s")
     else:
         ranking = Ranking(ranked)
-    healer = healing.prepare(task, traced, entering or {})
+    with reporter.track(f"preparing {repair}", 1) as advance:
+        healer = healing.prepare(task, traced, entering or {})
+        advance("")
     return Ready(ranking.scores, ranking.instead, healer, tuple(passes), (*notes, *ranking.notes))

@@ -27,11 +27,12 @@ def document(
     front: Front,
     test: Mapping[str, Mapping[str, Measurement]],
     partial: bool,
+    stages: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The object that front.json holds; `best` is null where nothing met the budget.
 
     devices: how models were run, by the name of the device; `profiler` is the first of them, and `devices` is there
-    only where they have names.
+    only where they have names; stages: seconds by stage.
     """
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     best = front.best
@@ -41,6 +42,7 @@ def document(
         "task": task,
         "seed": seed,
         "seconds": round(seconds, 3),
+        "stages": {name: round(each, 3) for name, each in (stages or {}).items()},
         "profiler": dict(next(iter(devices.values()))),
         **({"devices": {name: dict(each) for name, each in devices.items()}} if any(devices) else {}),
         "budget": [str(limit) for limit in budget.limits],

@@ -8,17 +8,20 @@ from typing import Any, Final
 
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
-from autoprune.core.metric import parted
+from autoprune.core.metric import at, parted
 
-_COLUMNS: Final = ("latency", "latency.relative", "params", "flops", "size")
+_COLUMNS: Final = ("latency", "latency.worst", "latency.relative", "params", "flops", "size")
+#: Stages that took less are not told.
+_TOLD_S: Final = 0.5
+#: How columns are headed, where not as their metric is called.
+_HEADS: Final = {"latency.relative": "of dense", "latency.worst": "slow hours"}
 
 
 #: What the marks of a table say.
 _MARKS: Final = {
     "*": "best",
     "!": "beyond the budget",
-    "~": "uncertain, its interval reaches beyond the budget: measure again when quiet",
-    "?": "timed while the machine was disturbed or changed its speed: see autoprune doctor",
+    "~": "uncertain: its interval reaches beyond the budget, or other work had the processor; measure again when quiet",
 }
 
 
@@ -30,7 +33,7 @@ def front_table(front: Mapping[str, Any]) -> str:
     asked = [*(limit.key for limit in Budget.parse(*front["budget"]).limits), *front["objectives"]]
     keys = [*dict.fromkeys([*usual, *(key for key in asked if key in dense)])]
     rows = [
-        ["", "trial", *(key.replace("latency.relative", "of dense") for key in keys)],
+        ["", "trial", *map(_headed, keys)],
         ["", "dense", *_cells(dense, keys)],
     ]
     for point in front["front"]:
@@ -50,6 +53,9 @@ def summary(front: Mapping[str, Any], overhead: float) -> str:
         f"({counted['infeasible']} beyond the budget, {counted['failed']} failed) in {front['seconds']:.0f} s"
         + (f"; per-candidate overhead {overhead:.1%} of the workers' time" if math.isfinite(overhead) else "")
     ]
+    stages = sorted(front.get("stages", {}).items(), key=lambda each: -each[1])
+    if told := [f"{name} {took:.0f} s" for name, took in stages if took >= _TOLD_S]:
+        lines.append(f"where the time went: {', '.join(told)}")
     if best is not None and "best" in test:
         quality = next(iter(test["best"]))
         own, dense = test["best"][quality]["value"], test["dense"][quality]["value"]
@@ -84,6 +90,11 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
     return "\n".join(lines)
 
 
+def _headed(key: str) -> str:
+    base, device = parted(key)
+    return at(_HEADS.get(base, base), device)
+
+
 def _cells(metrics: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     return [_cell(key, metrics[key]) if key in metrics else "-" for key in keys]
 
@@ -92,9 +103,11 @@ def _cell(key: str, found: Mapping[str, Any]) -> str:
     base, _ = parted(key)
     if base == "latency.relative":
         return f"{found['value']:.0%}"
+    if base == "latency.worst":
+        return f"up to {quantity.show(found['value'], found['unit'])}"
     if "split" in found:
         return f"{found['value']:.4f}"
     if found["low"] != found["high"]:  # measured, and held against a limit by its interval
         text = quantity.show_interval(found["value"], found["low"], found["high"], found["unit"])
-        return text if found.get("valid", True) else f"{text} ?"
+        return text if found.get("valid", True) else f"{text} ~"
     return quantity.show(found["value"], found["unit"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from autoprune.core.metric import Metric, cost, costs
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
-from autoprune.measure.device import PROCESSES
+from autoprune.measure.certificate import PROCESSES
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import forms, to_bytes
 from autoprune.searching.candidate import Evaluator, judged
@@ -108,7 +109,8 @@ class Finisher:
 
     evaluator: with the whole budget, qualities too; climb: trains a ladder's lanes, wherever; tuning: the study of
     fine-tuning; folder_of, checkpoint_of: where the model, and the unfinished one, of a trial goes; record(trial,
-    stage): called with each trial of the stages "contender" and "final"; log: what happened, as an event with details.
+    stage): called with each trial of the stages "contender" and "final"; log: what happened, as an event with details;
+    stage: what is done inside of it belongs to the stage of that name.
     """
 
     evaluator: Evaluator
@@ -122,6 +124,7 @@ class Finisher:
     record: Callable[[Trial, str], None]
     log: Callable[..., None]
     reporter: Reporter
+    stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
 
     def finish(self, trials: Sequence[Trial]) -> Finalised:
         """Choose candidates, fine-tune the best of them, save, measure again in fresh processes, validate, report."""
@@ -179,7 +182,8 @@ class Finisher:
 
             candidates = [by_number[number] for number in bins]
             ladder = Ladder(candidates, bins, epochs, quality, self.tuning, self.checkpoint_of, told, worth)
-            self.climb(ladder, tuner)
+            with self.stage("training"):
+                self.climb(ladder, tuner)
         if ladder.open:
             raise RuntimeError(f"{len(ladder.open)} candidates were left untrained")
         self._correlations(ladder)

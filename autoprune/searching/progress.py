@@ -20,6 +20,8 @@ _RARELY: Final = 50
 #: The exact volume of more coordinates takes minutes on fronts of some hundred points.
 _EXACT: Final = 3
 _PLACES: Final = 8192
+#: A box that is deeper than usual ends so many times as far from dense as the best that was reached.
+_REACHED: Final = 1.2
 
 
 class Progress:
@@ -30,7 +32,7 @@ class Progress:
         self._effort, self._clock, self._workers = effort, clock, workers
         self._start, self._begun, self._seen, self._spent = clock.wall(), 0, 0, 0.0
         self._front = Front((), self._objectives, None)
-        self._volume, self._rest = 0.0, 0.0
+        self._volume, self._rest, self._depth = 0.0, 0.0, 1.0
         self._measured: tuple[int, ...] = ()
 
     def resume(self, trials: Sequence[Trial], spent: float = 0.0) -> None:
@@ -61,25 +63,41 @@ class Progress:
         if best is not None:
             values = (f"{m.name} {quantity.show(best.value(m.name), m.unit)}" for m in self._objectives)
             shown = f"best {', '.join(values)}"
-        parts = [f"front {state['front']}", shown, f"volume {state['hypervolume']:.3f}"]
+        deeper = f" in a box {self._depth:.1f} times as deep as usual" if self._depth > 1 else ""
+        parts = [f"front {state['front']}", shown, f"volume {state['hypervolume']:.3f}{deeper}"]
         left = self._left()
         if state["per_minute"] is not None and left is not None:
-            parts += [f"{state['per_minute']:.0f}/min", f"{_duration(left)} left"]
+            parts += [f"{state['per_minute']:.0f}/min", f"{quantity.spell(left)} left"]
         if self._workers > 1:
             parts.append(f"{state['busy']}/{self._workers} busy")
         return ", ".join(parts)
 
     def volume(self) -> float:
         """What the front dominates of the box between nothing at the dense quality and the dense cost at a quality of
-        20 points less; 1 is all of it. As it last was, where it is known or takes long to be had."""
+        20 points less, or further down where all that was reached lies below that; 1 is all of it. As it last was,
+        where it is known or takes long to be had."""
         numbers, began = tuple(trial.number for trial in self._front.trials), self._clock.wall()
         if numbers == self._measured or began < self._rest:
             return self._volume
         points = [self._aim.scaled([trial.value(m.name) for m in self._objectives]) for trial in self._front.trials]
-        self._volume, self._measured = _volume(points), numbers
+        self._depth = self._deep(points)
+        boxed = [self._within(point) for point in points]
+        self._volume, self._measured = _volume(boxed), numbers
         now = self._clock.wall()
         self._rest = now + _RARELY * (now - began)
         return self._volume
+
+    def _deep(self, points: Sequence[tuple[float, ...]]) -> float:
+        """How many times as deep as usual the box must be for the front to reach into it."""
+        place = self._aim.quality
+        if place is None or not points:
+            return 1.0
+        below = [point[place] for point in points if all(point[k] < 1 for k in range(len(point)) if k != place)]
+        return max(1.0, _REACHED * min(below, default=1.0))
+
+    def _within(self, point: tuple[float, ...]) -> tuple[float, ...]:
+        place = self._aim.quality
+        return tuple(value / self._depth if k == place else value for k, value in enumerate(point))
 
     def _pace(self) -> float | None:
         passed = self._clock.wall() - self._start
@@ -108,12 +126,6 @@ def _volume(points: Sequence[tuple[float, ...]]) -> float:
     for point in inside:
         covered |= (point <= places).all(axis=1)
     return float(covered.mean() * np.prod(1 - low))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def overhead_of(trials: Sequence[Trial], wall: float, workers: int) -> float:

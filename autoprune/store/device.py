@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,21 @@ class DeviceStore:
 
     def append(self, name: str, entry: Any) -> None:
         append(self.folder / name, json.dumps(entry))
+
+    def remove(self, name: str) -> int:
+        """Remove a log; how many entries it had."""
+        count = len(self.lines(name))
+        with storing(self.folder):
+            (self.folder / name).unlink(missing_ok=True)
+        return count
+
+    @classmethod
+    def all(cls) -> Iterator[tuple[str, DeviceStore]]:
+        """Every device that something is known of, with its fingerprint."""
+        for folder in sorted(cache_folder("devices").iterdir()):
+            about = cls(folder).read("device.json")
+            if isinstance(about, dict) and isinstance(about.get("fingerprint"), str):
+                yield about["fingerprint"], cls(folder)
 
 
 def cache_folder(name: str) -> Path:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -40,7 +41,8 @@ class RunDirectory:
     """A run, locked for this process until `close`.
 
     notes: what its user should know of how it was found; ended: the last search in it came to its end; searched:
-    seconds that earlier processes looked for candidates; made: folders that were not there before, innermost first.
+    seconds that earlier processes looked for candidates; made: folders that were not there before, innermost first;
+    stages: seconds of each stage so far, earlier processes included.
     """
 
     def __init__(
@@ -53,10 +55,13 @@ class RunDirectory:
         *,
         ended: bool = False,
         made: Sequence[Path] = (),
+        stages: Mapping[str, float] | None = None,
     ) -> None:
         self.path, self.ended, self.searched, self._lock, self._made = path, ended, searched, lock, made
         self._clock, self._start = clock, clock.wall() - spent
         self._written: list[str] = []
+        self.stages = dict(stages or {})
+        self._inner: list[float] = []
         kind = remote(path)
         slow = f"{path} is on a network file system ({kind}): locks and syncs there may not hold when a machine fails"
         self.notes = tuple(filter(None, (lock.note, slow if kind else "")))
@@ -96,7 +101,7 @@ class RunDirectory:
         spent = max((each["seconds"] for each in events), default=0.0)
         stages = [each for each in events if each["event"] in ("began", "resumed", "finished")]
         ended = bool(stages) and stages[-1]["event"] == "finished" and not stages[-1]["partial"]
-        return cls(path, clock, lock, spent, _searched(events), ended=ended), recipe
+        return cls(path, clock, lock, spent, _searched(events), ended=ended, stages=_stages(events)), recipe
 
     @property
     def seconds(self) -> float:
@@ -149,6 +154,24 @@ class RunDirectory:
         """One line on what happened, with the seconds since the run began."""
         line = {"seconds": round(self.seconds, 3), "event": event, **details}
         append(self.path / _LOG, json.dumps(line), sync=event in ("began", "resumed", "finished"))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """What is done inside belongs to a stage; what an inner stage takes is not the outer one's."""
+        start = self._clock.wall()
+        self._inner.append(0.0)
+        try:
+            yield
+        finally:
+            took = self._clock.wall() - start
+            self.spend(name, took - self._inner.pop())
+            if self._inner:
+                self._inner[-1] += took
+
+    def spend(self, name: str, seconds: float) -> None:
+        """Seconds of a stage that were taken anyhow."""
+        self.stages[name] = self.stages.get(name, 0.0) + seconds
+        self.log("stage", stage=name, took=round(seconds, 3))
 
     def close(self) -> None:
         self._lock.release()
@@ -252,6 +275,15 @@ def _searched(events: Iterable[Mapping[str, Any]]) -> float:
         elif each["event"] in ("trial", "searched"):
             last = each["seconds"]
     return total + last - begin
+
+
+def _stages(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Seconds by stage."""
+    found: dict[str, float] = {}
+    for each in events:
+        if each["event"] == "stage":
+            found[each["stage"]] = found.get(each["stage"], 0.0) + each["took"]
+    return found
 
 
 def _entry(line: str) -> dict[str, Any]:

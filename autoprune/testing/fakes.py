@@ -24,6 +24,9 @@ class FakeClock:
     def cpu(self) -> float:
         return self.now
 
+    def date(self) -> float:
+        return self.now
+
     def advance(self, seconds: float) -> None:
         self.now += seconds
 

@@ -5,9 +5,7 @@ import pytest
 
 from autoprune.measure.contention import Watch, between
 from autoprune.measure.energy import PowercapMeter, meter
-from autoprune.measure.history import STEADY, remember, wander
 from autoprune.measure.memory import available, peak_added
-from autoprune.store.device import DeviceStore
 
 
 def powercap(root, *microjoules):
@@ -62,29 +60,3 @@ def test_a_system_that_tells_nothing_is_no_error(tmp_path):
     watch = Watch(tmp_path / "a", tmp_path / "b")
     assert between(watch.read(), watch.read(), 1.0) == (0.0, 0.0)
     assert watch.pressing() == 0.0
-
-
-def test_slow_hours_of_earlier_runs_count_and_a_few_looks_do_not(tmp_path):
-    store = DeviceStore(tmp_path)
-    for seconds in (1.0, 1.0, 1.0, 1.4):
-        remember(store, seconds, 0.01, [0.01] * 10)
-    assert wander(store, 1.0) == STEADY
-    for _ in range(4):
-        remember(store, 1.4, 0.01, [0.01] * 10)
-    found = wander(store, 1.0)
-    assert found.slower == pytest.approx(1.4)
-    assert found.faster == 1.0
-    assert wander(store, 1.4).faster == pytest.approx(1 / 1.4)
-
-
-def test_a_run_in_which_the_device_slowed_down_is_remembered_as_slow(tmp_path):
-    store = DeviceStore(tmp_path)
-    for _ in range(5):
-        remember(store, 1.0, 0.010, [0.010] * 2 + [0.014] * 8)
-    assert wander(store, 1.0).slower == pytest.approx(1.4)
-
-
-def test_a_broken_log_is_no_error(tmp_path):
-    store = DeviceStore(tmp_path)
-    (tmp_path / "speed.jsonl").write_text('{"seconds": "x"}\nnot json\n[]\n' * 4)
-    assert wander(store, 1.0) == STEADY

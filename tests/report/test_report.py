@@ -84,7 +84,7 @@ def test_a_budget_within_the_noise_is_said_to_be_uncertain():
     assert [point["trial"] for point in made["front"] if point["uncertain"]] == [4]
     row = next(line for line in front_table(made).splitlines() if " 4 " in line[:12])
     assert row.startswith("~")
-    assert "~ uncertain, its interval reaches beyond the budget" in front_table(made).splitlines()[-1]
+    assert "~ uncertain: its interval reaches beyond the budget" in front_table(made).splitlines()[-1]
 
 
 def test_the_best_possible_is_told_with_its_interval():
