@@ -34,9 +34,9 @@ class Limits:
     warm_s: float = 0.03
     lot: int = 3
     most: int = 60
-    cap_s: float = 1.5
-    far: float = 0.03
-    near: float = 0.01
+    cap_s: float = 0.8
+    far: float = 0.05
+    near: float = 0.02
     baseline: int = 36
     baseline_s: float = 2.0
     wait_s: float = 10.0

@@ -1,10 +1,11 @@
 """Each criterion's formula on small groups, worked out by hand."""
 
+import numpy as np
 import pytest
 import torch
 
 from autoprune import registry
-from autoprune.criteria import Moments, Reads, Scored, View
+from autoprune.criteria import Moments, Reads, Scored, View, hessian, ridged
 from autoprune.surgery.contractions import Contraction
 
 
@@ -60,3 +61,33 @@ def test_chance_follows_the_slice_and_not_its_place():
     first = score("random", scored([[0.3], [1.7], [0.9]]))
     assert score("random", scored([[0.9], [0.3], [1.7]])) == [first[2], first[0], first[1]]
     assert len(set(first)) == 3
+
+
+@pytest.mark.parametrize(("slices", "each", "double"), [(60, 1, True), (40, 3, True), (60, 1, False)])
+def test_hessian_is_greedy_removal_one_slice_at_a_time(monkeypatch, slices, each, double):
+    monkeypatch.setattr(hessian, "_DOUBLE", 2000 if double else 0)
+    monkeypatch.setattr(hessian, "_PENDING", 8)  # so that matrices are brought up to date, and shrink, several times
+    monkeypatch.setattr(hessian, "_SHARE", 1000)
+    generator = torch.Generator().manual_seed(0)
+    size = slices * each
+    inputs = torch.randn(4 * size, size, generator=generator, dtype=torch.float64)
+    inputs = inputs @ torch.randn(size, size, generator=generator, dtype=torch.float64) / size**0.5
+    weight = torch.randn(size, 8, generator=generator, dtype=torch.float64)
+    moments = Moments(Contraction("w", 1, "b"), inputs.mean(0), inputs.T.cov(correction=0), 1, len(inputs))
+    places = torch.arange(slices).repeat_interleave(each)
+    view = View("w", weight, places, slices, "in", Reads(moments, torch.arange(size)[:, None]))
+    found = hessian.score(Scored("g", slices, (view,)))
+
+    # What is left is inverted anew for each slice, and the whole weight is healed for it.
+    moment = ridged(moments.covariance)
+    left, last = list(range(slices)), 0.0
+    energy = float((weight.T @ moments.covariance @ weight).trace())
+    for _ in range(30):
+        kept = torch.cat([torch.arange(s * each, (s + 1) * each) for s in left])
+        inverse = torch.linalg.inv(moment[kept][:, kept])
+        healed = inverse @ (moment[kept] @ weight)
+        blocks = [slice(k * each, (k + 1) * each) for k in range(len(left))]
+        costs = [float((healed[b].T @ torch.linalg.solve(inverse[b, b], healed[b])).trace()) for b in blocks]
+        gone = int(np.argmin(costs))
+        last += costs[gone] / energy
+        assert float(found[left.pop(gone)]) == pytest.approx(last, rel=1e-6 if double else 1e-3)
