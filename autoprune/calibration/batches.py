@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,6 +24,21 @@ def joined(batches: Iterable[Any], samples: int) -> Any:
         if not _length(found) or _length(found) >= samples:
             break
     return found
+
+
+def thinned(batches: Iterable[Any], share: float, least: int) -> list[Any]:
+    """Some of the batches from all over, as they are.
+
+    Args:
+        batches: All of them.
+        share: Of all samples; one batch at least.
+        least: Samples that are wanted in any case, where batches tell how many they have.
+    """
+    every = list(batches)
+    samples = sum(map(_length, every))
+    wanted = max(share, min(least / samples, 1.0) if samples else share)
+    count = max(math.ceil(wanted * len(every)), 1)
+    return [every[place * len(every) // count] for place in range(count)]
 
 
 def _together(left: Any, right: Any) -> Any:

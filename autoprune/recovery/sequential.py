@@ -39,6 +39,8 @@ _RIDGE: Final = 0.01
 _ROWS_PER_ENTRY, _ROWS = 2, 1024
 #: The ridge for as many entries as rows: few rows say more of themselves than of the data.
 _SCARCE: Final = 0.5
+#: Rows that tell whether a weight needs fitting, and the share of the results' spread up to which it does not.
+_PROBE, _NEAR = 256, 1e-3
 #: Entries of a weight that is still fitted for each candidate, and bytes of all dense results.
 _WIDEST, _BYTES = 2304, 1 << 30
 
@@ -117,8 +119,11 @@ class Sequential:
         # Fewer rows than unknowns; or others than the dense model's, where inputs choose among experts.
         if count != len(target) or not entries <= min(count, _WIDEST):
             return
-        error = target.unflatten(1, (len(matrix), -1)).movedim(1, 0) - rows @ matrix.mT
         constant = bias is not None or contraction.absorbed
+        target = target.unflatten(1, (len(matrix), -1)).movedim(1, 0)
+        if _alike(target[:, :_PROBE], rows[:, :_PROBE] @ matrix.mT, constant=constant):
+            return
+        error = target - rows @ matrix.mT
         middle, drift = rows.mean(1, keepdim=True) * constant, error.mean(1, keepdim=True) * constant
         centred = rows - middle
         moment = (centred.mT @ centred / count).double()
@@ -160,6 +165,15 @@ class Sequential:
         """Whether a row of inputs decides a result: not for wide kernels, whose taps are not unfolded."""
         weight = self._dense[contraction.weight]
         return unfolds(contraction, weight) or weight.shape[2:].numel() == 1
+
+
+def _alike(target: Tensor, found: Tensor, *, constant: bool) -> bool:
+    """Whether results are so near to the dense ones that fitting gains nothing: what was cut comes later, or does not
+    matter here. constant: a constant between them does not count."""
+    error = target - found
+    error = error - error.mean(1, keepdim=True) if constant else error
+    spread = (target - target.mean(1, keepdim=True)).square().sum()
+    return bool(error.square().sum() <= _NEAR * spread)
 
 
 def _still(moment: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The forecast of a search: what each variable costs and hurts when it alone is cut. Knows trials; not who uses it.
 
-Ablations are evaluated like candidates, healed and scored, but not timed: each variable alone at its lowest level.
+Ablations are healed like candidates and scored on a part of the search split, beside the dense model on the same part:
+each variable alone at its lowest level.
 What lies between is written down as if it hurt with the square of what is cut; the trials that follow tell the power,
 refit it, and tell more per second than further ablations would.
 """
@@ -13,6 +14,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from autoprune.calibration.batches import thinned
 from autoprune.core.aim import Aim, Wall, share
 from autoprune.core.budget import Budget
 from autoprune.core.forecast import CostForecast, Forecast, Term
@@ -21,13 +23,15 @@ from autoprune.core.metric import COUNTED, Metric, cost
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace, Variable
 from autoprune.core.trial import Proposal, Trial, TrialState
-from autoprune.errors import UsageError
+from autoprune.errors import TaskError, UsageError
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.coordinator import check_possible
 from autoprune.surrogate.evidence import Floats, harm
 
 #: Of the largest harm, what a score may differ by chance.
 _NOISE: Final = 0.002
+#: Of the search split, the part on which ablations are scored, and the samples that it has at least.
+_SHARE, _LEAST = 1 / 8, 128
 
 
 class Drives(Protocol):
@@ -51,7 +55,8 @@ def foresee(
 ) -> Forecast:
     """The forecast of a search. limited: costs that have a limit; executor: drives the ablations."""
     start = evaluator.clock.wall()
-    ablations = ablate(space, evaluator, executor, reporter)
+    partly, scored = _partly(evaluator)
+    ablations = ablate(space, partly, executor, reporter)
     names = [name for name in dict.fromkeys([*(m.name for m in aim.objectives), *limited]) if cost(name) is not None]
     dense = {key: found.value for key, found in evaluator.dense.items()}
     with reporter.track("costs of plans", 1) as advance:
@@ -59,7 +64,26 @@ def foresee(
         advance("")
     seconds = evaluator.clock.wall() - start
     reporter.note(f"forecast of {', '.join(names)} and of what each group's loss does: {seconds:.1f} s")
-    return assembled(space, aim, ablations, costs, evaluator.dense, seconds)
+    return assembled(space, _beside(aim, scored), ablations, costs, evaluator.dense, seconds)
+
+
+def _partly(evaluator: Evaluator) -> tuple[Evaluator, Mapping[str, Measurement]]:
+    """An evaluator that scores on a part of the search split, and the dense model's scores on it. On the same samples
+    a model and the dense one differ by little chance, and ablations only have to tell groups apart."""
+    task = evaluator.task
+    part = replace(task, splits={**task.splits, "search": thinned(task.split("search"), _SHARE, _LEAST)})
+    try:
+        scored = part.score(task.model, "search")
+    except TaskError:  # a score that only the whole split has
+        return evaluator, evaluator.dense
+    return replace(evaluator, task=part), scored
+
+
+def _beside(aim: Aim, scored: Mapping[str, Measurement]) -> Aim:
+    """The aim with the dense model's qualities as they are on other samples."""
+    known = zip(aim.objectives, aim.dense, strict=True)
+    dense = tuple(scored[metric.name].value if metric.name in scored else value for metric, value in known)
+    return replace(aim, dense=dense, graded=scored[aim.grade].value if aim.grade else aim.graded)
 
 
 def check_reach(space: SearchSpace, evaluator: Evaluator, executor: Drives) -> None:
