@@ -36,7 +36,8 @@ from autoprune.core.trial import Proposal, Timing, Trial, TrialState
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
-from autoprune.recovery.finetune import finetune, teacher_of
+from autoprune.recovery.finetune import finetune
+from autoprune.recovery.teacher import Teacher
 from autoprune.recovery.ready import ready
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.foresight import aim_of, foresee
@@ -122,7 +123,7 @@ class Game:
         )  # fmt: skip
         self.objectives = (task.quality, COSTS["latency"])
         self.aim: Aim = aim_of(Budget(()), self.objectives, self.dense, "loss")
-        self.teacher = teacher_of(task)
+        self.teacher = Teacher.of(task)
         folder.mkdir(parents=True, exist_ok=True)
         self._known = {tuple(row["plan"]): row for row in lines(self._file)}
         self._tuned = {(tuple(row["plan"]), row["seed"]): row for row in lines(self._tuned_file)}

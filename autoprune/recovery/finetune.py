@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from autoprune.core.reporter import Advance
 from autoprune.errors import StorageError, TaskError
-from autoprune.surgery import twin
+from autoprune.recovery.teacher import Teacher, arrange
 from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
@@ -25,15 +25,6 @@ RATE: Final = 5e-3
 _UNHURRIED: Final = 8
 _CLIP: Final = 1.0
 _MODEL, _OPTIMIZER = "model.", "optimizer."
-
-
-def teacher_of(task: Task) -> nn.Module | None:
-    """A copy of the dense model arranged to run fast; None where the task does not say how outputs are compared."""
-    if task.loss is None or task.distance is None:
-        return None
-    teacher = twin(task.model, meta=False)[0].eval()
-    _arrange(teacher, torch.channels_last)
-    return teacher
 
 
 class Training:
@@ -49,7 +40,7 @@ class Training:
         self,
         model: nn.Module,
         task: Task,
-        teacher: nn.Module | None,
+        teacher: Teacher | None,
         epochs: int,
         seed: int,
         masks: Mapping[str, Tensor] | None = None,
@@ -126,9 +117,7 @@ class Training:
         outputs = task.forward(self.model, batch)
         loss: Tensor = task.loss(outputs, batch)  # type: ignore[misc] # without one there is no optimizer
         if self._teacher is not None and task.distance is not None:
-            with torch.no_grad():
-                taught = task.forward(self._teacher, batch)
-            loss = loss + task.distance(outputs, taught)
+            loss = loss + task.distance(outputs, self._teacher.answer(batch))
         loss.backward()
         length, value = float(nn.utils.clip_grad_norm_(self._weights, _CLIP)), float(loss.detach())
         if not (math.isfinite(length) and math.isfinite(value)):
@@ -143,11 +132,11 @@ class Training:
 
     @contextmanager
     def _arranged(self) -> Iterator[None]:
-        _arrange(self.model, torch.channels_last)
+        arrange(self.model, torch.channels_last)
         try:
             yield
         finally:
-            _arrange(self.model, torch.contiguous_format)
+            arrange(self.model, torch.contiguous_format)
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -160,7 +149,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 def finetune(
     model: nn.Module,
     task: Task,
-    teacher: nn.Module | None,
+    teacher: Teacher | None,
     epochs: int,
     seed: int,
     advance: Advance,
@@ -178,10 +167,3 @@ def _count(batches: Iterable[Any]) -> int:
         return len(batches)  # type: ignore[arg-type]
     except TypeError:
         return sum(1 for _ in batches)
-
-
-def _arrange(model: nn.Module, layout: torch.memory_format) -> None:
-    """Channels-last convolutions run and train up to twice as fast on processors; values do not change."""
-    for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=layout)

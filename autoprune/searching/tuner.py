@@ -13,7 +13,8 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
 from autoprune.errors import AutopruneError, describe
 from autoprune.recovery import checkpoint
-from autoprune.recovery.finetune import Training, load_state, teacher_of
+from autoprune.recovery.finetune import Training, load_state
+from autoprune.recovery.teacher import Teacher
 from autoprune.searching.candidate import Evaluator
 
 
@@ -46,7 +47,7 @@ class Tuner:
         self._seed = seed
         self._held: Training | None = None
         self._number = -1
-        self._teacher: tuple[nn.Module | None] | None = None
+        self._teacher: tuple[Teacher | None] | None = None
 
     def __call__(self, job: Stint) -> Stinted:
         """Never raises for what a candidate does."""
@@ -74,7 +75,7 @@ class Tuner:
         if self._held is not None and (self._number, self._held.done) == (job.number, job.done):
             return self._held
         if self._teacher is None:
-            self._teacher = (teacher_of(self.evaluator.task),)
+            self._teacher = (Teacher.of(self.evaluator.task),)
         model = self.evaluator.bare(job.plan) if job.state else self.evaluator.cut(job.plan)
         masks = self.evaluator.masks(job.plan)
         training = Training(model, self.evaluator.task, self._teacher[0], self.epochs, self._seed, masks)

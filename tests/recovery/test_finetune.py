@@ -4,7 +4,8 @@ import threading
 
 import torch
 
-from autoprune.recovery.finetune import Training, finetune, teacher_of
+from autoprune.recovery.finetune import Training, finetune
+from autoprune.recovery.teacher import Teacher
 
 
 def test_training_lowers_the_loss_and_leaves_teacher_and_mode_alone(small_task):
@@ -23,7 +24,7 @@ def test_a_student_comes_closer_to_its_teacher(small_task):
     student = copy.deepcopy(small_task.model)
     with torch.no_grad():
         student.head.weight.zero_()
-    finetune(student, small_task, teacher_of(small_task), 30, 0, lambda text: None)
+    finetune(student, small_task, Teacher.of(small_task), 30, 0, lambda text: None)
     x = next(iter(small_task.split("test")))[0]
     with torch.no_grad():
         assert (student(x).argmax(1) == small_task.model(x).argmax(1)).float().mean() > 0.9
@@ -32,7 +33,7 @@ def test_a_student_comes_closer_to_its_teacher(small_task):
 def test_a_task_without_a_loss_is_left_untrained(small_task):
     task = dataclasses.replace(small_task, loss=None)
     before = task.model.head.weight.clone()
-    finetune(task.model, task, teacher_of(task), 3, 0, lambda text: None)
+    finetune(task.model, task, Teacher.of(task), 3, 0, lambda text: None)
     assert torch.equal(before, task.model.head.weight)
 
 
@@ -55,10 +56,3 @@ def test_a_training_that_goes_on_from_a_state_ends_as_one_that_was_never_interru
     then.epoch()
     then.epoch()
     assert all(torch.equal(tensor, rest.state_dict()[name]) for name, tensor in whole.state_dict().items())
-
-
-def test_a_model_that_holds_a_lock_has_a_teacher_too(small_task):
-    small_task.model.lock = threading.Lock()
-    teacher, x = teacher_of(small_task), small_task.example_inputs[0]
-    assert teacher is not small_task.model
-    assert torch.allclose(teacher(x), small_task.model.eval()(x), atol=1e-5)
