@@ -26,7 +26,7 @@ def minilm() -> autoprune.Task:
     def texts(count: int) -> list[torch.Tensor]:
         return list(torch.randint(0, config.vocab_size, (count, WORDS)).split(32))
 
-    splits = {"calibration": texts(128), "search": texts(512), "validation": texts(256), "test": texts(256)}
+    splits = {"calibration": texts(128), "search": texts(256), "validation": texts(256), "test": texts(256)}
     return _task("minilm", model, splits["calibration"][0][:BATCH], splits, lambda out: out.last_hidden_state.mean(1))
 
 

@@ -37,8 +37,8 @@ from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
 from autoprune.recovery.finetune import finetune
-from autoprune.recovery.teacher import Teacher
 from autoprune.recovery.ready import ready
+from autoprune.recovery.teacher import Teacher
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.foresight import aim_of, foresee
 from autoprune.tasks.classification import Batches

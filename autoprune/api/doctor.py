@@ -12,11 +12,13 @@ from autoprune.measure.client import WorkerBench
 from autoprune.measure.doctor import Finding
 
 
-def doctor(profiler: str = "torch", seconds: float = checks.SECONDS, address: str = "") -> list[Finding]:
+def doctor(
+    profiler: str = "torch", seconds: float = checks.SECONDS, address: str = "", *, forget: bool = False
+) -> list[Finding]:
     """Facts, runtimes, and how repeatable this machine is with one profiler; what has `mend` is not as it should be.
 
     seconds: of the self-test; 0 leaves it out; address: of a Ray cluster, whose door is tried; empty for the one that
-    this machine belongs to, if there is one.
+    this machine belongs to, if there is one; forget: what earlier searches saw of the device's slow hours goes.
     """
     clock = SystemClock()
     registry.load("profilers", profiler)
@@ -26,6 +28,7 @@ def doctor(profiler: str = "torch", seconds: float = checks.SECONDS, address: st
     bench = WorkerBench(profiler, RunSpec())
     try:
         found.insert(0, Finding("device", bench.fingerprint()))
+        found += checks.past(bench.fingerprint(), bench.speed(), clock, forget=forget)
         found.append(checks.self_test(bench, seconds, clock))
     except DeviceError as error:
         found.append(Finding("repeatability", "the self-test failed", str(error)))

@@ -154,7 +154,7 @@ class Engine:
         ended: BaseException | None = None
         began = self.clock.wall()
         try:
-            self._drive(coordinator, evaluator, aim)
+            self._drive(coordinator, self._overlapping(evaluator), aim)
             coordinator.check_hope()
             if coordinator.exhausted:
                 self.reporter.note(f"the sampler knows nothing new after {len(coordinator.trials)} candidates")
@@ -389,6 +389,19 @@ class Engine:
                 told(trial)
             for trial in self.executor.drive(coordinator.proposals(), evaluator):
                 told(trial)
+
+    def _overlapping(self, evaluator: Evaluator) -> Evaluator:
+        """The evaluator, which measures one candidate while it works on another where that does not disturb. Not in a
+        repeatable search: the next plan is asked for before the last one is known."""
+        if not self.timed or self.settings.deterministic or self.executor.workers > 1:
+            return evaluator
+        try:
+            overlaps = evaluator.undisturbed(self.prepared.space.smallest())
+        except DeviceError:  # its trial says why
+            return evaluator
+        if overlaps:
+            self.reporter.note("candidates are worked on while others are measured")
+        return replace(evaluator, overlaps=overlaps)
 
     def _partial(self, trials: Sequence[Trial], evaluator: Evaluator) -> Finalised:
         """The front as it is, scored on the search split, its models repaired but not fine-tuned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,7 @@ def search(
     directory = RunDirectory.create(path, clock)
     try:
         made = make_task(task, reporter)
+        settings = _with_batch(settings, made)
         engine = Engine(directory, prepare(made, space), limits, settings, effort, clock, reporter)
     except BaseException:
         directory.discard()
@@ -122,6 +124,13 @@ def search(
     finally:
         engine.close()
         directory.close()
+
+
+def _with_batch(settings: Settings, task: Task) -> Settings:
+    """The settings with the batch that a task chooses for this machine, where nobody names one."""
+    if settings.batch or task.choose_batch is None or settings.device != HERE:
+        return settings
+    return replace(settings, batch=task.choose_batch(settings.threads))
 
 
 def _limits(budget: object) -> Budget:
@@ -141,7 +150,8 @@ def preview(task: str, budget: Budget, effort: Effort, *, reporter: Reporter, **
     """What `search` would do, without evaluating a candidate or writing a file; raises what it would raise."""
     settings = Settings.settled(**names)
     budget = budget.without(settings.device)
-    prepared = prepare(make_task(task, reporter), settings.space)
+    made = make_task(task, reporter)
+    settings, prepared = _with_batch(settings, made), prepare(made, settings.space)
     registry.load("executors", settings.executor).create(settings.cluster, settings.node, reporter).close()
     setups = settings.setups(prepared.task.spec, budget.metrics)
     capabilities = together({name: setup.capabilities(SystemClock()) for name, setup in setups.items()})

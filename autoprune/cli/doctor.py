@@ -15,6 +15,9 @@ def doctor(
     address: Annotated[
         str, typer.Option(help="A Ray cluster whose door is tried, HOST:PORT; default: that of this machine, if any.")
     ] = "",
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget what earlier searches saw of this device's slow hours.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> int:
     """Check what disturbs measurements, which runtimes are here, and how small a difference this machine can tell.
@@ -25,7 +28,7 @@ def doctor(
     from autoprune.errors import DeviceError
     from autoprune.report.table import aligned
 
-    found = examine(profiler, seconds, address)
+    found = examine(profiler, seconds, address, forget=forget)
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in found], indent=1))
     else:

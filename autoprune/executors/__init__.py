@@ -7,7 +7,7 @@ for one, and yields each result; jobs are drawn lazily, so that a sampler sees e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
@@ -31,6 +31,20 @@ class Work(Protocol[Job_contra, Result_co]):
     def lost(self, job: Job_contra, reason: str, /) -> Result_co:
         """The result of a job whose worker died each time it was tried."""
         ...
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """Work of three steps, whose middle one leaves this process idle: the device is at work. overlaps: whether other
+    work meanwhile leaves the device alone."""
+
+    overlaps: bool
+
+    def begin(self, job: Any, /) -> Any: ...
+
+    def measure(self, begun: Any, /) -> Any: ...
+
+    def end(self, begun: Any, /) -> Any: ...
 
 
 class Executor(Protocol):

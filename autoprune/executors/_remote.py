@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -225,6 +225,9 @@ class RemoteDevice:
         found: tuple[CostForecast, ...] = self._ask("costs", space, list(metrics), dict(dense), seed)
         self._tell()
         return found
+
+    def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
+        return False  # workers and the device's process arrange it among themselves
 
     def computing(self) -> AbstractContextManager[None]:
         beside = self.capabilities.cpu_time and ray.get_runtime_context().get_node_id() == self._about.node

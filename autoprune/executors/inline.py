@@ -1,14 +1,16 @@
-"""One job after the other, in this process."""
+"""One job after the other, in this process; the device may be at work beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from autoprune.core.address import HERE
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
 from autoprune.errors import DeviceError, UsageError
-from autoprune.executors import Job, Result, Work
+from autoprune.executors import Job, Result, Stepwise, Work
 from autoprune.measure.device import AnyDevice, DeviceSpec
 from autoprune.searching.ladder import Ladder
 from autoprune.searching.tuner import Tuner
@@ -26,7 +28,10 @@ class Inline:
         return device.made(self._reporter)
 
     def drive(self, jobs: Iterator[Job | None], work: Work[Job, Result]) -> Iterator[Result]:
-        """Yield each result before the next job is drawn."""
+        """Yield each result before the next job is drawn; of work that overlaps, one job more is drawn before."""
+        if isinstance(work, Stepwise) and work.overlaps:
+            yield from _overlapped(jobs, work)
+            return
         for job in jobs:
             if job is not None:
                 yield work(job)
@@ -37,6 +42,23 @@ class Inline:
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+def _overlapped(jobs: Iterator[Any], work: Stepwise) -> Iterator[Any]:
+    """The device has a job in another thread, while this one begins the next and ends the one before."""
+    device = ThreadPoolExecutor(1)
+    under_way: Future[Any] | None = None
+    try:
+        for job in jobs:
+            begun = None if job is None else work.begin(job)
+            measured = None if under_way is None else under_way.result()
+            under_way = None if job is None else device.submit(work.measure, begun)
+            if measured is not None:
+                yield work.end(measured)
+        if under_way is not None:
+            yield work.end(under_way.result())
+    finally:  # who is stopped does not wait for what the device is at
+        device.shutdown(wait=False, cancel_futures=True)
 
 
 def create(cluster: Cluster, device: str, reporter: Reporter) -> Inline:

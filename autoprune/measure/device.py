@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
+import torch
 from torch import nn
 
 from autoprune.core.clock import Clock
@@ -75,6 +78,10 @@ class AnyDevice(Protocol):
         """What plans of a space will cost, without running them."""
         ...
 
+    def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
+        """Whether work in this process leaves measurements as they are; load: such work."""
+        ...
+
     def computing(self) -> AbstractContextManager[None]:
         """Held while a candidate is worked on, so that nothing is measured meanwhile that this would disturb."""
         ...
@@ -82,6 +89,12 @@ class AnyDevice(Protocol):
     def close(self) -> None:
         """End what was started."""
         ...
+
+
+def spare_processors(threads: int) -> bool:
+    """Whether this process and one that measures on so many threads each find processors of their own."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable >= torch.get_num_threads() + threads
 
 
 @dataclass(frozen=True)
@@ -210,6 +223,15 @@ class Device:
         from autoprune.measure import foretell  # which is built on this
 
         return self._steadily(lambda: foretell.costs(self, space, metrics, dense, seed))
+
+    def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
+        """A device elsewhere is not disturbed; one here may be, where it has processors of its own, as a test tells."""
+        if self.setup.address is not None:
+            return True
+        if self._here or not spare_processors(self.setup.spec.threads):
+            return False
+        test = partial(self.session.undisturbed, load=load)
+        return self._steadily(lambda: accepted(self.packer.packed(model, slices), test))
 
     def computing(self) -> AbstractContextManager[None]:
         """Held while a candidate is worked on beside the device; nothing here, where one thing follows the other."""

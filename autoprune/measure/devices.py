@@ -5,7 +5,7 @@ What the device `pi` measures as `latency.p99` is called `latency.p99@pi`; a dev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -76,6 +76,9 @@ class Devices:
                 for each in device.costs(space, [*own, *counted], known, seed):
                     found.append(each if each.metric in COUNTED else replace(each, metric=at(each.metric, name)))
         return tuple(found)
+
+    def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
+        return all(device.undisturbed(model, slices, load) for device in self.named.values())
 
     @contextmanager
     def computing(self) -> Iterator[None]:

@@ -12,10 +12,11 @@ from typing import Final
 import numpy as np
 
 from autoprune import registry
+from autoprune.core import quantity
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import RunSpec
 from autoprune.errors import AutopruneError, DeviceError
-from autoprune.measure import estimator
+from autoprune.measure import estimator, history
 from autoprune.measure.artifact import Artifact
 from autoprune.measure.bench import AnyBench
 from autoprune.measure.contention import PRESSED, STOLEN, Watch, between
@@ -23,6 +24,7 @@ from autoprune.measure.energy import meter
 from autoprune.measure.estimator import Time
 from autoprune.measure.limits import USUAL
 from autoprune.measure.units import taken_apart
+from autoprune.store.device import DeviceStore
 
 #: Seconds of the self-test, and of the measurements that it imitates.
 SECONDS: Final = 10.0
@@ -108,6 +110,30 @@ def runtimes(clock: Clock) -> Iterator[Finding]:
             yield Finding(name, f"not here: {error.cure}")
         except AutopruneError as error:
             yield Finding(name, f"broken: {error}", "repair or uninstall it")
+
+
+def past(fingerprint: str, present: float, clock: Clock, *, forget: bool = False) -> Iterator[Finding]:
+    """What earlier searches saw of a device's slow hours, for each way in which it was run.
+
+    Args:
+        fingerprint: Of device and runtime.
+        present: Seconds that the fixed piece of work takes now.
+        clock: Tells how long ago that was.
+        forget: Remove it.
+    """
+    for name, store in DeviceStore.all():
+        if not name.startswith(f"{fingerprint} / "):
+            continue
+        how = name.removeprefix(f"{fingerprint} / ")
+        if forget:
+            yield Finding("past", f"{how}: {history.forget(store)} looks forgotten")
+            continue
+        seen = history.wander(store, present, clock)
+        if seen.looks:
+            slow = f"slow hours are {seen.slower:.2f} times as slow as it is now"
+            known = slow if seen.looks >= history.FEWEST else "too few to tell its slow hours"
+            ago = quantity.spell(seen.age)
+            yield Finding("past", f"{how}: {seen.looks} looks, the last one {ago} ago; {known}")
 
 
 def repeatability(bench: AnyBench, artifact: Artifact, time: Time, seconds: float, clock: Clock) -> Repeatability:

@@ -21,7 +21,7 @@ _FILE: Final = "looks.jsonl"
 #: So many of the last looks count.
 _LOOKS: Final = 60
 #: Fewer say nothing of how a device usually is.
-_FEWEST: Final = 5
+FEWEST: Final = 5
 #: The slowest and fastest tenth of all looks are left out: a promise for nine days out of ten.
 _SHARE: Final = 0.1
 #: A look counts half as much after so many seconds: two weeks.
@@ -77,7 +77,7 @@ def wander(store: DeviceStore, present: float, clock: Clock) -> Wander:
     now = clock.date()
     looks = [look for look in map(_read, store.lines(_FILE)) if look is not None][-_LOOKS:]
     age = now - max((look.at for look in looks), default=now)
-    if len(looks) < _FEWEST:
+    if len(looks) < FEWEST:
         return Wander(looks=len(looks), age=age)
     weights = [0.5 ** (max(now - look.at, 0.0) / _HALF_LIFE_S) for look in looks]
     slow = _percentile([look.seconds * look.slower for look in looks], weights, 1 - _SHARE) / present

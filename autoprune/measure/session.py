@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -30,8 +31,11 @@ from autoprune.measure.reference import Reference, scaled
 #: A candidate whose latency is further from all anchors than this factor becomes one itself.
 _APART: Final = 1.6
 _ANCHORS: Final = 4
-#: Pairs that pin down the ratio of an anchor, which all that are paired with it share.
-_PINNED: Final = 18
+#: How precisely the ratio of an anchor is pinned down, whose doubt all share that are paired with it; how many times as
+#: long as a candidate that may take.
+_PINNED, _LONGER = 0.01, 3
+#: By how much work beside it may widen what a pair says.
+_WIDER: Final = 1.5
 #: Ratios from which the noise of one pair is told.
 _REMEMBERED: Final = 200
 #: Shares of a finished model's pairs in quiet moments, and how many a process, that make its latency a certain one.
@@ -134,6 +138,33 @@ class Session:
         self.dense.look([pair.reference for pair in pairs], anchor.passed.value)
         return self._ratio([pairs], anchor).value * self.dense.typical
 
+    def undisturbed(self, candidate: Artifact, load: Callable[[], object]) -> bool:
+        """Whether work in this process moves a candidate's ratio by less than its interval, and does not widen it much.
+
+        Args:
+            candidate: What is measured, with and without the work beside it.
+            load: The work, which is done over and over meanwhile.
+        """
+        with self._taken(candidate):
+            ended = threading.Event()
+
+            def work() -> None:
+                while not ended.is_set():
+                    load()
+
+            pairs: dict[bool, list[Pair]] = {}
+            for beside in (False, True):
+                working = threading.Thread(target=work, daemon=True)
+                if beside:
+                    working.start()
+                pairs[beside] = self._take(self._anchors[0], estimator.FEWEST)
+            ended.set()
+            working.join()
+        alone, beside_ = (estimator.log_ratios(pairs[key], self._time) for key in (False, True))
+        noise = max(estimator.deviation(alone), self.limits.near)
+        moved = abs(float(np.median(beside_) - np.median(alone)))
+        return moved <= noise and estimator.deviation(beside_) <= _WIDER * noise
+
     def join(self, candidates: Sequence[Sequence[Sequence[Pair]]]) -> list[dict[str, Measurement]]:
         """Measurements of finished models from pairs with the dense one that other processes took.
 
@@ -159,7 +190,7 @@ class Session:
         """Whether pairs of one process tell a finished model's ratio to the dense one precisely, and by the wall."""
         if len(self._calm(pairs)) < min(_CERTAIN, len(pairs)) or len(pairs) < _CERTAIN:
             return False
-        return self._ratio([pairs], self._anchors[0], wall=True).half_width <= 2 * self.limits.near
+        return self._ratio([pairs], self._anchors[0], wall=True).half_width <= self.limits.far
 
     def restated(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
         """Earlier measurements of a candidate as they read with what is known of the dense model by now."""
@@ -236,7 +267,11 @@ class Session:
         """The candidate becomes an anchor: its ratio to the dense model is pinned down once, for all that follow."""
         self._adoptions -= 1
         pairs: list[Pair] = []
-        while len(pairs) < estimator.FEWEST or (len(pairs) < _PINNED and _taken_s(pairs) < self.limits.cap_s):
+        while len(pairs) < estimator.FEWEST or (
+            estimator.ratio([self._known(pairs)], self._rng, self._time).half_width > _PINNED
+            and len(pairs) < self.limits.most
+            and _taken_s(pairs) < _LONGER * self.limits.cap_s
+        ):
             pairs += self._take(self._anchors[0], self.limits.lot)
         if not self._single and 2 * len(self._calm(pairs)) < len(pairs):
             return

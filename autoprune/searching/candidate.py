@@ -1,9 +1,13 @@
-"""From a plan to a trial: cut, repair, evaluate, measure. Knows the order of things and how a candidate may fail."""
+"""From a plan to a trial: cut, repair, measure, evaluate. Knows the order of things and how a candidate may fail.
+
+The three steps of a candidate are functions of their own, so that one candidate may be measured on its device while
+another is worked on here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -23,11 +27,24 @@ from autoprune.tasks.task import Task
 
 
 @dataclass(frozen=True)
+class Begun:
+    """A candidate on its way: cut and repaired, then measured. trial: what became of it, where it ended early."""
+
+    proposal: Proposal
+    model: nn.Module | None = None
+    slices: Mapping[str, Tensor] = field(default_factory=dict)
+    timing: Timing = field(default_factory=Timing)
+    measured: Mapping[str, Measurement] = field(default_factory=dict)
+    trial: Trial | None = None
+
+
+@dataclass(frozen=True)
 class Evaluator:
     """Evaluates plans of one task against one dense model.
 
     ranking: scores of slices by group; dense: the dense model's measurements by key, on the search split; repair: heals
-    a cut model; timed: whether candidates are measured on the device, which finished models are in any case.
+    a cut model; timed: whether candidates are measured on the device, which finished models are in any case; overlaps:
+    whether a candidate may be measured while another one is worked on.
     """
 
     task: Task
@@ -39,24 +56,37 @@ class Evaluator:
     clock: Clock
     repair: Repair
     timed: bool = True
+    overlaps: bool = False
 
     def __call__(self, proposal: Proposal) -> Trial:
         """Never raises for what a candidate does: a failure is a trial with its reason."""
+        return self.end(self.measure(self.begin(proposal)))
+
+    def begin(self, proposal: Proposal) -> Begun:
+        """Cut and repair."""
         if self.whole(proposal.plan):
-            return Trial(
-                proposal.number,
-                proposal.plan,
-                TrialState.COMPLETE,
-                self.dense,
-                excesses(self.budget, self.dense, self.dense),
-            )
-        try:
-            return self._evaluated(proposal)
-        except (DeviceLostError, StorageError):
-            raise  # no fault of this candidate, and no other would fare better
-        except Exception as error:
-            failure = str(error) if isinstance(error, AutopruneError) else describe(error)
-            return Trial(proposal.number, proposal.plan, TrialState.FAILED, error=failure)
+            met = excesses(self.budget, self.dense, self.dense)
+            found = Trial(proposal.number, proposal.plan, TrialState.COMPLETE, self.dense, met)
+            return Begun(proposal, trial=found)
+        return self._tried(Begun(proposal), self._cut_and_healed)
+
+    def measure(self, begun: Begun) -> Begun:
+        """Measure on the device. A candidate runs first where it can do no harm: what takes a process down takes the
+        one that measures."""
+        return self._tried(begun, self._measured) if self.timed else begun
+
+    def end(self, begun: Begun) -> Trial:
+        """Count and score."""
+        ended = self._tried(begun, self._scored).trial
+        if ended is None:
+            raise RuntimeError("a candidate that was scored has a trial")
+        return ended
+
+    def undisturbed(self, plan: Plan) -> bool:
+        """Whether the device measures a plan's model alike while another one is scored here."""
+        slices = self.slices(plan)
+        model = apply(self.task.model, self.traced, slices).eval()
+        return self.device.undisturbed(model, slices, lambda: self.task.score(model, "search"))
 
     def lost(self, proposal: Proposal, reason: str) -> Trial:
         """The trial of a plan whose evaluation never came back."""
@@ -109,30 +139,50 @@ class Evaluator:
                 cure="try another --repair, such as bias",
             )
 
-    def _evaluated(self, proposal: Proposal) -> Trial:
+    def _tried(self, begun: Begun, step: Callable[[Begun], Begun]) -> Begun:
+        """The next step of a candidate, unless it has ended."""
+        if begun.trial is not None:
+            return begun
+        try:
+            return step(begun)
+        except (DeviceLostError, StorageError):
+            raise  # no fault of this candidate, and no other would fare better
+        except Exception as error:
+            failure = str(error) if isinstance(error, AutopruneError) else describe(error)
+            return Begun(begun.proposal, trial=self.lost(begun.proposal, failure))
+
+    def _cut_and_healed(self, begun: Begun) -> Begun:
+        plan = begun.proposal.plan
         with self.device.computing():
             start = self.clock.wall()
-            slices = self.slices(proposal.plan)
+            slices = self.slices(plan)
             model = apply(self.task.model, self.traced, slices).eval()
             cut = self.clock.wall()
-            self._heal(model, proposal.plan, slices)
-            healed = self.clock.wall()
-        # A candidate runs first where it can do no harm: what takes a process down takes the one that measures.
-        timed = self.device.measure(model, slices, bounds(self.budget, self.dense)) if self.timed else {}
+            self._heal(model, plan, slices)
+        return replace(begun, model=model, slices=slices, timing=Timing(cut - start, self.clock.wall() - cut))
+
+    def _measured(self, begun: Begun) -> Begun:
+        start = self.clock.wall()
+        found = self.device.measure(_there(begun.model), begun.slices, bounds(self.budget, self.dense))
+        return replace(begun, measured=found, timing=replace(begun.timing, measure=self.clock.wall() - start))
+
+    def _scored(self, begun: Begun) -> Begun:
+        model, proposal = _there(begun.model), begun.proposal
         with self.device.computing():
             counted = counts(model, self.device.example)
-            measured = self.clock.wall()
+            start = self.clock.wall()
             scored = self.task.score(model, "search")
-            timing = Timing(cut - start, self.clock.wall() - measured + healed - cut, measured - healed)
-        found = {**scored, **timed, **counted}
-        return Trial(
-            proposal.number,
-            proposal.plan,
-            TrialState.COMPLETE,
-            found,
-            excesses(self.budget, found, self.dense),
-            timing,
-        )
+        found = {**scored, **begun.measured, **counted}
+        timing = replace(begun.timing, evaluate=begun.timing.evaluate + self.clock.wall() - start)
+        met = excesses(self.budget, found, self.dense)
+        trial = Trial(proposal.number, proposal.plan, TrialState.COMPLETE, found, met, timing)
+        return replace(begun, trial=trial)
+
+
+def _there(model: nn.Module | None) -> nn.Module:
+    if model is None:
+        raise RuntimeError("a candidate is cut before it is measured or scored")
+    return model
 
 
 def _broken(model: nn.Module) -> set[str]:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 from torch import Tensor, nn
 
@@ -29,6 +30,11 @@ from autoprune.searching.halving import ETA, bins, rungs, spearman
 from autoprune.searching.ladder import Ladder, Lane
 from autoprune.searching.tuner import Tuner
 from autoprune.searching.tuning import TuningStudy
+
+#: Epochs of training after which candidates' ranks say something of their end.
+_TELLING: Final = 3
+#: What is within the budget by less than this share of it lies at its edge.
+_EDGE: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -238,14 +244,20 @@ class Finisher:
 
     def _spread(self, within: Sequence[Trial], objectives: Sequence[Metric], count: int) -> list[Trial]:
         """Evenly over the front; what would be the best is among them, or with a floor under a quality the best of what
-        is above it before training."""
+        is above it before training. A third are the best at the edge of the budget: quality is there as a rule, and not
+        all of them turn out to be within it."""
         score = vector(objectives)
+        edge = sorted((trial for trial in within if -_EDGE <= excess(trial)[0] <= 0), key=score)[: count // 3]
 
         def wanted(trial: Trial) -> tuple[float, ...]:
             whole = judged(trial, self.evaluator.budget, self.evaluator.dense)
             return max(*excess(whole), 0.0), *score(trial)
 
-        return evenly(within, objectives, count, wanted)
+        chosen = evenly(within, objectives, count - len(edge), wanted)
+        known = {trial.number for trial in chosen}
+        more = [trial for trial in edge if trial.number not in known]
+        rest = [trial for trial in evenly(within, objectives, count, wanted) if trial not in (*chosen, *more)]
+        return [*chosen, *more, *rest][:count]
 
     def _bins(self, trials: Sequence[Trial]) -> dict[int, int]:
         """Candidates for fine-tuning and their bins of similar cost, from each of which the best is finished."""
@@ -256,7 +268,9 @@ class Finisher:
         if chosen_by != tuple(self.objectives):
             quality, grade = self.evaluator.task.quality.name, grade_of(self.evaluator.task.metrics)
             self.reporter.note(f"{quality} does not tell candidates apart; contenders are chosen by {grade}")
-        contenders = sorted(self._spread(within, chosen_by, ETA * count), key=lambda t: (t.value(by.name), t.number))
+        # After an epoch or two a candidate's rank says less of its end than its score as healed does.
+        each = ETA if rungs(self.effort.epochs)[0] >= _TELLING else 1
+        contenders = sorted(self._spread(within, chosen_by, each * count), key=lambda t: (t.value(by.name), t.number))
         groups = [*bins(contenders, count), *([trial] for trial in beyond)]
         return {trial.number: place for place, group in enumerate(groups) for trial in group}
 

@@ -200,3 +200,22 @@ def test_a_share_of_what_is_below_zero_is_refused():
     assert parse_limit("nll<=105%").bound(2.0) == pytest.approx(2.1)
     with pytest.raises(UsageError, match="nll<=-1.9"):
         parse_limit("nll<=105%").bound(-2.0)
+
+
+def test_a_guarantee_for_slow_hours_is_a_limit_on_their_latency():
+    budget = Budget.parse("latency=5ms", "latency@pi=20ms", "params=1M").guaranteed("worst")
+    assert [limit.key for limit in budget.limits] == ["latency.worst", "latency.worst@pi", "params"]
+    assert budget.limits[0].meaning() == "latency in the device's slow hours at most 5 ms"
+    assert Budget.parse("latency.worst<=5ms").limits[0] == budget.limits[0]
+
+
+@pytest.mark.parametrize("kept", ["latency=50%", "latency.p99<=8ms", "throughput>=200/s"])
+def test_a_guarantee_leaves_shares_and_statistics_be(kept):
+    budget = Budget.parse(kept)
+    assert budget.guaranteed("worst") == budget
+    assert budget.guaranteed("quiet") == budget
+
+
+def test_another_guarantee_is_refused():
+    with pytest.raises(UsageError, match="known: quiet, worst"):
+        Budget.parse("latency=5ms").guaranteed("best")

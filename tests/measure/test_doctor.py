@@ -3,9 +3,11 @@ import pytest
 from autoprune.measure.artifact import Artifact
 from autoprune.measure.bench import Bench
 from autoprune.measure.contention import Watch
-from autoprune.measure.doctor import facts, judged, repeatability
+from autoprune.measure.doctor import facts, judged, past, repeatability
+from autoprune.measure.history import Look, remember
 from autoprune.measure.lease import NoLease
-from autoprune.testing.fakes import FakeProfiler
+from autoprune.store.device import DeviceStore
+from autoprune.testing.fakes import FakeClock, FakeProfiler
 
 
 def written(root, **files):
@@ -73,3 +75,19 @@ def test_a_self_test_that_is_short_still_says_something(seconds):
     bench = Bench(profiler, NoLease(), profiler.clock, watch=Watch())
     found = repeatability(bench, Artifact("module", module=(0.004, ())), "cpu", seconds, profiler.clock)
     assert 0 <= found.difference < 0.5
+
+
+def test_the_past_is_shown_and_can_be_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    clock = FakeClock()
+    clock.now = 1e9
+    store = DeviceStore.of("a device / 1 threads / float32")
+    for _ in range(5):
+        remember(store, Look(0.001, 1.3, 1.0), clock)
+    DeviceStore.of("another device / 1 threads / float32")
+    clock.advance(7200)
+    (seen,) = past("a device", 0.001, clock)
+    assert seen.value == "1 threads / float32: 5 looks, the last one 2.0 h ago; slow hours are 1.30 times as slow as it is now"
+    (gone,) = past("a device", 0.001, clock, forget=True)
+    assert "5 looks forgotten" in gone.value
+    assert not list(past("a device", 0.001, clock))

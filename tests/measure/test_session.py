@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 
 from autoprune.core.measurement import RunSpec
@@ -226,3 +228,30 @@ def test_a_process_that_died_between_candidates_is_replaced_with_all_models_that
     assert session.measure(0.0021, {})["latency"].value == pytest.approx(0.0021)
     bench.die()
     assert session.reference()["latency"].value == pytest.approx(0.010)
+
+
+def test_work_beside_a_measurement_is_let_in_only_where_it_moves_nothing():
+    session, profiler, _ = opened(noise=0.005)
+    assert session.undisturbed(Artifact("module", module=(0.004, ())), lambda: None)
+    worked = threading.Event()
+
+    class Disturbed(FakeProfiler):
+        def run_block(self, handle, min_s, min_runs):
+            slow = handle < 0.005 and worked.is_set()  # a small model finds its caches full
+            return super().run_block(handle * (1.3 if slow else 1.0), min_s, min_runs)
+
+    profiler = Disturbed(lambda model: model, noise=0.005)
+    session = Session(Bench(profiler, NoLease(), profiler.clock, watch=Machine()), RunSpec(), "fake", 4, seed=0)
+    session.open(Artifact("module", module=(0.010, ())))
+    rounds = session._rounds
+
+    def once_it_works(names, count):
+        if work_is_beside():
+            worked.wait(20)
+        return rounds(names, count)
+
+    def work_is_beside():
+        return any("work" in thread.name for thread in threading.enumerate())
+
+    session._rounds = once_it_works
+    assert not session.undisturbed(Artifact("module", module=(0.004, ())), worked.set)

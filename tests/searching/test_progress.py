@@ -59,3 +59,11 @@ def test_the_volume_of_many_objectives_is_close_to_the_exact_one_and_quick():
         points.append((1 - values.mean(), *values))
     assert time.perf_counter() - start < 20
     assert progress.volume() == pytest.approx(moocore.hypervolume(np.array(points), ref=[1.0] * 5), abs=0.01)
+
+
+def test_where_all_is_far_below_dense_the_box_reaches_there_and_says_so():
+    progress = Progress(AIM, Effort(), FakeClock(), 1)
+    state = progress.add(trial(1, 0.4, 500), 1)
+    assert 0 < state["hypervolume"] < 1
+    assert "in a box 3.0 times as deep as usual" in progress.line(state)
+    assert progress.add(trial(2, 0.85, 500), 1)["hypervolume"] == pytest.approx(0.375)
