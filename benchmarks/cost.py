@@ -132,7 +132,7 @@ def told(found: dict[str, Any]) -> None:
         share = (sum(timing) + stages.get("waiting", 0)) / busy
         print(f"a candidate (medians): {each}; timing and waiting are {share:.0%} of the search")
         if "forecast" in stages:
-            print(f"forecast: {stages['forecast'] / statistics.median(scoring):.1f} evaluations")
+            print(f"forecast: as long as {stages['forecast'] / max(scoring):.1f} evaluations of the largest candidate")
     best = next((point for point in front["front"] if point["trial"] == front["best"]), None)
     if best is not None and front["budget"]:
         quiet, slow = (best["metrics"][key]["value"] * 1e3 for key in ("latency", "latency.worst"))

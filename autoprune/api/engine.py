@@ -62,6 +62,8 @@ from autoprune.surrogate.seeds import seeds
 
 #: What a run goes on with that is fine-tuned meanwhile, which proposes nothing.
 _SAMPLER: Final = ("sampler", "sampler_options")
+#: Seconds after which no group more is cut alone, unless the search is to be repeatable.
+_ABLATING_S: Final = 60.0
 _RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
 
 
@@ -326,7 +328,8 @@ class Engine:
         with self.directory.stage("forecast"):
             check_reach(self.prepared.space, evaluator, self.executor)
             about = (self.executor, self.settings.seed, self.reporter)
-            found = foresee(self.prepared.space, aim, evaluator, limited, *about)
+            limit_s = math.inf if self.settings.deterministic else _ABLATING_S
+            found = foresee(self.prepared.space, aim, evaluator, limited, *about, limit_s)
         keep_forecast(self.directory, found)
         self.directory.log("forecast", seconds=round(found.seconds, 2))
         return found

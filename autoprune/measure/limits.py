@@ -30,7 +30,7 @@ class Limits:
     """
 
     block_s: float = 0.015
-    block_runs: int = 2
+    block_runs: int = 1
     warm_s: float = 0.03
     lot: int = 3
     most: int = 60

@@ -1,20 +1,21 @@
 """The forecast of a search: what each variable costs and hurts when it alone is cut. Knows trials; not who uses it.
 
-Ablations are healed like candidates and scored on a part of the search split, beside the dense model on the same part:
-each variable alone at its lowest level.
-What lies between is written down as if it hurt with the square of what is cut; the trials that follow tell the power,
-refit it, and tell more per second than further ablations would.
+Ablations (`ablation`) tell of each variable alone at its lowest level. What lies between is written down as if it hurt
+with the square of what is cut; the trials that follow tell the power, refit it, and tell more per second than further
+ablations would. Where there was no time for an ablation, the share of its group's importance that goes stands in, in
+units of those that were made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 
-from autoprune.calibration.batches import thinned
 from autoprune.core.aim import Aim, Wall, share
 from autoprune.core.budget import Budget
 from autoprune.core.forecast import CostForecast, Forecast, Term
@@ -23,25 +24,14 @@ from autoprune.core.metric import COUNTED, Metric, cost
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace, Variable
 from autoprune.core.trial import Proposal, Trial, TrialState
-from autoprune.errors import TaskError, UsageError
+from autoprune.errors import UsageError
+from autoprune.searching.ablation import Ablations, Drives, ablate, in_part, lost_importance
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.coordinator import check_possible
 from autoprune.surrogate.evidence import Floats, harm
 
 #: Of the largest harm, what a score may differ by chance.
 _NOISE: Final = 0.002
-#: Of the search split, the part on which ablations are scored, and the samples that it has at least.
-_SHARE, _LEAST = 1 / 8, 128
-
-
-class Drives(Protocol):
-    """As much of an executor as ablations need."""
-
-    def drive(self, jobs: Iterator[Proposal | None], work: Evaluator) -> Iterator[Trial]: ...
-
-
-#: By variable, the trial of it alone at its lowest level.
-Ablations = Mapping[int, Trial]
 
 
 def foresee(
@@ -52,11 +42,23 @@ def foresee(
     executor: Drives,
     seed: int,
     reporter: Reporter,
+    limit_s: float = math.inf,
 ) -> Forecast:
-    """The forecast of a search. limited: costs that have a limit; executor: drives the ablations."""
+    """The forecast of a search.
+
+    Args:
+        space: What may be cut.
+        aim: What the search is after.
+        evaluator: Of its candidates.
+        limited: Costs that have a limit.
+        executor: Drives the ablations.
+        seed: Of the plans that are taken apart.
+        reporter: Told how it is getting on.
+        limit_s: Seconds after which no further ablation is begun.
+    """
     start = evaluator.clock.wall()
-    partly, scored = _partly(evaluator)
-    ablations = ablate(space, partly, executor, reporter)
+    partly, scored = in_part(evaluator)
+    ablations = ablate(space, partly, executor, reporter, limit_s)
     names = [name for name in dict.fromkeys([*(m.name for m in aim.objectives), *limited]) if cost(name) is not None]
     dense = {key: found.value for key, found in evaluator.dense.items()}
     with reporter.track("costs of plans", 1) as advance:
@@ -64,19 +66,8 @@ def foresee(
         advance("")
     seconds = evaluator.clock.wall() - start
     reporter.note(f"forecast of {', '.join(names)} and of what each group's loss does: {seconds:.1f} s")
-    return assembled(space, _beside(aim, scored), ablations, costs, evaluator.dense, seconds)
-
-
-def _partly(evaluator: Evaluator) -> tuple[Evaluator, Mapping[str, Measurement]]:
-    """An evaluator that scores on a part of the search split, and the dense model's scores on it. On the same samples
-    a model and the dense one differ by little chance, and ablations only have to tell groups apart."""
-    task = evaluator.task
-    part = replace(task, splits={**task.splits, "search": thinned(task.split("search"), _SHARE, _LEAST)})
-    try:
-        scored = part.score(task.model, "search")
-    except TaskError:  # a score that only the whole split has
-        return evaluator, evaluator.dense
-    return replace(evaluator, task=part), scored
+    lost = lost_importance(space, evaluator.ranking)
+    return assembled(space, _beside(aim, scored), ablations, costs, evaluator.dense, seconds, lost)
 
 
 def _beside(aim: Aim, scored: Mapping[str, Measurement]) -> Aim:
@@ -96,22 +87,6 @@ def check_reach(space: SearchSpace, evaluator: Evaluator, executor: Drives) -> N
             check_possible(smallest, dense, evaluator.budget)
 
 
-def ablate(space: SearchSpace, evaluator: Evaluator, executor: Drives, reporter: Reporter) -> Ablations:
-    """Evaluate them, wherever the executor does that; those that fail are left out."""
-    whole = {variable.name: len(variable.levels) - 1 for variable in space.variables}
-    plans = [space.plan({**whole, variable.name: 0}) for variable in space.variables]
-    found = {}
-    with reporter.track("cutting each group alone", len(plans)) as advance:
-        untimed = replace(evaluator, timed=False, budget=replace(evaluator.budget, limits=()))
-        for trial in executor.drive(iter([Proposal(v, plan) for v, plan in enumerate(plans)]), untimed):
-            advance("")
-            if trial.state is TrialState.COMPLETE:
-                found[trial.number] = trial
-            else:
-                reporter.warn(f"{space.variables[trial.number].name} alone could not be cut: {trial.error}")
-    return found
-
-
 def assembled(
     space: SearchSpace,
     aim: Aim,
@@ -119,14 +94,17 @@ def assembled(
     costs: Sequence[CostForecast],
     dense: Mapping[str, Measurement],
     seconds: float,
+    lost: Mapping[int, float] = MappingProxyType({}),
 ) -> Forecast:
-    """Put together what was found. costs: of the device; dense: the dense model's measurements; seconds: in all."""
+    """Put together what was found. costs: of the device; dense: the dense model's measurements; seconds: in all; lost:
+    by variable, the share of importance that goes at its lowest level."""
     zeroed = any(group.kind == "weight" for group in space.groups)
     if zeroed:  # zeros change no shape: what they save is seen in the ablations only
         costs = [_counted(space, ablations, each.metric, dense) if each.metric in COUNTED else each for each in costs]
-    harms = {v: _harm(aim, trial) for v, trial in ablations.items()}
+    harms = {v: _harm(aim, trial) for v, trial in ablations.items() if trial.state is TrialState.COMPLETE}
     worst = max([0.0, *harms.values()])  # nothing good is expected of what could not be cut
-    rows = [_filled(harms.get(v, worst), variable, 2) for v, variable in enumerate(space.variables)]
+    guessed = _guessed(space, harms, lost, ablations.keys() - harms.keys())
+    rows = [_filled({**guessed, **harms}.get(v, worst), variable, 2) for v, variable in enumerate(space.variables)]
     below = np.minimum(np.array(list(harms.values()) or [0.0]), 0.0)
     noise = float(np.sqrt(np.mean(below**2))) + _NOISE * worst + 1e-9
     return Forecast(tuple(costs), tuple(tuple(row.tolist()) for row in rows), noise, seconds)
@@ -174,6 +152,23 @@ def _harm(aim: Aim, trial: Trial) -> float:
     return harm(aim, values, trial.value(aim.grade) if aim.grade else None)
 
 
+def _guessed(
+    space: SearchSpace, harms: Mapping[int, float], lost: Mapping[int, float], failed: Collection[int]
+) -> dict[int, float]:
+    """The harm of variables that nobody cut alone: as much for their lost importance as those of their kind do in the
+    median, and where that is unknown, as those of their kind do."""
+    kinds = [variable.groups[0].kind for variable in space.variables]
+    found = {}
+    for v, kind in enumerate(kinds):
+        if v in harms or v in failed or not harms:
+            continue
+        alike = [other for other in harms if kinds[other] == kind] or [*harms]
+        known = [max(harms[other], 0.0) / lost[other] for other in alike if lost.get(other, 0.0) > 0]
+        usual = float(np.median([max(harms[other], 0.0) for other in alike]))
+        found[v] = float(np.median(known)) * lost[v] if known and v in lost else usual
+    return found
+
+
 def _filled(lowest: float, variable: Variable, power: int) -> Floats:
     """A value for each level: `lowest`, if above 0, for the first; 0 for the whole; between them by what is cut."""
     kept = np.array([sum(counts) for counts in variable.levels], float)
@@ -185,7 +180,8 @@ def _counted(space: SearchSpace, ablations: Ablations, metric: str, dense: Mappi
     """A counted cost as the whole less what each variable saves alone."""
     terms = []
     for v, variable in enumerate(space.variables):
-        saves = dense[metric].value - ablations[v].value(metric) if v in ablations else 0.0
+        known = v in ablations and ablations[v].state is TrialState.COMPLETE
+        saves = dense[metric].value - ablations[v].value(metric) if known else 0.0
         saved = _filled(saves, variable, 1)
         terms.append(Term((v,), (len(saved),), tuple((saved.max() - saved).tolist())))
     rest = dense[metric].value - sum(term.values[-1] for term in terms)

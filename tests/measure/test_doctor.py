@@ -87,7 +87,10 @@ def test_the_past_is_shown_and_can_be_forgotten(tmp_path, monkeypatch):
     DeviceStore.of("another device / 1 threads / float32")
     clock.advance(7200)
     (seen,) = past("a device", 0.001, clock)
-    assert seen.value == "1 threads / float32: 5 looks, the last one 2.0 h ago; slow hours are 1.30 times as slow as it is now"
+    assert (
+        seen.value
+        == "1 threads / float32: 5 looks, the last one 2.0 h ago; slow hours are 1.30 times as slow as it is now"
+    )
     (gone,) = past("a device", 0.001, clock, forget=True)
     assert "5 looks forgotten" in gone.value
     assert not list(past("a device", 0.001, clock))
