@@ -100,6 +100,16 @@ class Terminated(BaseException):
     """Raised where the process was asked to end (SIGTERM), as KeyboardInterrupt is for Ctrl-C."""
 
 
+def stopped(reason: BaseException, front: str, trials: int, run: str) -> StoppedEarlyError:
+    """What a search raises that a signal ended: with what became of it, and how to go on."""
+    kind = InterruptedSearchError if isinstance(reason, KeyboardInterrupt) else StoppedEarlyError
+    return kind(
+        expected="to search to the end",
+        received=f"a signal to stop after {trials} candidates",
+        cure=f"{front}, in {run}; `autoprune resume {run}` goes on",
+    )
+
+
 def one_line(text: str, limit: int = 600) -> str:
     """Fold white space, so that messages of foreign exceptions stay on one line of at most `limit` characters."""
     folded = " ".join(text.split())

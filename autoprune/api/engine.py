@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import platform
 import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from importlib import metadata
 from typing import Any, Final, NoReturn
 
 from autoprune import registry
 from autoprune.api.kept import begun_with, keep_forecast, keep_ranking, kept_forecast, kept_ranking
-from autoprune.api.prepare import Prepared, check_zeros, describe_space, fingerprint, objectives_of
-from autoprune.api.recipe import recipe
-from autoprune.api.result import Point, Result
+from autoprune.api.prepare import Prepared, check_zeros, fingerprint, objectives_of
+from autoprune.api.recipe import installed, recipe, understood
+from autoprune.api.result import Result
 from autoprune.api.settings import Settings, able
-from autoprune.core import quantity
+from autoprune.api.written import written
 from autoprune.core.address import HERE
 from autoprune.core.aim import Aim
 from autoprune.core.budget import Budget
@@ -32,21 +30,18 @@ from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import (
     BudgetInfeasibleError,
     DeviceError,
-    InterruptedSearchError,
-    StoppedEarlyError,
     StorageError,
     TaskError,
     Terminated,
     UsageError,
     describe,
+    stopped,
 )
 from autoprune.executors import Executor
 from autoprune.measure.counts import counts
 from autoprune.measure.device import AnyDevice, DeviceSpec
 from autoprune.measure.devices import described, profilers, several
 from autoprune.recovery.ready import ready
-from autoprune.report.document import document
-from autoprune.report.plot import front_picture
 from autoprune.samplers import Brief, may_screen, seed_count
 from autoprune.searching.candidate import Evaluator, excesses, judged
 from autoprune.searching.coordinator import Coordinator
@@ -64,7 +59,6 @@ from autoprune.surrogate.seeds import seeds
 _SAMPLER: Final = ("sampler", "sampler_options")
 #: Seconds after which no group more is cut alone, unless the search is to be repeatable.
 _ABLATING_S: Final = 60.0
-_RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
 
 
 class Engine:
@@ -156,7 +150,10 @@ class Engine:
         ended: BaseException | None = None
         began = self.clock.wall()
         try:
-            self._drive(coordinator, self._overlapping(evaluator), aim)
+            # Not in a repeatable search: the next plan is asked for before the last one is known.
+            if self.timed and not self.settings.deterministic and self.executor.workers == 1:
+                evaluator = evaluator.overlapping(self.prepared.space.smallest(), self.reporter)
+            self._drive(coordinator, evaluator, aim)
             coordinator.check_hope()
             if coordinator.exhausted:
                 self.reporter.note(f"the sampler knows nothing new after {len(coordinator.trials)} candidates")
@@ -188,7 +185,20 @@ class Engine:
         try:
             counted = [judged(trial, self.budget, evaluator.dense) for trial in (*trials, *coordinator.screened)]
             final = final or self._partial(counted, evaluator)
-            result = self._written(final, counted, overhead, partial=ended is not None)
+            result = written(
+                self.directory,
+                task=self.prepared.task,
+                seed=self.settings.seed,
+                devices={name: described(setup, self.seats[name]) for name, setup in self.setups.items()},
+                budget=self.budget,
+                objectives=self.objectives,
+                trials=counted,
+                final=final,
+                overhead=overhead,
+                partial=ended is not None,
+                # A search that was cut short is so also when what it found was fine-tuned.
+                short=ended is not None or not (self._propose or self.directory.ended),
+            )
         except Exception as error:
             if ended is None:
                 raise
@@ -237,10 +247,7 @@ class Engine:
         """Raise why a search ended early; of a signal, with what became of the search."""
         if not isinstance(reason, KeyboardInterrupt | Terminated):
             raise reason
-        kind = InterruptedSearchError if isinstance(reason, KeyboardInterrupt) else StoppedEarlyError
-        cure = f"{front}, in {self.directory.path}; `autoprune resume {self.directory.path}` goes on"
-        received = f"a signal to stop after {trials} candidates"
-        raise kind(expected="to search to the end", received=received, cure=cure) from reason
+        raise stopped(reason, front, trials, str(self.directory.path)) from reason
 
     def _finisher(self, evaluator: Evaluator) -> Finisher:
         quality = self.prepared.task.quality
@@ -261,16 +268,10 @@ class Engine:
 
     def _echo(self) -> None:
         """What was understood, before any work is done, and the recipe."""
-        for limit in self.budget.limits:
-            self.reporter.note(f"budget: {limit.meaning()}")
-        space = describe_space(self.prepared)
-        plans = quantity.magnitude(space["plans"])
-        self.reporter.note(
-            f"search space: {len(space['levels'])} groups, {plans} plans ({space['family']}); "
-            f"run directory: {self.directory.path}"
-        )
-        names = [metric.name for metric in self.objectives]
-        versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in _RECORDED}}
+        for text in understood(self.prepared, self.budget):
+            self.reporter.note(text)
+        self.reporter.note(f"run directory: {self.directory.path}")
+        names, versions = [metric.name for metric in self.objectives], installed()
         began = self._began or {}
         model = began.get("model") or fingerprint(self.prepared.task.model)
         if began and model != fingerprint(self.prepared.task.model):
@@ -393,52 +394,9 @@ class Engine:
             for trial in self.executor.drive(coordinator.proposals(), evaluator):
                 told(trial)
 
-    def _overlapping(self, evaluator: Evaluator) -> Evaluator:
-        """The evaluator, which measures one candidate while it works on another where that does not disturb. Not in a
-        repeatable search: the next plan is asked for before the last one is known."""
-        if not self.timed or self.settings.deterministic or self.executor.workers > 1:
-            return evaluator
-        try:
-            overlaps = evaluator.undisturbed(self.prepared.space.smallest())
-        except DeviceError:  # its trial says why
-            return evaluator
-        if overlaps:
-            self.reporter.note("candidates are worked on while others are measured")
-        return replace(evaluator, overlaps=overlaps)
-
     def _partial(self, trials: Sequence[Trial], evaluator: Evaluator) -> Finalised:
         """The front as it is, scored on the search split, its models repaired but not fine-tuned."""
         front = Front.of(trials, self.objectives)
         for trial in front.trials:
             save(trial, evaluator.cut(trial.plan), evaluator, self.directory.model(trial.number))
         return Finalised(front, evaluator.dense, {})
-
-    def _written(self, final: Finalised, trials: Sequence[Trial], overhead: float, *, partial: bool) -> Result:
-        name = self.prepared.task.name
-        content = document(
-            run=str(self.directory.path),
-            task=name,
-            seed=self.settings.seed,
-            seconds=self.directory.seconds,
-            devices={name: described(setup, self.seats[name]) for name, setup in self.setups.items()},
-            budget=self.budget,
-            objectives=[metric.name for metric in self.objectives],
-            trials=trials,
-            dense=final.dense,
-            front=final.front,
-            test=final.test,
-            partial=partial,
-            stages=self.directory.stages,
-        )
-        self.directory.write_front(content)
-        self.directory.write("front.png", front_picture(name, trials, final.dense, final.front, self.budget))
-        # A search that was cut short is so also when what it found was fine-tuned.
-        short = partial or not (self._propose or self.directory.ended)
-        self.directory.log("finished", best=content["best"], partial=short)
-        points = {t.number: self._point(t) for t in final.front.trials}
-        best = None if final.front.best is None else points[final.front.best.number]
-        return Result(self.directory.path, tuple(points.values()), best, content, overhead)
-
-    def _point(self, trial: Trial) -> Point:
-        folder = self.directory.model(trial.number)
-        return Point(trial.number, trial.feasible, trial.plan, trial.measurements, folder, self.prepared.task)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Iterator
 from dataclasses import asdict, fields
-from typing import Any
+from importlib import metadata
+from typing import Any, Final
 
 from autoprune.api.prepare import Prepared, describe_space
 from autoprune.api.settings import Settings
+from autoprune.core import quantity
 from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
 from autoprune.store.ledger import masked
+
+_RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
 
 
 def recipe(
@@ -26,3 +32,17 @@ def recipe(
         "storage": masked(settings.storage),
         "search_space": describe_space(prepared),
     }
+
+
+def installed() -> dict[str, str]:
+    """Versions of what a search rests on."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _RECORDED}}
+
+
+def understood(prepared: Prepared, budget: Budget) -> Iterator[str]:
+    """What was understood, in words, before any work is done."""
+    for limit in budget.limits:
+        yield f"budget: {limit.meaning()}"
+    space = describe_space(prepared)
+    plans = quantity.magnitude(space["plans"])
+    yield f"search space: {len(space['levels'])} groups, {plans} plans ({space['family']})"

@@ -34,7 +34,7 @@ class Limits:
     warm_s: float = 0.03
     lot: int = 3
     most: int = 60
-    cap_s: float = 0.8
+    cap_s: float = 0.5
     far: float = 0.05
     near: float = 0.02
     baseline: int = 36

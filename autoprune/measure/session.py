@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from autoprune.core.measurement import Block, Measurement, RunSpec
-from autoprune.core.metric import COSTS, QUANTILES, WORST
+from autoprune.core.metric import WORST
 from autoprune.errors import DeviceError
 from autoprune.measure import estimator
 from autoprune.measure.artifact import Artifact
@@ -27,6 +27,7 @@ from autoprune.measure.estimator import Interval, Pair, Time
 from autoprune.measure.history import STEADY, Wander
 from autoprune.measure.limits import USUAL, Limits
 from autoprune.measure.reference import Reference, scaled
+from autoprune.measure.stated import Stating
 
 #: A candidate whose latency is further from all anchors than this factor becomes one itself.
 _APART: Final = 1.6
@@ -84,11 +85,11 @@ class Session:
         """
         self._rng = np.random.default_rng(self.seed)
         found = self.bench.capabilities()
-        self._device = self.bench.fingerprint()
         self._single = found.cpu_time and self.spec.threads == 1
         self._room = min(_ANCHORS, found.most_handles - 1)
         self._adoptions = 2 * _ANCHORS
         self.dense = Reference(self._single, self.wander)
+        self._stating = Stating(self.dense, self.batch, self.bench.fingerprint(), self.profiler)
         self._anchors = [_Anchor(_REFERENCE, reference, _ONE, _ONE)]
         self._restart()
         self._baseline = self._alone()
@@ -103,7 +104,7 @@ class Session:
         """The dense model's measurements by key, from every look so far; its latency is the typical one from here."""
         self.dense.settle()
         pairs = [Pair(block, block) for block in self._baseline]
-        return self._measurements(_ONE, pairs, self._anchors[0], valid=True)
+        return self._stated(_ONE, pairs, self._anchors[0], valid=True)
 
     def measure(self, candidate: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
         """Measure a candidate beside a model of similar size.
@@ -127,7 +128,7 @@ class Session:
                 self._adopt(candidate)
         self.dense.look([pair.reference for pair in pairs], anchor.passed.value)
         calm = self._single or self._mostly_calm([pair.candidate for pair in pairs])
-        return self._measurements(found, pairs, anchor, valid=calm, note=note)
+        return self._stated(found, pairs, anchor, valid=calm, note=note)
 
     def rough(self, candidate: Artifact) -> float:
         """The latency of a candidate in seconds, from the fewest blocks that tell it: to steer by, not to report.
@@ -183,7 +184,7 @@ class Session:
             certain = all(len(self._calm(pairs)) >= min(_CERTAIN, len(pairs)) for pairs in rounds)
             ratio = self._ratio(rounds, one, wall=certain)
             together = [pair for pairs in rounds for pair in pairs]
-            found.append(self._measurements(ratio, together, one, valid=certain))
+            found.append(self._stated(ratio, together, one, valid=certain))
         return found
 
     def certain(self, pairs: Sequence[Pair]) -> bool:
@@ -205,7 +206,7 @@ class Session:
         }
         derived = {
             key: replace(measured[key], value=found.value, low=found.low, high=found.high)
-            for key, found in self._derived(ratio).items()
+            for key, found in self._stating.derived(ratio).items()
             if key in measured
         }
         return {**measured, **again, **derived}
@@ -359,57 +360,11 @@ class Session:
         passed = estimator.chained(estimator.ratio(calm, self._rng, "wall", self._noise), anchor.passed)
         return estimator.agreed(worked, passed, wall=wall)
 
-    def _derived(self, ratio: Interval) -> dict[str, Interval]:
-        """What follows from a ratio: latency in quiet moments and in slow hours, and throughput."""
-        latency = estimator.chained(ratio, self.dense.latency)
-        return {
-            "latency": latency,
-            f"latency.{WORST}": scaled(ratio, self.dense.slow),
-            "throughput": Interval(self.batch / latency.value, self.batch / latency.high, self.batch / latency.low),
-        }
-
-    def _measurements(
+    def _stated(
         self, ratio: Interval, pairs: Sequence[Pair], anchor: _Anchor, *, valid: bool, note: str = ""
     ) -> dict[str, Measurement]:
-        blocks = [pair.candidate for pair in pairs]
-        doubts = [note] if note else []
-        if not valid:
-            doubts.append("other work had the processor most of the time")
-        runs = sum(len(block.wall_s) for block in blocks)
-
-        def made(key: str, unit: str, found: Interval) -> Measurement:
-            return Measurement(
-                key,
-                found.value,
-                unit,
-                found.low,
-                found.high,
-                runs,
-                valid,
-                not note,
-                self._device,
-                self.profiler,
-                note="; ".join(doubts),
-            )
-
-        measured = {"latency.relative": made("latency.relative", "1", ratio)}
-        for name, found in self._derived(ratio).items():
-            measured[name] = made(name, COSTS[name.partition(".")[0]].unit, found)
-        # Quantiles of single runs in units of the anchor's median then, so that they read as of a typical moment.
-        known = self._calm(pairs) or pairs
-        now = float(np.median([estimator.median(pair.reference) for pair in known])) / anchor.passed.value
-        told = estimator.quantiles([pair.candidate for pair in known], [*QUANTILES.values()], self._rng)
-        for key, of_runs in zip(QUANTILES, told, strict=True):
-            latency = estimator.chained(scaled(of_runs, 1 / now), self.dense.latency)
-            measured[f"latency.{key}"] = made(f"latency.{key}", "s", latency)
-        metered = [(block.joules, len(block.wall_s)) for block in blocks if block.joules is not None]
-        if metered:
-            # Counters move seldom within a block: their sum is right where single readings are not.
-            joules, weights = np.array(metered).T
-            value = float(np.average(joules, weights=weights))
-            error = 2 * float(np.std(joules)) / math.sqrt(len(joules))
-            measured["energy"] = made("energy", "J", Interval(value, max(value - error, 0.0), value + error))
-        return measured
+        calm, size = self._calm(pairs) or pairs, anchor.passed.value
+        return self._stating.measurements(ratio, pairs, calm, size, self._rng, valid=valid, note=note)
 
 
 def _spent(blocks: Sequence[Block]) -> float:

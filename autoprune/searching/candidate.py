@@ -16,8 +16,9 @@ from autoprune.core.clock import Clock
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import parted
 from autoprune.core.plan import Plan
+from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Proposal, Timing, Trial, TrialState
-from autoprune.errors import AutopruneError, DeviceLostError, StorageError, SurgeryError, describe
+from autoprune.errors import AutopruneError, DeviceError, DeviceLostError, StorageError, SurgeryError, describe
 from autoprune.measure.counts import counts
 from autoprune.measure.device import AnyDevice
 from autoprune.recovery.repairs import Repair
@@ -82,11 +83,22 @@ class Evaluator:
             raise RuntimeError("a candidate that was scored has a trial")
         return ended
 
-    def undisturbed(self, plan: Plan) -> bool:
-        """Whether the device measures a plan's model alike while another one is scored here."""
+    def overlapping(self, plan: Plan, reporter: Reporter) -> Evaluator:
+        """The evaluator, which measures one candidate while it works on another where that does not disturb.
+
+        Args:
+            plan: Whose model is measured with and without such work.
+            reporter: Told that it is so.
+        """
         slices = self.slices(plan)
         model = apply(self.task.model, self.traced, slices).eval()
-        return self.device.undisturbed(model, slices, lambda: self.task.score(model, "search"))
+        try:
+            overlaps = self.device.undisturbed(model, slices, lambda: self.task.score(model, "search"))
+        except DeviceError:  # its trial says why
+            return self
+        if overlaps:
+            reporter.note("candidates are worked on while others are measured")
+        return replace(self, overlaps=overlaps)
 
     def lost(self, proposal: Proposal, reason: str) -> Trial:
         """The trial of a plan whose evaluation never came back."""
