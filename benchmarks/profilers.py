@@ -129,7 +129,7 @@ def tools(digits: Cut) -> None:
             ratios = []
             for seed in range(5):
                 with digits.device(profiler, seed) as device:
-                    own = device.session.typical
+                    own = device.session.dense.typical
                 ratios.append(own / tool())
             say(f"{profiler}: our median / its own tool's", f"{np.median(ratios):.3f}", "0.95 to 1.05")
 
@@ -245,13 +245,13 @@ def repeat(digits: Cut, minutes: float = 10.0, runs: int = 20) -> None:
         busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(2)] if run % 2 else []
         try:
             with digits.device("torch", run) as device:
-                found = device.measure(*digits.cut(plan), {"latency": device.session.typical * 0.4})
+                found = device.measure(*digits.cut(plan), {"latency": device.session.dense.typical * 0.4})
         finally:
             for process in busy:
                 process.kill()
                 process.wait()
         relative.append(found["latency.relative"])
-        plain.append(device.session.typical)
+        plain.append(device.session.dense.typical)
         time.sleep(max(wait - (time.monotonic() - start), 0))
     values = np.array([each.value for each in relative])
     middle = float(np.median(values))

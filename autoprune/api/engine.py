@@ -215,8 +215,6 @@ class Engine:
         overhead = overhead_of(fresh, wall, self.executor.workers)
         told = round(overhead, 4) if math.isfinite(overhead) else None
         self.directory.log("searched", trials=known, overhead=told)
-        self.directory.spend("scoring", sum(trial.timing.cut + trial.timing.evaluate for trial in fresh))
-        self.directory.spend("timing", sum(trial.timing.measure for trial in fresh))
         return overhead
 
     def _made_ready(self) -> tuple[Evaluator, Aim, Coordinator]:

@@ -19,7 +19,7 @@ from autoprune.api.settings import Settings
 from autoprune.core.address import HERE
 from autoprune.core.budget import GUARANTEES, Budget
 from autoprune.core.clock import SystemClock
-from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
+from autoprune.core.defaults import CRITERION, EXECUTOR, PROFILER, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
 from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
@@ -113,7 +113,7 @@ def search(
     directory = RunDirectory.create(path, clock)
     try:
         made = make_task(task, reporter)
-        settings = _with_batch(settings, made)
+        settings = _with_batch(settings, made, limits, reporter)
         engine = Engine(directory, prepare(made, space), limits, settings, effort, clock, reporter)
     except BaseException:
         directory.discard()
@@ -126,11 +126,14 @@ def search(
         directory.close()
 
 
-def _with_batch(settings: Settings, task: Task) -> Settings:
-    """The settings with the batch that a task chooses for this machine, where nobody names one."""
-    if settings.batch or task.choose_batch is None or settings.device != HERE:
+def _with_batch(settings: Settings, task: Task, budget: Budget, reporter: Reporter) -> Settings:
+    """The settings with the batch that a task chooses for this machine, where torch measures on it and nobody names
+    one."""
+    if settings.batch or task.choose_batch is None or (settings.device, settings.profiler) != (HERE, PROFILER):
         return settings
-    return replace(settings, batch=task.choose_batch(settings.threads))
+    if "" not in settings.setups(task.spec, budget.metrics):
+        return settings
+    return replace(settings, batch=task.choose_batch(settings.threads, reporter))
 
 
 def _limits(budget: object) -> Budget:
@@ -151,7 +154,7 @@ def preview(task: str, budget: Budget, effort: Effort, *, reporter: Reporter, **
     settings = Settings.settled(**names)
     budget = budget.without(settings.device)
     made = make_task(task, reporter)
-    settings, prepared = _with_batch(settings, made), prepare(made, settings.space)
+    settings, prepared = _with_batch(settings, made, budget, reporter), prepare(made, settings.space)
     registry.load("executors", settings.executor).create(settings.cluster, settings.node, reporter).close()
     setups = settings.setups(prepared.task.spec, budget.metrics)
     capabilities = together({name: setup.capabilities(SystemClock()) for name, setup in setups.items()})

@@ -59,7 +59,11 @@ def written(
         front=final.front,
         test=final.test,
         partial=partial,
-        stages=directory.stages,
+        stages={
+            **directory.stages,
+            "scoring": sum(trial.timing.cut + trial.timing.evaluate for trial in trials),
+            "timing": sum(trial.timing.measure for trial in trials),
+        },
     )
     directory.write_front(content)
     directory.write("front.png", front_picture(task.name, trials, final.dense, final.front, budget))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -26,19 +28,45 @@ def joined(batches: Iterable[Any], samples: int) -> Any:
     return found
 
 
-def thinned(batches: Iterable[Any], share: float, least: int) -> list[Any]:
-    """Some of the batches from all over, as they are.
+@dataclass(frozen=True)
+class Part:
+    """Some batches of a split from all over it, as they are; only one of them is held at a time.
+
+    Attributes:
+        batches: All of them.
+        places: Which of them, in order.
+    """
+
+    batches: Iterable[Any]
+    places: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[Any]:
+        wanted = set(self.places)
+        for place, batch in enumerate(islice(self.batches, self.places[-1] + 1)):
+            if place in wanted:
+                yield batch
+
+
+def thinned(batches: Iterable[Any], share: float, least: int) -> Part:
+    """Some of the batches.
 
     Args:
         batches: All of them.
-        share: Of all samples; one batch at least.
-        least: Samples that are wanted in any case, where batches tell how many they have.
+        share: Of all; one at least.
+        least: Samples that are wanted in any case, where batches tell how many they have; all batches are taken to have
+            as many as the first.
     """
-    every = list(batches)
-    samples = sum(map(_length, every))
-    wanted = max(share, min(least / samples, 1.0) if samples else share)
-    count = max(math.ceil(wanted * len(every)), 1)
-    return [every[place * len(every) // count] for place in range(count)]
+    try:
+        count = len(batches)  # type: ignore[arg-type]
+    except TypeError:
+        count = sum(1 for _ in batches)
+    each = _length(next(iter(batches)))
+    wanted = max(share, min(least / (each * count), 1.0) if each else share)
+    chosen = max(math.ceil(wanted * count), 1)
+    return Part(batches, tuple(place * count // chosen for place in range(chosen)))
 
 
 def _together(left: Any, right: Any) -> Any:

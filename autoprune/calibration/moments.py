@@ -6,7 +6,7 @@ the moments are used for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
@@ -38,7 +38,10 @@ def gather(task: Task, reading: Mapping[str, Contraction], reporter: Reporter = 
     sums = _Sums(tensors, reading)
     watch = ContractionWatch(tensors, sums.add)
     split = task.split("calibration")
-    most = min(len(split), BATCHES) if isinstance(split, Sized) else BATCHES
+    try:
+        most = min(len(split), BATCHES)  # type: ignore[arg-type]
+    except TypeError:  # a stream does not know its end
+        most = BATCHES
     with evaluating(task.model), torch.no_grad(), unfused(), reporter.track("inputs of weights", most) as advance:
         for batch in islice(split, BATCHES):
             sums.open()

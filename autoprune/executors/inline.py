@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from autoprune.core.address import HERE
@@ -46,19 +48,29 @@ class Inline:
 
 def _overlapped(jobs: Iterator[Any], work: Stepwise) -> Iterator[Any]:
     """The device has a job in another thread, while this one begins the next and ends the one before."""
-    device = ThreadPoolExecutor(1)
     under_way: Future[Any] | None = None
-    try:
-        for job in jobs:
-            begun = None if job is None else work.begin(job)
-            measured = None if under_way is None else under_way.result()
-            under_way = None if job is None else device.submit(work.measure, begun)
-            if measured is not None:
-                yield work.end(measured)
-        if under_way is not None:
-            yield work.end(under_way.result())
-    finally:  # who is stopped does not wait for what the device is at
-        device.shutdown(wait=False, cancel_futures=True)
+    for job in jobs:
+        begun = None if job is None else work.begin(job)
+        measured = None if under_way is None else under_way.result()
+        under_way = None if job is None else _aside(partial(work.measure, begun))
+        if measured is not None:
+            yield work.end(measured)
+    if under_way is not None:
+        yield work.end(under_way.result())
+
+
+def _aside(call: Callable[[], Any]) -> Future[Any]:
+    """What is called in another thread, which does not keep a process alive that was stopped."""
+    promised: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            promised.set_result(call())
+        except BaseException as error:  # whoever waits for the result gets it
+            promised.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return promised
 
 
 def create(cluster: Cluster, device: str, reporter: Reporter) -> Inline:

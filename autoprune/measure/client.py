@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from autoprune.core.measurement import Block, Capabilities, RunSpec
+from autoprune.errors import DeviceError
 from autoprune.measure.artifact import Artifact
 from autoprune.measure.bench import WARM_S
 from autoprune.measure.links import Link
@@ -44,9 +45,14 @@ class WorkerBench:
     _about: dict[str, Any] | None = field(default=None, init=False)
     _slowest: float = field(default=0.0, init=False)
     _started: int = field(default=0, init=False)
+    _ended: bool = field(default=False, init=False)
 
     def start(self) -> Link:
         """Begin to open; whoever asks first waits for it."""
+        if self._ended:
+            raise DeviceError(
+                expected="a device that is open", received="one that was closed", cure="go on with `autoprune resume`"
+            )
         self._started += 1
         self.link = link = self.linked(self.profiler)
         link.start(
@@ -89,11 +95,16 @@ class WorkerBench:
 
     def generation(self) -> int:
         if self.link is not None and not self.link.alive():
-            self.close()
+            self._drop()
         return self._started if self.link is not None else 0
 
     def close(self) -> None:
-        """End the process and whatever it started; what it left on disk goes too."""
+        """End the process and whatever it started, for good; what it left on disk goes too."""
+        self._ended = True
+        self._drop()
+
+    def _drop(self) -> None:
+        """End the process; the next request finds a new one."""
         link, self.link, self._about = self.link, None, None
         if link is not None:
             link.close()
@@ -106,7 +117,7 @@ class WorkerBench:
             try:
                 self._about = link.opened(OPEN_S)
             except BaseException:
-                self.close()
+                self._drop()
                 raise
         return self._about
 

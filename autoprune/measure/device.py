@@ -176,9 +176,13 @@ class Device:
         """See `Session.rough`."""
         return accepted(self.packer.packed(model, slices), self.session.rough)
 
-    def measured(self, artifact: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
-        """`measure` of a model that is packed."""
-        return self._steadily(lambda: {**self.session.measure(artifact, bounds), **self._peak(artifact)})
+    def measured(
+        self, artifact: Artifact, bounds: Mapping[str, float], *, finished: bool = False
+    ) -> dict[str, Measurement]:
+        """`measure` of a model that is packed; finished: see `Session.measure`."""
+        return self._steadily(
+            lambda: {**self.session.measure(artifact, bounds, finished=finished), **self._peak(artifact)}
+        )
 
     def measure_again(
         self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
@@ -193,7 +197,9 @@ class Device:
                 "no other process could find this task by name (it was made in a notebook or a script): "
                 "its models are measured again in this process"
             )
-            return [accepted(artifacts, lambda artifact: self.measured(artifact, {})) for artifacts in models]
+            return [
+                accepted(artifacts, lambda artifact: self.measured(artifact, {}, finished=True)) for artifacts in models
+            ]
         listed = [list(artifacts) for artifacts in models] if self.setup.address is not None else models
         room = max(self.capabilities.most_handles - 1, 1)
         certificate = Certificate(

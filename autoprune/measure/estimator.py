@@ -1,4 +1,4 @@
-"""Statistics of timings, pure functions of blocks. Knows paired ratios, bootstrap intervals and drift; runs nothing.
+"""Statistics of timings, pure functions of blocks. Knows paired ratios and their intervals; runs nothing.
 
 A shared machine slows down and speeds up by tens of per cent over seconds, without a trace in its own counters. What
 stays honest there is the ratio of a candidate to a reference that ran in the same moment. A latency is therefore (ratio

@@ -22,7 +22,7 @@ _FILE: Final = "looks.jsonl"
 _LOOKS: Final = 60
 #: Fewer say nothing of how a device usually is.
 FEWEST: Final = 5
-#: The slowest and fastest tenth of all looks are left out: a promise for nine days out of ten.
+#: The slowest tenth of all looks is left out: a promise for nine days out of ten.
 _SHARE: Final = 0.1
 #: A look counts half as much after so many seconds: two weeks.
 _HALF_LIFE_S: Final = 14 * 86400.0
@@ -35,29 +35,25 @@ class Look:
     Attributes:
         seconds: What a fixed piece of work took at its beginning.
         slower: By which factor the dense model was slower in its slow moments than at the beginning.
-        faster: By which factor it was faster.
         at: When that was, in seconds since 1970; 0 before it is written.
     """
 
     seconds: float
     slower: float
-    faster: float
     at: float = 0.0
 
     @classmethod
     def of(cls, seconds: float, factors: NDArray[np.float64]) -> Look:
         """From all that was seen, as factors of what was seen first."""
-        low, high = np.percentile(factors, (100 * _SHARE, 100 * (1 - _SHARE)))
-        return cls(seconds, float(high), float(low))
+        return cls(seconds, float(np.percentile(factors, 100 * (1 - _SHARE))))
 
 
 @dataclass(frozen=True)
 class Wander:
-    """By which factors the device may be slower and faster than now; 1 where nothing is known. looks: how many say so;
-    age: seconds since the last of them."""
+    """By which factor the device may be slower than now; 1 where nothing is known. looks: how many say so; age: seconds
+    since the last of them."""
 
     slower: float = 1.0
-    faster: float = 1.0
     looks: int = 0
     age: float = 0.0
 
@@ -81,8 +77,7 @@ def wander(store: DeviceStore, present: float, clock: Clock) -> Wander:
         return Wander(looks=len(looks), age=age)
     weights = [0.5 ** (max(now - look.at, 0.0) / _HALF_LIFE_S) for look in looks]
     slow = _percentile([look.seconds * look.slower for look in looks], weights, 1 - _SHARE) / present
-    fast = _percentile([look.seconds * look.faster for look in looks], weights, _SHARE) / present
-    return Wander(max(slow, 1.0), min(fast, 1.0), len(looks), age)
+    return Wander(max(slow, 1.0), len(looks), age)
 
 
 def remember(store: DeviceStore, look: Look, clock: Clock) -> None:

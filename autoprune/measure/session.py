@@ -104,15 +104,19 @@ class Session:
         """The dense model's measurements by key, from every look so far; its latency is the typical one from here."""
         self.dense.settle()
         pairs = [Pair(block, block) for block in self._baseline]
-        return self._stated(_ONE, pairs, self._anchors[0], valid=True)
+        calm = self._single or self._mostly_calm(self._baseline)
+        return self._stated(_ONE, pairs, self._anchors[0], valid=calm)
 
-    def measure(self, candidate: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
+    def measure(
+        self, candidate: Artifact, bounds: Mapping[str, float], *, finished: bool = False
+    ) -> dict[str, Measurement]:
         """Measure a candidate beside a model of similar size.
 
         Args:
             candidate: What is measured.
             bounds: The budget's limits in SI units by key; where one of them lies within the interval, the ratio is
                 pinned down more narrowly.
+            finished: Whether it is no candidate any more: it is held to the wall, and pinned down in any case.
 
         Returns:
             By key, latency and its statistics, its share of the dense model's, throughput, energy.
@@ -122,12 +126,13 @@ class Session:
         """
         with self._taken(candidate):
             anchor = self._nearest()
-            pairs, note = self._pairs(anchor, self._latencies(bounds))
-            found = self._ratio([pairs], anchor)
+            pairs, note = self._pairs(anchor, self._latencies(bounds), finished=finished)
+            found = self._ratio([pairs], anchor, wall=finished)
             if self._lonely(found.value):
                 self._adopt(candidate)
         self.dense.look([pair.reference for pair in pairs], anchor.passed.value)
         calm = self._single or self._mostly_calm([pair.candidate for pair in pairs])
+        calm = len(self._calm(pairs)) >= min(_CERTAIN, len(pairs)) if finished else calm
         return self._stated(found, pairs, anchor, valid=calm, note=note)
 
     def rough(self, candidate: Artifact) -> float:
@@ -146,25 +151,30 @@ class Session:
             candidate: What is measured, with and without the work beside it.
             load: The work, which is done over and over meanwhile.
         """
-        with self._taken(candidate):
-            ended = threading.Event()
+        ended, failures = threading.Event(), list[Exception]()
 
-            def work() -> None:
+        def work() -> None:
+            try:
                 while not ended.is_set():
                     load()
+            except Exception as error:
+                failures.append(error)
 
-            pairs: dict[bool, list[Pair]] = {}
-            for beside in (False, True):
-                working = threading.Thread(target=work, daemon=True)
-                if beside:
-                    working.start()
-                pairs[beside] = self._take(self._anchors[0], estimator.FEWEST)
-            ended.set()
-            working.join()
-        alone, beside_ = (estimator.log_ratios(pairs[key], self._time) for key in (False, True))
-        noise = max(estimator.deviation(alone), self.limits.near)
-        moved = abs(float(np.median(beside_) - np.median(alone)))
-        return moved <= noise and estimator.deviation(beside_) <= _WIDER * noise
+        working = threading.Thread(target=work, daemon=True)
+        with self._taken(candidate):
+            alone = self._take(self._anchors[0], estimator.FEWEST)
+            working.start()
+            try:
+                beside = self._take(self._anchors[0], estimator.FEWEST)
+            finally:
+                ended.set()
+                working.join()
+        before, after = (estimator.log_ratios(pairs, self._time) for pairs in (alone, beside))
+        noise = max(estimator.deviation(before), self.limits.near)
+        # Work that slows all models alike leaves ratios as they are, and would pass for the device's quiet state.
+        slower = np.log(np.median(_seconds(beside)) / np.median(_seconds(alone)))
+        moved = max(abs(float(np.median(after) - np.median(before))), float(slower))
+        return not failures and moved <= noise and estimator.deviation(after) <= _WIDER * noise
 
     def join(self, candidates: Sequence[Sequence[Sequence[Pair]]]) -> list[dict[str, Measurement]]:
         """Measurements of finished models from pairs with the dense one that other processes took.
@@ -282,14 +292,14 @@ class Session:
             self.bench.prepare(name, candidate)
             self._anchors.append(_Anchor(name, candidate, worked, passed))
 
-    def _pairs(self, anchor: _Anchor, bounds: Sequence[float]) -> tuple[list[Pair], str]:
+    def _pairs(self, anchor: _Anchor, bounds: Sequence[float], *, finished: bool) -> tuple[list[Pair], str]:
         """Pairs until the ratio is known as precisely as it matters, or the cap; why not, if not."""
         pairs: list[Pair] = []
         while True:
             pairs += self._take(anchor, self.limits.lot)
             found = self._ratio([pairs], anchor)
             latency = scaled(found, self.dense.typical)
-            near = any(latency.low <= bound <= latency.high for bound in bounds)
+            near = finished or any(latency.low <= bound <= latency.high for bound in bounds)
             wanted = self.limits.near if near else self.limits.far
             # An anchor's own doubt is nothing that more pairs would lessen.
             own = estimator.ratio([self._known(pairs)], self._rng, self._time, self._noise)
@@ -365,6 +375,11 @@ class Session:
     ) -> dict[str, Measurement]:
         calm, size = self._calm(pairs) or pairs, anchor.passed.value
         return self._stating.measurements(ratio, pairs, calm, size, self._rng, valid=valid, note=note)
+
+
+def _seconds(pairs: Sequence[Pair]) -> list[float]:
+    """The seconds of the dense model in each pair."""
+    return [estimator.median(pair.reference) for pair in pairs]
 
 
 def _spent(blocks: Sequence[Block]) -> float:

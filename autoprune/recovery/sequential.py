@@ -121,7 +121,10 @@ class Sequential:
             return
         constant = bias is not None or contraction.absorbed
         target = target.unflatten(1, (len(matrix), -1)).movedim(1, 0)
-        if _alike(target[:, :_PROBE], rows[:, :_PROBE] @ matrix.mT, constant=constant):
+        few = target[:, :_PROBE] - rows[:, :_PROBE] @ matrix.mT
+        if _negligible(few, target[:, :_PROBE], constant=constant):
+            if bias is not None:
+                bias.copy_(self._dense_bias(contraction, results) + few.mean(1).flatten().to(bias.device))
             return
         error = target - rows @ matrix.mT
         middle, drift = rows.mean(1, keepdim=True) * constant, error.mean(1, keepdim=True) * constant
@@ -139,9 +142,13 @@ class Sequential:
         healed = (matrix + change.float()).flatten(0, 1)
         weight.copy_(contraction.restored(healed, weight.shape, self._taps(contraction)))
         if bias is not None:
-            dense = self._dense[contraction.bias]
-            dense = dense if results is None else dense[results.to(dense.device)]
+            dense = self._dense_bias(contraction, results)
             bias.copy_(dense + (drift - middle @ change.float().mT).flatten().to(dense.device))
+
+    def _dense_bias(self, contraction: Contraction, results: Tensor | None) -> Tensor:
+        """The dense bias of the results that are left."""
+        dense = self._dense[contraction.bias]
+        return dense if results is None else dense[results.to(dense.device)]
 
     def _rows(self, contraction: Contraction, inputs: Tensor) -> Tensor:
         """(groups, rows, entries): the same places for the dense and for any cut model."""
@@ -167,10 +174,9 @@ class Sequential:
         return unfolds(contraction, weight) or weight.shape[2:].numel() == 1
 
 
-def _alike(target: Tensor, found: Tensor, *, constant: bool) -> bool:
+def _negligible(error: Tensor, target: Tensor, *, constant: bool) -> bool:
     """Whether results are so near to the dense ones that fitting gains nothing: what was cut comes later, or does not
     matter here. constant: a constant between them does not count."""
-    error = target - found
     error = error - error.mean(1, keepdim=True) if constant else error
     spread = (target - target.mean(1, keepdim=True)).square().sum()
     return bool(error.square().sum() <= _NEAR * spread)

@@ -36,13 +36,14 @@ class Drives(Protocol):
 Ablations = Mapping[int, Trial]
 
 
-def in_part(evaluator: Evaluator) -> tuple[Evaluator, Mapping[str, Measurement]]:
+def in_part(evaluator: Evaluator, *, hurried: bool) -> tuple[Evaluator, Mapping[str, Measurement]]:
     """An evaluator that scores on a part of the search split, and the dense model's scores on it.
 
     On the same samples a model and the dense one differ by little chance, and ablations only have to tell groups apart.
+    hurried: the part is a smaller one where scoring takes long.
     """
     task = evaluator.task
-    for least in (_FEW, _LEAST):
+    for least in (_FEW, _LEAST)[not hurried :]:
         part = replace(task, splits={**task.splits, "search": thinned(task.split("search"), _SHARE, least)})
         start = evaluator.clock.wall()
         try:
@@ -95,7 +96,7 @@ def lost_importance(space: SearchSpace, ranking: Mapping[str, Tensor]) -> dict[i
         shares = []
         for group, kept in zip(variable.groups, variable.levels[0], strict=True):
             if group.name in ranking and len(ranking[group.name]):
-                ordered = (ranking[group.name] - ranking[group.name].min()).sort().values
+                ordered = ranking[group.name].clamp_min(0).sort().values  # dead slices come below all others
                 shares.append(float(ordered[: len(ordered) - kept].sum() / ordered.sum().clamp_min(1e-12)))
         if shares:
             found[v] = sum(shares)

@@ -18,7 +18,7 @@ from autoprune.core.metric import parted
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Proposal, Timing, Trial, TrialState
-from autoprune.errors import AutopruneError, DeviceError, DeviceLostError, StorageError, SurgeryError, describe
+from autoprune.errors import AutopruneError, DeviceLostError, StorageError, SurgeryError, describe
 from autoprune.measure.counts import counts
 from autoprune.measure.device import AnyDevice
 from autoprune.recovery.repairs import Repair
@@ -90,11 +90,13 @@ class Evaluator:
             plan: Whose model is measured with and without such work.
             reporter: Told that it is so.
         """
-        slices = self.slices(plan)
-        model = apply(self.task.model, self.traced, slices).eval()
         try:
+            slices = self.slices(plan)
+            model = apply(self.task.model, self.traced, slices).eval()
             overlaps = self.device.undisturbed(model, slices, lambda: self.task.score(model, "search"))
-        except DeviceError:  # its trial says why
+        except (DeviceLostError, StorageError):
+            raise
+        except Exception:  # whatever it is, the plan's own trial fails of it and says so
             return self
         if overlaps:
             reporter.note("candidates are worked on while others are measured")

@@ -57,7 +57,9 @@ def foresee(
         limit_s: Seconds after which no further ablation is begun.
     """
     start = evaluator.clock.wall()
-    partly, scored = in_part(evaluator)
+    if any(group.kind == "weight" for group in space.groups):
+        limit_s = math.inf  # what zeros save is seen in ablations only
+    partly, scored = in_part(evaluator, hurried=math.isfinite(limit_s))
     ablations = ablate(space, partly, executor, reporter, limit_s)
     names = [name for name in dict.fromkeys([*(m.name for m in aim.objectives), *limited]) if cost(name) is not None]
     dense = {key: found.value for key, found in evaluator.dense.items()}

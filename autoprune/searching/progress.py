@@ -129,6 +129,7 @@ def _volume(points: Sequence[tuple[float, ...]]) -> float:
 
 
 def overhead_of(trials: Sequence[Trial], wall: float, workers: int) -> float:
-    """The share of the workers' wall time that was neither evaluation nor measurement; NaN where there was none."""
+    """The share of the workers' wall time that was neither evaluation nor measurement; NaN where there was none, or
+    where one overlapped with the other."""
     busy = sum(trial.timing.total for trial in trials)
-    return max(1 - busy / (wall * workers), 0.0) if trials and wall > 0 else math.nan
+    return 1 - busy / (wall * workers) if trials and wall > 0 and busy <= wall * workers else math.nan

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric, cost
+from autoprune.core.reporter import Reporter
 from autoprune.errors import AutopruneError, TaskError, UsageError, describe
 from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
@@ -42,9 +43,9 @@ class Task:
     `SPLITS`, and "train" to fine-tune on; evaluate(model, split's batches): the score, or scores by name; metrics:
     what they mean, the first one is the quality that is searched for; forward(model, batch): outputs, for repair and
     distillation; loss(outputs, batch): a scalar to fine-tune on, None where the model must not be trained;
-    distance(outputs, dense model's outputs): a scalar to distil with, None to go without; choose_batch(threads): the
-    batch whose latency counts on this machine where the user names none, None: that of the example inputs; spec: how
-    another process finds this task (`file.py:callable`), filled in by `locate`.
+    distance(outputs, dense model's outputs): a scalar to distil with, None to go without; choose_batch(threads,
+    reporter): the batch whose latency counts on this machine where the user names none, None: that of the example
+    inputs; spec: how another process finds this task (`file.py:callable`), filled in by `locate`.
 
     Raises:
         TaskError: something is missing or empty.
@@ -59,7 +60,7 @@ class Task:
     forward: Callable[[nn.Module, Any], Any] = forward
     loss: Callable[[Any, Any], Tensor] | None = None
     distance: Callable[[Any, Any], Tensor] | None = None
-    choose_batch: Callable[[int], int] | None = field(default=None, repr=False)
+    choose_batch: Callable[[int, Reporter], int] | None = field(default=None, repr=False)
     spec: str = ""
 
     def __post_init__(self) -> None:

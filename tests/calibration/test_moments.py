@@ -130,3 +130,15 @@ def test_a_small_spread_around_a_large_mean_is_not_lost():
     task = dataclasses.replace(base, splits={**base.splits, "calibration": shifted})
     found, wanted = (gathered(each, {"embed.weight"})["embed.weight"] for each in (task, base))
     torch.testing.assert_close(found.covariance, wanted.covariance, rtol=1e-3, atol=1e-3)
+
+
+def test_a_stream_without_a_length_has_moments_too(small_task):
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            for batch in small_task.split("calibration"):
+                yield batch[0]
+
+    loader = torch.utils.data.DataLoader(Stream(), batch_size=None)
+    streaming = dataclasses.replace(small_task, splits={**small_task.splits, "calibration": loader})
+    names = [*trace(small_task.model, small_task.example_inputs).reading]
+    assert gathered(streaming, names).keys() == gathered(small_task, names).keys()

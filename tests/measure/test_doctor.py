@@ -83,7 +83,7 @@ def test_the_past_is_shown_and_can_be_forgotten(tmp_path, monkeypatch):
     clock.now = 1e9
     store = DeviceStore.of("a device / 1 threads / float32")
     for _ in range(5):
-        remember(store, Look(0.001, 1.3, 1.0), clock)
+        remember(store, Look(0.001, 1.3), clock)
     DeviceStore.of("another device / 1 threads / float32")
     clock.advance(7200)
     (seen,) = past("a device", 0.001, clock)

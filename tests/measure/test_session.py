@@ -3,6 +3,7 @@ import threading
 import pytest
 
 from autoprune.core.measurement import RunSpec
+from autoprune.errors import DeviceError
 from autoprune.measure.artifact import Artifact
 from autoprune.measure.bench import Bench
 from autoprune.measure.contention import Reading, Watch
@@ -122,14 +123,14 @@ def test_earlier_numbers_are_restated_when_the_reference_was_first_seen_in_a_bad
 
 
 def test_what_the_device_did_in_earlier_runs_is_told_and_widens_nothing():
-    found = opened(wander=Wander(1.3, 0.9))[0].measure(0.004, {})
+    found = opened(wander=Wander(1.3))[0].measure(0.004, {})
     assert found["latency"].value == pytest.approx(0.004)
     assert found["latency"].high == pytest.approx(0.004)
     assert found["latency.worst"].value == pytest.approx(0.0052)
 
 
 def test_a_device_that_slowed_down_has_used_up_slowness_that_it_is_known_for():
-    session = opened(wander=Wander(2.0, 0.9))[0]
+    session = opened(wander=Wander(2.0))[0]
     session.dense.windows += [0.014] * 20
     found = session.reference()
     assert found["latency"].value == pytest.approx(0.014)
@@ -139,8 +140,8 @@ def test_a_device_that_slowed_down_has_used_up_slowness_that_it_is_known_for():
 
 
 def test_a_limit_on_slow_hours_is_near_as_well():
-    far = opened(noise=0.03, wander=Wander(2.0, 1.0))[0].measure(0.004, {"latency.worst": 0.004})["latency"].n
-    near = opened(noise=0.03, wander=Wander(2.0, 1.0))[0].measure(0.004, {"latency.worst": 0.008})["latency"].n
+    far = opened(noise=0.03, wander=Wander(2.0))[0].measure(0.004, {"latency.worst": 0.004})["latency"].n
+    near = opened(noise=0.03, wander=Wander(2.0))[0].measure(0.004, {"latency.worst": 0.008})["latency"].n
     assert near > far
 
 
@@ -255,3 +256,44 @@ def test_work_beside_a_measurement_is_let_in_only_where_it_moves_nothing():
 
     session._rounds = once_it_works
     assert not session.undisturbed(Artifact("module", module=(0.004, ())), worked.set)
+
+
+def test_work_that_slows_all_models_alike_is_not_let_in():
+    session, profiler, _ = opened()
+    beside = threading.Event()
+    true = profiler.run_block
+    profiler.run_block = lambda handle, *limits: true(handle * (1.6 if beside.wait(0.01) else 1.0), *limits)
+    assert not session.undisturbed(Artifact("module", module=(0.004, ())), beside.set)
+
+
+def test_work_that_fails_tells_nothing_and_a_failing_measurement_ends_it():
+    session, profiler, _ = opened()
+
+    def fails():
+        raise ValueError("nan")
+
+    assert not session.undisturbed(Artifact("module", module=(0.004, ())), fails)
+    true, calls = profiler.run_block, iter(range(10**6))
+
+    def dies(handle, *limits):
+        if next(calls) > 20:
+            raise DeviceError(expected="an answer", received="none", cure="")
+        return true(handle, *limits)
+
+    profiler.run_block = dies
+    before = threading.active_count()
+    with pytest.raises(DeviceError):
+        session.undisturbed(Artifact("module", module=(0.004, ())), lambda: None)
+    assert threading.active_count() == before
+
+
+def test_a_dense_model_that_was_never_seen_in_a_quiet_moment_is_not_valid():
+    _, _, dense = opened(steal=1.5, threads=2, crowded=True)
+    assert not dense["latency"].valid
+
+
+def test_a_finished_model_is_held_to_the_wall():
+    session, profiler, _ = opened(noise=0.01)
+    profiler.steal = 1.05
+    found = Session.measure(session, Artifact("module", module=(0.004, ())), {}, finished=True)["latency"]
+    assert found.n > session.measure(0.004, {})["latency"].n

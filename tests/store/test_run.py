@@ -170,3 +170,21 @@ def test_what_a_kill_left_of_a_write_is_gone_when_the_run_goes_on(tmp_path):
     left.write_bytes(b"half of it")
     RunDirectory.reopen(tmp_path / "run", FakeClock())
     assert not left.exists()
+
+
+def test_an_inner_stage_is_not_the_outer_ones_and_later_processes_go_on_counting(tmp_path):
+    clock = FakeClock()
+    run = RunDirectory.create(tmp_path / "r", clock)
+    run.write_recipe({"task": "t"})
+    run.log("began")
+    with run.stage("finishing"):
+        clock.advance(2)
+        with run.stage("training"):
+            clock.advance(5)
+        clock.advance(1)
+    run.close()
+    again, _ = RunDirectory.reopen(tmp_path / "r", clock)
+    with again.stage("training"):
+        clock.advance(1)
+    assert again.stages == {"training": 6.0, "finishing": 3.0}
+    again.close()

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -138,7 +139,7 @@ def task(reporter: Reporter) -> Task:
         example_inputs=(images,),
         name="digits",
     )
-    return replace(made, choose_batch=lambda threads: batch_for(model, images, threads, reporter))
+    return replace(made, choose_batch=partial(batch_for, model, images))
 
 
 def batch_for(model: nn.Module, images: Tensor, threads: int, reporter: Reporter) -> int:
@@ -150,17 +151,18 @@ def batch_for(model: nn.Module, images: Tensor, threads: int, reporter: Reporter
         threads: Of the processor, as while measuring.
         reporter: Told what was chosen.
     """
-    before, seconds = torch.get_num_threads(), []
+    # Of one thread, who takes the processor meanwhile does not count.
+    before, seconds, clock = torch.get_num_threads(), [], time.process_time if threads == 1 else time.perf_counter
     torch.set_num_threads(threads)
     try:
         with torch.no_grad():
             for _ in range(_LOOKS):
-                start = time.process_time()
+                start = clock()
                 model(images)
-                seconds.append(time.process_time() - start)
+                seconds.append(clock() - start)
     finally:
         torch.set_num_threads(before)
-    each = sorted(seconds)[_LOOKS // 2] / threads / len(images)
+    each = sorted(seconds)[_LOOKS // 2] / len(images)
     low, high = BATCHES
     chosen = min(max(round(LATENCY_S / max(each, 1e-9)), low), high)
     reporter.note(
