@@ -290,21 +290,20 @@ class Engine:
     def _evaluator(self) -> Evaluator:
         task, traced, settings = self.prepared.task, self.prepared.traced, self.settings
         ranked = kept_ranking(self.directory) if self._began is not None else None
-        # The device's process opens meanwhile.
-        with self.directory.stage("ranking"):
-            readied = ready(
-                task.model, traced, settings.criterion, settings.repair, self.clock, task, ranked, self.reporter
-            )
-        for note in (*readied.passes, *readied.notes):
-            self.reporter.note(note)
-        keep_ranking(self.directory, readied.ranking)
         with self.directory.stage("opening"):
-            with self.reporter.track("scoring the dense model", 1) as advance:
-                scored = task.score(task.model, "search")
-                advance("")
+            # Not beside other work: threads that wait for each other on taken processors lose more than is gained.
             with self.reporter.track("opening the device", 1) as advance:
                 opened = self.device.open(patient=self.timed)
                 advance("")
+            with self.reporter.track("scoring the dense model", 1) as advance:
+                scored = task.score(task.model, "search")
+                advance("")
+        with self.directory.stage("ranking"):
+            about = (settings.criterion, settings.repair, self.clock, task, ranked, self.reporter)
+            readied = ready(task.model, traced, *about)
+        for note in (*readied.passes, *readied.notes):
+            self.reporter.note(note)
+        keep_ranking(self.directory, readied.ranking)
         dense = {**scored, **opened, **counts(task.model, self.device.example)}
         costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.is_cost))
         if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
