@@ -33,7 +33,8 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.reporter import Silent
 from autoprune.core.space import SearchSpace
-from autoprune.core.trial import Proposal, Trial, TrialState
+from autoprune.core.proposal import Proposal
+from autoprune.core.trial import Trial, TrialState
 from autoprune.executors._cluster import connect
 from autoprune.samplers import Brief, checked
 from autoprune.searching.coordinator import Coordinator

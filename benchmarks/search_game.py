@@ -32,7 +32,8 @@ from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.metric import COSTS
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
-from autoprune.core.trial import Proposal, Timing, Trial, TrialState
+from autoprune.core.proposal import Proposal
+from autoprune.core.trial import Timing, Trial, TrialState
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup

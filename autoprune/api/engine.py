@@ -25,7 +25,9 @@ from autoprune.core.forecast import Forecast
 from autoprune.core.front import Front
 from autoprune.core.metric import COUNTED, cost
 from autoprune.core.plan import Plan
+from autoprune.core.proposal import contested
 from autoprune.core.reporter import Reporter
+from autoprune.core.rivals import Rivals
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import (
     BudgetInfeasibleError,
@@ -175,8 +177,7 @@ class Engine:
         if ended is None:
             try:
                 finisher = self._finisher(evaluator)
-                with self.directory.stage("finishing"):
-                    final = finisher.finish(trials)
+                final = self._finished(finisher, trials)
             except (Exception, KeyboardInterrupt, Terminated) as reason:
                 ended = reason
         if ended is not None and self.directory.finished:  # never a worse front in its place
@@ -209,6 +210,12 @@ class Engine:
         finisher.tuning.close()
         self.directory.forget_checkpoints()
         return result
+
+    def _finished(self, finisher: Finisher, trials: Sequence[Trial]) -> Finalised:
+        with self.directory.stage("finishing"):
+            final = finisher.finish(trials)
+        self.directory.move("finishing", "waiting", self.device.waited())
+        return final
 
     def _searched(self, fresh: Sequence[Trial], wall: float, known: int) -> float:
         """Write down where the time of the search for candidates went; the share that was overhead."""
@@ -388,7 +395,11 @@ class Engine:
 
             for trial in coordinator.evaluated:
                 told(trial)
-            for trial in self.executor.drive(coordinator.proposals(), evaluator):
+            # In a repeatable search, what others happen to know by then does not count.
+            proposals = coordinator.proposals()
+            if not self.settings.deterministic:
+                proposals = contested(proposals, lambda: Rivals.of(coordinator.trials, aim))
+            for trial in self.executor.drive(proposals, evaluator):
                 told(trial)
 
     def _partial(self, trials: Sequence[Trial], evaluator: Evaluator) -> Finalised:

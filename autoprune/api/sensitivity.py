@@ -7,9 +7,10 @@ from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import CRITERION, PROFILER, REPAIR
 from autoprune.core.measurement import RunSpec
+from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.sensitivity import Level, Sensitivities
-from autoprune.core.trial import Proposal, TrialState
+from autoprune.core.trial import TrialState
 from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device

@@ -35,14 +35,6 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """A plan that a sampler asks to be evaluated."""
-
-    number: int
-    plan: Plan
-
-
-@dataclass(frozen=True)
 class Trial:
     """A finished candidate: its measurements by key, how far it breaks each limit (<= 0: met), or why it failed."""
 

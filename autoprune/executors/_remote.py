@@ -27,6 +27,7 @@ from autoprune.measure.certificate import PROCESSES
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.gate import Gate
 from autoprune.measure.packing import Packer, Slices, accepted
+from autoprune.measure.session import NOTHING
 
 #: What a call raises whose actor, or its node, is no more.
 DEAD: Final = (
@@ -128,10 +129,12 @@ class Profiler:
         with self._measuring():
             return self._opened(patient), self._device.packer.here
 
-    def measured(self, artifact: Artifact, bounds: Mapping[str, float]) -> dict[str, Measurement]:
+    def measured(
+        self, artifact: Artifact, bounds: Mapping[str, float], ceilings: Mapping[str, float]
+    ) -> dict[str, Measurement]:
         with self._measuring():
             self._opened()
-            return self._device.measured(artifact, bounds)
+            return self._device.measured(artifact, bounds, ceilings)
 
     def measured_again(self, models: Sequence[Sequence[Artifact]]) -> list[dict[str, Measurement]]:
         with self._measuring():
@@ -154,6 +157,9 @@ class Profiler:
         with self._measuring():
             self._opened()
             return self._device.costs(space, metrics, dense, seed)
+
+    def waited(self) -> float:
+        return self._device.waited()
 
     def said(self) -> list[tuple[str, str]]:
         """What was noted since the last time, with its kind."""
@@ -199,8 +205,11 @@ class RemoteDevice:
         self._tell()
         return dict(dense)
 
-    def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
-        return accepted(self._packed(model, slices), lambda artifact: self._ask("measured", artifact, dict(bounds)))
+    def measure(
+        self, model: nn.Module, slices: Slices, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
+    ) -> dict[str, Measurement]:
+        asked = dict(bounds), dict(ceilings)
+        return accepted(self._packed(model, slices), lambda artifact: self._ask("measured", artifact, *asked))
 
     def measure_again(
         self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
@@ -232,6 +241,9 @@ class RemoteDevice:
     def computing(self) -> AbstractContextManager[None]:
         beside = self.capabilities.cpu_time and ray.get_runtime_context().get_node_id() == self._about.node
         return Gate.of_this_machine().working() if beside else nullcontext()
+
+    def waited(self) -> float:
+        return float(self._ask("waited"))
 
     def close(self) -> None:
         with suppress(ray.exceptions.RayError, DeviceError):  # where it is gone, nothing is left to close

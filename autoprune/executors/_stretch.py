@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,18 @@ class Stretch(tune.Trainable):
         self._folder = Path(new_config["folder"])
         plan = Plan.from_json(new_config["plan"])
         state = Path(new_config["state"]).read_bytes() if new_config["state"] else b""
-        self._job = Stint(new_config["number"], plan, new_config["done"], state)
+        self._job = Stint(new_config["number"], plan, new_config["done"], state, tuple(new_config["compared"]))
         return True
 
     def step(self) -> dict[str, Any]:
         found = self._tuner(self._job)
-        self._job = Stint(found.number, self._job.plan, found.done, found.state)
+        self._job = replace(self._job, done=found.done, state=found.state)
         path = self._folder / f"{found.number}-{found.done}.sent"
         if found.state:
             write_atomic(path, found.state)
         scores = json.dumps({name: score.to_json() for name, score in found.scores.items()})
-        return {"lane": found.number, "epochs": found.done, "scores": scores, "file": str(path), "error": found.error}
+        told = {"scores": scores, "file": str(path), "loss": found.loss, "error": found.error}
+        return {"lane": found.number, "epochs": found.done, **told}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune may ask when it stops an actor; the ladder has the state already."""
@@ -54,7 +56,7 @@ def _stinted(result: dict[str, Any]) -> Stinted:
     path = Path(result["file"])
     state = path.read_bytes()
     path.unlink()
-    return Stinted(number, done, scores, state)
+    return Stinted(number, done, scores, state, result["loss"])
 
 
 class Lanes(Searcher):

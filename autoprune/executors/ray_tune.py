@@ -112,6 +112,7 @@ class Climb:
             "number": lane.trial.number,
             "plan": lane.trial.plan.kept,
             "done": lane.done,
+            "compared": list(self._ladder.halving.compared(lane.trial.number)),
             "state": str(self._ladder.file(lane).resolve()) if lane.done else "",
             "folder": str(self._ladder.file(lane).parent.resolve()),
         }

@@ -35,6 +35,7 @@ class Certificate:
         room: Models that a process holds beside it.
         certain: Whether a model's pairs of one process say enough.
         seed: Of the order of blocks.
+        waited: Called with the seconds that went into waiting for a quiet machine.
     """
 
     opened: Callable[[], WorkerBench]
@@ -45,6 +46,7 @@ class Certificate:
     clock: Clock
     reporter: Reporter
     seed: int
+    waited: Callable[[float], None] = lambda seconds: None
 
     def take(self, models: Sequence[Iterable[Artifact]], advance: Advance) -> Pairs:
         """Pairs of all models in each of `PROCESSES` processes, which measure one after the other.
@@ -90,6 +92,7 @@ class Certificate:
         found: dict[str, list[Pair]] = {name: [] for name in names}
         least, most = self.limits.certify_rounds
         start = told = self.clock.wall()
+        patient: float | None = None
         for count in range(1, most + 1):
             (blocks,) = bench.rounds([_DENSE, *names], 1, self.limits.block_s, self.limits.block_runs, seed + count)
             for name, block in zip(names, blocks[1:], strict=True):
@@ -100,6 +103,9 @@ class Certificate:
             if count >= _PATIENT and now - told > _TELL_S:
                 told = now
                 self.reporter.note(f"waiting for a quiet machine, {now - start:.0f} s of at most {until - start:.0f} s")
+            patient = now if count == _PATIENT else patient
+        if patient is not None:
+            self.waited(self.clock.wall() - patient)
         return found
 
 

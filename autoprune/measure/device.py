@@ -26,7 +26,7 @@ from autoprune.measure.client import WorkerBench
 from autoprune.measure.energy import meter
 from autoprune.measure.lease import device_lease
 from autoprune.measure.packing import Packer, Slices, accepted, unpacked
-from autoprune.measure.session import Session
+from autoprune.measure.session import NOTHING, Session
 from autoprune.measure.setup import Setup
 from autoprune.measure.table import Table
 from autoprune.measure.units import Unit, taken_apart
@@ -54,8 +54,10 @@ class AnyDevice(Protocol):
         """Measure the dense model; patient: wait for a quiet machine, as those do whose candidates are timed."""
         ...
 
-    def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
-        """Measure a candidate."""
+    def measure(
+        self, model: nn.Module, slices: Slices, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
+    ) -> dict[str, Measurement]:
+        """Measure a candidate; see `Session.measure`."""
         ...
 
     def measure_again(
@@ -84,6 +86,10 @@ class AnyDevice(Protocol):
 
     def computing(self) -> AbstractContextManager[None]:
         """Held while a candidate is worked on, so that nothing is measured meanwhile that this would disturb."""
+        ...
+
+    def waited(self) -> float:
+        """Seconds in which finished models waited for a quiet machine."""
         ...
 
     def close(self) -> None:
@@ -133,6 +139,7 @@ class Device:
     session: Session = field(init=False)
     _profiler: Profiler | None = field(init=False)
     _bench: AnyBench = field(init=False)
+    _waited: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         spec, self._profiler = self.setup.spec, None
@@ -168,20 +175,27 @@ class Device:
         (self._reference,) = self.packer.packed(self.dense, {})
         return {**self.session.open(self._reference, patient=patient), **self._peak(self._reference)}
 
-    def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
+    def measure(
+        self, model: nn.Module, slices: Slices, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
+    ) -> dict[str, Measurement]:
         """See `Session.measure`; slices: what the model kept of the dense one's groups, by group that was cut."""
-        return accepted(self.packer.packed(model, slices), lambda artifact: self.measured(artifact, bounds))
+        return accepted(self.packer.packed(model, slices), lambda artifact: self.measured(artifact, bounds, ceilings))
 
     def rough(self, model: nn.Module, slices: Slices) -> float:
         """See `Session.rough`."""
         return accepted(self.packer.packed(model, slices), self.session.rough)
 
     def measured(
-        self, artifact: Artifact, bounds: Mapping[str, float], *, finished: bool = False
+        self,
+        artifact: Artifact,
+        bounds: Mapping[str, float],
+        ceilings: Mapping[str, float] = NOTHING,
+        *,
+        finished: bool = False,
     ) -> dict[str, Measurement]:
         """`measure` of a model that is packed; finished: see `Session.measure`."""
         return self._steadily(
-            lambda: {**self.session.measure(artifact, bounds, finished=finished), **self._peak(artifact)}
+            lambda: {**self.session.measure(artifact, bounds, ceilings, finished=finished), **self._peak(artifact)}
         )
 
     def measure_again(
@@ -211,6 +225,7 @@ class Device:
             clock=self.clock,
             reporter=self.reporter,
             seed=self.seed,
+            waited=self._waits,
         )
         return self.session.join(self._steadily(lambda: certificate.take(listed, advance)))
 
@@ -242,6 +257,13 @@ class Device:
     def computing(self) -> AbstractContextManager[None]:
         """Held while a candidate is worked on beside the device; nothing here, where one thing follows the other."""
         return nullcontext()
+
+    def waited(self) -> float:
+        """Seconds in which finished models waited for a quiet machine."""
+        return self._waited
+
+    def _waits(self, seconds: float) -> None:
+        self._waited += seconds
 
     def units(self, model: nn.Module, slices: Slices) -> list[Unit]:
         """The pieces of work that a model consists of on this device; see `measure.units`."""

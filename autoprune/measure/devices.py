@@ -19,6 +19,7 @@ from autoprune.core.reporter import Advance
 from autoprune.core.space import SearchSpace
 from autoprune.measure.device import AnyDevice
 from autoprune.measure.packing import Slices
+from autoprune.measure.session import NOTHING
 from autoprune.measure.setup import Setup
 
 T = TypeVar("T")
@@ -40,9 +41,14 @@ class Devices:
     def open(self, *, patient: bool = True) -> dict[str, Measurement]:
         return self._joined({name: device.open(patient=patient) for name, device in self.named.items()})
 
-    def measure(self, model: nn.Module, slices: Slices, bounds: Mapping[str, float]) -> dict[str, Measurement]:
+    def measure(
+        self, model: nn.Module, slices: Slices, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
+    ) -> dict[str, Measurement]:
         return self._joined(
-            {name: device.measure(model, slices, _own(bounds, name)) for name, device in self.named.items()}
+            {
+                name: device.measure(model, slices, _own(bounds, name), _own(ceilings, name))
+                for name, device in self.named.items()
+            }
         )
 
     def measure_again(
@@ -79,6 +85,9 @@ class Devices:
 
     def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
         return all(device.undisturbed(model, slices, load) for device in self.named.values())
+
+    def waited(self) -> float:
+        return sum(device.waited() for device in self.named.values())
 
     @contextmanager
     def computing(self) -> Iterator[None]:

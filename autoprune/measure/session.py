@@ -12,21 +12,22 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
 from autoprune.core.measurement import Block, Measurement, RunSpec
-from autoprune.core.metric import WORST
 from autoprune.errors import DeviceError
 from autoprune.measure import estimator
 from autoprune.measure.artifact import Artifact
 from autoprune.measure.bench import AnyBench
 from autoprune.measure.contention import quiet
+from autoprune.measure.decision import Decision
 from autoprune.measure.estimator import Interval, Pair, Time
 from autoprune.measure.history import STEADY, Wander
 from autoprune.measure.limits import USUAL, Limits
-from autoprune.measure.reference import Reference, scaled
+from autoprune.measure.reference import Reference
 from autoprune.measure.stated import Stating
 
 #: A candidate whose latency is further from all anchors than this factor becomes one itself.
@@ -42,6 +43,8 @@ _REMEMBERED: Final = 200
 #: Shares of a finished model's pairs in quiet moments, and how many a process, that make its latency a certain one.
 _CERTAIN: Final = 3
 _REFERENCE, _CANDIDATE = "reference", "candidate"
+#: No limits, no ceilings.
+NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 _ONE: Final = Interval(1.0, 1.0, 1.0)
 
 
@@ -108,7 +111,12 @@ class Session:
         return self._stated(_ONE, pairs, self._anchors[0], valid=calm)
 
     def measure(
-        self, candidate: Artifact, bounds: Mapping[str, float], *, finished: bool = False
+        self,
+        candidate: Artifact,
+        bounds: Mapping[str, float],
+        ceilings: Mapping[str, float] = NOTHING,
+        *,
+        finished: bool = False,
     ) -> dict[str, Measurement]:
         """Measure a candidate beside a model of similar size.
 
@@ -116,6 +124,7 @@ class Session:
             candidate: What is measured.
             bounds: The budget's limits in SI units by key; where one of them lies within the interval, the ratio is
                 pinned down more narrowly.
+            ceilings: By key, a cost beyond which nothing more need be known of the candidate.
             finished: Whether it is no candidate any more: it is held to the wall, and pinned down in any case.
 
         Returns:
@@ -124,9 +133,10 @@ class Session:
         Raises:
             DeviceError: it does not run, takes the process down, hangs, or needs too much memory.
         """
+        decision = Decision.of(bounds, ceilings, self.dense, self.batch, finished=finished)
         with self._taken(candidate):
             anchor = self._nearest()
-            pairs, note = self._pairs(anchor, self._latencies(bounds), finished=finished)
+            pairs, note = self._pairs(anchor, decision)
             found = self._ratio([pairs], anchor, wall=finished)
             if self._lonely(found.value):
                 self._adopt(candidate)
@@ -251,16 +261,6 @@ class Session:
             blocks += [blocks[0] for blocks in self._rounds([_REFERENCE], self.limits.lot)]
         return blocks
 
-    def _latencies(self, bounds: Mapping[str, float]) -> list[float]:
-        """Limits on latency and on throughput, as seconds of one run in quiet moments."""
-        slowed = self.dense.slow / self.dense.typical
-        found = [
-            bound / (slowed if key == f"latency.{WORST}" else 1.0)
-            for key, bound in bounds.items()
-            if key.partition(".")[0] == "latency"
-        ]
-        return [*found, *(self.batch / bound for key, bound in bounds.items() if key == "throughput")]
-
     def _nearest(self) -> _Anchor:
         """The anchor whose latency is nearest to the candidate's; one look at it tells."""
         if len(self._anchors) == 1:
@@ -292,15 +292,12 @@ class Session:
             self.bench.prepare(name, candidate)
             self._anchors.append(_Anchor(name, candidate, worked, passed))
 
-    def _pairs(self, anchor: _Anchor, bounds: Sequence[float], *, finished: bool) -> tuple[list[Pair], str]:
+    def _pairs(self, anchor: _Anchor, decision: Decision) -> tuple[list[Pair], str]:
         """Pairs until the ratio is known as precisely as it matters, or the cap; why not, if not."""
         pairs: list[Pair] = []
         while True:
             pairs += self._take(anchor, self.limits.lot)
-            found = self._ratio([pairs], anchor)
-            latency = scaled(found, self.dense.typical)
-            near = finished or any(latency.low <= bound <= latency.high for bound in bounds)
-            wanted = self.limits.near if near else self.limits.far
+            wanted = decision.precision(self._ratio([pairs], anchor), self.dense, self.limits)
             # An anchor's own doubt is nothing that more pairs would lessen.
             own = estimator.ratio([self._known(pairs)], self._rng, self._time, self._noise)
             if own.half_width <= wanted:

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from autoprune.calibration.batches import thinned
 from autoprune.core.measurement import Measurement
+from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace
-from autoprune.core.trial import Proposal, Trial, TrialState
+from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import TaskError
 from autoprune.searching.candidate import Evaluator
 

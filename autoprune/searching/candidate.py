@@ -16,8 +16,9 @@ from autoprune.core.clock import Clock
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import parted
 from autoprune.core.plan import Plan
+from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Reporter
-from autoprune.core.trial import Proposal, Timing, Trial, TrialState
+from autoprune.core.trial import Timing, Trial, TrialState
 from autoprune.errors import AutopruneError, DeviceLostError, StorageError, SurgeryError, describe
 from autoprune.measure.counts import counts
 from autoprune.measure.device import AnyDevice
@@ -29,12 +30,14 @@ from autoprune.tasks.task import Task
 
 @dataclass(frozen=True)
 class Begun:
-    """A candidate on its way: cut and repaired, then measured. trial: what became of it, where it ended early."""
+    """A candidate on its way: cut, repaired and scored, then measured. trial: what became of it, where it ended
+    early."""
 
     proposal: Proposal
     model: nn.Module | None = None
     slices: Mapping[str, Tensor] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
+    scored: Mapping[str, Measurement] = field(default_factory=dict)
     measured: Mapping[str, Measurement] = field(default_factory=dict)
     trial: Trial | None = None
 
@@ -64,21 +67,20 @@ class Evaluator:
         return self.end(self.measure(self.begin(proposal)))
 
     def begin(self, proposal: Proposal) -> Begun:
-        """Cut and repair."""
+        """Cut, repair and score."""
         if self.whole(proposal.plan):
             met = excesses(self.budget, self.dense, self.dense)
             found = Trial(proposal.number, proposal.plan, TrialState.COMPLETE, self.dense, met)
             return Begun(proposal, trial=found)
-        return self._tried(Begun(proposal), self._cut_and_healed)
+        return self._tried(self._tried(Begun(proposal), self._cut_and_healed), self._scored)
 
     def measure(self, begun: Begun) -> Begun:
-        """Measure on the device. A candidate runs first where it can do no harm: what takes a process down takes the
-        one that measures."""
+        """Measure on the device, as precisely as decides something: a score says what a candidate has to beat."""
         return self._tried(begun, self._measured) if self.timed else begun
 
     def end(self, begun: Begun) -> Trial:
-        """Count and score."""
-        ended = self._tried(begun, self._scored).trial
+        """Put together what was found."""
+        ended = self._tried(begun, self._ended).trial
         if ended is None:
             raise RuntimeError("a candidate that was scored has a trial")
         return ended
@@ -176,20 +178,25 @@ class Evaluator:
         return replace(begun, model=model, slices=slices, timing=Timing(cut - start, self.clock.wall() - cut))
 
     def _measured(self, begun: Begun) -> Begun:
-        start = self.clock.wall()
-        found = self.device.measure(_there(begun.model), begun.slices, bounds(self.budget, self.dense))
+        start, rivals = self.clock.wall(), begun.proposal.rivals
+        limits, ceilings = bounds(self.budget, self.dense), rivals.ceilings(begun.scored) if rivals is not None else {}
+        found = self.device.measure(_there(begun.model), begun.slices, limits, ceilings)
         return replace(begun, measured=found, timing=replace(begun.timing, measure=self.clock.wall() - start))
 
     def _scored(self, begun: Begun) -> Begun:
-        model, proposal = _there(begun.model), begun.proposal
         with self.device.computing():
-            counted = counts(model, self.device.example)
             start = self.clock.wall()
-            scored = self.task.score(model, "search")
-        found = {**scored, **begun.measured, **counted}
+            scored = self.task.score(_there(begun.model), "search")
         timing = replace(begun.timing, evaluate=begun.timing.evaluate + self.clock.wall() - start)
+        return replace(begun, scored=scored, timing=timing)
+
+    def _ended(self, begun: Begun) -> Begun:
+        proposal = begun.proposal
+        with self.device.computing():
+            counted = counts(_there(begun.model), self.device.example)
+        found = {**begun.scored, **begun.measured, **counted}
         met = excesses(self.budget, found, self.dense)
-        trial = Trial(proposal.number, proposal.plan, TrialState.COMPLETE, found, met, timing)
+        trial = Trial(proposal.number, proposal.plan, TrialState.COMPLETE, found, met, begun.timing)
         return replace(begun, trial=trial)
 
 

@@ -14,8 +14,9 @@ from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
 from autoprune.core.metric import COUNTED, parted
 from autoprune.core.plan import Plan
+from autoprune.core.proposal import Proposal
 from autoprune.core.space import SearchSpace
-from autoprune.core.trial import Proposal, Trial, TrialState
+from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import BudgetInfeasibleError, TaskError
 from autoprune.searching.study import Study
 

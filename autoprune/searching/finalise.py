@@ -179,9 +179,12 @@ class Finisher:
         with self.reporter.track("fine-tuning", most) as advance:
             quality = task.quality
 
-            def told(number: int, epoch: int, value: float) -> None:
-                self.log("epoch", trial=number, epoch=epoch, **{quality.name: round(value, 6)})
-                advance(f"trial {number}, epoch {epoch}, {quality.name} {quantity.show(value, quality.unit)}")
+            def told(number: int, epoch: int, value: float | None, loss: float) -> None:
+                known = {"training_loss": round(loss, 6)} if math.isfinite(loss) else {}
+                scored = {} if value is None else {quality.name: round(value, 6)}
+                self.log("epoch", trial=number, epoch=epoch, **known, **scored)
+                text = f"loss {loss:.3f}" if value is None else f"{quality.name} {quantity.show(value, quality.unit)}"
+                advance(f"trial {number}, epoch {epoch}, {text}")
 
             def worth(trial: Trial, value: float) -> tuple[float, ...]:
                 return standing(trial, value, quality, self.objectives[0], self.evaluator.budget, self.evaluator.dense)

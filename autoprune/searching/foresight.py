@@ -21,9 +21,10 @@ from autoprune.core.budget import Budget
 from autoprune.core.forecast import CostForecast, Forecast, Term
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COUNTED, Metric, cost
+from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace, Variable
-from autoprune.core.trial import Proposal, Trial, TrialState
+from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import UsageError
 from autoprune.searching.ablation import Ablations, Drives, ablate, in_part, lost_importance
 from autoprune.searching.candidate import Evaluator

@@ -54,6 +54,11 @@ class Halving:
         """A candidate failed: nobody waits for it."""
         self._out.add(candidate)
 
+    def compared(self, candidate: int) -> tuple[int, ...]:
+        """Epochs after which a candidate's score decides something: the last, and rungs where it has company."""
+        company = sum(place == self.members[candidate] for place in self.members.values()) > 1
+        return rungs(self.epochs) if company else (self.epochs,)
+
     def decision(self, candidate: int, epoch: int) -> str:
         """After so many epochs of a candidate: "go", "wait" for others of its bin, "stop", or, of its best, "end".
 
@@ -61,7 +66,7 @@ class Halving:
         """
         if candidate in self._out:
             return "stop"
-        if epoch not in rungs(self.epochs):
+        if epoch not in self.compared(candidate):
             return "go"
         if (candidate, epoch) in self._given:
             return self._given[candidate, epoch]

@@ -36,8 +36,8 @@ class Ladder:
     """The fine-tuning of a run's candidates for `epochs` each, as far as they get.
 
     values: quality as trained, by epoch and candidate; bins: candidate -> its bin; file_of: where the checkpoint of a
-    candidate is; told: called after each epoch, with the candidate, the epoch and its quality; worth(candidate,
-    quality): by what candidates are compared, the higher, the better.
+    candidate is; told: called after each epoch, with the candidate, the epoch, its quality where it was scored, and
+    its loss; worth(candidate, quality): by what candidates are compared, the higher, the better.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Ladder:
         quality: Metric,
         study: TuningStudy,
         file_of: Callable[[int], Path],
-        told: Callable[[int, int, float], None],
+        told: Callable[[int, int, float | None, float], None],
         worth: Callable[[Trial, float], tuple[float, ...]],
     ) -> None:
         self.epochs, self.halving = epochs, Halving(epochs, bins)
@@ -73,7 +73,8 @@ class Ladder:
                 yield None
                 continue
             state = self.state(lane) if lane.done else b""
-            yield Stint(lane.trial.number, lane.trial.plan, lane.done, state)
+            compared = self.halving.compared(lane.trial.number)
+            yield Stint(lane.trial.number, lane.trial.plan, lane.done, state, compared)
 
     def next(self) -> Lane | None:
         """A lane that is to go on and that nobody trains, from here on busy; None: none until the next is reported."""
@@ -116,14 +117,16 @@ class Ladder:
         else:
             write_atomic(self._file_of(result.number), result.state)
             self._tell(lane, result.done, result.scores)
-            self._told(result.number, result.done, result.scores[self._quality.name].value)
+            scored = result.scores.get(self._quality.name)
+            self._told(result.number, result.done, None if scored is None else scored.value, result.loss)
         self._settle()
 
     def _tell(self, lane: Lane, done: int, scores: Mapping[str, Measurement]) -> None:
         lane.done, lane.scores = done, scores
-        value = scores[self._quality.name].value
-        self._study.report(lane.trial.number, done, value)
-        self._rank(lane, done, value)
+        if scores:
+            value = scores[self._quality.name].value
+            self._study.report(lane.trial.number, done, value)
+            self._rank(lane, done, value)
 
     def _rank(self, lane: Lane, epoch: int, value: float) -> None:
         """A candidate counts as it would be finished: as trained, or as healed where training did harm."""

@@ -20,8 +20,9 @@ from optuna.trial import TrialState as OptunaState
 
 from autoprune.core.metric import Metric
 from autoprune.core.plan import Plan
+from autoprune.core.proposal import Proposal
 from autoprune.core.space import SearchSpace
-from autoprune.core.trial import Proposal, Trial, TrialState
+from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import StorageError, UsageError, describe
 from autoprune.samplers import GRADED, REPEAT, SCREENED, SECONDS, distributions
 from autoprune.store.ledger import Ledger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,22 +21,41 @@ from autoprune.searching.candidate import Evaluator
 
 @dataclass(frozen=True)
 class Stint:
-    """One more epoch of a candidate, after `done` ones; state: where the last one ended, empty at the beginning."""
+    """One more epoch of a candidate.
+
+    Attributes:
+        number: Of the candidate.
+        plan: Of the candidate.
+        done: Epochs before this one.
+        state: Where the last one ended; empty at the beginning.
+        compared: Epochs after which the candidate is scored; the last one always is.
+    """
 
     number: int
     plan: Plan
     done: int
     state: bytes = field(default=b"", repr=False)
+    compared: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Stinted:
-    """What an epoch gave: scores on the search split by metric, the state after it, or why it failed."""
+    """What an epoch gave.
+
+    Attributes:
+        number: Of the candidate.
+        done: Epochs so far.
+        scores: On the search split, by metric; none where they decide nothing.
+        state: All that the next epoch needs.
+        loss: Of the last batch.
+        error: Why it failed.
+    """
 
     number: int
     done: int
     scores: Mapping[str, Measurement] = field(default_factory=dict)
     state: bytes = field(default=b"", repr=False)
+    loss: float = math.nan
     error: str = ""
 
 
@@ -53,10 +73,11 @@ class Tuner:
         """Never raises for what a candidate does."""
         try:
             training = self._training(job)
-            training.epoch()
-            scores = self.evaluator.task.score(training.model, "search")
+            loss = training.epoch()
+            wanted = training.done in (*job.compared, self.epochs)
+            scores = self.evaluator.task.score(training.model, "search") if wanted else {}
             state = safetensors.torch.save(training.state(), checkpoint.metadata(training.done, self.epochs, scores))
-            return Stinted(job.number, training.done, scores, state)
+            return Stinted(job.number, training.done, scores, state, loss)
         except Exception as error:
             self._forget()
             return self.lost(job, str(error) if isinstance(error, AutopruneError) else describe(error))

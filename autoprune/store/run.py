@@ -173,6 +173,11 @@ class RunDirectory:
         self.stages[name] = self.stages.get(name, 0.0) + seconds
         self.log("stage", stage=name, took=round(seconds, 3))
 
+    def move(self, name: str, other: str, seconds: float) -> None:
+        """Seconds of one stage are another's."""
+        self.spend(name, -seconds)
+        self.spend(other, seconds)
+
     def close(self) -> None:
         self._lock.release()
 

@@ -23,8 +23,9 @@ from autoprune.core.group import Group, Member
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.plan import Plan
+from autoprune.core.proposal import Proposal
 from autoprune.core.space import SearchSpace
-from autoprune.core.trial import Proposal, Trial, TrialState
+from autoprune.core.trial import Trial, TrialState
 from autoprune.samplers import Brief, checked, distributions
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.reseeded import sampler_for

@@ -47,8 +47,8 @@ class Table:
     def reference(self):
         return self._found()
 
-    def measure(self, model, slices, bounds):
-        self.asked.append(bounds)
+    def measure(self, model, slices, bounds, ceilings):
+        self.asked.append({**bounds, **ceilings})
         return self._found(0.5)
 
     def measure_again(self, models, advance):

@@ -9,7 +9,7 @@ from autoprune.measure.bench import Bench
 from autoprune.measure.contention import Reading, Watch
 from autoprune.measure.history import STEADY, Wander
 from autoprune.measure.lease import NoLease
-from autoprune.measure.session import Session
+from autoprune.measure.session import NOTHING, Session
 from autoprune.testing.fakes import FakeProfiler
 
 
@@ -40,8 +40,8 @@ class Crowded(Watch):
 class Timed(Session):
     """Models are their true seconds."""
 
-    def measure(self, seconds, bounds):
-        return super().measure(Artifact("module", module=(seconds, ())), bounds)
+    def measure(self, seconds, bounds, ceilings=NOTHING):
+        return super().measure(Artifact("module", module=(seconds, ())), bounds, ceilings)
 
 
 def opened(wander=STEADY, threads=1, crowded=False, **options):
@@ -190,6 +190,16 @@ def test_a_model_that_waits_is_judged_by_the_wall():
     found = session.measure(0.004, {})
     assert found["latency"].value == pytest.approx(0.012)
     assert found["latency"].valid
+
+
+def test_a_candidate_that_is_beaten_anyway_is_not_pinned_down_at_a_limit():
+    edge = {"latency": 0.004}
+    pinned = opened(noise=0.03)[0].measure(0.004, edge)["latency"]
+    beaten = opened(noise=0.03)[0].measure(0.004, edge, {"latency.relative": 0.3})["latency"]
+    unbeaten = opened(noise=0.03)[0].measure(0.004, edge, {"latency.relative": 0.5})["latency"]
+    assert beaten.n < pinned.n == unbeaten.n
+    assert beaten.low > 0.003
+    assert beaten.converged
 
 
 def test_a_limit_on_throughput_is_near_as_well():

@@ -10,7 +10,8 @@ from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
-from autoprune.core.trial import Proposal, Trial, TrialState
+from autoprune.core.proposal import Proposal
+from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import BudgetInfeasibleError, StorageError, TaskError
 from autoprune.searching.coordinator import Coordinator, check_possible
 from autoprune.searching.study import Study

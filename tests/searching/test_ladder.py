@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from optuna.storages import InMemoryStorage
 
@@ -56,6 +58,28 @@ def test_a_ladder_of_one_rung_still_leaves_one_of_each_bin(tmp_path):
         ladder.report(run.result(job))
     assert [k for k, lane in ladder.lanes.items() if lane.outcome == "complete"] == [2, 5]
     assert {lane.done for lane in ladder.lanes.values()} == {1}
+
+
+def test_only_epochs_that_decide_something_are_scored(tmp_path):
+    bins = {0: 0, 1: 0, 2: 1}
+    study = TuningStudy(Ledger(InMemoryStorage()), "s", QUALITY)
+    study.chosen("once", lambda: bins)
+    told = []
+    ladder = Ladder(
+        CANDIDATES[:3], bins, 6, QUALITY, study, lambda number: tmp_path / f"{number}.safetensors",
+        lambda *each: told.append(each), lambda trial, quality: (quality,),
+    )  # fmt: skip
+    run = Run(tmp_path)
+    for job in ladder.jobs():
+        found = run.result(job)
+        ladder.report(found if found.done in (*job.compared, 6) else replace(found, scores={}, loss=0.5))
+    assert {number: lane.outcome for number, lane in ladder.lanes.items()} == {
+        0: "pruned",
+        1: "complete",
+        2: "complete",
+    }
+    assert {each[:2] for each in told if each[2] is not None} == {(0, 2), (1, 2), (1, 6), (2, 6)}
+    assert all(each[3] == 0.5 for each in told if each[2] is None)
 
 
 @pytest.mark.parametrize("deaths", [(1,), (3, 4), (2, 5, 9, 13)])

@@ -6,7 +6,8 @@ from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front
 from autoprune.core.measurement import Measurement
-from autoprune.core.trial import Proposal, TrialState
+from autoprune.core.proposal import Proposal
+from autoprune.core.trial import TrialState
 from autoprune.samplers.random import create
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.screen import Screen

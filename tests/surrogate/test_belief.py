@@ -6,7 +6,7 @@ import pytest
 from autoprune.core.aim import Aim, Wall
 from autoprune.core.forecast import CostForecast, Forecast, Term
 from autoprune.core.metric import COSTS, Metric
-from autoprune.core.trial import Proposal
+from autoprune.core.proposal import Proposal
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence, Seen
 from autoprune.testing.sampler import OBJECTIVES, pretended, small_brief, small_space

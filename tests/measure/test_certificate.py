@@ -1,0 +1,45 @@
+import pytest
+
+from autoprune.core.reporter import SILENT
+from autoprune.measure.artifact import Artifact
+from autoprune.measure.bench import Bench
+from autoprune.measure.certificate import PROCESSES, Certificate
+from autoprune.measure.lease import NoLease
+from autoprune.measure.limits import Limits
+from autoprune.testing.fakes import FakeProfiler
+
+
+def model(seconds):
+    return Artifact("module", module=(seconds, ()))
+
+
+def certificate(certain, waited):
+    profiler = FakeProfiler(lambda artifact: artifact)
+    return Certificate(
+        opened=lambda: Bench(profiler, NoLease(), profiler.clock),
+        dense=model(0.010),
+        room=4,
+        certain=certain,
+        limits=Limits(certify_s=6.0, certify_rounds=(2, 10_000)),
+        clock=profiler.clock,
+        reporter=SILENT,
+        seed=0,
+        waited=waited.append,
+    )
+
+
+def test_models_that_are_certain_soon_wait_for_nobody():
+    waited = []
+    found = certificate(lambda pairs: len(pairs) >= 3, waited).take([[model(0.004)], [model(0.002)]], lambda text: None)
+    assert [[len(pairs) for pairs in each] for each in found] == [[3] * PROCESSES] * 2
+    assert not waited
+
+
+def test_waiting_for_a_quiet_machine_is_counted_and_ends():
+    waited = []
+    taken = certificate(lambda pairs: False, waited)
+    start = taken.clock.wall()
+    taken.take([[model(0.004)]], lambda text: None)
+    whole = taken.clock.wall() - start
+    assert len(waited) == PROCESSES
+    assert 0 < sum(waited) < whole == pytest.approx(6.0, abs=0.5)
