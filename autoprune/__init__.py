@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from autoprune.api.load import load
     from autoprune.api.profile import profile
     from autoprune.api.prune import Pruned, prune
-    from autoprune.api.result import Point, Result
     from autoprune.api.resume import finetune, resume
     from autoprune.api.search import search
     from autoprune.core.budget import AtLeast, AtMost, Budget, Limit
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from autoprune.core.metric import Metric
     from autoprune.core.plan import Plan
     from autoprune.core.space import SearchSpace
+    from autoprune.engine.result import Point, Result
     from autoprune.errors import AutopruneError
     from autoprune.models.masks import from_torch_prune, masks, to_torch_prune
     from autoprune.surgery import Traced, trace

@@ -23,6 +23,7 @@ KINDS: Final[dict[str, str]] = {
     "criteria": "autoprune.criteria",
     "executors": "autoprune.executors",
     "exporters": "autoprune.exporters",
+    "meters": "autoprune.meters",
     "profilers": "autoprune.profilers",
     "repairs": "autoprune.recovery.repairs",
     "samplers": "autoprune.samplers",

@@ -20,7 +20,6 @@ from torch import nn
 from torch.nn import functional
 
 from autoprune import registry
-from autoprune.api.prepare import Prepared, prepare
 from autoprune.calibration import moments
 from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
@@ -29,9 +28,10 @@ from autoprune.core.measurement import RunSpec
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
 from autoprune.core.scope import scoped
+from autoprune.engine.prepare import Prepared, prepare
 from autoprune.measure.device import Device
 from autoprune.measure.setup import Setup
-from autoprune.recovery.ready import ready
+from autoprune.recovery.calibrate import ready
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.classification import Classification, logits_of

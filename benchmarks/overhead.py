@@ -31,9 +31,9 @@ from autoprune.core.effort import Effort
 from autoprune.core.front import Front
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
+from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Silent
 from autoprune.core.space import SearchSpace
-from autoprune.core.proposal import Proposal
 from autoprune.core.trial import Trial, TrialState
 from autoprune.executors._cluster import connect
 from autoprune.samplers import Brief, checked

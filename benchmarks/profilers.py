@@ -25,19 +25,19 @@ from torch.utils import benchmark
 from transformers import ResNetConfig, ResNetForImageClassification
 
 import autoprune
+from autoprune.bench.bench import WARM_S
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
 from autoprune.core.space import SearchSpace
-from autoprune.families import choose
+from autoprune.cost_model.tabulation import first_slices, tabulate
 from autoprune.measure import estimator
-from autoprune.measure.bench import WARM_S
-from autoprune.measure.client import WorkerBench
 from autoprune.measure.device import Device
-from autoprune.measure.packing import Packer
 from autoprune.measure.setup import Setup
-from autoprune.measure.tabulation import first_slices, tabulate
+from autoprune.remote.client import WorkerBench
+from autoprune.remote.packing import Packer
+from autoprune.search_spaces import choose
 from autoprune.surgery import apply, trace
 from autoprune.surgery.example import Example
 from autoprune.tasks.locate import locate

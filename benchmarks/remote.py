@@ -30,13 +30,13 @@ from onnx import TensorProto, helper, numpy_helper
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from autoprune.bench.artifact import Artifact
 from autoprune.core.address import DeviceAddress
 from autoprune.core.measurement import RunSpec
+from autoprune.cost_model.units import graph
 from autoprune.errors import AutopruneError
-from autoprune.measure.artifact import Artifact
-from autoprune.measure.client import WorkerBench
-from autoprune.measure.links.reached import reached
-from autoprune.measure.units import graph
+from autoprune.remote.client import WorkerBench
+from autoprune.remote.links.connect import reached
 from tests.services import Agent, Sshd, client
 
 MEGABYTES, CANDIDATES = 50, 12

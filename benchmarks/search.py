@@ -39,7 +39,7 @@ from autoprune.searching.reseeded import sampler_for
 from autoprune.searching.screen import Screen
 from autoprune.searching.study import Study
 from autoprune.store.ledger import Ledger
-from autoprune.surrogate.seeds import seeds
+from autoprune.surrogate.initial_plans import seeds
 from autoprune.tasks.locate import locate
 
 ROOT = Path(__file__).parents[1]

@@ -21,7 +21,6 @@ import torch
 from torch import nn
 
 from autoprune import registry
-from autoprune.api.prepare import Prepared, prepare
 from autoprune.core.aim import Aim
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
@@ -31,19 +30,20 @@ from autoprune.core.forecast import Forecast
 from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.metric import COSTS
 from autoprune.core.plan import Plan
-from autoprune.core.reporter import Silent
 from autoprune.core.proposal import Proposal
+from autoprune.core.reporter import Silent
 from autoprune.core.trial import Timing, Trial, TrialState
+from autoprune.engine.prepare import Prepared, prepare
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
-from autoprune.recovery.finetune import finetune
-from autoprune.recovery.ready import ready
-from autoprune.recovery.teacher import Teacher
+from autoprune.recovery.calibrate import ready
 from autoprune.searching.candidate import Evaluator
-from autoprune.searching.foresight import aim_of, foresee
+from autoprune.searching.forecasting import aim_of, foresee
 from autoprune.tasks.classification import Batches
 from autoprune.tasks.task import Task
+from autoprune.training.finetune import finetune
+from autoprune.training.teacher import Teacher
 
 #: Runs of a model, each next to one of the dense model. Fewer are less exact than the product is: then the fronts are
 #: those of plans that by chance came out short.

@@ -46,7 +46,7 @@ from autoprune.agent.messages import (
 from autoprune.agent.metrics import Metrics
 from autoprune.agent.settings import AgentSettings, FullError
 from autoprune.errors import AutopruneError, RefusedError, UnreachableError, one_line
-from autoprune.measure.links import told
+from autoprune.remote.links import told
 
 #: Seconds that a request may wait for its job.
 _WAIT_S: Final = 60.0

@@ -21,9 +21,9 @@ from typing import Any, Final
 
 from autoprune.agent.settings import AgentSettings, FullError
 from autoprune.errors import AutopruneError, DeviceError, RefusedError, UnreachableError, describe
-from autoprune.measure.client import OPEN_S
-from autoprune.measure.links import told
-from autoprune.measure.links.process import ProcessLink
+from autoprune.remote.client import OPEN_S
+from autoprune.remote.links import told
+from autoprune.remote.links.process import ProcessLink
 from autoprune.store.files import write_atomic
 
 #: The job that opens a lease's process.

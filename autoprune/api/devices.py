@@ -1,63 +1,26 @@
-"""Devices by name or address: which one is meant, and whether it is fit to measure. Knows the user's list of them."""
+"""Devices elsewhere: added to the user's list, and tried. Knows both; not what is measured on them."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from autoprune.core.address import HERE, DeviceAddress, KnownDevice
+from autoprune.core.address import DeviceAddress, KnownDevice
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import PROFILER
 from autoprune.core.measurement import RunSpec
-from autoprune.errors import UsageError
+from autoprune.cost_model.units import sample_work
+from autoprune.engine.known_device import found
 from autoprune.measure import doctor as checks
-from autoprune.measure.client import WorkerBench
 from autoprune.measure.doctor import Finding
 from autoprune.measure.setup import Setup
+from autoprune.remote.client import WorkerBench
 from autoprune.store.devices import Devices
 
 #: Seconds of the self-test, and requests whose round trip is taken.
 SECONDS = 5.0
 _TRIPS = 10
-
-
-def meant(device: str) -> KnownDevice | None:
-    """A device that was added, or one at an address; None for this machine, or a node that only a cluster knows.
-
-    Raises:
-        UsageError: an address that is none. StorageError: the list of devices cannot be read.
-    """
-    if device == HERE:
-        return None
-    if "://" in device:
-        address = DeviceAddress.parse(device)
-        return KnownDevice(_named(address.host), address)
-    return Devices().find(device)
-
-
-def _named(host: str) -> str:
-    """A name for a device that has none, by its host."""
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", host).lstrip("._-")[:56]
-    return name if name == host and name != HERE else f"device-{name}"
-
-
-def found(device: str) -> KnownDevice:
-    """A device that was added, or one at an address.
-
-    Raises:
-        UsageError: nobody knows it.
-    """
-    known = meant(device)
-    if known is None:
-        listed = ", ".join(each.name for each in Devices().all()) or "none"
-        raise UsageError(
-            expected="a device by its address, or one that was added with `autoprune devices add`",
-            received=repr(device),
-            cure=f"known: {listed}; of this machine `autoprune doctor` tells",
-        )
-    return known
 
 
 def examined(device: str, profiler: str = "", seconds: float = SECONDS) -> list[Finding]:
@@ -76,7 +39,11 @@ def examined(device: str, profiler: str = "", seconds: float = SECONDS) -> list[
         said.append(Finding("round trip", f"{_trip(bench) * 1e3:.0f} ms; no part of any latency"))
         capabilities = bench.capabilities()
         said.append(Finding("measures", f"{', '.join(capabilities.metrics)} of {capabilities.format} artifacts"))
-        return [*said, checks.self_test(bench, seconds, SystemClock())] if seconds > 0 else said
+        return (
+            [*said, checks.self_test(bench, sample_work(capabilities.format), seconds, SystemClock())]
+            if seconds > 0
+            else said
+        )
     finally:
         bench.close()
 

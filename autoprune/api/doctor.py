@@ -5,11 +5,12 @@ from __future__ import annotations
 from autoprune import registry
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
+from autoprune.cost_model.units import sample_work
 from autoprune.errors import DeviceError
 from autoprune.executors._cluster import UNLOCKED, found_address, strangers
 from autoprune.measure import doctor as checks
-from autoprune.measure.client import WorkerBench
 from autoprune.measure.doctor import Finding
+from autoprune.remote.client import WorkerBench
 
 
 def doctor(
@@ -30,7 +31,8 @@ def doctor(
         found.insert(0, Finding("device", bench.fingerprint()))
         found += checks.past(bench.fingerprint(), bench.speed(), clock, forget=forget)
         if seconds > 0:
-            found.append(checks.self_test(bench, seconds, clock))
+            work = sample_work(bench.capabilities().format)
+            found.append(checks.self_test(bench, work, seconds, clock))
     except DeviceError as error:
         found.append(Finding("repeatability", "the self-test failed", str(error)))
     finally:

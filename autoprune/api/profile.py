@@ -14,7 +14,7 @@ from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.errors import StorageError
 from autoprune.measure.counts import counts
-from autoprune.measure.device import Device
+from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
 from autoprune.models import folder as folders
 from autoprune.models.rebuild import rebuild
@@ -48,7 +48,7 @@ def profile(
     setup = Setup(profiler, RunSpec(threads, batch, precision), task)
     setup = replace(setup, memory="memory" in setup.capabilities(clock).metrics)
     with evaluating(model):
-        device = Device(setup, model, example_inputs, None, 0, clock, reporter or Logged())
+        device = Device(DeviceSpec(setup, model, example_inputs, None, 0, clock), reporter or Logged())
         try:
             measured = device.open()
         finally:

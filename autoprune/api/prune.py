@@ -22,7 +22,7 @@ from autoprune.errors import SurgeryError, UsageError
 from autoprune.measure.counts import counts
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
-from autoprune.recovery.ready import Ready, ready
+from autoprune.recovery.calibrate import Ready, ready
 from autoprune.surgery import Traced, apply, kept_slices, trace, twin
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task

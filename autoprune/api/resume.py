@@ -11,10 +11,6 @@ from typing import Any
 from optuna.samplers import BaseSampler
 
 from autoprune import registry
-from autoprune.api.engine import Engine
-from autoprune.api.prepare import make_task, prepare
-from autoprune.api.result import Result, read_result
-from autoprune.api.settings import Settings
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
@@ -22,6 +18,10 @@ from autoprune.core.defaults import EXECUTOR
 from autoprune.core.effort import Effort
 from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
+from autoprune.engine.engine import Engine
+from autoprune.engine.prepare import make_task, prepare
+from autoprune.engine.result import Result, read_result
+from autoprune.engine.settings import Settings
 from autoprune.errors import StorageError, UsageError, describe
 from autoprune.store.run import RunDirectory
 from autoprune.surgery.modes import evaluating

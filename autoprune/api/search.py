@@ -11,11 +11,6 @@ from typing import Any
 from optuna.samplers import BaseSampler
 
 from autoprune import registry
-from autoprune.api.engine import Engine
-from autoprune.api.prepare import check_zeros, make_task, objectives_of, prepare
-from autoprune.api.recipe import recipe
-from autoprune.api.result import Result
-from autoprune.api.settings import Settings
 from autoprune.core.address import HERE
 from autoprune.core.budget import GUARANTEES, Budget
 from autoprune.core.clock import SystemClock
@@ -23,6 +18,11 @@ from autoprune.core.defaults import CRITERION, EXECUTOR, PROFILER, REPAIR, SAMPL
 from autoprune.core.effort import Effort
 from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
+from autoprune.engine.engine import Engine
+from autoprune.engine.prepare import check_zeros, make_task, objectives_of, prepare
+from autoprune.engine.recipe import recipe
+from autoprune.engine.result import Result
+from autoprune.engine.settings import Settings
 from autoprune.errors import UsageError
 from autoprune.measure.devices import profilers, together
 from autoprune.store.run import RunDirectory, next_free

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from autoprune.api.prepare import make_task, prepare
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import CRITERION, PROFILER, REPAIR
@@ -11,11 +10,12 @@ from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.sensitivity import Level, Sensitivities
 from autoprune.core.trial import TrialState
+from autoprune.engine.prepare import make_task, prepare
 from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
-from autoprune.measure.device import Device
+from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
-from autoprune.recovery.ready import ready
+from autoprune.recovery.calibrate import ready
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
@@ -44,7 +44,7 @@ def sensitivity(
     reporter, clock = reporter or Logged(), SystemClock()
     prepared = prepare(make_task(task, reporter), space)
     made, setup = prepared.task, Setup(profiler, spec or RunSpec(), prepared.task.spec)
-    device = Device(setup, made.model, made.example_inputs, prepared.traced, 0, clock, reporter)
+    device = Device(DeviceSpec(setup, made.model, made.example_inputs, prepared.traced, 0, clock), reporter)
     try:
         with evaluating(made.model):
             dense = {**made.score(made.model, "search"), **device.open(), **counts(made.model, device.example)}

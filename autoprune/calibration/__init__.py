@@ -1,1 +1,1 @@
-"""What the calibration split says of a dense model, gathered in streamed passes: moments, gradients, scores."""
+"""One pass over the calibration split: what criteria and repairs need to know of it."""

@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from autoprune.calibration.rows import sampled, unfolds
+from autoprune.calibration.activation_sampling import sampled, unfolds
 from autoprune.core.reporter import SILENT, Reporter
 from autoprune.criteria import Moments
 from autoprune.surgery.contractions import Contraction, ContractionWatch, unfused

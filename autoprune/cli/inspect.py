@@ -37,9 +37,9 @@ def inspect(
             task, picture, as_json, space=space, levels=levels, criterion=criterion, repair=repair, profiler=profiler
         )
         return
-    from autoprune.api.prepare import inspected, make_task
     from autoprune.cli.console import ConsoleReporter, aside
     from autoprune.core.clock import SystemClock
+    from autoprune.engine.prepare import inspected, make_task
     from autoprune.report.table import aligned
 
     with aside():

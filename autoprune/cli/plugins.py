@@ -11,7 +11,8 @@ _WIDTH: Final = 20
 
 def plugins() -> None:
     """List every plug-in by its kind, and the search spaces, with a line on each."""
-    from autoprune import families, registry
+    from autoprune import registry
+    from autoprune import search_spaces as families
 
     for kind in registry.KINDS:
         _listed(kind, {name: registry.about(kind, name) for name in registry.names(kind)})

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from autoprune.api.anatomy import Anatomy
+    from autoprune.api.layer_profile import Anatomy
     from autoprune.core.measurement import Measurement
-    from autoprune.measure.staircase import Staircase
-    from autoprune.measure.tabulation import Tabulated
+    from autoprune.cost_model.staircase import Staircase
+    from autoprune.cost_model.tabulation import Tabulated
 
 
 def profile(
@@ -52,13 +52,13 @@ def profile(
     how: dict[str, Any] = {**usual, **found.measured, **{key: each for key, each in given.items() if each is not None}}
     spec = RunSpec(how["threads"], how["batch"], how["precision"])
     if by_layer:
-        from autoprune.api.anatomy import by_layer as dissect
+        from autoprune.api.layer_profile import by_layer as dissect
 
         with aside():
             anatomy = dissect(found, how["profiler"], spec, reporter)
         typer.echo(json.dumps(asdict(anatomy), indent=1) if as_json else _layers(anatomy))
     elif table:
-        from autoprune.api.anatomy import latency_table
+        from autoprune.api.layer_profile import latency_table
 
         with aside():
             built, stairs = latency_table(subject, how["profiler"], spec, space, reporter)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from autoprune.api.result import Result
+    from autoprune.engine.result import Result
 
 Run = Annotated[Path, typer.Argument(help="The run directory of an earlier search.")]
 Finalists = Annotated[int | None, typer.Option(help="How many models of the front are finished at most.")]
@@ -73,7 +73,7 @@ def finetune(
 def _done(go_on: Callable[..., Result], run: Path, as_json: bool, quiet: bool, **asked: Any) -> int:
     """Go on with a run as it is asked for, and tell how it ended."""
     from autoprune.cli.console import ConsoleReporter, aside
-    from autoprune.cli.outcome import told
+    from autoprune.cli.print_result import told
     from autoprune.core.clock import SystemClock
 
     with aside():

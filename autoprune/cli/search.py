@@ -15,7 +15,7 @@ from autoprune.core.effort import Effort
 def _configured(context: typer.Context, file: Path | None) -> Path | None:
     """Options from a YAML file become defaults; what stands on the command line goes before them."""
     from autoprune.errors import UsageError
-    from autoprune.families.document import read
+    from autoprune.search_spaces.document import read
 
     if file is not None:
         options = read(file)
@@ -159,7 +159,7 @@ def search(
 ) -> int:
     """Search the pruned models that no other candidate beats, within a budget that is measured."""
     from autoprune.cli.console import ConsoleReporter, aside
-    from autoprune.cli.outcome import told
+    from autoprune.cli.print_result import told
     from autoprune.core import quantity
     from autoprune.core.budget import Budget
     from autoprune.core.clock import SystemClock

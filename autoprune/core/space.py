@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from autoprune.core.family import Family
 from autoprune.core.group import Group
 from autoprune.core.plan import Plan
+from autoprune.core.space_config import Family
 from autoprune.errors import SurgeryError
 
 

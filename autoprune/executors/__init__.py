@@ -11,9 +11,10 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
-from autoprune.measure.device import AnyDevice, DeviceSpec
-from autoprune.searching.ladder import Ladder
-from autoprune.searching.tuner import Tuner
+from autoprune.finishing.successive_halving import Ladder
+from autoprune.finishing.tuner import Tuner
+from autoprune.measure.any_device import AnyDevice
+from autoprune.measure.device import DeviceSpec
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -17,17 +17,17 @@ import ray.cloudpickle
 import torch
 from torch import nn
 
+from autoprune.bench.artifact import Artifact
+from autoprune.bench.compute_lock import Gate
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.reporter import Advance, Reporter
 from autoprune.core.space import SearchSpace
 from autoprune.errors import CrashedError, DeviceError, DeviceLostError
-from autoprune.measure.artifact import Artifact
+from autoprune.measure.any_device import NOTHING
 from autoprune.measure.certificate import PROCESSES
 from autoprune.measure.device import Device, DeviceSpec
-from autoprune.measure.gate import Gate
-from autoprune.measure.packing import Packer, Slices, accepted
-from autoprune.measure.session import NOTHING
+from autoprune.remote.packing import Packer, Slices, accepted
 
 #: What a call raises whose actor, or its node, is no more.
 DEAD: Final = (
@@ -116,7 +116,7 @@ class Profiler:
         with self._making:
             if self._made is None:
                 spec: DeviceSpec = ray.cloudpickle.loads(ray.get(packed[0]))
-                self._made = spec.made(self._noted)
+                self._made = Device(spec, self._noted)
         return getattr(self, call)(*arguments)
 
     def about(self) -> About:

@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
-from autoprune.searching.tuner import Stint, Stinted, Tuner
+from autoprune.finishing.tuner import Stint, Stinted, Tuner
 from autoprune.store.files import write_atomic
 
 

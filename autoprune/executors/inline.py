@@ -13,9 +13,10 @@ from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
 from autoprune.errors import DeviceError, UsageError
 from autoprune.executors import Job, Result, Stepwise, Work
-from autoprune.measure.device import AnyDevice, DeviceSpec
-from autoprune.searching.ladder import Ladder
-from autoprune.searching.tuner import Tuner
+from autoprune.finishing.successive_halving import Ladder
+from autoprune.finishing.tuner import Tuner
+from autoprune.measure.any_device import AnyDevice
+from autoprune.measure.device import Device, DeviceSpec
 
 
 class Inline:
@@ -27,7 +28,7 @@ class Inline:
         self._reporter = reporter
 
     def seat(self, device: DeviceSpec) -> AnyDevice:
-        return device.made(self._reporter)
+        return Device(device, self._reporter)
 
     def drive(self, jobs: Iterator[Job | None], work: Work[Job, Result]) -> Iterator[Result]:
         """Yield each result before the next job is drawn; of work that overlaps, one job more is drawn before."""

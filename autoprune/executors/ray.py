@@ -20,9 +20,10 @@ from autoprune.core.reporter import Reporter
 from autoprune.errors import DeviceError, TaskError, describe
 from autoprune.executors import Job, Result, Work
 from autoprune.executors._cluster import Connection, connect
-from autoprune.measure.device import AnyDevice, DeviceSpec
-from autoprune.searching.ladder import Ladder
-from autoprune.searching.tuner import Tuner
+from autoprune.finishing.successive_halving import Ladder
+from autoprune.finishing.tuner import Tuner
+from autoprune.measure.any_device import AnyDevice
+from autoprune.measure.device import DeviceSpec
 
 #: How often a job is tried whose worker died.
 _ATTEMPTS: Final = 3

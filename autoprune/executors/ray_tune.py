@@ -15,8 +15,8 @@ from typing import Any, Final
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
 from autoprune.executors.ray import RayExecutor
-from autoprune.searching.ladder import Ladder
-from autoprune.searching.tuner import Stinted, Tuner
+from autoprune.finishing.successive_halving import Ladder
+from autoprune.finishing.tuner import Stinted, Tuner
 
 #: How often a stretch is tried whose actor died.
 _ATTEMPTS: Final = 3

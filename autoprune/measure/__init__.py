@@ -1,1 +1,1 @@
-"""From raw blocks to numbers one can trust. Knows statistics, pairing and locking; runtimes are plug-ins."""
+"""How long models take, and how well that is known. Knows pairs, intervals and the device's quiet state."""

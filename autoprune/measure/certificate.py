@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from autoprune.bench.artifact import Artifact
+from autoprune.bench.bench import AnyBench
 from autoprune.core.clock import Clock
 from autoprune.core.reporter import Advance, Reporter
-from autoprune.measure.artifact import Artifact
-from autoprune.measure.bench import AnyBench
-from autoprune.measure.client import WorkerBench
 from autoprune.measure.estimator import Pair
 from autoprune.measure.limits import Limits
-from autoprune.measure.packing import accepted
+from autoprune.remote.client import WorkerBench
+from autoprune.remote.packing import accepted
 
 PROCESSES: Final = 3
 _DENSE: Final = "dense"

@@ -5,32 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import torch
 from torch import nn
 
+from autoprune.bench.artifact import Artifact
+from autoprune.bench.bench import AnyBench, Bench
+from autoprune.bench.lease import device_lease
 from autoprune.core.clock import Clock
 from autoprune.core.forecast import CostForecast
-from autoprune.core.measurement import Capabilities, Measurement
+from autoprune.core.measurement import Measurement
 from autoprune.core.reporter import Advance, Reporter
 from autoprune.core.space import SearchSpace
 from autoprune.errors import AutopruneError, StorageError, UnreachableError
-from autoprune.measure import estimator, history
-from autoprune.measure.artifact import Artifact
-from autoprune.measure.bench import AnyBench, Bench
+from autoprune.measure import history
+from autoprune.measure.any_device import NOTHING
 from autoprune.measure.certificate import Certificate
-from autoprune.measure.client import WorkerBench
-from autoprune.measure.energy import meter
-from autoprune.measure.lease import device_lease
-from autoprune.measure.packing import Packer, Slices, accepted, unpacked
-from autoprune.measure.session import NOTHING, Session
+from autoprune.measure.session import Session
 from autoprune.measure.setup import Setup
-from autoprune.measure.table import Table
-from autoprune.measure.units import Unit, taken_apart
+from autoprune.meters import open_meter
 from autoprune.profilers import Profiler
+from autoprune.remote.client import WorkerBench
+from autoprune.remote.packing import Packer, Slices, accepted, unpacked
 from autoprune.store.device import DeviceStore, cache_folder
 from autoprune.surgery import Traced
 from autoprune.surgery.example import Example
@@ -42,61 +41,6 @@ T = TypeVar("T")
 _ATTEMPTS: Final = 5
 
 
-class AnyDevice(Protocol):
-    """What a search needs of a device: a `Device` of this process, or one elsewhere."""
-
-    capabilities: Capabilities
-    fingerprint: str
-    batch: int
-    example: Example
-
-    def open(self, *, patient: bool = True) -> dict[str, Measurement]:
-        """Measure the dense model; patient: wait for a quiet machine, as those do whose candidates are timed."""
-        ...
-
-    def measure(
-        self, model: nn.Module, slices: Slices, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
-    ) -> dict[str, Measurement]:
-        """Measure a candidate; see `Session.measure`."""
-        ...
-
-    def measure_again(
-        self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
-    ) -> list[dict[str, Measurement]]:
-        """Measure finished models in fresh processes."""
-        ...
-
-    def reference(self) -> dict[str, Measurement]:
-        """What is known of the dense model by now."""
-        ...
-
-    def restated(self, measured: Sequence[Mapping[str, Measurement]]) -> list[dict[str, Measurement]]:
-        """Earlier measurements as they read by now."""
-        ...
-
-    def costs(
-        self, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int
-    ) -> tuple[CostForecast, ...]:
-        """What plans of a space will cost, without running them."""
-        ...
-
-    def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
-        """Whether work in this process leaves measurements as they are; load: such work."""
-        ...
-
-    def computing(self) -> AbstractContextManager[None]:
-        """Held while a candidate is worked on, so that nothing is measured meanwhile that this would disturb."""
-        ...
-
-    def waited(self) -> float:
-        """Seconds in which finished models waited for a quiet machine."""
-        ...
-
-    def close(self) -> None:
-        """End what was started."""
-        ...
-
-
 def spare_processors(threads: int) -> bool:
     """Whether this process and one that measures on so many threads each find processors of their own."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -105,7 +49,17 @@ def spare_processors(threads: int) -> bool:
 
 @dataclass(frozen=True)
 class DeviceSpec:
-    """All that makes a `Device`, wherever it is made; dense: the model that others are cut from."""
+    """All that makes a `Device`, wherever it is made.
+
+    Attributes:
+        setup: What is measured, how and where.
+        dense: The model that others are cut from.
+        example_inputs: Of the dense model.
+        traced: None where nothing will be cut.
+        seed: Of the order of blocks.
+        clock: That tells seconds.
+        forecast: Who tells what plans will cost; None where nobody asks.
+    """
 
     setup: Setup
     dense: nn.Module
@@ -113,67 +67,97 @@ class DeviceSpec:
     traced: Traced | None
     seed: int
     clock: Clock
+    forecast: Forecaster | None = None
 
     @property
     def example(self) -> Example:
         """The inputs at the batch size that is measured."""
         return rebatch(self.example_inputs, self.setup.spec.batch)
 
-    def made(self, reporter: Reporter) -> Device:
-        """The device, in this process."""
-        about = (self.setup, self.dense, self.example_inputs, self.traced, self.seed, self.clock)
-        return Device(*about, reporter)
+
+class Forecaster(Protocol):
+    """Tells what plans will cost on a device that is open."""
+
+    def __call__(
+        self, device: Device, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int, /
+    ) -> tuple[CostForecast, ...]: ...
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Opened:
+    """What a device has once the dense model was measured. present: seconds of a fixed piece of work at that time."""
+
+    session: Session
+    packer: Packer
+    dense: Artifact
+    present: float
+
+
 class Device:
     """One profiler on one device, for models cut from one dense model. `close` when done."""
 
-    setup: Setup
-    dense: nn.Module
-    example_inputs: Any
-    traced: Traced | None
-    seed: int
-    clock: Clock
-    reporter: Reporter
-    session: Session = field(init=False)
-    _profiler: Profiler | None = field(init=False)
-    _bench: AnyBench = field(init=False)
-    _waited: float = field(default=0.0, init=False)
+    def __init__(self, spec: DeviceSpec, reporter: Reporter) -> None:
+        """Look at the device; models are measured once it is open.
 
-    def __post_init__(self) -> None:
-        spec, self._profiler = self.setup.spec, None
-        if self.setup.address is None:
-            self._profiler = self.setup.made(self.clock)
+        Args:
+            spec: What it is made of.
+            reporter: Told what users should know.
+        """
+        setup = spec.setup
+        self.spec, self.setup, self.reporter = spec, setup, reporter
+        self.example = spec.example
+        self.batch = batch_size(self.example)
+        self._profiler: Profiler | None = None
+        if setup.address is None:
+            self._profiler = setup.made(spec.clock)
             self.capabilities, self.fingerprint = self._profiler.capabilities(), self._profiler.fingerprint()
         else:
-            self.capabilities, self.fingerprint = self.setup.looked()
-        self.store = DeviceStore.of(f"{self.fingerprint} / {spec.threads} threads / {spec.precision}")
-        self.example = rebatch(self.example_inputs, self.setup.spec.batch)
-        self.batch = batch_size(self.example)
-        self._here = self.capabilities.format == "module" and not self.setup.task
-        self._bench = self._local(self._profiler) if self._here and self._profiler is not None else self._worker()
+            self.capabilities, self.fingerprint = setup.looked()
+        self.store = DeviceStore.of(f"{self.fingerprint} / {setup.spec.threads} threads / {setup.spec.precision}")
+        self._here = self.capabilities.format == "module" and not setup.task
+        self.bench: AnyBench = (
+            self._local(self._profiler) if self._here and self._profiler is not None else self._worker()
+        )
+        self._opened: _Opened | None = None
+        self._waited = 0.0
+
+    @property
+    def session(self) -> Session:
+        """Of an open device."""
+        return self._known.session
+
+    @property
+    def packer(self) -> Packer:
+        """Of an open device."""
+        return self._known.packer
+
+    @property
+    def _known(self) -> _Opened:
+        if self._opened is None:
+            raise RuntimeError("a device is opened before it measures")
+        return self._opened
 
     def open(self, *, patient: bool = True) -> dict[str, Measurement]:
         """Measure the dense model; its measurements by key. patient: see `Session.open`."""
-        return self._steadily(lambda: self._opened(patient))
+        return self._steadily(lambda: self._open(patient))
 
-    def _opened(self, patient: bool) -> dict[str, Measurement]:
+    def _open(self, patient: bool) -> dict[str, Measurement]:
         try:
-            self._bench.fingerprint()
+            self.bench.fingerprint()
         except AutopruneError as error:
             if self.capabilities.format != "module" or self._profiler is None:
                 raise
             self.reporter.warn(f"models are measured in this process, as another one cannot make them: {error}")
-            self._bench.close()
-            self._here, self._bench = True, self._local(self._profiler)
-        self.packer = Packer(self.capabilities.format, self._here, self.dense, self.example, self.traced)
-        self._present = self._bench.speed()
-        wander = history.STEADY if self._here else history.wander(self.store, self._present, self.clock)
-        spec, name = self.setup.spec, self.setup.profiler
-        self.session = Session(self._bench, spec, name, self.batch, self.seed, wander, self.setup.limits)
-        (self._reference,) = self.packer.packed(self.dense, {})
-        return {**self.session.open(self._reference, patient=patient), **self._peak(self._reference)}
+            self.bench.close()
+            self._here, self.bench = True, self._local(self._profiler)
+        spec, setup = self.spec, self.setup
+        packer = Packer(self.capabilities.format, self._here, spec.dense, self.example, spec.traced)
+        present = self.bench.speed()
+        wander = history.STEADY if self._here else history.wander(self.store, present, spec.clock)
+        session = Session(self.bench, setup.spec, setup.profiler, self.batch, spec.seed, wander, setup.limits)
+        (dense,) = packer.packed(spec.dense, {})
+        self._opened = _Opened(session, packer, dense, present)
+        return {**session.open(dense, patient=patient), **self._peak(dense)}
 
     def measure(
         self, model: nn.Module, slices: Slices, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
@@ -218,13 +202,13 @@ class Device:
         room = max(self.capabilities.most_handles - 1, 1)
         certificate = Certificate(
             opened=self._worker,
-            dense=self._reference,
+            dense=self._known.dense,
             room=room,
             certain=self.session.certain,
             limits=self.setup.limits,
-            clock=self.clock,
+            clock=self.spec.clock,
             reporter=self.reporter,
-            seed=self.seed,
+            seed=self.spec.seed,
             waited=self._waits,
         )
         return self.session.join(self._steadily(lambda: certificate.take(listed, advance)))
@@ -240,10 +224,9 @@ class Device:
     def costs(
         self, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int
     ) -> tuple[CostForecast, ...]:
-        """See `foretell.costs`."""
-        from autoprune.measure import foretell  # which is built on this
-
-        return self._steadily(lambda: foretell.costs(self, space, metrics, dense, seed))
+        """What the forecaster that it was made with says; nothing where there is none."""
+        forecast = self.spec.forecast
+        return () if forecast is None else self._steadily(lambda: forecast(self, space, metrics, dense, seed))
 
     def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
         """A device elsewhere is not disturbed; one here may be, where it has processors of its own, as a test tells."""
@@ -265,57 +248,26 @@ class Device:
     def _waits(self, seconds: float) -> None:
         self._waited += seconds
 
-    def units(self, model: nn.Module, slices: Slices) -> list[Unit]:
-        """The pieces of work that a model consists of on this device; see `measure.units`."""
-        apart = taken_apart(self.capabilities.format)
-        if self.capabilities.format == "module":
-            found: list[Unit] = apart.units(model, self.example)
-            return found
-        return accepted(self.packer.packed(model, slices), lambda artifact: list(apart.units(artifact.content)))
-
-    def table(self) -> Table:
-        """What is known of units on this device, from this and earlier runs."""
-        return Table.of(self.store)
-
-    def tabulate(self, table: Table, units: Iterable[Unit], limit_s: float) -> int:
-        """Measure the units that a table lacks, as far as time allows; how many that were."""
-        return table.measure(self._bench, table.missing(units), self.clock, limit_s)
-
-    def keep(self, table: Table) -> None:
-        """Write a table down for later runs, which can do without."""
-        try:
-            table.keep()
-        except StorageError as error:
-            self.reporter.warn(f"the device's table is not kept: {error}")
-
-    def alone(self, unit: Unit, rounds: int) -> list[float]:
-        """The median seconds of a unit in each of so many blocks."""
-        self._bench.prepare("alone", unit.artifact())
-        limits = self.setup.limits
-        blocks = self._bench.rounds(["alone"], rounds, limits.block_s, limits.block_runs, self.seed)
-        self._bench.release("alone")
-        return [estimator.median(block) for (block,) in blocks]
-
     def close(self) -> None:
         """End what was started, and leave a line on how fast the device was."""
         try:
             # The process that searches has other threads and other work: its looks say little of the device.
-            if hasattr(self, "session") and not self._here:
-                look = self.session.dense.remembered(self._present)
-                if look is not None:
-                    history.remember(self.store, look, self.clock)
+            opened = None if self._here else self._opened
+            look = None if opened is None else opened.session.dense.remembered(opened.present)
+            if look is not None:
+                history.remember(self.store, look, self.spec.clock)
         except StorageError as error:
             self.reporter.warn(f"how fast the device was is not remembered: {error}")
         finally:
-            self._bench.close()
+            self.bench.close()
             if not self._here and self._profiler is not None:
                 self._profiler.close()
 
     def _peak(self, artifact: Artifact) -> dict[str, Measurement]:
         if not self.setup.memory:
             return {}
-        if isinstance(self._bench, Bench):
-            value = self._bench.memory(artifact)
+        if isinstance(self.bench, Bench):
+            value = self.bench.memory(artifact)
         else:
             fresh = self._worker()
             try:
@@ -342,8 +294,7 @@ class Device:
         raise AssertionError("unreachable")
 
     def _local(self, profiler: Profiler) -> Bench:
-        lease = device_lease(
-            cache_folder("leases"), self.fingerprint, self.clock, exclusive=self.capabilities.exclusive
-        )
-        metered = meter(self.capabilities.meter)
-        return Bench(profiler, lease, self.clock, self.setup.spec.precision, unpacked, meter=metered)
+        clock, found = self.spec.clock, self.capabilities
+        lease = device_lease(cache_folder("leases"), self.fingerprint, clock, exclusive=found.exclusive)
+        metered = open_meter(found.meter)
+        return Bench(profiler, lease, clock, self.setup.spec.precision, unpacked, meter=metered)

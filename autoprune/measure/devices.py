@@ -17,10 +17,9 @@ from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.metric import COUNTED, at, parted
 from autoprune.core.reporter import Advance
 from autoprune.core.space import SearchSpace
-from autoprune.measure.device import AnyDevice
-from autoprune.measure.packing import Slices
-from autoprune.measure.session import NOTHING
+from autoprune.measure.any_device import NOTHING, AnyDevice
 from autoprune.measure.setup import Setup
+from autoprune.remote.packing import Slices
 
 T = TypeVar("T")
 

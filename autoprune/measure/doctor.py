@@ -12,18 +12,17 @@ from typing import Final
 import numpy as np
 
 from autoprune import registry
+from autoprune.bench.artifact import Artifact
+from autoprune.bench.bench import AnyBench
+from autoprune.bench.contention import PRESSED, STOLEN, Watch, between
 from autoprune.core import quantity
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import RunSpec
 from autoprune.errors import AutopruneError, DeviceError
 from autoprune.measure import estimator, history
-from autoprune.measure.artifact import Artifact
-from autoprune.measure.bench import AnyBench
-from autoprune.measure.contention import PRESSED, STOLEN, Watch, between
-from autoprune.measure.energy import meter
 from autoprune.measure.estimator import Time
 from autoprune.measure.limits import USUAL
-from autoprune.measure.units import taken_apart
+from autoprune.meters import open_meter
 from autoprune.store.device import DeviceStore
 
 #: Seconds of the self-test, and of the measurements that it imitates.
@@ -96,7 +95,8 @@ def facts(root: Path = Path("/"), watch: Watch | None = None, clock: Clock | Non
         share = int(quota[0]) / int(quota[1])
         cure = f"give the container whole processors: its quota of {share:.1f} pauses it in the middle of runs"
         yield Finding("container's quota", f"{share:.1f} processors", cure if share < cores else "")
-    yield Finding("energy", "metered" if meter("cpu") is not None else "not metered here: energy cannot be limited")
+    metered = open_meter("cpu") is not None
+    yield Finding("energy", "metered" if metered else "not metered here: energy cannot be limited")
 
 
 def runtimes(clock: Clock) -> Iterator[Finding]:
@@ -158,12 +158,10 @@ def repeatability(bench: AnyBench, artifact: Artifact, time: Time, seconds: floa
     return Repeatability(difference, plain, float(np.expm1(np.ptp(medians))))
 
 
-def self_test(bench: AnyBench, seconds: float, clock: Clock) -> Finding:
-    """How repeatable a bench measures, told by a product of matrices."""
-    capabilities = bench.capabilities()
-    product, _ = taken_apart(capabilities.format).peak_units()
-    time: Time = "cpu" if capabilities.cpu_time else "wall"
-    return judged(repeatability(bench, product.artifact(), time, seconds, clock))
+def self_test(bench: AnyBench, work: Artifact, seconds: float, clock: Clock) -> Finding:
+    """How repeatable a bench measures, told by a piece of work."""
+    time: Time = "cpu" if bench.capabilities().cpu_time else "wall"
+    return judged(repeatability(bench, work, time, seconds, clock))
 
 
 def judged(found: Repeatability) -> Finding:

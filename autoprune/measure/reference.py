@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 
+from autoprune.bench.contention import quiet
 from autoprune.core.measurement import Block
 from autoprune.measure import estimator
-from autoprune.measure.contention import quiet
 from autoprune.measure.estimator import Interval
 from autoprune.measure.history import STEADY, Look, Wander
 

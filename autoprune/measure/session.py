@@ -12,17 +12,17 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
+from autoprune.bench.artifact import Artifact
+from autoprune.bench.bench import AnyBench
+from autoprune.bench.contention import quiet
 from autoprune.core.measurement import Block, Measurement, RunSpec
 from autoprune.errors import DeviceError
 from autoprune.measure import estimator
-from autoprune.measure.artifact import Artifact
-from autoprune.measure.bench import AnyBench
-from autoprune.measure.contention import quiet
+from autoprune.measure.any_device import NOTHING
 from autoprune.measure.decision import Decision
 from autoprune.measure.estimator import Interval, Pair, Time
 from autoprune.measure.history import STEADY, Wander
@@ -43,8 +43,6 @@ _REMEMBERED: Final = 200
 #: Shares of a finished model's pairs in quiet moments, and how many a process, that make its latency a certain one.
 _CERTAIN: Final = 3
 _REFERENCE, _CANDIDATE = "reference", "candidate"
-#: No limits, no ceilings.
-NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 _ONE: Final = Interval(1.0, 1.0, 1.0)
 
 

@@ -10,12 +10,12 @@ from autoprune.core.clock import Clock
 from autoprune.core.measurement import Capabilities, RunSpec
 from autoprune.errors import UsageError
 from autoprune.measure import limits
-from autoprune.measure.client import WorkerBench
-from autoprune.measure.energy import meter
 from autoprune.measure.limits import Limits
-from autoprune.measure.links.patience import Tell
-from autoprune.measure.links.reached import reached
+from autoprune.meters import open_meter
 from autoprune.profilers import Profiler
+from autoprune.remote.client import WorkerBench
+from autoprune.remote.links.connect import reached
+from autoprune.remote.links.retry import Tell
 
 
 @dataclass(frozen=True)
@@ -83,5 +83,5 @@ class Setup:
         profiler = self.made(clock)
         found = profiler.capabilities()
         profiler.close()
-        metered = ("energy",) if meter(found.meter) is not None else ()
+        metered = ("energy",) if open_meter(found.meter) is not None else ()
         return replace(found, metrics=(*found.metrics, *metered))

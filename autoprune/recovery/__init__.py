@@ -1,1 +1,1 @@
-"""Healing a model after the cut: statistics, then fine-tuning. Knows tasks; not plans or searches."""
+"""Repairs of a cut model in closed form, before anything is trained."""

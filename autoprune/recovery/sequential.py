@@ -17,8 +17,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from autoprune.calibration.activation_sampling import sampled, unfolds
 from autoprune.calibration.batches import joined
-from autoprune.calibration.rows import sampled, unfolds
 from autoprune.criteria import ridged
 from autoprune.recovery.batchnorm import lone, recalibrate, renewed
 from autoprune.recovery.solve import masked, solved

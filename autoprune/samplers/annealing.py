@@ -19,7 +19,7 @@ from autoprune.samplers.evolution import aimed
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
-from autoprune.surrogate.moves import repaired, switched
+from autoprune.surrogate.mutations import repaired, switched
 
 FORECAST: Final = True
 OPTIONS: Final = {"walk": "20", "temperature": "0.5"}

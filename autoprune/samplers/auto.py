@@ -18,11 +18,11 @@ from optuna.samplers import BaseSampler
 from autoprune.samplers import Brief
 from autoprune.samplers._planned import PlannedSampler
 from autoprune.samplers.dp import solved
+from autoprune.surrogate.acquisition import added, best_seen, box, ranked
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence
-from autoprune.surrogate.gain import added, best_seen, box, ranked
 from autoprune.surrogate.knapsack import Levels
-from autoprune.surrogate.moves import neighbours
+from autoprune.surrogate.mutations import neighbours
 
 FORECAST: Final = True
 #: Few: what is proposed after them was learned from what came before.

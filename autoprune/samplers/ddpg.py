@@ -20,12 +20,12 @@ from autoprune.samplers import WARM, Brief, warm
 from autoprune.samplers._actor import ActorCritic
 from autoprune.samplers._planned import PlannedSampler
 from autoprune.samplers.evolution import aimed
+from autoprune.surrogate.acquisition import ranked
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence, Floats, Ints
-from autoprune.surrogate.gain import ranked
+from autoprune.surrogate.initial_plans import seeds
 from autoprune.surrogate.knapsack import Levels
-from autoprune.surrogate.moves import repaired
-from autoprune.surrogate.seeds import seeds
+from autoprune.surrogate.mutations import repaired
 
 FORECAST: Final = True
 OPTIONS: Final = {WARM: "true"}

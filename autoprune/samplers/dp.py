@@ -16,9 +16,9 @@ from optuna.samplers import BaseSampler
 
 from autoprune.samplers import Brief
 from autoprune.samplers._planned import PlannedSampler
+from autoprune.surrogate.acquisition import ranked
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence
-from autoprune.surrogate.gain import ranked
 from autoprune.surrogate.knapsack import Levels
 
 FORECAST: Final = True

@@ -18,7 +18,7 @@ from autoprune.samplers._planned import PlannedSampler
 from autoprune.surrogate.belief import Belief
 from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
-from autoprune.surrogate.moves import repaired, switched
+from autoprune.surrogate.mutations import repaired, switched
 
 FORECAST: Final = True
 OPTIONS: Final = {"population": "48", "tournament": "8"}

@@ -1,1 +1,1 @@
-"""The search itself: what becomes of a plan, which plan is next, and how the few best are finished."""
+"""Which plans are evaluated, and what becomes of each. Knows trials; not how a sampler thinks."""

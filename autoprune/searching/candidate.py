@@ -20,8 +20,8 @@ from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Timing, Trial, TrialState
 from autoprune.errors import AutopruneError, DeviceLostError, StorageError, SurgeryError, describe
+from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.counts import counts
-from autoprune.measure.device import AnyDevice
 from autoprune.recovery.repairs import Repair
 from autoprune.surgery import Traced, apply, kept_slices
 from autoprune.surgery.sparsity import masks

@@ -15,9 +15,9 @@ from autoprune.core.plan import Plan
 from autoprune.surgery.attributes import set_all
 from autoprune.surgery.clone import clone
 from autoprune.surgery.find import named_tensors
-from autoprune.surgery.integers import mend
 from autoprune.surgery.layers import drop_layers
 from autoprune.surgery.layout import Layout, positions, size
+from autoprune.surgery.module_sizes import mend
 from autoprune.surgery.traced import Traced
 
 

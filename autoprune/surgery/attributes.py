@@ -17,7 +17,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from autoprune.surgery.tagged import Attribute, Item, Step
+from autoprune.surgery.tracked_int import Attribute, Item, Step
 
 #: What `nn.Module` itself keeps in every module: registries, hooks, flags.
 INTERNAL: Final = frozenset(vars(nn.Module())) - {"training"}

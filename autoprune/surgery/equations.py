@@ -18,7 +18,7 @@ from fractions import Fraction
 from autoprune.surgery.labels import Atom, Label, Prod, freeze, resolve
 from autoprune.surgery.layout import Formula, Part
 from autoprune.surgery.polynomial import Poly, Variable
-from autoprune.surgery.tagged import Attribute, Expression, Operation, size_of
+from autoprune.surgery.tracked_int import Attribute, Expression, Operation, size_of
 
 LITERAL = "the code gives its size as a number, or ties it to one that stays"
 TIED = "the code ties its size to others in a way that no proportion keeps"

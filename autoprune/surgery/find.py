@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from autoprune.errors import SurgeryError, describe
 from autoprune.surgery.attributes import tag_all, tensors_in
+from autoprune.surgery.cache_bypass import nothing_remembered
 from autoprune.surgery.clone import clone
 from autoprune.surgery.contractions import Contraction, ContractionWatch, unfused
 from autoprune.surgery.equations import Equation
@@ -25,12 +26,11 @@ from autoprune.surgery.example import Example
 from autoprune.surgery.groups import collect
 from autoprune.surgery.labels import freeze
 from autoprune.surgery.layers import LayerWatcher
-from autoprune.surgery.remembered import nothing_remembered
 from autoprune.surgery.rules import POINTWISE, table
 from autoprune.surgery.sizes import SizeWatcher
-from autoprune.surgery.tagged import Tagged
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import INPUT, OUTPUT, UNUSED, Tracer, tensors_of
+from autoprune.surgery.tracked_int import Tagged
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -18,9 +18,9 @@ from torch.utils._pytree import tree_leaves
 
 from autoprune.surgery.equations import Equation
 from autoprune.surgery.labels import Label, Prod
-from autoprune.surgery.slots import AFTER, BEFORE, Said
-from autoprune.surgery.tagged import Attribute, Expression, Operation, Tagged
+from autoprune.surgery.size_arguments import AFTER, BEFORE, Said
 from autoprune.surgery.tracer import Tracer
+from autoprune.surgery.tracked_int import Attribute, Expression, Operation, Tagged
 
 UNREAD = "given a size in a way that is not understood"
 

@@ -13,7 +13,7 @@ from autoprune.core.group import Group
 from autoprune.surgery.contractions import Contraction
 from autoprune.surgery.layers import Drop
 from autoprune.surgery.layout import Concat, Fixed, Formula, Layout, Part, Product, size
-from autoprune.surgery.tagged import Attribute
+from autoprune.surgery.tracked_int import Attribute
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from autoprune.core.forecast import CostForecast, Forecast
 from autoprune.core.space import SearchSpace
 from autoprune.surrogate.evidence import Evidence, Floats, Ints
 from autoprune.surrogate.knapsack import Levels, Part, best_plans
-from autoprune.surrogate.line import Line
+from autoprune.surrogate.linear_regression import Line
 from autoprune.surrogate.price import Price
 
 #: So many plans are fitted at most: the last ones, which lie where the search has come to.

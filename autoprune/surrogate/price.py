@@ -11,7 +11,7 @@ import numpy as np
 from autoprune.core.forecast import CostForecast
 from autoprune.surrogate.evidence import Floats, Ints
 from autoprune.surrogate.knapsack import Part, Sum
-from autoprune.surrogate.line import Line
+from autoprune.surrogate.linear_regression import Line
 
 #: Deviations that the factor may have: of all plans alike, with size, and by the level of a variable.
 _ALIKE, _BY_SIZE = 0.5, 0.2

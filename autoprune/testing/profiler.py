@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from autoprune import registry
+from autoprune.bench.artifact import deviation
 from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.measurement import PRECISIONS, RunSpec
 from autoprune.errors import DeviceError
 from autoprune.measure import estimator
-from autoprune.measure.artifact import deviation
 from autoprune.profilers import Profiler
 from autoprune.surgery.example import Example, arrays
 from autoprune.testing.fakes import TickingClock

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from autoprune.core.clock import SystemClock
 from autoprune.core.plan import Plan
-from autoprune.recovery.ready import ready
+from autoprune.recovery.calibrate import ready
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task

@@ -17,7 +17,6 @@ from autoprune.core.aim import DEPTH, Aim
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.effort import Effort
-from autoprune.core.family import Family
 from autoprune.core.forecast import CostForecast, Forecast, Term
 from autoprune.core.group import Group, Member
 from autoprune.core.measurement import Measurement
@@ -25,6 +24,7 @@ from autoprune.core.metric import COSTS, Metric
 from autoprune.core.plan import Plan
 from autoprune.core.proposal import Proposal
 from autoprune.core.space import SearchSpace
+from autoprune.core.space_config import Family
 from autoprune.core.trial import Trial, TrialState
 from autoprune.samplers import Brief, checked, distributions
 from autoprune.searching.coordinator import Coordinator

@@ -14,11 +14,11 @@ import pytest
 from autoprune.agent.settings import AgentSettings, bound, token_of
 from autoprune.core.address import DeviceAddress
 from autoprune.core.measurement import RunSpec
+from autoprune.cost_model.units import graph
 from autoprune.errors import DeviceError, RefusedError, UsageError
-from autoprune.measure.client import WorkerBench
-from autoprune.measure.links.reached import TOKEN, reached
-from autoprune.measure.parcel import packed
-from autoprune.measure.units import graph
+from autoprune.remote.client import WorkerBench
+from autoprune.remote.links.connect import TOKEN, reached
+from autoprune.remote.wire_format import packed
 from tests.services import Agent, client
 
 PRODUCT = graph._single("MatMul", (64, 64)).artifact()

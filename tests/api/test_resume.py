@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 import autoprune
-from autoprune.api import engine
-from autoprune.api.kept import begun_with
-from autoprune.api.settings import Settings
 from autoprune.core.measurement import Measurement
+from autoprune.engine import engine
+from autoprune.engine.run_artifacts import begun_with
+from autoprune.engine.settings import Settings
 from autoprune.errors import DeviceError, DeviceLostError, InterruptedSearchError, StorageError, UsageError
 from autoprune.measure.device import Device
 from autoprune.samplers import distributions

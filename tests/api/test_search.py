@@ -10,14 +10,14 @@ import torch
 import yaml
 
 import autoprune
-from autoprune.api import engine
-from autoprune.cli.outcome import told
+from autoprune.cli.print_result import told
 from autoprune.core.budget import AtLeast, AtMost, Budget
 from autoprune.core.metric import Metric
+from autoprune.engine import engine
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
-from autoprune.recovery.finetune import finetune
-from autoprune.recovery.ready import ready
+from autoprune.recovery.calibrate import ready
 from autoprune.testing.fakes import RecordingReporter
+from autoprune.training.finetune import finetune
 
 QUICK = {"trials": 8, "epochs": 1, "finalists": 3}
 

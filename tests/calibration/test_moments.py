@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 import autoprune
-from autoprune.calibration import rows
+from autoprune.calibration import activation_sampling as rows
 from autoprune.calibration.batches import joined, pieces
 from autoprune.calibration.moments import gather
 from autoprune.surgery import trace

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.core.family import Family
 from autoprune.core.group import Group, Member, check_plan
 from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
+from autoprune.core.space_config import Family
 from autoprune.errors import SurgeryError, UsageError
 
 FAMILY = Family("test", (), ("channel",), (), 8, 8, (1.0, 0.75, 0.5, 0.25, 0.1))

@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch import nn
 
+from autoprune.bench.artifact import deviation
 from autoprune.core.plan import Plan
 from autoprune.errors import DeviceError
 from autoprune.exporters.onnx import create
-from autoprune.measure.artifact import deviation
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.example import Example, arrays
 

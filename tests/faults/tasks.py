@@ -120,7 +120,7 @@ class Trap(nn.Module):
 
     def forward(self, x):
         main = getattr(sys.modules["__main__"], "__spec__", None)
-        if self.net[2].out_channels < 24 and main is not None and main.name == "autoprune.measure.worker":
+        if self.net[2].out_channels < 24 and main is not None and main.name == "autoprune.remote.worker":
             FAULTS[self.fault]()
         return self.net(x)
 

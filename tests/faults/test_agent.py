@@ -14,10 +14,10 @@ import pytest
 
 from autoprune.core.address import DeviceAddress
 from autoprune.core.measurement import RunSpec
+from autoprune.cost_model.units import graph
 from autoprune.errors import TimedOutError, UnreachableError
-from autoprune.measure.client import WorkerBench
-from autoprune.measure.links.http import HttpLink
-from autoprune.measure.units import graph
+from autoprune.remote.client import WorkerBench
+from autoprune.remote.links.http import HttpLink
 from tests.services import Agent, client
 
 PRODUCT = graph._single("MatMul", (64, 64)).artifact()

@@ -14,7 +14,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.group import Group
 from autoprune.core.scope import scoped
 from autoprune.errors import SurgeryError, TaskError, UsageError
-from autoprune.recovery.ready import ready
+from autoprune.recovery.calibrate import ready
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.sparsity import with_weights
 from autoprune.testing.criterion import residual_task, task_of

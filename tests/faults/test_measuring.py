@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from autoprune.bench.artifact import Artifact
 from autoprune.core.measurement import Block, RunSpec
+from autoprune.cost_model.units import aten, graph
 from autoprune.errors import CrashedError, DeviceError, ExhaustedError, TimedOutError
-from autoprune.measure.artifact import Artifact
-from autoprune.measure.client import WorkerBench
-from autoprune.measure.units import aten, graph
+from autoprune.remote.client import WorkerBench
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_timings_that_cannot_be_are_rejected(bad):
 
 def test_nothing_is_left_behind_when_the_driver_is_killed(tmp_path):
     script = (
-        "import time\nfrom autoprune.core.measurement import RunSpec\nfrom autoprune.measure.client import WorkerBench\n"
+        "import time\nfrom autoprune.core.measurement import RunSpec\nfrom autoprune.remote.client import WorkerBench\n"
         "bench = WorkerBench('onnxruntime', RunSpec())\nbench.fingerprint()\n"
         "print(bench.link.process.pid, flush=True)\ntime.sleep(60)\n"
     )
@@ -139,7 +139,7 @@ def test_nothing_is_left_behind_when_the_driver_is_killed(tmp_path):
 def test_eight_processes_never_measure_at_once(tmp_path):
     script = (
         "import json, sys\nfrom dataclasses import asdict\nfrom autoprune.core.measurement import RunSpec\n"
-        "from autoprune.measure.client import WorkerBench\nfrom autoprune.measure.artifact import Artifact\n"
+        "from autoprune.remote.client import WorkerBench\nfrom autoprune.bench.artifact import Artifact\n"
         "from pathlib import Path\nimport numpy as np\n"
         "inputs = {name: np.ones((64, 64), np.float32) for name in 'ab'}\n"
         "artifact = Artifact('onnx', Path('unit.onnx').read_bytes(), inputs=inputs)\n"

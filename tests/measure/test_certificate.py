@@ -1,10 +1,10 @@
 import pytest
 
+from autoprune.bench.artifact import Artifact
+from autoprune.bench.bench import Bench
+from autoprune.bench.lease import NoLease
 from autoprune.core.reporter import SILENT
-from autoprune.measure.artifact import Artifact
-from autoprune.measure.bench import Bench
 from autoprune.measure.certificate import PROCESSES, Certificate
-from autoprune.measure.lease import NoLease
 from autoprune.measure.limits import Limits
 from autoprune.testing.fakes import FakeProfiler
 

@@ -1,11 +1,11 @@
 import pytest
 
-from autoprune.measure.artifact import Artifact
-from autoprune.measure.bench import Bench
-from autoprune.measure.contention import Watch
+from autoprune.bench.artifact import Artifact
+from autoprune.bench.bench import Bench
+from autoprune.bench.contention import Watch
+from autoprune.bench.lease import NoLease
 from autoprune.measure.doctor import facts, judged, past, repeatability
 from autoprune.measure.history import Look, remember
-from autoprune.measure.lease import NoLease
 from autoprune.store.device import DeviceStore
 from autoprune.testing.fakes import FakeClock, FakeProfiler
 

@@ -2,14 +2,15 @@ import threading
 
 import pytest
 
+from autoprune.bench.artifact import Artifact
+from autoprune.bench.bench import Bench
+from autoprune.bench.contention import Reading, Watch
+from autoprune.bench.lease import NoLease
 from autoprune.core.measurement import RunSpec
 from autoprune.errors import DeviceError
-from autoprune.measure.artifact import Artifact
-from autoprune.measure.bench import Bench
-from autoprune.measure.contention import Reading, Watch
+from autoprune.measure.any_device import NOTHING
 from autoprune.measure.history import STEADY, Wander
-from autoprune.measure.lease import NoLease
-from autoprune.measure.session import NOTHING, Session
+from autoprune.measure.session import Session
 from autoprune.testing.fakes import FakeProfiler
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from autoprune import registry
-from autoprune.recovery.finetune import finetune
 from autoprune.recovery.sequential import _choices
 from autoprune.testing.criterion import attention_task, residual_task
 from autoprune.testing.repair import RepairConformance, difference, healed
+from autoprune.training.finetune import finetune
 
 
 @pytest.mark.parametrize("name", registry.names("repairs"), scope="class")

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
+from autoprune.cost_model.table import Table
 from autoprune.errors import StorageError
-from autoprune.measure.table import Table
 from autoprune.store.device import DeviceStore, cache_folder
 
 WRITER = """

@@ -2,7 +2,7 @@
 
 from autoprune.surgery.equations import LITERAL, Equation, polynomial, solve
 from autoprune.surgery.labels import Atom, Prod, Sum
-from autoprune.surgery.tagged import Attribute, Operation
+from autoprune.surgery.tracked_int import Attribute, Operation
 
 
 def values(solution, **sizes):

@@ -1,0 +1,57 @@
+"""A device's table of units, filled where it is needed. Knows what is worth measuring; not what it is used for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from autoprune.cost_model.table import Table
+from autoprune.cost_model.units import Unit, taken_apart
+from autoprune.errors import StorageError
+from autoprune.measure import estimator
+from autoprune.measure.device import Device
+from autoprune.remote.packing import Slices, accepted
+
+
+@dataclass(frozen=True)
+class DeviceTable:
+    """A device that is open, with what is known of its units from this and earlier runs."""
+
+    device: Device
+    table: Table
+
+    @classmethod
+    def of(cls, device: Device) -> DeviceTable:
+        """The table that the device's folder has."""
+        return cls(device, Table.of(device.store))
+
+    def units(self, model: nn.Module, slices: Slices) -> list[Unit]:
+        """The pieces of work that a model consists of on this device; see `cost_model.units`."""
+        device = self.device
+        apart = taken_apart(device.capabilities.format)
+        if device.capabilities.format == "module":
+            found: list[Unit] = apart.units(model, device.example)
+            return found
+        return accepted(device.packer.packed(model, slices), lambda artifact: list(apart.units(artifact.content)))
+
+    def fill(self, units: Iterable[Unit], limit_s: float) -> int:
+        """Measure the units that the table lacks, as far as time allows; how many that were."""
+        return self.table.measure(self.device.bench, self.table.missing(units), self.device.spec.clock, limit_s)
+
+    def keep(self) -> None:
+        """Write the table down for later runs, which can do without."""
+        try:
+            self.table.keep()
+        except StorageError as error:
+            self.device.reporter.warn(f"the device's table is not kept: {error}")
+
+
+def time_alone(device: Device, unit: Unit, rounds: int) -> list[float]:
+    """The median seconds of a unit in each of so many blocks."""
+    device.bench.prepare("alone", unit.artifact())
+    limits = device.setup.limits
+    blocks = device.bench.rounds(["alone"], rounds, limits.block_s, limits.block_runs, device.spec.seed)
+    device.bench.release("alone")
+    return [estimator.median(block) for (block,) in blocks]

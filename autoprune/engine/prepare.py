@@ -1,0 +1,177 @@
+"""Everything that is known before the first candidate: task, groups, space, checked budget. Knows no trials."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from autoprune import registry
+from autoprune.core.budget import Budget, Limit
+from autoprune.core.group import Group
+from autoprune.core.measurement import Capabilities
+from autoprune.core.metric import COUNTED, Metric, cost, parted
+from autoprune.core.reporter import Reporter
+from autoprune.core.space import SearchSpace, opened
+from autoprune.core.space_config import Family
+from autoprune.errors import UsageError
+from autoprune.models.weights import stored
+from autoprune.search_spaces import choose
+from autoprune.surgery import Traced, trace
+from autoprune.surgery.coverage import Coverage, coverage
+from autoprune.surgery.sparsity import with_weights
+from autoprune.tasks.locate import locate
+from autoprune.tasks.task import Task
+
+#: Costs that zeroed weights change only where the runtime skips them.
+_TIMED = frozenset(("latency", "throughput", "energy"))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task whose model was traced and opened by a family."""
+
+    task: Task
+    traced: Traced
+    family: Family
+    space: SearchSpace
+
+
+def make_task(task: Task | str | Callable[[], Task], reporter: Reporter) -> Task:
+    """A task from itself, from its name, or from an importable function that makes it."""
+    if isinstance(task, Task):
+        return task
+    if isinstance(task, str):
+        return locate(task, reporter)
+    made = task()
+    if not isinstance(made, Task):
+        raise UsageError(
+            expected="a Task, its name, or a function that makes one",
+            received=type(made).__name__,
+            cure="pass autoprune.Task(...)",
+        )
+    name, module = getattr(task, "__qualname__", ""), getattr(task, "__module__", "__main__")
+    return replace(made, spec=f"{module}:{name}") if name.isidentifier() and module != "__main__" else made
+
+
+def prepare(task: Task, space: str | None) -> Prepared:
+    """Trace the task's model and open it.
+
+    Raises:
+        SurgeryError: it does not run, or nothing in it may be cut. UsageError: no such search space.
+    """
+    family, traced = _traced(task, space)
+    return Prepared(task, traced, family, SearchSpace.build(traced.groups, family))
+
+
+def _traced(task: Task, space: str | None) -> tuple[Family, Traced]:
+    """The family, and the model's groups; with those of single weights where the family opens them."""
+    family = choose(space, (type(module).__name__ for module in task.model.modules()))
+    traced = trace(task.model, task.example_inputs)
+    return family, with_weights(task.model, traced, family.pattern) if "weight" in family.kinds else traced
+
+
+def inspected(task: Task, space: str | None) -> tuple[Family, tuple[Group, ...], Coverage]:
+    """All groups as the family sees them, with its step and floor, and with its reason where it keeps one whole; and
+    how much of the model they are."""
+    family, traced = _traced(task, space)
+    groups = tuple(replace(group, step=family.step_of(group)) for group in opened(traced.groups, family))
+    return family, groups, coverage(task.model, traced, groups)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A hash of a model's tensors with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in stored(model).items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profiler: str) -> tuple[Metric, ...]:
+    """The metrics to trade off, the most wanted first; every limit and objective is checked against what can be known.
+
+    Raises:
+        UsageError: a metric nobody provides, or a limit on a quality in the wrong direction.
+    """
+    own = {metric.name: metric for metric in task.metrics}
+    costs = {name: cost(name) for name in (*COUNTED, *capabilities.metrics)}
+    known = {**{name: metric for name, metric in costs.items() if metric is not None}, **own}
+    for limit in budget.limits:
+        _known(limit.metric, known, profiler, task)
+        quality = own.get(limit.metric)
+        if quality is not None:
+            _check_quality(limit, quality)
+    limited = {limit.metric for limit in budget.limits}
+    wanted = budget.chosen(task.quality.name)
+    if not own.keys() & set(wanted):  # who proposes must see a quality whose floor decides in the end
+        wanted = (*wanted, *(name for name in own if name in limited))
+    chosen = tuple(_known(name, known, profiler, task) for name in wanted)
+    if limited and not limited - set(own):  # floors under qualities alone ask for the cheapest model above them
+        return tuple(sorted(chosen, key=lambda metric: metric.name in own))
+    return chosen
+
+
+def check_zeros(space: SearchSpace, wanted: Collection[str], capabilities: Capabilities, profiler: str) -> str:
+    """A note where zeroed weights leave what is wanted on the device as it is; empty where they do not.
+
+    Raises:
+        UsageError: nothing else in the space could lower it.
+    """
+    patterns = {group.pattern for group in space.groups if group.kind == "weight"} - set(capabilities.sparsity)
+    unmoved = sorted(name for name in wanted if parted(name)[0] in _TIMED)
+    if not patterns or not unmoved:
+        return ""
+    said = f"'{profiler}' does not run {' and '.join(sorted(patterns))} zeros faster than other weights"
+    if all(group.kind == "weight" for group in space.groups):
+        raise UsageError(
+            expected=f"something to cut that changes {' and '.join(unmoved)}",
+            received=f"a search space of zeroed weights alone, and {said}",
+            cure="limit what they do change, such as --budget size=30%, or open channels, neurons or heads",
+        )
+    return f"{said}: only the other groups change {' and '.join(unmoved)}"
+
+
+def _known(name: str, known: dict[str, Metric], profiler: str, task: Task) -> Metric:
+    if name in known:
+        return known[name]
+    if cost(name) is not None:
+        raise UsageError(
+            expected=f"a metric that the profiler '{profiler}' measures",
+            received=f"'{name}'",
+            cure=f"known: {', '.join(known)}",
+        )
+    raise registry.unknown(f"metric of the task '{task.name}'", name, tuple(known))
+
+
+def _check_quality(limit: Limit, quality: Metric) -> None:
+    """Refuse a limit of the wrong direction, or one that no score can meet."""
+    right = "<=" if quality.lower_is_better else ">="
+    if limit.relation != right:
+        cure = f"write for example {quality.name}{'<=105%' if quality.lower_is_better else '>=-1%'}"
+        raise UsageError(expected=f"{quality.name}{right}VALUE", received=str(limit), cure=cure)
+    if limit.basis == "below" and quality.high != 1.0:
+        cure = "points below dense are for qualities between 0 and 1"
+        raise UsageError(expected=f"an absolute {quality.name}", received=str(limit), cure=cure)
+    if limit.basis == "absolute" and not quality.low <= limit.value <= quality.high:
+        legal = f"a {quality.name} between {quality.low:g} and {quality.high:g}"
+        raise UsageError(expected=legal, received=str(limit), cure="write a share such as 0.97, not a percentage")
+
+
+def describe_space(prepared: Prepared) -> dict[str, Any]:
+    """What would be searched, for --dry-run and run.yaml."""
+    return {
+        "family": prepared.family.name,
+        "digest": prepared.space.digest,
+        "plans": prepared.space.plans,
+        "levels": {
+            group.name: [counts[place] for counts in variable.levels]
+            for variable in prepared.space.variables
+            for place, group in enumerate(variable.groups)
+        },
+        "shared": {v.name: [group.name for group in v.groups] for v in prepared.space.variables if len(v.groups) > 1},
+    }

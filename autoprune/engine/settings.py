@@ -1,0 +1,209 @@
+"""Everything that decides how a search runs, but its task, budget and effort. Knows names; loads what they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import ModuleType
+from typing import Any, Final
+
+from optuna.samplers import BaseSampler
+
+from autoprune import registry
+from autoprune.core.address import HERE, KnownDevice
+from autoprune.core.aim import Aim
+from autoprune.core.cluster import Cluster
+from autoprune.core.defaults import CRITERION, EXECUTOR, PLAIN_SAMPLER, PROFILER, REPAIR, SAMPLER
+from autoprune.core.measurement import RunSpec
+from autoprune.core.metric import COUNTED, cost, parted
+from autoprune.core.reporter import Reporter
+from autoprune.engine.known_device import found, meant
+from autoprune.errors import UsageError
+from autoprune.measure.setup import Setup
+from autoprune.samplers import Brief, checked, needs_forecast
+from autoprune.searching.reseeded import sampler_for
+
+#: Below this, whatever takes a seed takes it.
+_SEEDS: Final = 2**32
+#: What to do where the device does not answer.
+LOSSES: Final = ("wait", "fail")
+_PLURALS: Final = {
+    "sampler": "samplers",
+    "criterion": "criteria",
+    "repair": "repairs",
+    "profiler": "profilers",
+    "executor": "executors",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Names of plug-ins and how they run.
+
+    device: a name, an address, or a node of the cluster; those that a budget names come to it; on_device_loss: "wait"
+    for it, or "fail" the candidate and go on; sampler_options: of the sampler, by name; storage: URL of a database for
+    the study, empty for a journal in the run directory; deterministic: proposals depend on the seed and on what was
+    told before only, in the order in which it was asked for; the others as in `Cluster` and `RunSpec`.
+    """
+
+    sampler: str | BaseSampler = SAMPLER
+    sampler_options: Mapping[str, str] = field(default_factory=dict)
+    criterion: str = CRITERION
+    repair: str = REPAIR
+    space: str | None = None
+    profiler: str = PROFILER
+    device: str = HERE
+    on_device_loss: str = "wait"
+    threads: int = 1
+    batch: int = 0
+    precision: str = "float32"
+    executor: str = EXECUTOR
+    workers: int = 0
+    address: str = ""
+    gpus: float = 0.0
+    dashboard: bool = False
+    storage: str = ""
+    deterministic: bool = False
+    seed: int = 0
+
+    @classmethod
+    def settled(cls, *, profiler: str = "", threads: int | None = None, device: str = HERE, **others: Any) -> Settings:
+        """Settings in which the device decides what nobody else has: its profiler, and how many threads."""
+        known = meant(device)
+        named, count = (known.profiler, known.threads) if known is not None else ("", 0)
+        return cls(
+            profiler=profiler or named or PROFILER,
+            threads=(count or 1) if threads is None else threads,
+            device=device,
+            **others,
+        )
+
+    @property
+    def run_spec(self) -> RunSpec:
+        return RunSpec(self.threads, self.batch, self.precision)
+
+    @cached_property
+    def known_device(self) -> KnownDevice | None:
+        """The device where it is neither here nor a node of the cluster."""
+        return meant(self.device)
+
+    @property
+    def node(self) -> str:
+        """What the cluster calls the node that measures, or from which the device elsewhere is asked."""
+        return HERE if self.known_device is not None else self.device
+
+    def setups(self, task: str, wanted: Iterable[str]) -> dict[str, Setup]:
+        """What is measured, and how, by the name of the device; `""`: the one that metrics without a device mean.
+
+        task: its name for other processes; wanted: metrics that a budget names.
+
+        Raises:
+            UsageError: nobody knows a device of that name, or nothing is wanted of `device`.
+        """
+        costs = [parted(name) for name in wanted if cost(name) is not None]
+        named = dict.fromkeys(device for _, device in costs if device)
+        plain = not named or any(base not in COUNTED for base, device in costs if not device)
+        if self.device != HERE and not plain:
+            raise UsageError(
+                expected=f"a limit or an objective on '{self.device}', such as latency=50%",
+                received=f"metrics of {', '.join(named)} only",
+                cure="leave out --device",
+            )
+        return {
+            name: replace(self._setup(name, task), memory=("memory", name) in costs)
+            for name in ("", *named)
+            if name or plain
+        }
+
+    def _setup(self, name: str, task: str) -> Setup:
+        """A named device is run as it was added. What that left open is as these settings say, where they do not say it
+        because `device` was added so."""
+        wait = self.on_device_loss == "wait"
+        if not name:
+            address = None if self.known_device is None else self.known_device.address
+            return Setup(self.profiler, self.run_spec, task, address, wait)
+        own = self.known_device
+        profiler = PROFILER if own is not None and own.profiler else self.profiler
+        spec = replace(self.run_spec, threads=1) if own is not None and own.threads else self.run_spec
+        if name == HERE:
+            if self.node != HERE:
+                raise UsageError(
+                    expected=f"metrics without a device, or of '{self.node}', which is the one that measures",
+                    received=f"some of '{HERE}'",
+                    cure="leave out --device, or the name in the limit",
+                )
+            return Setup(profiler, spec, task, wait=wait)
+        known = found(name)
+        spec = replace(spec, threads=known.threads or spec.threads)
+        return Setup(known.profiler or profiler, spec, task, known.address, wait)
+
+    @property
+    def cluster(self) -> Cluster:
+        return Cluster(self.workers, self.address, self.gpus, self.dashboard)
+
+    def __post_init__(self) -> None:
+        _ = self.run_spec, self.cluster  # refuse what cannot be
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < _SEEDS:
+            cure = "pass a whole number to seed"
+            raise UsageError(expected=f"a seed from 0 to {_SEEDS - 1}", received=repr(self.seed), cure=cure)
+        if self.on_device_loss not in LOSSES:
+            cure = f"known: {', '.join(LOSSES)}"
+            raise UsageError(expected="what to do without the device", received=repr(self.on_device_loss), cure=cure)
+        for kind in _PLURALS:
+            name = getattr(self, kind)
+            if kind == "profiler":  # its library is needed where it measures
+                registry.known(_PLURALS[kind], name)
+            elif isinstance(name, str):
+                registry.load(_PLURALS[kind], name)
+        if self.sampler_options and not isinstance(self.sampler, str):
+            cure = "give them to the sampler itself"
+            raise UsageError(expected="options for a sampler by its name", received="a sampler", cure=cure)
+        if isinstance(self.sampler, str):
+            checked(registry.load("samplers", self.sampler), self.sampler_options)
+        if self.deterministic and not isinstance(self.sampler, str):
+            raise UsageError(
+                expected="a sampler by its name in a deterministic search, as one is made for each trial",
+                received=type(self.sampler).__name__,
+                cure="name one of: " + ", ".join(registry.names("samplers")),
+            )
+
+    @property
+    def wants_forecast(self) -> bool:
+        """Whether the sampler is told what plans are expected to cost and to hurt."""
+        return isinstance(self.sampler, str) and needs_forecast(self.sampler_module, self.options)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Every option of a sampler that has a name."""
+        return checked(self.sampler_module, self.sampler_options) if isinstance(self.sampler, str) else {}
+
+    @property
+    def sampler_module(self) -> ModuleType:
+        """Of a sampler that has a name."""
+        return registry.load("samplers", str(self.sampler))
+
+    def made_sampler(self, brief: Brief, told: int = 0) -> BaseSampler:
+        """The sampler for a brief; told: trials of earlier processes."""
+        if isinstance(self.sampler, BaseSampler):
+            return self.sampler
+        return sampler_for(self.sampler_module.create, brief, deterministic=self.deterministic, told=told)
+
+
+def able(settings: Settings, aim: Aim, reporter: Reporter) -> Settings:
+    """The settings, with another sampler where the default one cannot tell what to trade for what.
+
+    Raises:
+        UsageError: a sampler was asked for by its name that needs a quality and a cost, and there are not both.
+    """
+    if aim.quality is not None and aim.cost is not None:
+        return settings
+    if settings.sampler != SAMPLER:
+        raise UsageError(
+            expected=f"a quality and a cost to trade off with the sampler '{settings.sampler}'",
+            received=", ".join(metric.name for metric in aim.objectives),
+            cure="add an --objective, or "
+            + ("leave out warm=true" if settings.sampler == PLAIN_SAMPLER else f"take the sampler '{PLAIN_SAMPLER}'"),
+        )
+    reporter.note(f"no quality and cost to trade off: the sampler is '{PLAIN_SAMPLER}'")
+    return replace(settings, sampler=PLAIN_SAMPLER)

@@ -1,0 +1,78 @@
+"""The end of a search as files: front.json, its picture, a line in the log. Knows what a result is made of; decides
+nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autoprune.core.budget import Budget
+from autoprune.core.metric import Metric
+from autoprune.core.trial import Trial
+from autoprune.engine.result import Point, Result
+from autoprune.finishing.finalise import Finalised
+from autoprune.report.document import document
+from autoprune.report.plot import front_picture
+from autoprune.store.run import RunDirectory
+from autoprune.tasks.task import Task
+
+
+def written(
+    directory: RunDirectory,
+    *,
+    task: Task,
+    seed: int,
+    devices: Mapping[str, Mapping[str, Any]],
+    budget: Budget,
+    objectives: Sequence[Metric],
+    trials: Sequence[Trial],
+    final: Finalised,
+    overhead: float,
+    partial: bool,
+    short: bool,
+) -> Result:
+    """Write down what a search came to, and return it.
+
+    Args:
+        directory: Of the run.
+        task: What was searched.
+        seed: Of all that was random.
+        devices: How models were run, by the name of the device.
+        budget: With every limit.
+        objectives: What was traded off.
+        trials: All of them, held against the budget.
+        final: What was finished.
+        overhead: The share of the workers' time that was neither evaluation nor measurement.
+        partial: Whether the front is of a search that was stopped.
+        short: Whether the search for candidates was cut short, be the front finished or not.
+    """
+    content = document(
+        run=str(directory.path),
+        task=task.name,
+        seed=seed,
+        seconds=directory.seconds,
+        devices=devices,
+        budget=budget,
+        objectives=[metric.name for metric in objectives],
+        trials=trials,
+        dense=final.dense,
+        front=final.front,
+        test=final.test,
+        partial=partial,
+        stages={
+            **directory.stages,
+            "scoring": sum(trial.timing.cut + trial.timing.evaluate for trial in trials),
+            "timing": sum(trial.timing.measure for trial in trials),
+        },
+    )
+    directory.write_front(content)
+    directory.write("front.png", front_picture(task.name, trials, final.dense, final.front, budget))
+    directory.log("finished", best=content["best"], partial=short)
+    points = {
+        trial.number: Point(
+            trial.number, trial.feasible, trial.plan, trial.measurements, directory.model(trial.number), task
+        )
+        for trial in final.front.trials
+    }
+    best = None if final.front.best is None else points[final.front.best.number]
+    return Result(directory.path, tuple(points.values()), best, content, overhead)

@@ -1,0 +1,352 @@
+"""Finishing the few: fine-tune, measure again, validate, choose, and report once. Knows the order and the splits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from torch import Tensor, nn
+
+from autoprune.core import quantity
+from autoprune.core.budget import Budget
+from autoprune.core.effort import Effort
+from autoprune.core.front import Front, layers, vector
+from autoprune.core.measurement import Measurement
+from autoprune.core.metric import Metric, cost, costs
+from autoprune.core.reporter import Reporter
+from autoprune.core.trial import Trial, TrialState
+from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
+from autoprune.finishing.halving import ETA, bins, rungs, spearman
+from autoprune.finishing.successive_halving import Ladder, Lane
+from autoprune.finishing.tuner import Tuner
+from autoprune.finishing.tuning_study import TuningStudy
+from autoprune.measure.certificate import PROCESSES
+from autoprune.models.folder import PrunedModel, write
+from autoprune.models.weights import forms, to_bytes
+from autoprune.searching.candidate import Evaluator, judged
+from autoprune.searching.forecasting import grade_of
+
+#: Epochs of training after which candidates' ranks say something of their end.
+_TELLING: Final = 3
+#: What is within the budget by less than this share of it lies at its edge.
+_EDGE: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Finalised:
+    """The end of a search.
+
+    front: finished trials that no other finished one beats, scored on the validation split; dense: the same of the
+    dense model; test: scores on the test split, of "dense" and of "best" where there is a best.
+    """
+
+    front: Front
+    dense: Mapping[str, Measurement]
+    test: Mapping[str, Mapping[str, Measurement]]
+
+
+def evenly(
+    trials: Sequence[Trial],
+    objectives: Sequence[Metric],
+    count: int,
+    wanted: Callable[[Trial], tuple[float, ...]] | None = None,
+) -> list[Trial]:
+    """At most `count` trials: their front, evenly over its length, a short one filled up from the layers behind it.
+
+    wanted: of which the least is among them in any case; default: the objectives, so that it is the best of the first.
+    """
+    front = list(Front.of(trials, objectives).trials)
+    if len(front) > count:
+        must = min(range(len(front)), key=lambda place: (wanted or vector(objectives))(front[place]))
+        if count <= 1:
+            return [front[must]][:count]
+        steps = [round(place * (len(front) - 1) / (count - 1)) for place in range(count)]
+        steps[min(range(count), key=lambda k: abs(steps[k] - must))] = must
+        return [front[place] for place in steps]
+    taken = {trial.number for trial in front}
+    for layer in layers([trial for trial in trials if trial.number not in taken], objectives):
+        front.extend(layer)
+        if len(front) >= count:
+            break
+    return front[:count]
+
+
+def telling(trials: Sequence[Trial], objectives: Sequence[Metric], metrics: Sequence[Metric]) -> tuple[Metric, ...]:
+    """The objectives by which to choose contenders: the grade of a task in place of its quality, where intervals of
+    quality overlap between most neighbours on the front and so tell nothing.
+
+    metrics: the task's, its quality first.
+    """
+    grade, quality = grade_of(metrics), metrics[0]
+    pairs = list(pairwise(trial.measurements.get(quality.name) for trial in Front.of(trials, objectives).trials))
+    alike = sum(a is not None and b is not None and a.low <= b.high and b.low <= a.high for a, b in pairs)
+    if not grade or quality not in objectives or 2 * alike <= len(pairs):
+        return tuple(objectives)
+    graded = next(metric for metric in metrics if metric.name == grade)
+    return tuple(graded if metric == quality else metric for metric in objectives)
+
+
+def standing(
+    trial: Trial, value: float, quality: Metric, first: Metric, budget: Budget, dense: Mapping[str, Measurement]
+) -> tuple[float, ...]:
+    """By what contenders of like cost are compared, the higher, the better: their quality; where limits on qualities
+    decide and the first objective is a cost, what they lack of those, and then that cost.
+
+    value: the contender's quality by now; other qualities count as they were when it was healed.
+    """
+    reached = -value if quality.lower_is_better else value
+    floors = [limit for limit in budget.limits if not limit.is_cost]
+    if not floors or cost(first.name) is None:
+        return (reached,)
+    now = {**{limit.metric: trial.value(limit.metric) for limit in floors}, quality.name: value}
+    lacks = max(limit.excess(now[limit.metric], now[limit.metric], dense[limit.key].value) for limit in floors)
+    price = trial.value(first.name)
+    return (-max(lacks, 0.0), -price if first.lower_is_better else price, reached)
+
+
+@dataclass(frozen=True)
+class Finisher:
+    """Takes the trials of a search to its end.
+
+    evaluator: with the whole budget, qualities too; climb: trains a ladder's lanes, wherever; tuning: the study of
+    fine-tuning; folder_of, checkpoint_of: where the model, and the unfinished one, of a trial goes; record(trial,
+    stage): called with each trial of the stages "contender" and "final"; log: what happened, as an event with details;
+    stage: what is done inside of it belongs to the stage of that name.
+    """
+
+    evaluator: Evaluator
+    objectives: Sequence[Metric]
+    effort: Effort
+    seed: int
+    climb: Callable[[Ladder, Tuner], None]
+    tuning: TuningStudy
+    folder_of: Callable[[int], Path]
+    checkpoint_of: Callable[[int], Path]
+    record: Callable[[Trial, str], None]
+    log: Callable[..., None]
+    reporter: Reporter
+    stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
+
+    def finish(self, trials: Sequence[Trial]) -> Finalised:
+        """Choose candidates, fine-tune the best of them, save, measure again in fresh processes, validate, report."""
+        task = self.evaluator.task
+        models: dict[int, nn.Module] = {}
+        scored: list[Trial] = []
+        for trial, model in self._trained(trials):
+            try:
+                scores = task.score(model, "validation")
+            except TaskError as error:
+                self._failed(trial, str(error))
+                continue
+            scored.append(replace(trial, measurements={**trial.measurements, **scores}))
+            models[trial.number] = model
+        timed = self._measured_again(scored, models) if scored else {}
+        dense = {**self.evaluator.dense, **self.evaluator.device.reference(), **task.score(task.model, "validation")}
+        finished = []
+        for trial in (trial for trial in scored if trial.number in timed):
+            again = replace(trial, measurements={**trial.measurements, **timed[trial.number]})
+            finished.append(judged(again, self.evaluator.budget, dense))
+            self.record(finished[-1], "final")
+        front = Front.of(finished, self.objectives)
+        test = {"dense": task.score(task.model, "test")}
+        if front.best is not None:
+            test["best"] = task.score(models[front.best.number], "test")
+        for trial in finished:  # at last: until here the models of an earlier end stand as its front says
+            save(trial, models[trial.number], self.evaluator, self.folder_of(trial.number))
+        return Finalised(front, dense, test)
+
+    def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, nn.Module]]:
+        """The finalists and their models: fine-tuned, or as they were healed where training leaves less than that."""
+        task, epochs = self.evaluator.task, self.effort.epochs
+        by_number = {trial.number: trial for trial in trials}
+        if task.loss is None and epochs:
+            self.reporter.note(f"the task '{task.name}' has no loss: models stay as healed, none is fine-tuned")
+        if task.loss is None or epochs == 0:
+            within, beyond = self._sides(trials)
+            for trial in (*self._spread(within, self.objectives, self.effort.finalists - len(beyond)), *beyond):
+                yield from self._cut(trial)
+            return
+        asked = f"{len(trials)} trials, {epochs} epochs, {self.effort.finalists} finalists"
+        bins = self.tuning.chosen(asked, lambda: self._bins(trials))
+        tuner = Tuner(self.evaluator, epochs, self.seed)
+        first = rungs(epochs)[0]
+        most = len(bins) * first + len(set(bins.values())) * (epochs - first)
+        with self.reporter.track("fine-tuning", most) as advance:
+            quality = task.quality
+
+            def told(number: int, epoch: int, value: float | None, loss: float) -> None:
+                known = {"training_loss": round(loss, 6)} if math.isfinite(loss) else {}
+                scored = {} if value is None else {quality.name: round(value, 6)}
+                self.log("epoch", trial=number, epoch=epoch, **known, **scored)
+                text = f"loss {loss:.3f}" if value is None else f"{quality.name} {quantity.show(value, quality.unit)}"
+                advance(f"trial {number}, epoch {epoch}, {text}")
+
+            def worth(trial: Trial, value: float) -> tuple[float, ...]:
+                return standing(trial, value, quality, self.objectives[0], self.evaluator.budget, self.evaluator.dense)
+
+            candidates = [by_number[number] for number in bins]
+            ladder = Ladder(candidates, bins, epochs, quality, self.tuning, self.checkpoint_of, told, worth)
+            with self.stage("training"):
+                self.climb(ladder, tuner)
+        if ladder.open:
+            raise RuntimeError(f"{len(ladder.open)} candidates were left untrained")
+        self._correlations(ladder)
+        failed: dict[int, list[Trial]] = {}
+        for number, lane in ladder.lanes.items():
+            if lane.outcome == "fail":
+                self.reporter.warn(f"trial {number} stays as healed, as fine-tuning failed: {lane.error}")
+                failed.setdefault(bins[number], []).append(lane.trial)
+            elif lane.outcome == "complete":
+                yield from self._best_of(lane, ladder, tuner)
+            else:
+                measured = {**lane.trial.measurements, **lane.scores}
+                self.record(replace(lane.trial, measurements=measured), "contender")
+        trained = {bins[number] for number, lane in ladder.lanes.items() if lane.outcome == "complete"}
+        for place, alike in failed.items():
+            if place not in trained:
+                yield from self._cut(max(alike, key=lambda trial: worth(trial, trial.value(quality.name))))
+
+    def _best_of(self, lane: Lane, ladder: Ladder, tuner: Tuner) -> Iterator[tuple[Trial, nn.Module]]:
+        if self._worse(lane.scores, lane.trial.measurements):
+            yield from self._cut(lane.trial)
+        else:
+            model = tuner.model(lane.trial.plan, ladder.state(lane))
+            yield replace(lane.trial, measurements={**lane.trial.measurements, **lane.scores}), model
+
+    def _cut(self, trial: Trial) -> Iterator[tuple[Trial, nn.Module]]:
+        try:
+            yield trial, self.evaluator.cut(trial.plan)
+        except Exception as error:
+            self._failed(trial, describe(error))
+
+    def _failed(self, trial: Trial, reason: str) -> None:
+        self.record(replace(trial, state=TrialState.FAILED, error=reason), "final")
+        self.reporter.warn(f"trial {trial.number} could not be finished: {reason}")
+
+    def _worse(self, tuned: Mapping[str, Measurement], healed: Mapping[str, Measurement]) -> bool:
+        quality = self.evaluator.task.quality
+        change = tuned[quality.name].value - healed[quality.name].value
+        return change > 0 if quality.lower_is_better else change < 0
+
+    def _sides(self, trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
+        """What is within the budget, and of the front beyond it a third of what is finished; all, if nothing is within.
+
+        Those beyond show what a larger budget would buy. The dense model is a trial too, but no result beyond a budget.
+        """
+        count = self.effort.finalists
+        within = [trial for trial in trials if trial.feasible]
+        front = Front.of(trials, self.objectives).trials
+        outside = [trial for trial in front if not trial.feasible and not self.evaluator.whole(trial.plan)]
+        # The nearest to the budget first: where nothing is within, it is what was possible.
+        return within, evenly(outside, self.objectives, count // 3 if within else count, excess)
+
+    def _spread(self, within: Sequence[Trial], objectives: Sequence[Metric], count: int) -> list[Trial]:
+        """Evenly over the front; what would be the best is among them, or with a floor under a quality the best of what
+        is above it before training. A third are the best at the edge of the budget: quality is there as a rule, and not
+        all of them turn out to be within it."""
+        score = vector(objectives)
+        edge = sorted((trial for trial in within if -_EDGE <= excess(trial)[0] <= 0), key=score)[: count // 3]
+
+        def wanted(trial: Trial) -> tuple[float, ...]:
+            whole = judged(trial, self.evaluator.budget, self.evaluator.dense)
+            return max(*excess(whole), 0.0), *score(trial)
+
+        chosen = evenly(within, objectives, count - len(edge), wanted)
+        known = {trial.number for trial in chosen}
+        more = [trial for trial in edge if trial.number not in known]
+        rest = [trial for trial in evenly(within, objectives, count, wanted) if trial not in (*chosen, *more)]
+        return [*chosen, *more, *rest][:count]
+
+    def _bins(self, trials: Sequence[Trial]) -> dict[int, int]:
+        """Candidates for fine-tuning and their bins of similar cost, from each of which the best is finished."""
+        within, beyond = self._sides(trials)
+        count = self.effort.finalists - len(beyond)
+        by = next(iter(costs(self.objectives)), self.objectives[0])
+        chosen_by = telling(within, self.objectives, self.evaluator.task.metrics)
+        if chosen_by != tuple(self.objectives):
+            quality, grade = self.evaluator.task.quality.name, grade_of(self.evaluator.task.metrics)
+            self.reporter.note(f"{quality} does not tell candidates apart; contenders are chosen by {grade}")
+        # After an epoch or two a candidate's rank says less of its end than its score as healed does.
+        each = ETA if rungs(self.effort.epochs)[0] >= _TELLING else 1
+        contenders = sorted(self._spread(within, chosen_by, each * count), key=lambda t: (t.value(by.name), t.number))
+        groups = [*bins(contenders, count), *([trial] for trial in beyond)]
+        return {trial.number: place for place, group in enumerate(groups) for trial in group}
+
+    def _correlations(self, ladder: Ladder) -> None:
+        """Say how well each rung foretold the next: what a ladder that stops early rests on."""
+        quality = self.evaluator.task.quality
+        earlier = {number: lane.trial.value(quality.name) for number, lane in ladder.lanes.items()}
+        name = "healed"
+        for rung in rungs(ladder.epochs):
+            now = ladder.values.get(rung, {})
+            both = sorted(earlier.keys() & now.keys())
+            found = spearman([earlier[each] for each in both], [now[each] for each in both])
+            if len(both) > 2 and math.isfinite(found):
+                told = {"first": name, "then": f"epoch {rung}", "spearman": round(found, 3), "candidates": len(both)}
+                self.log("rank correlation", **told)
+            earlier, name = now, f"epoch {rung}"
+
+    def _measured_again(
+        self, chosen: Sequence[Trial], models: Mapping[int, nn.Module]
+    ) -> dict[int, dict[str, Measurement]]:
+        device = self.evaluator.device
+        cut = [(models[trial.number], self.evaluator.slices(trial.plan)) for trial in chosen]
+        try:
+            with self.reporter.track("measuring in fresh processes", PROCESSES) as advance:
+                found = device.measure_again(cut, advance)
+        except (DeviceLostError, UnreachableError):  # no fault of the models: they wait for the device
+            raise
+        except DeviceError as error:
+            self.reporter.warn(f"models are measured again beside the search, as fresh processes failed: {error}")
+            return self._measured_here(chosen, cut)
+        return dict(zip([trial.number for trial in chosen], found, strict=True))
+
+    def _measured_here(
+        self, chosen: Sequence[Trial], cut: Sequence[tuple[nn.Module, Mapping[str, Tensor]]]
+    ) -> dict[int, dict[str, Measurement]]:
+        """Each by itself; what cannot be measured is left out, with a warning, unless that is all."""
+        found: dict[int, dict[str, Measurement]] = {}
+        reason: DeviceError | None = None
+        for trial, (model, slices) in zip(chosen, cut, strict=True):
+            try:
+                found[trial.number] = self.evaluator.device.measure(model, slices, {})
+            except (DeviceLostError, UnreachableError):
+                raise
+            except DeviceError as error:
+                reason = error
+                self.record(replace(trial, state=TrialState.FAILED, error=str(error)), "final")
+                self.reporter.warn(f"trial {trial.number} cannot be measured again: {error}")
+        if reason is not None and not found:
+            raise reason
+        return found
+
+
+def excess(trial: Trial) -> tuple[float, ...]:
+    """How far a trial is beyond the limit that it breaks most."""
+    return (max(trial.excesses.values(), default=0.0),)
+
+
+def save(trial: Trial, model: nn.Module, evaluator: Evaluator, folder: Path) -> None:
+    """Write the folder of one model."""
+    slices = evaluator.slices(trial.plan)
+    record = PrunedModel(
+        trial.number, evaluator.task.spec, trial.plan, {name: tuple(kept.tolist()) for name, kept in slices.items()}
+    )
+    write(folder, record, to_bytes(model), card(trial, evaluator.task.name, folder, forms(model)))
+
+
+def card(trial: Trial, task: str, folder: Path, packed: Mapping[str, int]) -> str:
+    """What the folder's README says. packed: how many weights are stored in each form that is not dense."""
+    zeros = "".join(f"\n- {count} weights with zeros are stored as {form}" for form, count in sorted(packed.items()))
+    rows = "\n".join(f"- `{group}`: {kept}" for group, kept in trial.plan.keep)
+    return (
+        f"# Trial {trial.number} of a search on `{task}`\n\n"
+        f'```python\nimport autoprune\n\nmodel = autoprune.load("{folder}")\n```\n\n'
+        f"Slices kept of each group (`plan.json` has their indices, `model.safetensors` the weights):\n\n"
+        f"{rows}{zeros}\n"
+    )

@@ -1,0 +1,113 @@
+"""One epoch of fine-tuning of one candidate. Knows how a candidate is made and scored; not which goes on, or where."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from autoprune.core.measurement import Measurement
+from autoprune.core.plan import Plan
+from autoprune.errors import AutopruneError, describe
+from autoprune.searching.candidate import Evaluator
+from autoprune.training import checkpoint
+from autoprune.training.finetune import Training, load_state
+from autoprune.training.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Stint:
+    """One more epoch of a candidate.
+
+    Attributes:
+        number: Of the candidate.
+        plan: Of the candidate.
+        done: Epochs before this one.
+        state: Where the last one ended; empty at the beginning.
+        compared: Epochs after which the candidate is scored; the last one always is.
+    """
+
+    number: int
+    plan: Plan
+    done: int
+    state: bytes = field(default=b"", repr=False)
+    compared: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stinted:
+    """What an epoch gave.
+
+    Attributes:
+        number: Of the candidate.
+        done: Epochs so far.
+        scores: On the search split, by metric; none where they decide nothing.
+        state: All that the next epoch needs.
+        loss: Of the last batch.
+        error: Why it failed.
+    """
+
+    number: int
+    done: int
+    scores: Mapping[str, Measurement] = field(default_factory=dict)
+    state: bytes = field(default=b"", repr=False)
+    loss: float = math.nan
+    error: str = ""
+
+
+class Tuner:
+    """Trains candidates epoch by epoch, wherever it is asked to; the candidate of the last epoch is kept at hand."""
+
+    def __init__(self, evaluator: Evaluator, epochs: int, seed: int) -> None:
+        self.evaluator, self.epochs = evaluator, epochs
+        self._seed = seed
+        self._held: Training | None = None
+        self._number = -1
+        self._teacher: tuple[Teacher | None] | None = None
+
+    def __call__(self, job: Stint) -> Stinted:
+        """Never raises for what a candidate does."""
+        try:
+            training = self._training(job)
+            loss = training.epoch()
+            wanted = training.done in (*job.compared, self.epochs)
+            scores = self.evaluator.task.score(training.model, "search") if wanted else {}
+            state = safetensors.torch.save(training.state(), checkpoint.metadata(training.done, self.epochs, scores))
+            return Stinted(job.number, training.done, scores, state, loss)
+        except Exception as error:
+            self._forget()
+            return self.lost(job, str(error) if isinstance(error, AutopruneError) else describe(error))
+
+    def lost(self, job: Stint, reason: str) -> Stinted:
+        """What became of an epoch that never came back."""
+        return Stinted(job.number, job.done, error=reason)
+
+    def model(self, plan: Plan, state: bytes) -> nn.Module:
+        """A candidate as a state has it, in eval mode."""
+        model = self.evaluator.bare(plan)
+        load_state(model, safetensors.torch.load(state))
+        return model.eval()
+
+    def _training(self, job: Stint) -> Training:
+        if self._held is not None and (self._number, self._held.done) == (job.number, job.done):
+            return self._held
+        if self._teacher is None:
+            self._teacher = (Teacher.of(self.evaluator.task),)
+        model = self.evaluator.bare(job.plan) if job.state else self.evaluator.cut(job.plan)
+        masks = self.evaluator.masks(job.plan)
+        training = Training(model, self.evaluator.task, self._teacher[0], self.epochs, self._seed, masks)
+        if job.state:
+            training.load(safetensors.torch.load(job.state), job.done)
+        self._held, self._number = training, job.number
+        return training
+
+    def _forget(self) -> None:
+        self._held, self._number, self._teacher = None, -1, None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: not the model at hand."""
+        return {**self.__dict__, "_held": None, "_number": -1, "_teacher": None}

@@ -1,0 +1,75 @@
+"""What a search needs of a device, wherever that is. Knows the contract only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from torch import nn
+
+from autoprune.core.forecast import CostForecast
+from autoprune.core.measurement import Capabilities, Measurement
+from autoprune.core.reporter import Advance
+from autoprune.core.space import SearchSpace
+from autoprune.remote.packing import Slices
+from autoprune.surgery.example import Example
+
+#: No limits, no ceilings.
+NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
+
+
+class AnyDevice(Protocol):
+    """What a search needs of a device: a `Device` of this process, or one elsewhere."""
+
+    capabilities: Capabilities
+    fingerprint: str
+    batch: int
+    example: Example
+
+    def open(self, *, patient: bool = True) -> dict[str, Measurement]:
+        """Measure the dense model; patient: wait for a quiet machine, as those do whose candidates are timed."""
+        ...
+
+    def measure(
+        self, model: nn.Module, slices: Slices, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
+    ) -> dict[str, Measurement]:
+        """Measure a candidate; see `Session.measure`."""
+        ...
+
+    def measure_again(
+        self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
+    ) -> list[dict[str, Measurement]]:
+        """Measure finished models in fresh processes."""
+        ...
+
+    def reference(self) -> dict[str, Measurement]:
+        """What is known of the dense model by now."""
+        ...
+
+    def restated(self, measured: Sequence[Mapping[str, Measurement]]) -> list[dict[str, Measurement]]:
+        """Earlier measurements as they read by now."""
+        ...
+
+    def costs(
+        self, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int
+    ) -> tuple[CostForecast, ...]:
+        """What plans of a space will cost, without running them."""
+        ...
+
+    def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
+        """Whether work in this process leaves measurements as they are; load: such work."""
+        ...
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Held while a candidate is worked on, so that nothing is measured meanwhile that this would disturb."""
+        ...
+
+    def waited(self) -> float:
+        """Seconds in which finished models waited for a quiet machine."""
+        ...
+
+    def close(self) -> None:
+        """End what was started."""
+        ...

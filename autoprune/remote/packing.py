@@ -1,0 +1,93 @@
+"""From a model in this process to an artifact that a bench takes. Knows formats; not what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from autoprune import registry
+from autoprune.bench.artifact import Artifact, Runnable, here
+from autoprune.bench.replay import replay
+from autoprune.errors import CrashedError, DeviceError, ExhaustedError, TimedOutError, UnreachableError
+from autoprune.exporters import Exporter
+from autoprune.models.weights import to_bytes
+from autoprune.surgery import Traced
+from autoprune.surgery.example import Example, arrays
+from autoprune.surgery.modes import evaluating
+
+T = TypeVar("T")
+
+Slices = Mapping[str, Tensor]
+
+
+def unpacked(artifact: Artifact) -> Runnable:
+    """What a profiler in this process takes."""
+    if artifact.format == "unit":
+        return Runnable(*replay(artifact.content), None)
+    return here(artifact)
+
+
+def accepted(artifacts: Iterable[Artifact], act: Callable[[Artifact], T]) -> T:
+    """Act on the first artifact that the device accepts; what kills or exhausts its process is not tried again."""
+    refused: DeviceError | None = None
+    for artifact in artifacts:
+        try:
+            return act(artifact)
+        except (CrashedError, ExhaustedError, TimedOutError, UnreachableError):
+            raise
+        except DeviceError as error:
+            refused = error
+    if refused is None:
+        raise DeviceError(expected="a model to measure", received="none", cure="pack at least one artifact")
+    raise refused
+
+
+@dataclass
+class Packer:
+    """Packs the models that are cut from one dense model.
+
+    format: what the profiler takes; here: whether the bench is in this process; traced: of the dense model, None where
+    nothing will be cut.
+    """
+
+    format: str
+    here: bool
+    dense: nn.Module
+    example: Example
+    traced: Traced | None = None
+
+    def packed(self, model: nn.Module, slices: Slices) -> Iterator[Artifact]:
+        """Artifacts of a model, cheapest first: the next is for when the one before computes something else."""
+        if self.format == "module":
+            yield self._module(model, slices)
+            return
+        counts = {name: len(kept) for name, kept in slices.items()}
+        expected = self._expected(model)
+        file = self._exporter.derived(model, counts) if model is not self.dense else None
+        if file is not None:
+            yield self._file(file, expected)
+        yield self._file(self._exporter.anew(model, counts), expected)
+
+    def _module(self, model: nn.Module, slices: Slices) -> Artifact:
+        if self.here:
+            return Artifact("module", module=(model, self.example))
+        content = to_bytes(model) if model is not self.dense else b""
+        return Artifact("module", content, {name: kept.tolist() for name, kept in slices.items()})
+
+    def _file(self, content: bytes, expected: tuple[Any, ...]) -> Artifact:
+        return Artifact(self.format, content, inputs=self._exporter.inputs(), expected=expected)
+
+    def _expected(self, model: nn.Module) -> tuple[Any, ...]:
+        with torch.no_grad(), evaluating(model):
+            return tuple(arrays(self.example.fresh().call(model)))
+
+    @cached_property
+    def _exporter(self) -> Exporter:
+        counts = {group.name: group.size for group in self.traced or ()}
+        exporter: Exporter = registry.load("exporters", self.format).create(self.dense, self.example, counts)
+        return exporter

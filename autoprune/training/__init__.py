@@ -1,0 +1,1 @@
+"""Training a pruned model on, epoch by epoch, with the dense one as its teacher."""

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+
+from autoprune.core.clock import SystemClock
+from autoprune.core.forecast import CostForecast
+from autoprune.core.measurement import RunSpec
+from autoprune.core.reporter import Silent
+from autoprune.cost_model.additive_cost import additive
+from autoprune.cost_model.tabulation import first_slices
+from autoprune.engine.prepare import prepare
+from autoprune.measure.counts import counts
+from autoprune.measure.device import DeviceSpec
+from autoprune.measure.setup import Setup
+from autoprune.surgery import apply
+from autoprune.tasks.builtin.digits import ResNet
+from autoprune.tasks.classification import Classification
+
+
+@pytest.fixture(scope="module", params=["default", "cnn"])  # "cnn" drops whole layers too
+def prepared(request):
+    torch.manual_seed(0)
+    data = torch.randn(60, 1, 32, 32), torch.randint(0, 10, (60,))
+    return prepare(Classification(ResNet((16, 24, 32), 2).eval(), data=data), request.param)
+
+
+def plans(prepared, count, seed):
+    rng = np.random.default_rng(seed)
+    drawn = [tuple(int(rng.integers(len(v.levels))) for v in prepared.space.variables) for _ in range(count)]
+    return [prepared.space.settled(levels) for levels in drawn]
+
+
+@pytest.mark.parametrize("metric", ["params", "flops", "size"])
+def test_counted_costs_are_known_for_plans_that_were_never_cut(prepared, metric):
+    task, space, traced = prepared.task, prepared.space, prepared.traced
+    spec = DeviceSpec(Setup("torch", RunSpec(), ""), task.model, task.example_inputs, traced, 0, SystemClock())
+    device = spec.made(Silent())
+    try:
+        (found,) = device.costs(space, [metric], {metric: counts(task.model, device.example)[metric].value}, 0)
+        for levels in plans(prepared, 12, seed=5):
+            cut = apply(task.model, traced, first_slices(traced, space.at(levels)))
+            assert found.at(levels) == pytest.approx(
+                counts(cut, device.example)[metric].value, rel=0.1 if metric == "size" else 1e-6
+            )
+    finally:
+        device.close()
+
+
+def test_costs_without_pieces_are_taken_to_add_up(prepared):
+    seen = plans(prepared, 60, seed=1)
+    weights = np.linspace(1, 2, len(prepared.space.variables))
+    tops = np.array([len(variable.levels) - 1 for variable in prepared.space.variables])
+    costs = [3 + float(weights @ (np.array(levels) / tops)) for levels in seen]
+    offset, terms = additive(prepared.space, seen, costs)
+    made = CostForecast("latency", offset, tuple(terms))
+    for levels in plans(prepared, 10, seed=2):
+        assert made.at(levels) == pytest.approx(3 + float(weights @ (np.array(levels) / tops)), rel=0.01)
