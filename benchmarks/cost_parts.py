@@ -35,7 +35,7 @@ def hessian(task: str) -> None:
 
 def wide(size: int, results: int) -> None:
     """Ranking one group of `size` neurons that a weight of so many results reads."""
-    from autoprune.criteria import Moments, Reads, Scored, View, hessian
+    from autoprune.criteria import GroupView, InputStats, Moments, View, hessian
     from autoprune.surgery.contractions import Contraction
 
     torch.manual_seed(0)
@@ -43,9 +43,9 @@ def wide(size: int, results: int) -> None:
     covariance = (mixed @ mixed.T + 0.05 * torch.eye(size)).double()
     moments = Moments(Contraction("w", 1, "b"), torch.zeros(size).double(), covariance, 1, 10_000)
     weight = torch.randn(size, results).double()
-    view = View("w", weight, torch.arange(size), size, "in", Reads(moments, torch.arange(size)[:, None]))
+    view = View("w", weight, torch.arange(size), size, "in", InputStats(moments, torch.arange(size)[:, None]))
     start = time.perf_counter()
-    hessian.score(Scored("g", size, (view,)))
+    hessian.score(GroupView("g", size, (view,)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"hessian on {size} neurons read by {results}: {time.perf_counter() - start:.1f} s, {peak:.1f} GiB at most")
 

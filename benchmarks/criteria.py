@@ -65,7 +65,8 @@ def main() -> None:
 
 
 def ablation(prepared: Prepared) -> None:
-    """Spearman's correlation, by group, of scores with what removing one slice alone does to the outputs, unhealed."""
+    """Spearman's correlation, by group, of scores with what removing one slice alone does to the outputs,
+    unrepaired."""
     task, traced = prepared.task, prepared.traced
     scores = {name: rank(registry.load("criteria", name), task.model, traced, task).scores for name in criteria()}
     found: dict[str, list[float]] = {name: [] for name in scores}
@@ -139,12 +140,13 @@ def passes(prepared: Prepared) -> None:
             model = apply(task.model, traced, slices).eval()
             start = time.perf_counter()
             readied.repair(model, slices, {})
-            healed = time.perf_counter()
+            repaired = time.perf_counter()
             task.score(model, "search")
             done = time.perf_counter()
-            share = (healed - start) / (done - start)
+            share = (repaired - start) / (done - start)
             print(
-                f"| {word} repair at {ratio:.0%} | {healed - start:.3f} s, scoring {done - healed:.3f} s, {share:.0%} |"
+                f"| {word} repair at {ratio:.0%} | {repaired - start:.3f} s, scoring {done - repaired:.3f} s, "
+                f"{share:.0%} |"
             )
 
 

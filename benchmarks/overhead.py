@@ -23,12 +23,12 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from autoprune import registry
-from autoprune.core.aim import Aim
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front
+from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.proposal import Proposal
@@ -36,13 +36,13 @@ from autoprune.core.reporter import Silent
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Trial, TrialState
 from autoprune.executors._cluster import connect
-from autoprune.samplers import Brief, checked
+from autoprune.samplers import SamplerContext, checked
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.progress import Progress
 from autoprune.searching.study import Study
 from autoprune.store.ledger import Ledger, open_ledger
 from autoprune.store.run import RunDirectory
-from autoprune.testing.sampler import small_brief, small_space
+from autoprune.testing.sampler import small_context, small_space
 
 OBJECTIVES = (Metric("accuracy", "1", lower_is_better=False, high=1.0), COSTS["latency"])
 
@@ -75,15 +75,15 @@ class Pretender:
         return Trial(proposal.number, proposal.plan, TrialState.FAILED, error=reason)
 
 
-def brief_of(space: SearchSpace, options: Mapping[str, str]) -> Brief:
+def brief_of(space: SearchSpace, options: Mapping[str, str]) -> SamplerContext:
     """What a sampler is told of what `Pretender` answers."""
-    brief = small_brief(space, options=options)
+    context = small_context(space, options=options)
     whole = sum(space.dense().kept.values())
-    (counted,) = brief.foretold.costs
+    (counted,) = context.foretold.costs
     terms = tuple(replace(term, values=tuple(value / whole for value in term.values)) for term in counted.terms)
     cost = replace(counted, metric="latency", terms=terms, error=0.05)
-    forecast = replace(brief.foretold, costs=(cost,))
-    return replace(brief, aim=Aim(OBJECTIVES, (1.0, 1.0), (None, 0.6)), forecast=forecast)
+    forecast = replace(context.foretold, costs=(cost,))
+    return replace(context, goal=SearchGoal(OBJECTIVES, (1.0, 1.0), (None, 0.6)), forecast=forecast)
 
 
 def searched(folder: Path, ledger: Ledger, trials: int, groups: int, executor, work: Pretender, sampler: str):
@@ -91,12 +91,12 @@ def searched(folder: Path, ledger: Ledger, trials: int, groups: int, executor, w
     clock, space = SystemClock(), small_space(groups)
     directory = RunDirectory.create(folder, clock)
     module = registry.load("samplers", sampler)
-    brief = brief_of(space, checked(module, {}))
-    made = module.create(brief)
+    context = brief_of(space, checked(module, {}))
+    made = module.create(context)
     study = Study(ledger, "overhead", space, OBJECTIVES, made)
     effort = Effort(trials=trials)
     coordinator = Coordinator(study, space, Budget(()), effort, clock)
-    progress = Progress(brief.aim, effort, clock, executor.workers)
+    progress = Progress(context.goal, effort, clock, executor.workers)
     told = [clock.wall()]
     for trial in executor.drive(coordinator.proposals(), work):
         for taken in coordinator.tell(trial):

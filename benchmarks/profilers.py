@@ -3,7 +3,7 @@
     python benchmarks/profilers.py                    # everything, half an hour; the machine should do nothing else
     python benchmarks/profilers.py --only cost tools  # some of: budget, tools, cost, candidate, predictor, repeat
 
-Each part prints one line a figure, with the aim beside it. `repeat` switches a noisy neighbour on and off itself.
+Each part prints one line a figure, with the goal beside it. `repeat` switches a noisy neighbour on and off itself.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ BUDGET_S = 0.005
 BUSY = "import numpy as np\nx = np.ones((700, 700))\nwhile True: x @ x"
 
 
-def say(what: str, found: str, aim: str) -> None:
-    print(f"| {what} | {found} | {aim} |", flush=True)
+def say(what: str, found: str, goal: str) -> None:
+    print(f"| {what} | {found} | {goal} |", flush=True)
 
 
 class Cut:

@@ -33,7 +33,7 @@ from autoprune import registry
 from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
 from autoprune.core.reporter import Silent
-from autoprune.samplers import Brief, checked, may_screen, needs_forecast, seed_count
+from autoprune.samplers import SamplerContext, checked, may_screen, needs_forecast, seed_count
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.reseeded import sampler_for
 from autoprune.searching.screen import Screen
@@ -164,15 +164,15 @@ def played(game: Game, method: str, seed: int, evaluations: int) -> list[list]:
     forecast = game.forecast if foretold(method) else None
     if forecast is not None:
         clock.charge(forecast.seconds)
-    brief = Brief(game.space, seed, game.aim, forecast, options)
+    context = SamplerContext(game.space, seed, game.goal, forecast, options)
     ledger = Ledger(InMemoryStorage())
-    sampler = sampler_for(module.create, brief, deterministic=False)
-    study = Study(ledger, "benchmark", game.space, game.objectives, sampler, grade="loss")
+    sampler = sampler_for(module.create, context, deterministic=False)
+    study = Study(ledger, "benchmark", game.space, game.objectives, sampler, proxy_metric="loss")
     first, screen = [], None
     if forecast is not None:
-        screen = Screen(forecast, game.aim, game.space).reason if may_screen(module) else None
+        screen = Screen(forecast, game.goal, game.space).reason if may_screen(module) else None
         if count := seed_count(module, options):
-            first = [game.space.at(plan) for plan in seeds(forecast, game.aim, game.space, seed, count)]
+            first = [game.space.at(plan) for plan in seeds(forecast, game.goal, game.space, seed, count)]
     left = SLACK * evaluations * game.usual - clock.wall()
     coordinator = Coordinator(study, game.space, Budget(()), Effort(evaluations, left), clock, 0, first, screen)
     found = []
@@ -185,7 +185,7 @@ def played(game: Game, method: str, seed: int, evaluations: int) -> list[list]:
         clock.charge(seconds)
         coordinator.tell(trial)
         if not trial.error:
-            values = [trial.value("accuracy"), trial.value("loss"), trial.value("latency") / game.aim.dense[1]]
+            values = [trial.value("accuracy"), trial.value("loss"), trial.value("latency") / game.goal.dense[1]]
             found.append([round(clock.wall(), 3), game.space.places(proposal.plan), *(round(v, 5) for v in values)])
     return found
 

@@ -1,9 +1,8 @@
 """One task as a game of search: each plan is evaluated once, whoever asks for it, and charged each time.
 
-A plan is cut, healed and scored by the package itself; its latency is the median ratio of runs that alternate with the
-dense model's, in this process: it varies by one to two per cent on a quiet machine, like the product's. All seconds are
-the processor's, of one thread: whatever else runs, comparisons stay the same.
-"""
+A plan is cut, repaired and scored by the package itself; its latency is the median ratio of runs that alternate with
+the dense model's, in this process: it varies by one to two per cent on a quiet machine, like the product's. All seconds
+are the processor's, of one thread: whatever else runs, comparisons stay the same."""
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ import torch
 from torch import nn
 
 from autoprune import registry
-from autoprune.core.aim import Aim
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import CRITERION, REPAIR
 from autoprune.core.forecast import Forecast
+from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.metric import COSTS
 from autoprune.core.plan import Plan
@@ -39,7 +38,7 @@ from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
 from autoprune.recovery.calibrate import ready
 from autoprune.searching.candidate import Evaluator
-from autoprune.searching.forecasting import aim_of, foresee
+from autoprune.searching.forecasting import foresee, goal_of
 from autoprune.tasks.classification import Batches
 from autoprune.tasks.task import Task
 from autoprune.training.finetune import finetune
@@ -50,7 +49,8 @@ from autoprune.training.teacher import Teacher
 PAIRS: int = 16
 #: How much longer a front is measured again.
 LONGER: int = 4
-#: Samples that are enough to heal by. To score by, all of the search split is used: with a third of the 1050 of digits,
+#: Samples that are enough to repair by. To score by, all of the search split is used: with a third of the 1050 of
+#: digits,
 #: the fronts of 200 evaluations were mostly those whose plans came out high by chance.
 HEALED = 64
 EPOCHS = 2
@@ -88,10 +88,10 @@ class Quick:
 
 
 def fewer(task: Task) -> Task:
-    """The task with as many samples to heal by as are enough."""
+    """The task with as many samples to repair by as are enough."""
     whole = task.splits["calibration"]
-    healed = Batches(whole.inputs[:HEALED], whole.targets[:HEALED], whole.size)
-    return dataclasses.replace(task, splits={**task.splits, "calibration": healed})
+    repaired = Batches(whole.inputs[:HEALED], whole.targets[:HEALED], whole.size)
+    return dataclasses.replace(task, splits={**task.splits, "calibration": repaired})
 
 
 def worked(model: nn.Module, example) -> float:
@@ -112,7 +112,7 @@ class Game:
         executor = registry.load("executors", "inline").create(Cluster(), "local", Silent())
         setup = Setup("torch", RunSpec(), "")
         traced = self.prepared.traced
-        device = executor.seat(DeviceSpec(setup, task.model, task.example_inputs, traced, 0, self.clock))
+        device = executor.open_device(DeviceSpec(setup, task.model, task.example_inputs, traced, 0, self.clock))
         opened = device.open()
         self.quick = Quick(device, task.model)
         self.dense = {
@@ -123,7 +123,7 @@ class Game:
             task, traced, made.ranking, self.quick, Budget(()), self.dense, self.clock, made.repair
         )  # fmt: skip
         self.objectives = (task.quality, COSTS["latency"])
-        self.aim: Aim = aim_of(Budget(()), self.objectives, self.dense, "loss")
+        self.goal: SearchGoal = goal_of(Budget(()), self.objectives, self.dense, "loss")
         self.teacher = Teacher.of(task)
         folder.mkdir(parents=True, exist_ok=True)
         self._known = {tuple(row["plan"]): row for row in lines(self._file)}
@@ -217,7 +217,7 @@ class Game:
     def _foreseen(self, executor) -> tuple[Forecast, int]:
         path = self.folder / "forecast.json"
         if not path.exists():
-            made = foresee(self.space, self.aim, self.evaluator, ["latency"], executor, 0, Silent())
+            made = foresee(self.space, self.goal, self.evaluator, ["latency"], executor, 0, Silent())
             path.write_bytes(made.encoded())
         return Forecast.decoded(path.read_bytes()), len(self.space.variables)
 

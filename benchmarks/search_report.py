@@ -10,8 +10,8 @@ import numpy as np
 from search_forecast import accuracy_of_forecast
 from search_game import lines
 
-from autoprune.core.aim import DEPTH
 from autoprune.core.front import hypervolume
+from autoprune.core.goal import DEPTH
 
 #: Places in a trial: [seconds, plan, accuracy, loss, share].
 ACCURACY, SHARE = 2, 4

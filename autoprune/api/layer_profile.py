@@ -27,7 +27,7 @@ _SWEEPS_S = 40.0
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class LayerProfile:
     """A model's latency, the device's roof, and its layers in the order in which they run."""
 
     latency: Measurement
@@ -35,7 +35,7 @@ class Anatomy:
     layers: tuple[Layer, ...]
 
 
-def by_layer(subject: Subject, profiler: str, spec: RunSpec, reporter: Reporter | None = None) -> Anatomy:
+def by_layer(subject: Subject, profiler: str, spec: RunSpec, reporter: Reporter | None = None) -> LayerProfile:
     """Time, operations and bytes of each module.
 
     Raises:
@@ -47,7 +47,7 @@ def by_layer(subject: Subject, profiler: str, spec: RunSpec, reporter: Reporter 
         known.fill(units, _UNITS_S)
         known.keep()
         roof = roofline(device)
-        return Anatomy(latency, roof, tuple(layers(units, known.table, latency.value, roof)))
+        return LayerProfile(latency, roof, tuple(layers(units, known.table, latency.value, roof)))
 
 
 def latency_table(

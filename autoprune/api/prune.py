@@ -22,7 +22,7 @@ from autoprune.errors import SurgeryError, UsageError
 from autoprune.measure.counts import counts
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
-from autoprune.recovery.calibrate import Ready, ready
+from autoprune.recovery.calibrate import Calibrated, calibrate
 from autoprune.surgery import Traced, apply, kept_slices, trace, twin
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task
@@ -91,20 +91,20 @@ def prune(
     if pattern:
         traced = with_weights(model, traced, pattern)
     given = None if task is None else replace(task, model=model)
-    readied = ready(model, traced, criterion, repair or (REPAIR if given else "none"), SystemClock(), given)
-    plan = keep if isinstance(keep, Plan) else _plan(keep, traced, readied, scope, weights=bool(pattern))
-    slices = kept_slices(traced, readied.ranking, plan)
+    calibrated = calibrate(model, traced, criterion, repair or (REPAIR if given else "none"), SystemClock(), given)
+    plan = keep if isinstance(keep, Plan) else _plan(keep, traced, calibrated, scope, weights=bool(pattern))
+    slices = kept_slices(traced, calibrated.ranking, plan)
     cut = apply(model, traced, slices)
-    readied.repair(cut, slices, masks(traced, readied.ranking, plan, slices))
+    calibrated.repair(cut, slices, masks(traced, calibrated.ranking, plan, slices))
     before = counts(twin(model, meta=False)[0], example_inputs)  # running the user's own might fill its caches
     kept = {name: tuple(chosen.tolist()) for name, chosen in slices.items()}
-    return Pruned(cut, plan, kept, traced, before, counts(twin(cut, meta=False)[0], example_inputs), readied.notes)
+    return Pruned(cut, plan, kept, traced, before, counts(twin(cut, meta=False)[0], example_inputs), calibrated.notes)
 
 
 def _plan(
     keep: Mapping[str, int | float] | float,
     traced: Traced,
-    readied: Ready,
+    calibrated: Calibrated,
     scope: Scope,
     *,
     weights: bool,
@@ -118,8 +118,8 @@ def _plan(
                 received=f"nothing to prune ({max(reasons, key=reasons.count) if reasons else 'no weights'})",
                 cure="`autoprune.trace(model, inputs)` lists every group with its reason",
             )
-        scores = {name: each.tolist() for name, each in readied.ranking.items()}
-        return scoped(groups, scores, scope, keep, readied.instead)
+        scores = {name: each.tolist() for name, each in calibrated.ranking.items()}
+        return scoped(groups, scores, scope, keep, calibrated.instead)
     known = {group.name: group for group in traced.groups}
     plan: dict[str, int] = {}
     for name, wanted in keep.items():

@@ -68,7 +68,7 @@ def search(
     "quiet" moments or its "worst" hours; trials, timeout (seconds, or "10m"): what the search for candidates
     may spend; sampler: a name, with `sampler_options`, or any Optuna sampler; epochs: fine-tuning of each of the at
     most `finalists` finished models; batch: whose latency counts, 0 for the task's own; criterion, repair: which
-    slices go first, and how a cut model is healed before it is scored; profiler, threads: by default the device's
+    slices go first, and how a cut model is repaired before it is scored; profiler, threads: by default the device's
     own, else torch on one; device: where it is measured, by a name that was given with `autoprune devices add`, or
     by an address (ssh://, http://, https://), while limits and objectives such as "latency@pi" name devices of
     their own; on_device_loss: "wait" where that does not answer, or "fail" the candidate and go on; precision: that

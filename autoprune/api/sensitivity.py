@@ -15,7 +15,7 @@ from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
-from autoprune.recovery.calibrate import ready
+from autoprune.recovery.calibrate import calibrate
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
@@ -48,9 +48,9 @@ def sensitivity(
     try:
         with evaluating(made.model):
             dense = {**made.score(made.model, "search"), **device.open(), **counts(made.model, device.example)}
-            readied = ready(made.model, prepared.traced, criterion, repair, clock, made)
+            calibrated = calibrate(made.model, prepared.traced, criterion, repair, clock, made)
             evaluator = Evaluator(
-                made, prepared.traced, readied.ranking, device, Budget(()), dense, clock, readied.repair
+                made, prepared.traced, calibrated.ranking, device, Budget(()), dense, clock, calibrated.repair
             )
             chosen = [(variable, level) for variable in prepared.space.variables for level in variable.spread(levels)]
             found = []

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from autoprune.calibration.batches import pieces
-from autoprune.criteria import Sensitivity, View
+from autoprune.criteria import GradientStats, View
 from autoprune.errors import TaskError, describe
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.modes import evaluating
@@ -29,7 +29,7 @@ BATCHES: Final = 64
 Views = Callable[[Mapping[str, Tensor]], Iterator[tuple[str, Sequence[View]]]]
 
 
-def gather(task: Task, views: Views) -> dict[str, Sensitivity]:
+def gather(task: Task, views: Views) -> dict[str, GradientStats]:
     """By group, averages over at most `BATCHES` small batches.
 
     Raises:
@@ -66,7 +66,7 @@ def gather(task: Task, views: Views) -> dict[str, Sensitivity]:
             received=f"nan or infinite ones in {len(wrong)} groups, such as '{wrong[0]}'",
             cure="check the calibration split and the loss, or choose a criterion that looks at weights",
         )
-    return {group: Sensitivity(*each) for group, each in means.items()}
+    return {group: GradientStats(*each) for group, each in means.items()}
 
 
 def _numbers(weights: Sequence[View], slopes: Sequence[View]) -> Tensor:

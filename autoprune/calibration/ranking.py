@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from autoprune.calibration import gradients, moments
 from autoprune.core.group import Group
 from autoprune.core.reporter import SILENT, Reporter
-from autoprune.criteria import Moments, Reads, Scored, Sensitivity, View, l2
+from autoprune.criteria import GradientStats, GroupView, InputStats, Moments, View, l2
 from autoprune.errors import SurgeryError, UsageError
 from autoprune.surgery import Traced
 from autoprune.surgery.find import named_tensors
@@ -62,7 +62,7 @@ def rank(
         )
     scales = _scales(model)
     entering: Mapping[str, Moments] = {}
-    sensitivities: Mapping[str, Sensitivity] = {}
+    sensitivities: Mapping[str, GradientStats] = {}
     if needs == "activations" and task is not None:
         entering = moments.gather(task, traced.reading) if known is None else known
     if needs == "gradients" and task is not None:
@@ -72,7 +72,7 @@ def rank(
     count = sum(group.kind != "layer" for group in traced.open)
     with reporter.track(f"ranking by {name}", count) as advance:
         for group, views in Sight(traced, scales, entering).of(_parameters(model)):
-            shown = Scored(group, views[0].size, tuple(views), sensitivities.get(group))
+            shown = GroupView(group, views[0].size, tuple(views), sensitivities.get(group))
             blind = (needs == "activations" and not shown.readers) or (
                 needs == "gradients" and not (shown.sensitivity and shown.sensitivity.gradient.any())
             )
@@ -113,7 +113,9 @@ class Sight:
             rows = moved.reshape(len(moved), -1)
             role = self._role(member.tensor, member.dim, tensor)
             found = self.entering.get(member.tensor) if role == "in" else None
-            reads = Reads(found, found.entries(torch.arange(found.inputs)).view(found.inputs, -1)) if found else None
+            reads = (
+                InputStats(found, found.entries(torch.arange(found.inputs)).view(found.inputs, -1)) if found else None
+            )
             for slices in slice_of_position(self.traced.layouts[member.tensor][member.dim], group.name):
                 yield View(member.tensor, rows, slices, group.size, role, reads)
 
@@ -124,7 +126,7 @@ class Sight:
             ordered = tensor.movedim(dim, 0)
             places = torch.arange(found.inputs * found.taps).view(found.inputs, 1, found.taps)
             places = places.expand(found.inputs, size // (found.inputs * found.taps), found.taps)
-            reads = Reads(found, places.reshape(ordered.shape).movedim(0, dim).reshape(-1, 1))
+            reads = InputStats(found, places.reshape(ordered.shape).movedim(0, dim).reshape(-1, 1))
         return View(name, tensor.reshape(-1, 1), torch.arange(size), size, "elements", reads)
 
     def _role(self, name: str, dim: int, tensor: Tensor) -> str:
@@ -151,7 +153,7 @@ def _parameters(model: nn.Module) -> dict[str, Tensor]:
     return {name: each.detach().cpu() for name, each in named_tensors(model) if isinstance(each, nn.Parameter)}
 
 
-def _checked(scores: Tensor, group: Scored, criterion: str) -> Tensor:
+def _checked(scores: Tensor, group: GroupView, criterion: str) -> Tensor:
     """The scores with dead slices below all others."""
     if scores.shape != (group.size,) or not torch.isfinite(scores).all():
         raise SurgeryError(

@@ -23,7 +23,7 @@ def inspect(
     levels: Annotated[int, typer.Option(help="Of each group, with --sensitivity.")] = 4,
     picture: Annotated[Path, typer.Option(help="Where --sensitivity draws it.")] = Path("sensitivity.png"),
     criterion: Annotated[str, typer.Option(help="Which slices go first, with --sensitivity.")] = CRITERION,
-    repair: Annotated[str, typer.Option(help="How a cut model is healed, with --sensitivity.")] = REPAIR,
+    repair: Annotated[str, typer.Option(help="How a cut model is repaired, with --sensitivity.")] = REPAIR,
     profiler: Annotated[str, typer.Option(help="What times models, with --sensitivity.")] = PROFILER,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from autoprune.engine.result import Result
 
 
-def told(result: Result, as_json: bool) -> int:
+def print_result(result: Result, as_json: bool) -> int:
     """Print the front; 0.
 
     Raises:

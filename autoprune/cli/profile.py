@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from autoprune.api.layer_profile import Anatomy
+    from autoprune.api.layer_profile import LayerProfile
     from autoprune.core.measurement import Measurement
     from autoprune.cost_model.staircase import Staircase
     from autoprune.cost_model.tabulation import Tabulated
@@ -55,8 +55,8 @@ def profile(
         from autoprune.api.layer_profile import by_layer as dissect
 
         with aside():
-            anatomy = dissect(found, how["profiler"], spec, reporter)
-        typer.echo(json.dumps(asdict(anatomy), indent=1) if as_json else _layers(anatomy))
+            layer_profile = dissect(found, how["profiler"], spec, reporter)
+        typer.echo(json.dumps(asdict(layer_profile), indent=1) if as_json else _layers(layer_profile))
     elif table:
         from autoprune.api.layer_profile import latency_table
 
@@ -82,12 +82,12 @@ def _costs(found: dict[str, Measurement]) -> str:
     return aligned(rows, right=range(1, 3))
 
 
-def _layers(anatomy: Anatomy) -> str:
+def _layers(layer_profile: LayerProfile) -> str:
     from autoprune.core import quantity
     from autoprune.report.table import aligned
 
     rows = [["layer", "time", "share", "operations", "moved", "operations a byte", "of the roof"]]
-    for layer in anatomy.layers:
+    for layer in layer_profile.layers:
         rows.append(
             [
                 layer.name or "(the model itself)",
@@ -99,7 +99,7 @@ def _layers(anatomy: Anatomy) -> str:
                 f"{layer.roofline:.0%}",
             ]
         )
-    whole, roof = anatomy.latency, anatomy.roof
+    whole, roof = layer_profile.latency, layer_profile.roof
     return (
         f"{aligned(rows, right=range(1, 7))}\n"
         f"whole model: {quantity.show_interval(whole.value, whole.low, whole.high, 's')}; "

@@ -73,9 +73,9 @@ def finetune(
 def _done(go_on: Callable[..., Result], run: Path, as_json: bool, quiet: bool, **asked: Any) -> int:
     """Go on with a run as it is asked for, and tell how it ended."""
     from autoprune.cli.console import ConsoleReporter, aside
-    from autoprune.cli.print_result import told
+    from autoprune.cli.print_result import print_result
     from autoprune.core.clock import SystemClock
 
     with aside():
         result = go_on(run, reporter=ConsoleReporter(quiet, SystemClock()), **asked)
-    return told(result, as_json)
+    return print_result(result, as_json)

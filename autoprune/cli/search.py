@@ -91,7 +91,7 @@ def search(
     repair: Annotated[
         str,
         typer.Option(
-            help="How a cut model is healed before it is scored: none, bias, sequential ...; "
+            help="How a cut model is repaired before it is scored: none, bias, sequential ...; "
             "`autoprune plugins` lists all."
         ),
     ] = REPAIR,
@@ -159,7 +159,7 @@ def search(
 ) -> int:
     """Search the pruned models that no other candidate beats, within a budget that is measured."""
     from autoprune.cli.console import ConsoleReporter, aside
-    from autoprune.cli.print_result import told
+    from autoprune.cli.print_result import print_result
     from autoprune.core import quantity
     from autoprune.core.budget import Budget
     from autoprune.core.clock import SystemClock
@@ -210,7 +210,7 @@ def search(
             reporter=reporter,
             **names,
         )
-    return told(result, as_json)
+    return print_result(result, as_json)
 
 
 def _option(text: str) -> tuple[str, str]:

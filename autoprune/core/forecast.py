@@ -51,12 +51,12 @@ class CostForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """costs: by metric; damage: for each variable what each of its levels adds to the task's loss (or takes from its
-    quality) when it alone is cut, 0 for the last; noise: standard deviation of one such score by chance; seconds: of
-    wall time that all this took."""
+    """costs: by metric; loss_increases: for each variable what each of its levels adds to the task's loss (or takes
+    from its quality) when it alone is cut, 0 for the last; noise: standard deviation of one such score by chance;
+    seconds: of wall time that all this took."""
 
     costs: tuple[CostForecast, ...]
-    damage: tuple[tuple[float, ...], ...]
+    loss_increases: tuple[tuple[float, ...], ...]
     noise: float
     seconds: float
 
@@ -79,11 +79,13 @@ class Forecast:
             data = json.loads(content)
             found = cls(
                 tuple(_cost(raw) for raw in data["costs"]),
-                tuple(tuple(map(float, row)) for row in data["damage"]),
+                tuple(tuple(map(float, row)) for row in data.get("loss_increases") or data["damage"]),
                 float(data["noise"]),
                 float(data["seconds"]),
             )
-            numbers = itertools.chain(*found.damage, *(term.values for each in found.costs for term in each.terms))
+            numbers = itertools.chain(
+                *found.loss_increases, *(term.values for each in found.costs for term in each.terms)
+            )
             good = all(map(math.isfinite, numbers))
         except (KeyError, TypeError, ValueError) as error:
             raise _unreadable(describe(error)) from error

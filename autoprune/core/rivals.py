@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from autoprune.core.aim import Aim
+from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric, at, parted
 from autoprune.core.trial import Trial
@@ -33,11 +33,11 @@ class Rivals:
     known: tuple[tuple[float, float], ...]
 
     @classmethod
-    def of(cls, trials: Iterable[Trial], aim: Aim) -> Rivals | None:
+    def of(cls, trials: Iterable[Trial], goal: SearchGoal) -> Rivals | None:
         """None where being beaten in quality and latency does not settle a candidate's fate."""
-        if aim.quality is None or aim.cost is None or len(aim.objectives) != 2:
+        if goal.quality is None or goal.cost is None or len(goal.objectives) != 2:
             return None
-        quality, cost = aim.objectives[aim.quality], aim.objectives[aim.cost]
+        quality, cost = goal.objectives[goal.quality], goal.objectives[goal.cost]
         name, device = parted(cost.name)
         if name != _LATENCY:
             return None

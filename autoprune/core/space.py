@@ -11,7 +11,7 @@ from functools import cached_property
 
 from autoprune.core.group import Group
 from autoprune.core.plan import Plan
-from autoprune.core.space_config import Family
+from autoprune.core.space_config import SpaceConfig
 from autoprune.errors import SurgeryError
 
 
@@ -55,30 +55,30 @@ class SearchSpace:
     digest: str
 
     @classmethod
-    def build(cls, groups: Iterable[Group], family: Family) -> SearchSpace:
+    def build(cls, groups: Iterable[Group], config: SpaceConfig) -> SearchSpace:
         """Open what the family opens.
 
         Raises:
             SurgeryError: nothing is left to prune; the commonest reason is named.
         """
-        seen = opened(groups, family)
+        seen = opened(groups, config)
         bundles: dict[str, list[Group]] = {}
         for group in seen:
             if not group.frozen_reason:
                 bundles.setdefault(group.tie or group.name, []).append(group)
         shared: dict[str, list[list[Group]]] = {}
         for name, bundle in bundles.items():
-            shared.setdefault(next(filter(None, map(family.shared, bundle)), name), []).append(bundle)
-        variables = [_variable(parts, family) for parts in shared.values()]
+            shared.setdefault(next(filter(None, map(config.shared, bundle)), name), []).append(bundle)
+        variables = [_variable(parts, config) for parts in shared.values()]
         variables = [variable for variable in variables if len(variable.levels) > 1]
         if not variables:
             reasons = [group.frozen_reason for group in seen if group.frozen_reason]
-            reasons = reasons or [f"{g.size} slices leave no level from {family.floor_of(g)} up" for g in seen]
+            reasons = reasons or [f"{g.size} slices leave no level from {config.floor_of(g)} up" for g in seen]
             why = max(reasons, key=reasons.count) if reasons else "the model has no prunable parameters"
             raise SurgeryError(
                 expected="at least one group to cut",
                 received=f"nothing to prune ({why})",
-                cure=f"open more than the search space '{family.name}' does; `autoprune inspect` lists every group",
+                cure=f"open more than the search space '{config.name}' does; `autoprune inspect` lists every group",
             )
         described = [[[g.name, g.size] for g in variable.groups] + [variable.levels] for variable in variables]
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
@@ -134,7 +134,7 @@ class SearchSpace:
         )
 
     def kept(self, levels: Sequence[int]) -> float:
-        """The mean place of levels on their ladders, 0 to 1, where what lies inside of a dropped layer is at 0."""
+        """The mean place of levels among theirs, 0 to 1, where what lies inside of a dropped layer is at 0."""
         dropped = self._dropped(levels)
         return sum(
             level / (size - 1)
@@ -180,7 +180,7 @@ class SearchSpace:
         return self.plan({variable.name: variable.nearest(ratio) for variable in self.variables})
 
 
-def opened(groups: Iterable[Group], family: Family) -> tuple[Group, ...]:
+def opened(groups: Iterable[Group], config: SpaceConfig) -> tuple[Group, ...]:
     """All groups as the family sees them: its step and floor, and its reason where it keeps one whole.
 
     What is tied to a group that stays, stays.
@@ -188,8 +188,8 @@ def opened(groups: Iterable[Group], family: Family) -> tuple[Group, ...]:
     seen = [
         replace(
             group,
-            floor=family.floor_of(group),
-            frozen_reason=group.frozen_reason or family.closes(group),
+            floor=config.floor_of(group),
+            frozen_reason=group.frozen_reason or config.closes(group),
         )
         for group in groups
     ]
@@ -202,19 +202,19 @@ def opened(groups: Iterable[Group], family: Family) -> tuple[Group, ...]:
     )
 
 
-def _variable(bundles: Sequence[Sequence[Group]], family: Family) -> Variable:
-    """Bundles of tied groups at the ratios of the ladder; all of them at the same one."""
+def _variable(bundles: Sequence[Sequence[Group]], config: SpaceConfig) -> Variable:
+    """Bundles of tied groups at the keep ratios; all of them at the same one."""
     groups = tuple(group for bundle in bundles for group in bundle)
     levels = {tuple(group.size for group in groups)}
-    for ratio in (0.0, 1.0) if groups[0].kind == "layer" else family.ladder:
-        levels.add(tuple(count for bundle in bundles for count in _counts(bundle, family, ratio)))
+    for ratio in (0.0, 1.0) if groups[0].kind == "layer" else config.keep_ratios:
+        levels.add(tuple(count for bundle in bundles for count in _counts(bundle, config, ratio)))
     return Variable(groups, tuple(sorted(levels, key=lambda counts: (sum(counts), counts))))
 
 
-def _counts(bundle: Sequence[Group], family: Family, ratio: float) -> list[int]:
+def _counts(bundle: Sequence[Group], config: SpaceConfig, ratio: float) -> list[int]:
     """Tied groups keep equally many steps: as many as round all their counts as the family asks."""
     most = bundle[0].steps
-    rounding = math.lcm(*(family.step_of(group) // group.step for group in bundle))
-    least = max(math.ceil(family.floor_of(group) / group.step) for group in bundle)
+    rounding = math.lcm(*(config.step_of(group) // group.step for group in bundle))
+    least = max(math.ceil(config.floor_of(group) / group.step) for group in bundle)
     steps = max(round(ratio * most / rounding) * rounding, math.ceil(least / rounding) * rounding)
     return [group.step * min(steps, most) for group in bundle]

@@ -11,13 +11,13 @@ from autoprune.core.group import Group, Kind
 
 
 @dataclass(frozen=True)
-class Family:
+class SpaceConfig:
     """How a family of models is opened.
 
     match: regular expressions on class names of modules, any of which selects the family; priority: of several, the
     highest wins; kinds: kinds of group to open; frozen: regular
     expressions on group names that stay whole; step: rounding of counts, and floor: fewest slices left, each one
-    number or one a kind (1 where it is not named); ladder: keep ratios in (0, 1]; tied: regular expressions on
+    number or one a kind (1 where it is not named); keep_ratios: in (0, 1]; tied: regular expressions on
     "kind name" of groups: those that match the same one with the same captures share one level;
     pattern: where the zeros of groups of kind weight may stand.
     """
@@ -28,7 +28,7 @@ class Family:
     frozen: tuple[str, ...]
     step: int | Mapping[Kind, int]
     floor: int | Mapping[Kind, int]
-    ladder: tuple[float, ...]
+    keep_ratios: tuple[float, ...]
     priority: int = 0
     tied: tuple[str, ...] = ()
     pattern: str = "unstructured"

@@ -23,7 +23,7 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of wall time that a candidate took: cutting it, healing and scoring it, and measuring it."""
+    """Seconds of wall time that a candidate took: cutting it, repairing and scoring it, and measuring it."""
 
     cut: float = 0.0
     evaluate: float = 0.0

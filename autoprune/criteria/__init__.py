@@ -21,7 +21,7 @@ __all__ = ["DAMPING", "Moments", "Reads", "Score", "Scored", "Sensitivity", "Vie
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class GradientStats:
     """What gradients say of the slices of a group, each (size,): averages over small batches of the calibration split.
 
     z = sum of w * dL/dw over all elements of a slice in all members: minus the first-order change of the loss without
@@ -35,7 +35,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
-class Reads:
+class InputStats:
     """What the positions of a view read. columns: where their entries stand in the moments, (positions, taps)."""
 
     moments: Moments
@@ -62,7 +62,7 @@ class View:
     slices: Tensor
     size: int
     role: str = "other"
-    reads: Reads | None = None
+    reads: InputStats | None = None
 
     def sum(self, per_position: Tensor) -> Tensor:
         """Add up one number a position (positions,) into one number a slice (size,)."""
@@ -71,21 +71,21 @@ class View:
 
 
 @dataclass(frozen=True)
-class Scored:
+class GroupView:
     """What a criterion is told of one group. sensitivity: None unless the criterion needs gradients."""
 
     name: str
     size: int
     views: tuple[View, ...]
-    sensitivity: Sensitivity | None = None
+    sensitivity: GradientStats | None = None
 
     @property
-    def readers(self) -> list[tuple[View, Reads]]:
+    def readers(self) -> list[tuple[View, InputStats]]:
         """The views whose inputs are known."""
         return [(view, view.reads) for view in self.views if view.reads is not None]
 
     @property
-    def slopes(self) -> Sensitivity:
+    def slopes(self) -> GradientStats:
         """The sensitivity.
 
         Raises:
@@ -99,7 +99,7 @@ class Scored:
         """One number a position of each view, summed to one a slice (size,)."""
         return self._sum((view, per_position(view)) for view in (self.views if views is None else views))
 
-    def total_read(self, per_position: Callable[[View, Reads], Tensor]) -> Tensor:
+    def total_read(self, per_position: Callable[[View, InputStats], Tensor]) -> Tensor:
         """The same over the views whose inputs are known."""
         return self._sum((view, per_position(view, reads)) for view, reads in self.readers)
 
@@ -107,4 +107,4 @@ class Scored:
         return sum((view.sum(each) for view, each in parts), torch.zeros(self.size, dtype=torch.float64))
 
 
-Score = Callable[[Scored], Tensor]
+Score = Callable[[GroupView], Tensor]

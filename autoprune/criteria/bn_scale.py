@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from autoprune.criteria import Scored
+from autoprune.criteria import GroupView
 from autoprune.criteria.l2 import score as magnitude
 
 
-def score(group: Scored) -> Tensor:
+def score(group: GroupView) -> Tensor:
     """|gamma|; l2 where the group has none."""
     scales = [view for view in group.views if view.role == "scale"]
     return group.total(lambda view: view.rows.abs().sum(1), scales) if scales else magnitude(group)

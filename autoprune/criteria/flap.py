@@ -9,15 +9,15 @@ from typing import Final
 
 from torch import Tensor
 
-from autoprune.criteria import Reads, Scored, View
+from autoprune.criteria import GroupView, InputStats, View
 
 NEEDS: Final = "activations"
 
 
-def score(group: Scored) -> Tensor:
+def score(group: GroupView) -> Tensor:
     """sum of Var(x_j) |W_:j|^2."""
     return group.total_read(_fluctuation)
 
 
-def _fluctuation(view: View, reads: Reads) -> Tensor:
+def _fluctuation(view: View, reads: InputStats) -> Tensor:
     return view.rows.square().sum(1) * reads.per_position(reads.moments.covariance.diagonal()).clamp_min(0)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autoprune.criteria import Scored
+from autoprune.criteria import GroupView
 from autoprune.criteria.l2 import score as magnitude
 
 
-def score(group: Scored) -> Tensor:
+def score(group: GroupView) -> Tensor:
     """The sum of Euclidean distances to all slices of the group."""
     if any(view.role == "elements" for view in group.views):
         return magnitude(group)

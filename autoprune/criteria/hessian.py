@@ -1,4 +1,4 @@
-"""Optimal brain surgeon on the layers that read a group: greedy removal, the rest healed after each step.
+"""Optimal brain surgeon on the layers that read a group: greedy removal, the rest fitted again after each step.
 
 With H = S + l I over the inputs of a reader W (S their moments), removing the inputs of slice s costs
 tr(W_s [(H^-1)_ss]^-1 W_s'), after which W -= W_s [(H^-1)_ss]^-1 (H^-1)_s and H^-1 loses its block (Hassibi & Stork
@@ -18,7 +18,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from autoprune.criteria import Reads, Scored, View, factored, ridged
+from autoprune.criteria import GroupView, InputStats, View, factored, ridged
 
 NEEDS: Final = "activations"
 #: So many steps halve what is left of a very wide group; narrower ones lose one slice a step.
@@ -31,11 +31,11 @@ _SHRUNK: Final = 0.8
 _DOUBLE, _DOUBLE_INVERSE = 1152, 3072
 
 
-def score(group: Scored) -> Tensor:
+def score(group: GroupView) -> Tensor:
     """The cumulative relative error at which each slice is removed."""
     if any(view.role == "elements" for view in group.views):
         return group.total_read(_single)
-    places: dict[str, list[tuple[View, Reads]]] = {}
+    places: dict[str, list[tuple[View, InputStats]]] = {}
     for view, reads in group.readers:
         places.setdefault(view.tensor, []).append((view, reads))
     readers = [_Reader(each) for each in places.values()]
@@ -57,7 +57,7 @@ def score(group: Scored) -> Tensor:
     return scores
 
 
-def _single(view: View, reads: Reads) -> Tensor:
+def _single(view: View, reads: InputStats) -> Tensor:
     return view.rows.square().sum(1) / reads.per_position(_inverse(reads.moments.solvable()).diagonal())
 
 
@@ -71,7 +71,7 @@ def _inverse(moment: Tensor) -> Tensor:
     return torch.eye(len(moment), dtype=moment.dtype) if found is None else torch.cholesky_inverse(found)
 
 
-def _entries(view: View, reads: Reads) -> Tensor:
+def _entries(view: View, reads: InputStats) -> Tensor:
     """Where each slice stands in the moments, (slices, entries of one)."""
     inside = (view.slices >= 0).nonzero()[:, 0]
     order = inside[torch.argsort(view.slices[inside], stable=True)]
@@ -85,7 +85,7 @@ class _Reader:
     H^-1 - C'W and G - Q'W - W'Q: C, W and Q have a row for each entry that is gone and still pending.
     """
 
-    def __init__(self, places: Sequence[tuple[View, Reads]]) -> None:
+    def __init__(self, places: Sequence[tuple[View, InputStats]]) -> None:
         view, reads = places[0]
         entries = torch.cat([_entries(*place) for place in places], 1)
         self._each, order = entries.shape[1], entries.flatten()

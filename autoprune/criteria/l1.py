@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from autoprune.criteria import Scored
+from autoprune.criteria import GroupView
 
 
-def score(group: Scored) -> Tensor:
+def score(group: GroupView) -> Tensor:
     """|w| summed over the group."""
     return group.total(lambda view: view.rows.abs().sum(1))

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autoprune.criteria import Scored
+from autoprune.criteria import GroupView
 from autoprune.criteria.l2 import score as magnitude
 
 
-def score(group: Scored) -> Tensor:
+def score(group: GroupView) -> Tensor:
     """m_s^2 / (sum of m_t^2 over the slices t with m_t >= m_s); equal slices get the same."""
     squares = magnitude(group).square()
     ordered, place = squares.sort()

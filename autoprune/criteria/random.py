@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from autoprune.criteria import Scored
+from autoprune.criteria import GroupView
 from autoprune.criteria.l1 import score as magnitude
 
 
-def score(group: Scored) -> Tensor:
+def score(group: GroupView) -> Tensor:
     """A fraction in [0, 1) of the slice's magnitude in small units: even to the eye, and the same in each run."""
     total = magnitude(group)
     unit = total.mean().clamp_min(1e-300) * 1e-4

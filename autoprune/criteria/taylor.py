@@ -6,11 +6,11 @@ from typing import Final
 
 from torch import Tensor
 
-from autoprune.criteria import Scored
+from autoprune.criteria import GroupView
 
 NEEDS: Final = "gradients"
 
 
-def score(group: Scored) -> Tensor:
+def score(group: GroupView) -> Tensor:
     """E|sum of w dL/dw|, the sum over all elements of a slice in all members, the mean over small batches."""
     return group.slopes.absolute

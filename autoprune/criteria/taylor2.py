@@ -10,11 +10,11 @@ from typing import Final
 
 from torch import Tensor
 
-from autoprune.criteria import Scored
+from autoprune.criteria import GroupView
 
 NEEDS: Final = "gradients"
 
 
-def score(group: Scored) -> Tensor:
+def score(group: GroupView) -> Tensor:
     """|-E[z] + E[z^2] / 2|."""
     return (group.slopes.square / 2 - group.slopes.mean).abs()

@@ -6,15 +6,15 @@ from typing import Final
 
 from torch import Tensor
 
-from autoprune.criteria import Reads, Scored, View
+from autoprune.criteria import GroupView, InputStats, View
 
 NEEDS: Final = "activations"
 
 
-def score(group: Scored) -> Tensor:
+def score(group: GroupView) -> Tensor:
     """sum of |W_ij| sqrt(E[x_j^2])."""
     return group.total_read(_weighted)
 
 
-def _weighted(view: View, reads: Reads) -> Tensor:
+def _weighted(view: View, reads: InputStats) -> Tensor:
     return view.rows.abs().sum(1) * reads.per_position(reads.moments.square).clamp_min(0).sqrt()

@@ -11,12 +11,12 @@ from typing import Any, Final, NoReturn
 
 from autoprune import registry
 from autoprune.core.address import HERE
-from autoprune.core.aim import Aim
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
 from autoprune.core.forecast import Forecast
 from autoprune.core.front import Front
+from autoprune.core.goal import SearchGoal
 from autoprune.core.metric import COUNTED, cost
 from autoprune.core.plan import Plan
 from autoprune.core.proposal import contested
@@ -41,17 +41,17 @@ from autoprune.errors import (
     stopped,
 )
 from autoprune.executors import Executor
-from autoprune.finishing.finalise import Finalised, Finisher, save
+from autoprune.finishing.finisher import FinishedSearch, Finisher, save
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.counts import counts
 from autoprune.measure.device import DeviceSpec
 from autoprune.measure.devices import described, profilers, several
-from autoprune.recovery.calibrate import ready
-from autoprune.samplers import Brief, may_screen, seed_count
+from autoprune.recovery.calibrate import calibrate
+from autoprune.samplers import SamplerContext, may_screen, seed_count
 from autoprune.searching.candidate import Evaluator, excesses, judged
 from autoprune.searching.coordinator import Coordinator
-from autoprune.searching.forecasting import aim_of, check_reach, foresee, grade_of
+from autoprune.searching.forecasting import check_reach, foresee, goal_of, proxy_metric_of
 from autoprune.searching.progress import Progress, overhead_of
 from autoprune.searching.screen import Screen
 from autoprune.searching.study import Study, trials_told
@@ -113,7 +113,7 @@ class Engine:
                 self.clock,
                 cost_forecast.costs,
             )
-            self.seats[name] = self.executor.seat(spec)
+            self.seats[name] = self.executor.open_device(spec)
             self._closing.callback(self.seats[name].close)
         self.device = several(self.seats, self.setups)
         capabilities = self.device.capabilities
@@ -134,7 +134,7 @@ class Engine:
         new = self._began is None
         self._told = 0 if new else trials_told(self.ledger, self._name)
         about = (self.ledger, self._name, self.prepared.space, self.objectives)
-        self.study = Study(*about, new=new, grade=grade_of(self.prepared.task.metrics))
+        self.study = Study(*about, new=new, proxy_metric=proxy_metric_of(self.prepared.task.metrics))
 
     def _named(self) -> str:
         """What a new study is called: after the run; in a database, where others may be called so, with a number."""
@@ -158,14 +158,14 @@ class Engine:
     def run(self) -> Result:
         """To the end; or to a partial front, and then the reason for it is raised."""
         self._echo()
-        evaluator, aim, coordinator = self._made_ready()
+        evaluator, goal, coordinator = self._made_ready()
         ended: BaseException | None = None
         began = self.clock.wall()
         try:
             # Not in a repeatable search: the next plan is asked for before the last one is known.
             if self.timed and not self.settings.deterministic and self.executor.workers == 1:
                 evaluator = evaluator.overlapping(self.prepared.space.smallest(), self.reporter)
-            self._drive(coordinator, evaluator, aim)
+            self._drive(coordinator, evaluator, goal)
             coordinator.check_hope()
             if coordinator.exhausted:
                 self.reporter.note(f"the sampler knows nothing new after {len(coordinator.trials)} candidates")
@@ -221,7 +221,7 @@ class Engine:
         self.directory.forget_checkpoints()
         return result
 
-    def _finished(self, finisher: Finisher, trials: Sequence[Trial]) -> Finalised:
+    def _finished(self, finisher: Finisher, trials: Sequence[Trial]) -> FinishedSearch:
         with self.directory.stage("finishing"):
             final = finisher.finish(trials)
         self.directory.move("finishing", "waiting", self.device.waited())
@@ -234,17 +234,17 @@ class Engine:
         self.directory.log("searched", trials=known, overhead=told)
         return overhead
 
-    def _made_ready(self) -> tuple[Evaluator, Aim, Coordinator]:
+    def _made_ready(self) -> tuple[Evaluator, SearchGoal, Coordinator]:
         """All that is done before the first candidate is evaluated."""
         try:
             evaluator = self._evaluator()
-            aim = self._aim(evaluator, new=self._began is None)
-            forecast = self._forecast(evaluator, aim)
+            goal = self._goal(evaluator, new=self._began is None)
+            forecast = self._forecast(evaluator, goal)
             if self._began is None and forecast is not None:
                 # The forecast looked at the device at other moments, too: what is quiet is known better by now.
                 evaluator = replace(evaluator, dense={**evaluator.dense, **self.device.reference()})
-                aim = self._aim(evaluator, new=True)
-            return evaluator, aim, self._coordinator(aim, forecast)
+                goal = self._goal(evaluator, new=True)
+            return evaluator, goal, self._coordinator(goal, forecast)
         except (KeyboardInterrupt, Terminated) as reason:
             self._stop(reason, "no candidate was being evaluated", len(self.study.restored.finished))
         except (UsageError, TaskError, BudgetInfeasibleError):
@@ -253,10 +253,10 @@ class Engine:
                 self.directory.discard()
             raise
 
-    def _aim(self, evaluator: Evaluator, *, new: bool) -> Aim:
+    def _goal(self, evaluator: Evaluator, *, new: bool) -> SearchGoal:
         """What the search is after, as it was when the run began."""
         dense = begun_with(self.directory, evaluator.dense, new=new)
-        return aim_of(self.budget, self.objectives, dense, grade_of(self.prepared.task.metrics))
+        return goal_of(self.budget, self.objectives, dense, proxy_metric_of(self.prepared.task.metrics))
 
     def _stop(self, reason: BaseException, front: str, trials: int) -> NoReturn:
         """Raise why a search ended early; of a signal, with what became of the search."""
@@ -271,7 +271,7 @@ class Engine:
             self.objectives,
             self.effort,
             self.settings.seed,
-            self.executor.climb,
+            self.executor.finetune,
             TuningStudy(self.ledger, self._name, quality),
             self.directory.model,
             self.directory.checkpoint,
@@ -317,23 +317,23 @@ class Engine:
                 advance("")
         with self.directory.stage("ranking"):
             about = (settings.criterion, settings.repair, self.clock, task, ranked, self.reporter)
-            readied = ready(task.model, traced, *about)
-        for note in (*readied.passes, *readied.notes):
+            calibrated = calibrate(task.model, traced, *about)
+        for note in (*calibrated.passes, *calibrated.notes):
             self.reporter.note(note)
-        keep_ranking(self.directory, readied.ranking)
+        keep_ranking(self.directory, calibrated.ranking)
         dense = {**scored, **opened, **counts(task.model, self.device.example)}
         costs = replace(self.budget, limits=tuple(limit for limit in self.budget.limits if limit.is_cost))
         if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
             self.reporter.note("the dense model already meets the budget; looking for the best front below it")
         return Evaluator(
-            task, traced, readied.ranking, self.device, costs, dense, self.clock, readied.repair, self.timed
+            task, traced, calibrated.ranking, self.device, costs, dense, self.clock, calibrated.repair, self.timed
         )
 
-    def _forecast(self, evaluator: Evaluator, aim: Aim) -> Forecast | None:
+    def _forecast(self, evaluator: Evaluator, goal: SearchGoal) -> Forecast | None:
         """What the sampler asks to know before it proposes; as an earlier process found it, if one did."""
         if not (self._propose and self.settings.wants_forecast):
             return None
-        self.settings = able(self.settings, aim, self.reporter)
+        self.settings = able(self.settings, goal, self.reporter)
         if not self.settings.wants_forecast:
             return None
         kept = kept_forecast(self.directory) if self._began is not None else None
@@ -344,22 +344,22 @@ class Engine:
             check_reach(self.prepared.space, evaluator, self.executor)
             about = (self.executor, self.settings.seed, self.reporter)
             limit_s = math.inf if self.settings.deterministic else _ABLATING_S
-            found = foresee(self.prepared.space, aim, evaluator, limited, *about, limit_s)
+            found = foresee(self.prepared.space, goal, evaluator, limited, *about, limit_s)
         keep_forecast(self.directory, found)
         self.directory.log("forecast", seconds=round(found.seconds, 2))
         return found
 
-    def _coordinator(self, aim: Aim, forecast: Forecast | None) -> Coordinator:
+    def _coordinator(self, goal: SearchGoal, forecast: Forecast | None) -> Coordinator:
         study, settings, space = self.study, self.settings, self.prepared.space
-        brief = Brief(space, settings.seed, aim, forecast, settings.options, settings.deterministic)
-        study.use(settings.made_sampler(brief, self._told))
+        context = SamplerContext(space, settings.seed, goal, forecast, settings.options, settings.deterministic)
+        study.use(settings.made_sampler(context, self._told))
         effort = self.effort
         if not self._propose:  # what was being evaluated is still finished
             evaluated = [t for t in study.restored.finished if t.state is not TrialState.SCREENED]
             effort = replace(effort, trials=max(len(evaluated), 1))
         first: list[Plan] = []
         if forecast is not None and (count := seed_count(settings.sampler_module, settings.options)):
-            first = [space.at(levels) for levels in seeds(forecast, aim, space, settings.seed, count)]
+            first = [space.at(levels) for levels in seeds(forecast, goal, space, settings.seed, count)]
         coordinator = Coordinator(
             study,
             space,
@@ -368,7 +368,7 @@ class Engine:
             self.clock,
             self._window(),
             first,
-            Screen(forecast, aim, space).reason if forecast and may_screen(settings.sampler_module) else None,
+            Screen(forecast, goal, space).reason if forecast and may_screen(settings.sampler_module) else None,
             lambda trial: self.directory.record(trial, "search"),
             self.directory.searched,
         )
@@ -387,8 +387,8 @@ class Engine:
         kept = int((self._began or {}).get("window") or self.executor.workers)
         return kept if self.settings.deterministic else 0
 
-    def _drive(self, coordinator: Coordinator, evaluator: Evaluator, aim: Aim) -> None:
-        progress = Progress(aim, self.effort, self.clock, self.executor.workers)
+    def _drive(self, coordinator: Coordinator, evaluator: Evaluator, goal: SearchGoal) -> None:
+        progress = Progress(goal, self.effort, self.clock, self.executor.workers)
         known = [judged(trial, self.budget, evaluator.dense) for trial in coordinator.trials]
         progress.resume(known, self.directory.searched)
         self.directory.log("searching")
@@ -408,13 +408,13 @@ class Engine:
             # In a repeatable search, what others happen to know by then does not count.
             proposals = coordinator.proposals()
             if not self.settings.deterministic:
-                proposals = contested(proposals, lambda: Rivals.of(coordinator.trials, aim))
+                proposals = contested(proposals, lambda: Rivals.of(coordinator.trials, goal))
             for trial in self.executor.drive(proposals, evaluator):
                 told(trial)
 
-    def _partial(self, trials: Sequence[Trial], evaluator: Evaluator) -> Finalised:
+    def _partial(self, trials: Sequence[Trial], evaluator: Evaluator) -> FinishedSearch:
         """The front as it is, scored on the search split, its models repaired but not fine-tuned."""
         front = Front.of(trials, self.objectives)
         for trial in front.trials:
             save(trial, evaluator.cut(trial.plan), evaluator, self.directory.model(trial.number))
-        return Finalised(front, evaluator.dense, {})
+        return FinishedSearch(front, evaluator.dense, {})

@@ -17,7 +17,7 @@ from autoprune.core.measurement import Capabilities
 from autoprune.core.metric import COUNTED, Metric, cost, parted
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace, opened
-from autoprune.core.space_config import Family
+from autoprune.core.space_config import SpaceConfig
 from autoprune.errors import UsageError
 from autoprune.models.weights import stored
 from autoprune.search_spaces import choose
@@ -37,7 +37,7 @@ class Prepared:
 
     task: Task
     traced: Traced
-    family: Family
+    config: SpaceConfig
     space: SearchSpace
 
 
@@ -64,23 +64,23 @@ def prepare(task: Task, space: str | None) -> Prepared:
     Raises:
         SurgeryError: it does not run, or nothing in it may be cut. UsageError: no such search space.
     """
-    family, traced = _traced(task, space)
-    return Prepared(task, traced, family, SearchSpace.build(traced.groups, family))
+    config, traced = _traced(task, space)
+    return Prepared(task, traced, config, SearchSpace.build(traced.groups, config))
 
 
-def _traced(task: Task, space: str | None) -> tuple[Family, Traced]:
+def _traced(task: Task, space: str | None) -> tuple[SpaceConfig, Traced]:
     """The family, and the model's groups; with those of single weights where the family opens them."""
-    family = choose(space, (type(module).__name__ for module in task.model.modules()))
+    config = choose(space, (type(module).__name__ for module in task.model.modules()))
     traced = trace(task.model, task.example_inputs)
-    return family, with_weights(task.model, traced, family.pattern) if "weight" in family.kinds else traced
+    return config, with_weights(task.model, traced, config.pattern) if "weight" in config.kinds else traced
 
 
-def inspected(task: Task, space: str | None) -> tuple[Family, tuple[Group, ...], Coverage]:
+def inspected(task: Task, space: str | None) -> tuple[SpaceConfig, tuple[Group, ...], Coverage]:
     """All groups as the family sees them, with its step and floor, and with its reason where it keeps one whole; and
     how much of the model they are."""
-    family, traced = _traced(task, space)
-    groups = tuple(replace(group, step=family.step_of(group)) for group in opened(traced.groups, family))
-    return family, groups, coverage(task.model, traced, groups)
+    config, traced = _traced(task, space)
+    groups = tuple(replace(group, step=config.step_of(group)) for group in opened(traced.groups, config))
+    return config, groups, coverage(task.model, traced, groups)
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -165,7 +165,7 @@ def _check_quality(limit: Limit, quality: Metric) -> None:
 def describe_space(prepared: Prepared) -> dict[str, Any]:
     """What would be searched, for --dry-run and run.yaml."""
     return {
-        "family": prepared.family.name,
+        "family": prepared.config.name,
         "digest": prepared.space.digest,
         "plans": prepared.space.plans,
         "levels": {

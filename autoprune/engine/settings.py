@@ -12,16 +12,16 @@ from optuna.samplers import BaseSampler
 
 from autoprune import registry
 from autoprune.core.address import HERE, KnownDevice
-from autoprune.core.aim import Aim
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import CRITERION, EXECUTOR, PLAIN_SAMPLER, PROFILER, REPAIR, SAMPLER
+from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import RunSpec
 from autoprune.core.metric import COUNTED, cost, parted
 from autoprune.core.reporter import Reporter
 from autoprune.engine.known_device import found, meant
 from autoprune.errors import UsageError
 from autoprune.measure.setup import Setup
-from autoprune.samplers import Brief, checked, needs_forecast
+from autoprune.samplers import SamplerContext, checked, needs_forecast
 from autoprune.searching.reseeded import sampler_for
 
 #: Below this, whatever takes a seed takes it.
@@ -183,25 +183,25 @@ class Settings:
         """Of a sampler that has a name."""
         return registry.load("samplers", str(self.sampler))
 
-    def made_sampler(self, brief: Brief, told: int = 0) -> BaseSampler:
-        """The sampler for a brief; told: trials of earlier processes."""
+    def made_sampler(self, context: SamplerContext, told: int = 0) -> BaseSampler:
+        """The sampler for a context; told: trials of earlier processes."""
         if isinstance(self.sampler, BaseSampler):
             return self.sampler
-        return sampler_for(self.sampler_module.create, brief, deterministic=self.deterministic, told=told)
+        return sampler_for(self.sampler_module.create, context, deterministic=self.deterministic, told=told)
 
 
-def able(settings: Settings, aim: Aim, reporter: Reporter) -> Settings:
+def able(settings: Settings, goal: SearchGoal, reporter: Reporter) -> Settings:
     """The settings, with another sampler where the default one cannot tell what to trade for what.
 
     Raises:
         UsageError: a sampler was asked for by its name that needs a quality and a cost, and there are not both.
     """
-    if aim.quality is not None and aim.cost is not None:
+    if goal.quality is not None and goal.cost is not None:
         return settings
     if settings.sampler != SAMPLER:
         raise UsageError(
             expected=f"a quality and a cost to trade off with the sampler '{settings.sampler}'",
-            received=", ".join(metric.name for metric in aim.objectives),
+            received=", ".join(metric.name for metric in goal.objectives),
             cure="add an --objective, or "
             + ("leave out warm=true" if settings.sampler == PLAIN_SAMPLER else f"take the sampler '{PLAIN_SAMPLER}'"),
         )

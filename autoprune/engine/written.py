@@ -10,7 +10,7 @@ from autoprune.core.budget import Budget
 from autoprune.core.metric import Metric
 from autoprune.core.trial import Trial
 from autoprune.engine.result import Point, Result
-from autoprune.finishing.finalise import Finalised
+from autoprune.finishing.finisher import FinishedSearch
 from autoprune.report.document import document
 from autoprune.report.plot import front_picture
 from autoprune.store.run import RunDirectory
@@ -26,7 +26,7 @@ def written(
     budget: Budget,
     objectives: Sequence[Metric],
     trials: Sequence[Trial],
-    final: Finalised,
+    final: FinishedSearch,
     overhead: float,
     partial: bool,
     short: bool,

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
-from autoprune.finishing.successive_halving import Ladder
+from autoprune.finishing.successive_halving import SuccessiveHalving
 from autoprune.finishing.tuner import Tuner
 from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.device import DeviceSpec
@@ -54,7 +54,7 @@ class Executor(Protocol):
     workers: int
     busy: int
 
-    def seat(self, device: DeviceSpec) -> AnyDevice:
+    def open_device(self, device: DeviceSpec) -> AnyDevice:
         """The device on which candidates are measured, where it is."""
         ...
 
@@ -62,8 +62,8 @@ class Executor(Protocol):
         """The result of each job, as they come. A None among the jobs says: none until a result has been taken."""
         ...
 
-    def climb(self, ladder: Ladder, tuner: Tuner) -> None:
-        """Fine-tune until every lane of the ladder has its outcome."""
+    def finetune(self, halving: SuccessiveHalving, tuner: Tuner) -> None:
+        """Fine-tune until every run has its outcome."""
         ...
 
     def close(self) -> None:

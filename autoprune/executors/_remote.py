@@ -46,7 +46,7 @@ _LOOK_S: Final = 15.0
 _PAUSE_S, _START_S = 0.5, 180.0
 
 
-class Worker:
+class EvaluatorActor:
     """Does one job at a time with work that it unpacks once."""
 
     def __init__(self, threads: int) -> None:
@@ -94,7 +94,7 @@ class About:
     node: str
 
 
-class Profiler:
+class DeviceActor:
     """Has a device. Measurements come one after the other, and on the device's own processor nobody works meanwhile:
     on this machine's, where the device is no other one.
 

@@ -1,4 +1,4 @@
-"""What Ray Tune runs: a trainable, a searcher and a scheduler on one ladder. Knows Tune's classes; decides nothing."""
+"""What Ray Tune runs: a trainable, a searcher and a scheduler. Knows Tune's classes; `SuccessiveHalving` decides."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ray.tune.search import Searcher
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
-from autoprune.finishing.tuner import Stint, Stinted, Tuner
+from autoprune.finishing.tuner import EpochJob, EpochResult, Tuner
 from autoprune.store.files import write_atomic
 
 
 class Stretch(tune.Trainable):
-    """Trains a lane epoch by epoch; the state after each goes through a file, its scores through Tune."""
+    """Trains a run epoch by epoch; the state after each goes through a file, its scores through Tune."""
 
     def setup(self, config: dict[str, Any], packed: bytes = b"", threads: int = 1) -> None:
         torch.set_num_threads(threads)
@@ -31,7 +31,7 @@ class Stretch(tune.Trainable):
         self._folder = Path(new_config["folder"])
         plan = Plan.from_json(new_config["plan"])
         state = Path(new_config["state"]).read_bytes() if new_config["state"] else b""
-        self._job = Stint(new_config["number"], plan, new_config["done"], state, tuple(new_config["compared"]))
+        self._job = EpochJob(new_config["number"], plan, new_config["done"], state, tuple(new_config["compared"]))
         return True
 
     def step(self) -> dict[str, Any]:
@@ -42,52 +42,52 @@ class Stretch(tune.Trainable):
             write_atomic(path, found.state)
         scores = json.dumps({name: score.to_json() for name, score in found.scores.items()})
         told = {"scores": scores, "file": str(path), "loss": found.loss, "error": found.error}
-        return {"lane": found.number, "epochs": found.done, **told}
+        return {"number": found.number, "epochs": found.done, **told}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune may ask when it stops an actor; the ladder has the state already."""
+        """Tune may ask when it stops an actor; the halving has the state already."""
 
 
-def _stinted(result: dict[str, Any]) -> Stinted:
-    number, done = result["lane"], result["epochs"]
+def _epoch_result(result: dict[str, Any]) -> EpochResult:
+    number, done = result["number"], result["epochs"]
     if result["error"]:
-        return Stinted(number, done, error=result["error"])
+        return EpochResult(number, done, error=result["error"])
     scores = {name: Measurement.from_json(name, raw) for name, raw in json.loads(result["scores"]).items()}
     path = Path(result["file"])
     state = path.read_bytes()
     path.unlink()
-    return Stinted(number, done, scores, state, result["loss"])
+    return EpochResult(number, done, scores, state, result["loss"])
 
 
-class Lanes(Searcher):
-    """Suggests the lanes that are to go on."""
+class FinetuneRuns(Searcher):
+    """Suggests the runs that are to go on."""
 
-    def __init__(self, climb: Any) -> None:
+    def __init__(self, bridge: Any) -> None:
         super().__init__()
-        self._climb = climb
+        self._bridge = bridge
 
     def suggest(self, trial_id: str) -> Any:
-        return Searcher.FINISHED if self._climb.over else self._climb.begin(trial_id)
+        return Searcher.FINISHED if self._bridge.over else self._bridge.begin(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error:
-            self._climb.died(trial_id)
+            self._bridge.died(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ladder is on disk."""
+        """Nothing: what is known is on disk."""
         Path(checkpoint_path).write_text("{}", encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: a resumed search begins a new experiment from the ladder."""
+        """Nothing: a resumed search begins a new experiment from that."""
 
 
 class Rungs(FIFOScheduler):
-    """Stops a trial where its lane waits, is stopped or has ended."""
+    """Stops a trial where its run waits, is stopped or has ended."""
 
-    def __init__(self, climb: Any) -> None:
+    def __init__(self, bridge: Any) -> None:
         super().__init__()
-        self._climb = climb
+        self._bridge = bridge
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        goes_on = self._climb.report(_stinted(result))
+        goes_on = self._bridge.report(_epoch_result(result))
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)

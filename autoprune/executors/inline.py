@@ -13,7 +13,7 @@ from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
 from autoprune.errors import DeviceError, UsageError
 from autoprune.executors import Job, Result, Stepwise, Work
-from autoprune.finishing.successive_halving import Ladder
+from autoprune.finishing.successive_halving import SuccessiveHalving
 from autoprune.finishing.tuner import Tuner
 from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.device import Device, DeviceSpec
@@ -27,7 +27,7 @@ class Inline:
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
 
-    def seat(self, device: DeviceSpec) -> AnyDevice:
+    def open_device(self, device: DeviceSpec) -> AnyDevice:
         return Device(device, self._reporter)
 
     def drive(self, jobs: Iterator[Job | None], work: Work[Job, Result]) -> Iterator[Result]:
@@ -39,9 +39,9 @@ class Inline:
             if job is not None:
                 yield work(job)
 
-    def climb(self, ladder: Ladder, tuner: Tuner) -> None:
-        for result in self.drive(ladder.jobs(), tuner):
-            ladder.report(result)
+    def finetune(self, halving: SuccessiveHalving, tuner: Tuner) -> None:
+        for result in self.drive(halving.jobs(), tuner):
+            halving.report(result)
 
     def close(self) -> None:
         """Nothing was started."""

@@ -20,7 +20,7 @@ from autoprune.core.reporter import Reporter
 from autoprune.errors import DeviceError, TaskError, describe
 from autoprune.executors import Job, Result, Work
 from autoprune.executors._cluster import Connection, connect
-from autoprune.finishing.successive_halving import Ladder
+from autoprune.finishing.successive_halving import SuccessiveHalving
 from autoprune.finishing.tuner import Tuner
 from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.device import DeviceSpec
@@ -76,14 +76,14 @@ class RayExecutor:
         self._failures = 0
         self._keys = itertools.count()
 
-    def seat(self, device: DeviceSpec) -> AnyDevice:
+    def open_device(self, device: DeviceSpec) -> AnyDevice:
         """The device in a process of its own, on this machine or on the node that is called so.
 
         Raises:
             DeviceError: no node of the cluster is called so, or there are fewer GPUs than asked for.
         """
         ray = self._connected()
-        from autoprune.executors._remote import Profiler, RemoteDevice
+        from autoprune.executors._remote import DeviceActor, RemoteDevice
 
         # A job that waits for a device which is out of reach does not hang.
         self._patient |= device.setup.address is not None and device.setup.wait
@@ -109,7 +109,7 @@ class RayExecutor:
             placed = {"scheduling_strategy": here}
         options = {"num_cpus": 0, "max_restarts": -1, "max_concurrency": self.workers + 4, **placed}
         name = f"profiler:{self._device}:{ray.get_runtime_context().get_job_id()}:{next(self._keys)}"
-        actor = ray.remote(Profiler).options(name=name, **options).remote()
+        actor = ray.remote(DeviceActor).options(name=name, **options).remote()
         return RemoteDevice(actor, ray.put(self._packed(device)), resource, device, self._reporter)
 
     def drive(self, jobs: Iterator[Job | None], work: Work[Job, Result]) -> Iterator[Result]:
@@ -175,9 +175,9 @@ class RayExecutor:
         self._idle.append(done.worker)
         return result
 
-    def climb(self, ladder: Ladder, tuner: Tuner) -> None:
-        for result in self.drive(ladder.jobs(), tuner):
-            ladder.report(result)
+    def finetune(self, halving: SuccessiveHalving, tuner: Tuner) -> None:
+        for result in self.drive(halving.jobs(), tuner):
+            halving.report(result)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -201,12 +201,12 @@ class RayExecutor:
         """As many workers without a job; who finds no place in the cluster now comes when there is one."""
         import ray
 
-        from autoprune.executors._remote import Worker
+        from autoprune.executors._remote import EvaluatorActor
 
         processors, gpus = self._share()
         options = {"num_cpus": min(processors, 1.0), "num_gpus": gpus, "max_restarts": 0}
         while len(self._idle) + len(self._hired) < count:
-            made = ray.remote(Worker).options(scheduling_strategy="SPREAD", **options)
+            made = ray.remote(EvaluatorActor).options(scheduling_strategy="SPREAD", **options)
             worker: Any = made.remote(max(int(processors), 1))
             self._hired[worker.ready.remote()] = worker
 

@@ -1,8 +1,9 @@
 """Candidates as the executor `ray` has them; fine-tuning by Ray Tune. Knows Tune's searchers and schedulers.
 
 Tune is for long trials that are stopped early: its path costs tens of milliseconds and several files a trial, so the
-many short candidates do not take it. The ladder stays the truth: a Tune trial is one stretch of a lane, from where its
-checkpoint is to the next rung; what is stopped there and promoted later goes on as another trial on a reused actor.
+many short candidates do not take it. `SuccessiveHalving` stays the truth: a Tune trial is one stretch of a run, from
+where its checkpoint is to the next rung; what is stopped there and promoted later goes on as another trial on a reused
+actor.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any, Final
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
 from autoprune.executors.ray import RayExecutor
-from autoprune.finishing.successive_halving import Ladder
-from autoprune.finishing.tuner import Stinted, Tuner
+from autoprune.finishing.successive_halving import SuccessiveHalving
+from autoprune.finishing.tuner import EpochResult, Tuner
 
 #: How often a stretch is tried whose actor died.
 _ATTEMPTS: Final = 3
@@ -36,10 +37,10 @@ _SETTINGS: Final = {
 
 
 class RayTuneExecutor(RayExecutor):
-    """Ray's workers for candidates, Ray Tune for lanes."""
+    """Ray's workers for candidates, Ray Tune for runs."""
 
-    def climb(self, ladder: Ladder, tuner: Tuner) -> None:
-        if not ladder.open:
+    def finetune(self, halving: SuccessiveHalving, tuner: Tuner) -> None:
+        if not halving.open:
             return
         self._connected()
         self._dismiss()
@@ -47,10 +48,10 @@ class RayTuneExecutor(RayExecutor):
             os.environ.setdefault(name, value)
         from ray import tune
 
-        from autoprune.executors._stretch import Lanes, Rungs, Stretch
+        from autoprune.executors._stretch import FinetuneRuns, Rungs, Stretch
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        climb = Climb(ladder, self._reporter)
+        bridge = TuneBridge(halving, self._reporter)
         processors, gpus = self._share()
         trainable = tune.with_resources(
             tune.with_parameters(Stretch, packed=self._packed(tuner), threads=max(int(processors), 1)),
@@ -61,82 +62,82 @@ class RayTuneExecutor(RayExecutor):
             tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
-                    search_alg=Lanes(climb),
-                    scheduler=Rungs(climb),
+                    search_alg=FinetuneRuns(bridge),
+                    scheduler=Rungs(bridge),
                     num_samples=-1,
                     max_concurrent_trials=self.workers,
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
-                    name="lanes",
+                    name="runs",
                     storage_path=scratch,
                     verbose=0,
                     log_to_file=False,
                     failure_config=tune.FailureConfig(max_failures=0),
                 ),
             ).fit()
-        if climb.failure is not None:
-            raise climb.failure
+        if bridge.failure is not None:
+            raise bridge.failure
 
 
-class Climb:
-    """What the searcher and the scheduler share: the ladder, who trains which lane, and what came back.
+class TuneBridge:
+    """What the searcher and the scheduler share: the halving, who trains which run, and what came back.
 
     failure: what went wrong in this process while Tune was in charge.
     """
 
-    def __init__(self, ladder: Ladder, reporter: Reporter) -> None:
-        self._ladder, self._reporter = ladder, reporter
-        self._lanes: dict[str, int] = {}
+    def __init__(self, halving: SuccessiveHalving, reporter: Reporter) -> None:
+        self._halving, self._reporter = halving, reporter
+        self._runs: dict[str, int] = {}
         self._deaths: dict[int, int] = {}
         self.failure: Exception | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Tune keeps a copy of its searcher to restore it, which is never asked for: the ladder is on disk."""
+        """Tune keeps a copy of its searcher to restore it, which is never asked for: what is known is on disk."""
         return object, ()
 
-    def __deepcopy__(self, memo: Any) -> Climb:
+    def __deepcopy__(self, memo: Any) -> TuneBridge:
         return self
 
     @property
     def over(self) -> bool:
-        return self.failure is not None or not self._ladder.open
+        return self.failure is not None or not self._halving.open
 
     def begin(self, trial: str) -> dict[str, Any] | None:
         """What a trial is to train; None where there is nothing now."""
-        lane = self._ladder.next()
-        if lane is None:
+        run = self._halving.next()
+        if run is None:
             return None
-        self._lanes[trial] = lane.trial.number
+        self._runs[trial] = run.trial.number
         return {
-            "number": lane.trial.number,
-            "plan": lane.trial.plan.kept,
-            "done": lane.done,
-            "compared": list(self._ladder.halving.compared(lane.trial.number)),
-            "state": str(self._ladder.file(lane).resolve()) if lane.done else "",
-            "folder": str(self._ladder.file(lane).parent.resolve()),
+            "number": run.trial.number,
+            "plan": run.trial.plan.kept,
+            "done": run.done,
+            "compared": list(self._halving.rule.compared(run.trial.number)),
+            "state": str(self._halving.file(run).resolve()) if run.done else "",
+            "folder": str(self._halving.file(run).parent.resolve()),
         }
 
-    def report(self, result: Stinted) -> bool:
+    def report(self, result: EpochResult) -> bool:
         """Take in an epoch; whether its trainer is to go on."""
         try:
-            self._ladder.report(result)
+            self._halving.report(result)
         except Exception as error:  # Tune would make text of it; it is raised once Tune has ended
             self.failure = error
             return False
-        return self._ladder.go_on(result.number)
+        return self._halving.go_on(result.number)
 
     def died(self, trial: str) -> None:
-        """The actor of a trial is no more; its lane is trained on by another one, a few times."""
-        number = self._lanes[trial]
+        """The actor of a trial is no more; its run is trained on by another one, a few times."""
+        number = self._runs[trial]
         self._deaths[number] = self._deaths.get(number, 0) + 1
-        lane = self._ladder.lanes[number]
+        run = self._halving.runs[number]
         if self._deaths[number] < _ATTEMPTS:
-            lane.busy = False
-            self._reporter.warn(f"the process that trained trial {number} died; it goes on from epoch {lane.done}")
+            run.busy = False
+            self._reporter.warn(f"the process that trained trial {number} died; it goes on from epoch {run.done}")
         else:
             reason = f"the process that trained it died {_ATTEMPTS} times"
-            self._ladder.report(Stinted(number, lane.done, error=reason))
+            self._halving.report(EpochResult(number, run.done, error=reason))
 
 
 def create(cluster: Cluster, device: str, reporter: Reporter) -> RayTuneExecutor:

@@ -45,28 +45,28 @@ class Literals:
 
     graph: Any
     dense: Sizes
-    _seen: list[tuple[Sizes, list[Any]]] = field(default_factory=list, init=False)
+    _observed: list[tuple[Sizes, list[Any]]] = field(default_factory=list, init=False)
     _rules: list[_Rule | None] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._shape = structure(self.graph)
-        self._seen.append((self.dense, readings(self.graph)))
-        self._rules = [_Rule() for _ in self._seen[0][1]]
+        self._observed.append((self.dense, readings(self.graph)))
+        self._rules = [_Rule() for _ in self._observed[0][1]]
 
     def learn(self, graph: Any, sizes: Sizes) -> None:
         """Take in another graph; one of another structure teaches nothing."""
         found = readings(graph)
         if structure(graph) != self._shape or len(found) != len(self._rules):
             return
-        self._seen.append((sizes, found))
+        self._observed.append((sizes, found))
         grown = self._growth()
-        values = list(zip(*(row for _, row in self._seen), strict=True))
+        values = list(zip(*(row for _, row in self._observed), strict=True))
         self._rules = [_explained(each, grown) for each in values]
 
     def write(self, graph: Any, sizes: Sizes) -> bool:
         """Put the literals of a model of these sizes into a copy of the dense graph; False where one is unexplained."""
         values = []
-        for rule, value in zip(self._rules, self._seen[0][1], strict=True):
+        for rule, value in zip(self._rules, self._observed[0][1], strict=True):
             found = None if rule is None else self._value(rule, value, sizes)
             if found is None:
                 return False
@@ -90,7 +90,9 @@ class Literals:
     def _growth(self) -> dict[tuple[float, ...], Hashable]:
         """How each size grew over the graphs seen, relative to dense; one size for each way that occurs."""
         grown = {
-            tuple(sizes[key] / self.dense[key] for sizes, _ in self._seen): key for key in self.dense if self.dense[key]
+            tuple(sizes[key] / self.dense[key] for sizes, _ in self._observed): key
+            for key in self.dense
+            if self.dense[key]
         }
         return {ways: key for ways, key in grown.items() if any(way != 1 for way in ways)}
 

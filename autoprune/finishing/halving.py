@@ -37,7 +37,7 @@ def bins(candidates: Sequence[T], count: int) -> list[list[T]]:
 
 
 @dataclass
-class Halving:
+class HalvingRule:
     """The rungs of one set of bins. members: candidate -> its bin; scores: the higher, the better."""
 
     epochs: int

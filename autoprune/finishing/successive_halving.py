@@ -1,6 +1,6 @@
-"""Fine-tuning of the few, early stopped. Knows lanes, their checkpoints and what is told of them; not who trains.
+"""Fine-tuning of the few, early stopped. Knows runs, their checkpoints and what is told of them; not who trains.
 
-A candidate's lane goes on epoch by epoch. After each, its state is on disk and its score in the ledger, in this order:
+A candidate's run goes on epoch by epoch. After each, its state is on disk and its score in the ledger, in this order:
 a process that dies costs the epoch that it was in.
 """
 
@@ -13,15 +13,15 @@ from pathlib import Path
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
 from autoprune.core.trial import Trial
-from autoprune.finishing.halving import Halving
-from autoprune.finishing.tuner import Stint, Stinted
+from autoprune.finishing.halving import HalvingRule
+from autoprune.finishing.tuner import EpochJob, EpochResult
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.store.files import storing, write_atomic
 from autoprune.training import checkpoint
 
 
 @dataclass
-class Lane:
+class FinetuneRun:
     """One candidate on its way. outcome: empty while it is trained, then "complete", "pruned" or "fail"."""
 
     trial: Trial
@@ -32,7 +32,7 @@ class Lane:
     busy: bool = False
 
 
-class Ladder:
+class SuccessiveHalving:
     """The fine-tuning of a run's candidates for `epochs` each, as far as they get.
 
     values: quality as trained, by epoch and candidate; bins: candidate -> its bin; file_of: where the checkpoint of a
@@ -51,106 +51,106 @@ class Ladder:
         told: Callable[[int, int, float | None, float], None],
         worth: Callable[[Trial, float], tuple[float, ...]],
     ) -> None:
-        self.epochs, self.halving = epochs, Halving(epochs, bins)
-        self.lanes = {trial.number: Lane(trial) for trial in candidates}
+        self.epochs, self.rule = epochs, HalvingRule(epochs, bins)
+        self.runs = {trial.number: FinetuneRun(trial) for trial in candidates}
         self.values: dict[int, dict[int, float]] = {}
         self._quality, self._study, self._file_of, self._told = quality, study, file_of, told
         self._worth = worth
-        for number, lane in self.lanes.items():
-            self._restore(number, lane)
+        for number, run in self.runs.items():
+            self._restore(number, run)
         self._settle()
 
     @property
-    def open(self) -> list[Lane]:
+    def open(self) -> list[FinetuneRun]:
         """Lanes that are neither finished nor stopped."""
-        return [lane for lane in self.lanes.values() if not lane.outcome]
+        return [run for run in self.runs.values() if not run.outcome]
 
-    def jobs(self) -> Iterator[Stint | None]:
+    def jobs(self) -> Iterator[EpochJob | None]:
         """Epochs to train; None: nothing until the next is reported."""
         while self.open:
-            lane = self.next()
-            if lane is None:
+            run = self.next()
+            if run is None:
                 yield None
                 continue
-            state = self.state(lane) if lane.done else b""
-            compared = self.halving.compared(lane.trial.number)
-            yield Stint(lane.trial.number, lane.trial.plan, lane.done, state, compared)
+            state = self.state(run) if run.done else b""
+            compared = self.rule.compared(run.trial.number)
+            yield EpochJob(run.trial.number, run.trial.plan, run.done, state, compared)
 
-    def next(self) -> Lane | None:
-        """A lane that is to go on and that nobody trains, from here on busy; None: none until the next is reported."""
-        ready = [lane for lane in self.open if not lane.busy and self._decided(lane) == "go"]
+    def next(self) -> FinetuneRun | None:
+        """A run that is to go on and that nobody trains, from here on busy; None: none until the next is reported."""
+        ready = [run for run in self.open if not run.busy and self._decided(run) == "go"]
         if not ready:
             return None
         # Bin after bin, and in a bin one after the other to the next rung: a model at hand is trained on.
-        ready.sort(key=lambda lane: (self.halving.members[lane.trial.number], -lane.done, lane.trial.number))
+        ready.sort(key=lambda run: (self.rule.members[run.trial.number], -run.done, run.trial.number))
         ready[0].busy = True
         return ready[0]
 
     def go_on(self, number: int) -> bool:
         """Whether who has trained this candidate is to train it for the next epoch too; it is busy then."""
-        lane = self.lanes[number]
-        lane.busy = not lane.outcome and self._decided(lane) == "go"
-        return lane.busy
+        run = self.runs[number]
+        run.busy = not run.outcome and self._decided(run) == "go"
+        return run.busy
 
-    def state(self, lane: Lane) -> bytes:
-        """What the lane's last epoch left.
+    def state(self, run: FinetuneRun) -> bytes:
+        """What the run's last epoch left.
 
         Raises:
             StorageError: its file cannot be read.
         """
-        path = self.file(lane)
+        path = self.file(run)
         with storing(path):
             return path.read_bytes()
 
-    def file(self, lane: Lane) -> Path:
-        """Where the state of a lane is kept."""
-        return self._file_of(lane.trial.number)
+    def file(self, run: FinetuneRun) -> Path:
+        """Where the state of a run is kept."""
+        return self._file_of(run.trial.number)
 
-    def report(self, result: Stinted) -> None:
+    def report(self, result: EpochResult) -> None:
         """Take in an epoch: keep its state, tell its score, and stop what is not to go on."""
-        lane = self.lanes[result.number]
-        lane.busy = False
+        run = self.runs[result.number]
+        run.busy = False
         if result.error:
-            lane.outcome, lane.error = "fail", result.error
-            self.halving.drop(result.number)
+            run.outcome, run.error = "fail", result.error
+            self.rule.drop(result.number)
             self._study.end(result.number, "fail", error=result.error)
         else:
             write_atomic(self._file_of(result.number), result.state)
-            self._tell(lane, result.done, result.scores)
+            self._tell(run, result.done, result.scores)
             scored = result.scores.get(self._quality.name)
             self._told(result.number, result.done, None if scored is None else scored.value, result.loss)
         self._settle()
 
-    def _tell(self, lane: Lane, done: int, scores: Mapping[str, Measurement]) -> None:
-        lane.done, lane.scores = done, scores
+    def _tell(self, run: FinetuneRun, done: int, scores: Mapping[str, Measurement]) -> None:
+        run.done, run.scores = done, scores
         if scores:
             value = scores[self._quality.name].value
-            self._study.report(lane.trial.number, done, value)
-            self._rank(lane, done, value)
+            self._study.report(run.trial.number, done, value)
+            self._rank(run, done, value)
 
-    def _rank(self, lane: Lane, epoch: int, value: float) -> None:
-        """A candidate counts as it would be finished: as trained, or as healed where training did harm."""
-        self.values.setdefault(epoch, {})[lane.trial.number] = value
+    def _rank(self, run: FinetuneRun, epoch: int, value: float) -> None:
+        """A candidate counts as it would be finished: as trained, or as repaired where training did harm."""
+        self.values.setdefault(epoch, {})[run.trial.number] = value
         better = min if self._quality.lower_is_better else max
-        reached = better(value, lane.trial.value(self._quality.name))
-        self.halving.report(lane.trial.number, epoch, self._worth(lane.trial, reached))
+        reached = better(value, run.trial.value(self._quality.name))
+        self.rule.report(run.trial.number, epoch, self._worth(run.trial, reached))
 
-    def _decided(self, lane: Lane) -> str:
-        return self.halving.decision(lane.trial.number, lane.done) if lane.done else "go"
+    def _decided(self, run: FinetuneRun) -> str:
+        return self.rule.decision(run.trial.number, run.done) if run.done else "go"
 
     def _settle(self) -> None:
-        """End the lanes whose last word is spoken."""
-        for lane in self.open:
-            decided = self._decided(lane)
+        """End the runs whose last word is spoken."""
+        for run in self.open:
+            decided = self._decided(run)
             if decided == "end":
-                lane.outcome = "complete"
-                self._study.end(lane.trial.number, "complete", lane.scores[self._quality.name].value)
+                run.outcome = "complete"
+                self._study.end(run.trial.number, "complete", run.scores[self._quality.name].value)
             elif decided == "stop":
-                lane.outcome = "pruned"
-                self._study.end(lane.trial.number, "pruned")
-                self._file_of(lane.trial.number).unlink(missing_ok=True)
+                run.outcome = "pruned"
+                self._study.end(run.trial.number, "pruned")
+                self._file_of(run.trial.number).unlink(missing_ok=True)
 
-    def _restore(self, number: int, lane: Lane) -> None:
+    def _restore(self, number: int, run: FinetuneRun) -> None:
         """Go on where an earlier process was; from the beginning where its checkpoint is gone."""
         told = self._study.told.get(number)
         kept = checkpoint.read(self._file_of(number))
@@ -162,19 +162,19 @@ class Ladder:
             if told is not None and told.state == "running":
                 self._study.end(number, "fail", error="its checkpoint is gone; fine-tuned anew")
             self._file_of(number).unlink(missing_ok=True)  # an earlier choice's would be taken for this one's
-            self._study.begin(number, self.halving.members[number])
+            self._study.begin(number, self.rule.members[number])
             return
         for epoch, value in told.values.items():
             if kept is None or epoch <= kept.done:
-                self._rank(lane, epoch, value)
+                self._rank(run, epoch, value)
         if told.state == "running" and kept is not None:
             if kept.done in told.values:
-                lane.done, lane.scores = kept.done, kept.scores
+                run.done, run.scores = kept.done, kept.scores
             else:
-                self._tell(lane, kept.done, kept.scores)
+                self._tell(run, kept.done, kept.scores)
             return
-        lane.outcome, lane.done = told.state, max(told.values, default=0)
+        run.outcome, run.done = told.state, max(told.values, default=0)
         if kept is not None:
-            lane.scores = kept.scores
+            run.scores = kept.scores
         if told.state == "fail":
-            self.halving.drop(number)
+            self.rule.drop(number)

@@ -20,7 +20,7 @@ from autoprune.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
-class Stint:
+class EpochJob:
     """One more epoch of a candidate.
 
     Attributes:
@@ -39,7 +39,7 @@ class Stint:
 
 
 @dataclass(frozen=True)
-class Stinted:
+class EpochResult:
     """What an epoch gave.
 
     Attributes:
@@ -69,7 +69,7 @@ class Tuner:
         self._number = -1
         self._teacher: tuple[Teacher | None] | None = None
 
-    def __call__(self, job: Stint) -> Stinted:
+    def __call__(self, job: EpochJob) -> EpochResult:
         """Never raises for what a candidate does."""
         try:
             training = self._training(job)
@@ -77,14 +77,14 @@ class Tuner:
             wanted = training.done in (*job.compared, self.epochs)
             scores = self.evaluator.task.score(training.model, "search") if wanted else {}
             state = safetensors.torch.save(training.state(), checkpoint.metadata(training.done, self.epochs, scores))
-            return Stinted(job.number, training.done, scores, state, loss)
+            return EpochResult(job.number, training.done, scores, state, loss)
         except Exception as error:
             self._forget()
             return self.lost(job, str(error) if isinstance(error, AutopruneError) else describe(error))
 
-    def lost(self, job: Stint, reason: str) -> Stinted:
+    def lost(self, job: EpochJob, reason: str) -> EpochResult:
         """What became of an epoch that never came back."""
-        return Stinted(job.number, job.done, error=reason)
+        return EpochResult(job.number, job.done, error=reason)
 
     def model(self, plan: Plan, state: bytes) -> nn.Module:
         """A candidate as a state has it, in eval mode."""
@@ -92,7 +92,7 @@ class Tuner:
         load_state(model, safetensors.torch.load(state))
         return model.eval()
 
-    def _training(self, job: Stint) -> Training:
+    def _training(self, job: EpochJob) -> Training:
         if self._held is not None and (self._number, self._held.done) == (job.number, job.done):
             return self._held
         if self._teacher is None:

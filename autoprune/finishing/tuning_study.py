@@ -1,7 +1,7 @@
 """The study of a run's fine-tuning: one trial a candidate, one value an epoch. Knows Optuna and the ledger only.
 
 It stands beside the study of candidates in the same ledger: scores after training are of another kind than those of
-healed models, and would mislead the samplers that learn from these.
+repaired models, and would mislead the samplers that learn from these.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ _WITHOUT: Final = "none"
 
 
 @dataclass(frozen=True)
-class Ready:
-    """ranking: scores of slices by group; instead: groups that l2 ranked, as the criterion could not; repair: heals a
+class Calibrated:
+    """ranking: scores of slices by group; instead: groups that l2 ranked, as the criterion could not; repair: repairs a
     cut model; passes: what was gathered in how many seconds; notes: what could not be, and what took its place."""
 
     ranking: Mapping[str, Tensor]
@@ -35,7 +35,7 @@ class Ready:
     notes: tuple[str, ...] = ()
 
 
-def ready(
+def calibrate(
     model: nn.Module,
     traced: Traced,
     criterion: str,
@@ -44,7 +44,7 @@ def ready(
     task: Task | None,
     ranked: Mapping[str, Tensor] | None = None,
     reporter: Reporter = SILENT,
-) -> Ready:
+) -> Calibrated:
     """Gather what a criterion and a repair need, each in one pass over the calibration split of the model's task.
 
     ranked: scores of slices that are known already; the criterion is not asked again.
@@ -77,6 +77,6 @@ def ready(
     else:
         ranking = Ranking(ranked)
     with reporter.track(f"preparing {repair}", 1) as advance:
-        healer = healing.prepare(task, traced, entering or {})
+        repairer = healing.prepare(task, traced, entering or {})
         advance("")
-    return Ready(ranking.scores, ranking.instead, healer, tuple(passes), (*notes, *ranking.notes))
+    return Calibrated(ranking.scores, ranking.instead, repairer, tuple(passes), (*notes, *ranking.notes))

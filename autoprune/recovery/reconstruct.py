@@ -1,4 +1,4 @@
-"""Least-squares healing: what was cut is written as a combination of what is left, and folded into the weights.
+"""Least-squares repair: what was cut is written as a combination of what is left, and folded into the weights.
 
 Knows moments of the dense model's inputs; runs no model. With inputs x of a weight W, of which K are kept and R
 removed, x_R is nearest to C x_K + c for C = S_RK (S_KK + l I)^-1 (normal equations; S the covariance, or E[x x'] where
@@ -32,7 +32,7 @@ def coefficients(moments: Moments, inside: Tensor, outside: Tensor) -> Tensor:
 
 
 class Reconstruction:
-    """Heals models that were cut from one dense model. Coefficients are kept: plans that share a level share them.
+    """Repairs models that were cut from one dense model. Coefficients are kept: plans that share a level share them.
 
     combine: whether removed inputs are combinations of kept ones, or only their means (for the bias: FLAP, An et al.
     2024).
@@ -46,16 +46,16 @@ class Reconstruction:
         self._known: dict[tuple[str, bytes], Tensor] = {}
         self._size = 0
 
-    def heal(self, model: nn.Module, slices: Mapping[str, Tensor]) -> None:
+    def repair(self, model: nn.Module, slices: Mapping[str, Tensor]) -> None:
         """Replace weights and biases, in place. slices: what was kept of each group that was cut."""
         own = dict(named_tensors(model))
         with torch.no_grad():
             for name, moments in self._moments.items():
                 kept = positions(self._traced.layouts[name][moments.contraction.dim], slices)
                 if kept is not None and name in own:
-                    self._heal(own, moments, kept, slices)
+                    self._repair(own, moments, kept, slices)
 
-    def _heal(self, own: Mapping[str, Tensor], moments: Moments, kept: Tensor, slices: Mapping[str, Tensor]) -> None:
+    def _repair(self, own: Mapping[str, Tensor], moments: Moments, kept: Tensor, slices: Mapping[str, Tensor]) -> None:
         name, dim = moments.contraction.weight, moments.contraction.dim
         inside, outside = moments.entries(kept), moments.entries(_others(kept, moments.inputs))
         weight = self._dense[name]

@@ -1,4 +1,4 @@
-"""Healing weights that were thinned out: those that are left are fitted again to what the whole ones put out.
+"""Repair weights that were thinned out: those that are left are fitted again to what the whole ones put out.
 
 Knows the moments S of a weight's inputs; runs no model. Each row solves min (w - w0)' S (w - w0) over the elements that
 its mask leaves, by conjugate gradients on all rows at once, preconditioned by the diagonal (as ALPS, Meng et al. 2024,
@@ -33,15 +33,15 @@ class Refit:
     def __init__(self, traced: Traced, moments: Mapping[str, Moments]) -> None:
         self._traced, self._moments = traced, moments
 
-    def heal(self, model: nn.Module, slices: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    def repair(self, model: nn.Module, slices: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         """Replace the weights of the masks, in place; those without moments are left to be masked."""
         own = dict(named_tensors(model))
         for name, mask in masks.items():
             if name in self._moments and name in own:
                 with torch.no_grad():
-                    self._heal(own, mask, self._moments[name], slices)
+                    self._repair(own, mask, self._moments[name], slices)
 
-    def _heal(self, own: Mapping[str, Tensor], mask: Tensor, moments: Moments, slices: Mapping[str, Tensor]) -> None:
+    def _repair(self, own: Mapping[str, Tensor], mask: Tensor, moments: Moments, slices: Mapping[str, Tensor]) -> None:
         weight, dim = own[moments.contraction.weight], moments.contraction.dim
         moment, mean = moments.solvable(), moments.mean
         kept = positions(self._traced.layouts[moments.contraction.weight][dim], slices)
@@ -49,8 +49,8 @@ class Refit:
             inside = moments.entries(kept)
             moment, mean = moment[inside][:, inside], mean[inside]
         whole = moments.matrix(weight)
-        healed = fitted(whole, moments.matrix(mask).bool(), moment)
-        weight.copy_(moments.restored(healed, weight.shape))
+        repaired = fitted(whole, moments.matrix(mask).bool(), moment)
+        weight.copy_(moments.restored(repaired, weight.shape))
         bias = own.get(moments.contraction.bias)
         if bias is not None:
-            moments.shift(bias, (whole - healed) @ mean)
+            moments.shift(bias, (whole - repaired) @ mean)

@@ -1,8 +1,8 @@
-"""Healing layer after layer: each weight is fitted to what the dense one puts out, on the inputs that it really gets.
+"""Repair layer after layer: each weight is fitted to what the dense one puts out, on the inputs that it really gets.
 
 Knows one batch of the calibration split, on which the dense model has run once. The cut model runs on it once, too:
 just before a weight is used, it is fitted by least squares to the dense results at the same places (He et al. 2017,
-sec. 3.2), with a ridge that pulls to the weight as it is; so what comes after sees what was healed before. BatchNorm
+sec. 3.2), with a ridge that pulls to the weight as it is; so what comes after sees what was repaired before. BatchNorm
 takes its statistics from this run, in sequence with the weights.
 """
 
@@ -46,7 +46,7 @@ _WIDEST, _BYTES = 2304, 1 << 30
 
 
 class Sequential:
-    """Heals models that were cut from one task's model."""
+    """Repairs models that were cut from one task's model."""
 
     def __init__(self, task: Task, traced: Traced) -> None:
         self._task, self._traced = task, traced
@@ -54,11 +54,11 @@ class Sequential:
         self._dense = {name: tensor.detach() for name, tensor in named_tensors(task.model)}
         whole, first = _choices(task)
         try:
-            self._targets, self._batch = self._seen(whole), whole
+            self._targets, self._batch = self._observed(whole), whole
         except Exception:  # batches that cannot be put together after all: one is enough
-            self._targets, self._batch = self._seen(first), first
+            self._targets, self._batch = self._observed(first), first
 
-    def _seen(self, batch: Any) -> dict[str, Tensor]:
+    def _observed(self, batch: Any) -> dict[str, Tensor]:
         """What each weight of the dense model puts out at the sampled places."""
         targets: dict[str, Tensor] = {}
         calls: Counter[str] = Counter()
@@ -82,7 +82,7 @@ class Sequential:
         # A weight of two layers has two results to fit: it is left as it is.
         return {name: each for name, each in targets.items() if calls[name] == 1 and bool(torch.isfinite(each).all())}
 
-    def heal(self, model: nn.Module, slices: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    def repair(self, model: nn.Module, slices: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         """Replace weights, biases and BatchNorm statistics, in place."""
         own = dict(named_tensors(model))
 
@@ -139,8 +139,8 @@ class Sequential:
             change = solved(moment + _still(moment), across, ridge).mT
         if not all(bool(torch.isfinite(each).all()) for each in (change, middle, drift)):
             return
-        healed = (matrix + change.float()).flatten(0, 1)
-        weight.copy_(contraction.restored(healed, weight.shape, self._taps(contraction)))
+        repaired = (matrix + change.float()).flatten(0, 1)
+        weight.copy_(contraction.restored(repaired, weight.shape, self._taps(contraction)))
         if bias is not None:
             dense = self._dense_bias(contraction, results)
             bias.copy_(dense + (drift - middle @ change.float().mT).flatten().to(dense.device))

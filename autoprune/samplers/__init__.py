@@ -1,13 +1,12 @@
 """Who proposes plans. Knows the contract; each file beside this one is one sampler.
 
-A sampler is a module with `create(brief) -> optuna.samplers.BaseSampler`. Each variable of the space is one integer
+A sampler is a module with `create(context) -> optuna.samplers.BaseSampler`. Each variable of the space is one integer
 parameter, the index of its level; limits of the budget are constraints of the trials, objectives have Optuna's
-directions. A module may also have FORECAST (True: the brief has a forecast), SEEDS (so many plans of the forecast are
+directions. A module may also have FORECAST (True: the context has a forecast), SEEDS (so many plans of the forecast are
 evaluated before its own), SCREEN (False: nothing that it proposes is dismissed) and OPTIONS (what `--sampler-option`
-takes, with defaults as text). Trials carry user attributes that samplers may learn from: GRADED, the value of the aim's
-grade, and SECONDS, what the trial took. Failed trials with SCREENED were dismissed on their forecast; those with REPEAT
-are known ones, told again.
-"""
+takes, with defaults as text). Trials carry user attributes that samplers may learn from: GRADED, the value of the
+goal's proxy metric, and SECONDS, what the trial took. Failed trials with SCREENED were dismissed on their forecast;
+those with REPEAT are known ones, told again."""
 
 from __future__ import annotations
 
@@ -19,12 +18,12 @@ from typing import Final
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 
-from autoprune.core.aim import Aim
 from autoprune.core.forecast import Forecast
+from autoprune.core.goal import SearchGoal
 from autoprune.core.space import SearchSpace
 from autoprune.errors import UsageError
 
-GRADED: Final = "graded"
+PROXY_VALUE: Final = "graded"
 SECONDS: Final = "seconds"
 SCREENED: Final = "screened"
 REPEAT: Final = "same as"
@@ -35,13 +34,13 @@ _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
 @dataclass(frozen=True)
-class Brief:
+class SamplerContext:
     """All that a sampler is told. forecast: None unless the module asked for one; options: every one of OPTIONS;
     deterministic: what is proposed may not depend on how long anything took."""
 
     space: SearchSpace
     seed: int
-    aim: Aim
+    goal: SearchGoal
     forecast: Forecast | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     deterministic: bool = False
@@ -67,7 +66,7 @@ class Brief:
         return self.space.sizes
 
 
-Create = Callable[[Brief], BaseSampler]
+Create = Callable[[SamplerContext], BaseSampler]
 
 
 def distributions(space: SearchSpace) -> dict[str, IntDistribution]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autoprune.surrogate.evidence import Floats
+from autoprune.surrogate.observations import Floats
 
 _HIDDEN: Final = 300
 _BATCH: Final = 64

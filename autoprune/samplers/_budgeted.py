@@ -13,26 +13,26 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from autoprune.samplers import Brief
-from autoprune.samplers._witness import Witness
+from autoprune.samplers import SamplerContext
+from autoprune.samplers._observations import ObservationReader
 
 
 class Budgeted(BaseSampler):
     """Goes before an Optuna sampler among a class's bases; what is fresh is a function of seed and trial number."""
 
-    def brief(self, brief: Brief) -> None:
+    def context(self, context: SamplerContext) -> None:
         """What the sampler is for; called once, before anything is asked."""
-        self._brief, self._witness = brief, Witness(brief)
+        self._context, self._observations = context, ObservationReader(context)
 
     def follow(self, earlier: Budgeted) -> None:
         """Go on from what another one has read of the study."""
-        self._witness = earlier._witness
+        self._observations = earlier._observations
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         super().before_trial(study, trial)
-        self._witness.look(study, trial.number)
-        plan = self._witness.scattered(np.random.default_rng([self._brief.seed, trial.number]))
-        self._fresh = {v.name: level for v, level in zip(self._brief.space.variables, plan, strict=True)}
+        self._observations.look(study, trial.number)
+        plan = self._observations.scattered(np.random.default_rng([self._context.seed, trial.number]))
+        self._fresh = {v.name: level for v, level in zip(self._context.space.variables, plan, strict=True)}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -40,6 +40,6 @@ class Budgeted(BaseSampler):
         return self._fresh[param_name]
 
 
-def population(brief: Brief) -> int:
+def population(context: SamplerContext) -> int:
     """Few groups need no large population, and short searches should still breed."""
-    return min(max(2 * len(brief.space.variables), 12), 50)
+    return min(max(2 * len(context.space.variables), 12), 50)

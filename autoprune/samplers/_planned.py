@@ -1,4 +1,5 @@
-"""Samplers that propose whole plans from the evidence of a study. Knows how a proposal is made; not what makes it good.
+"""Samplers that propose whole plans from the observations of a study. Knows how a proposal is made; not what makes it
+good.
 
 What such a sampler proposes depends on seed, trial number and the trials told so far alone, so that one which is made
 anew after a kill goes on as it would have.
@@ -16,10 +17,10 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from autoprune.samplers import Brief
-from autoprune.samplers._witness import ARM, Witness
-from autoprune.surrogate.evidence import Evidence
+from autoprune.samplers import SamplerContext
+from autoprune.samplers._observations import ARM, ObservationReader
 from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.observations import Observations
 
 _TRIES: Final = 64
 #: Optuna's attribute of a trial whose parameters were given when it was enqueued.
@@ -34,37 +35,39 @@ class PlannedSampler(BaseSampler):
 
     repeats: ClassVar[bool] = False
 
-    def __init__(self, brief: Brief) -> None:
-        self.brief = brief
-        self._witness = Witness(brief)
+    def __init__(self, context: SamplerContext) -> None:
+        self.context = context
+        self._observations = ObservationReader(context)
         self._proposed: dict[str, int] = {}
 
     @abstractmethod
-    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
+    def propose(
+        self, observations: Observations, number: int, rng: np.random.Generator
+    ) -> Iterable[tuple[Levels, str]]:
         """Plans, the most wanted first, each with a word on who wants it; rng: of this trial alone."""
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        names = [variable.name for variable in self.brief.space.variables]
+        names = [variable.name for variable in self.context.space.variables]
         if trial.system_attrs.get(_FIXED, {}).keys() >= set(names):  # enqueued: it is nobody's proposal
             return
-        known = self._witness.levels(trial)
+        known = self._observations.levels(trial)
         if known is None:  # else it was asked for by an earlier process
-            self._witness.look(study, trial.number)
+            self._observations.look(study, trial.number)
             known, arm = self._chosen(trial.number)
             if arm:
                 study._storage.set_trial_system_attr(trial._trial_id, ARM, arm)
         self._proposed = dict(zip(names, known, strict=True))
 
     def _chosen(self, number: int) -> tuple[Levels, str]:
-        evidence = self._witness.evidence()
-        rng, settled = np.random.default_rng([self.brief.seed, number]), self.brief.space.settled
-        for proposed, arm in self.propose(evidence, number, rng):
+        observations = self._observations.observations()
+        rng, settled = np.random.default_rng([self.context.seed, number]), self.context.space.settled
+        for proposed, arm in self.propose(observations, number, rng):
             plan = settled(proposed)
-            if self.repeats or plan not in evidence.taken:
+            if self.repeats or plan not in observations.taken:
                 return plan, arm
         for _ in range(_TRIES):
-            plan = settled(self._witness.scattered(rng))
-            if plan not in evidence.taken:
+            plan = settled(self._observations.scattered(rng))
+            if plan not in observations.taken:
                 break
         return plan, ""
 

@@ -15,14 +15,14 @@ from typing import Final
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from autoprune.samplers import Brief
+from autoprune.samplers import SamplerContext
 from autoprune.samplers._planned import PlannedSampler
 from autoprune.samplers.dp import solved
 from autoprune.surrogate.acquisition import added, best_seen, box, ranked
-from autoprune.surrogate.belief import Belief
-from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.mutations import neighbours
+from autoprune.surrogate.observations import Observations
+from autoprune.surrogate.surrogate import Surrogate
 
 FORECAST: Final = True
 #: Few: what is proposed after them was learned from what came before.
@@ -43,18 +43,22 @@ _NEAREST: Final = 100
 class Bandit(PlannedSampler):
     """Draws an arm for each trial; where it has nothing new, the others are asked."""
 
-    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
-        belief = Belief(self.brief.foretold, evidence, self.brief.space)
+    def propose(
+        self, observations: Observations, number: int, rng: np.random.Generator
+    ) -> Iterable[tuple[Levels, str]]:
+        surrogate = Surrogate(self.context.foretold, observations, self.context.space)
         if number % _BANDIT:
-            for arm, plans in solved(belief, number, rng):
+            for arm, plans in solved(surrogate, number, rng):
                 yield from ((plan, arm) for plan in plans)
-        for arm in self._order(belief, rng):
-            plans = self._near(belief, rng) if arm == "local" else belief.front(rng if arm == "thompson" else None)
-            yield from ((plan, arm) for plan in ranked(belief, plans))
+        for arm in self._order(surrogate, rng):
+            plans = (
+                self._near(surrogate, rng) if arm == "local" else surrogate.front(rng if arm == "thompson" else None)
+            )
+            yield from ((plan, arm) for plan in ranked(surrogate, plans))
 
-    def _order(self, belief: Belief, rng: np.random.Generator) -> list[str]:
+    def _order(self, surrogate: Surrogate, rng: np.random.Generator) -> list[str]:
         """Arms by a draw of what each gains per second, which is the less certain the less it was tried."""
-        gain, tried = credit(belief, by_seconds=not self.brief.deterministic)
+        gain, tried = credit(surrogate, by_seconds=not self.context.deterministic)
         usual = max(sum(gain.values()) / max(sum(tried.values()), 1.0), 1e-12)
         drawn = {
             arm: (gain[arm] + usual) / (tried[arm] + 1) * rng.gamma(1 + tried[arm] / 2, 1 / (1 + tried[arm] / 2))
@@ -62,37 +66,39 @@ class Bandit(PlannedSampler):
         }
         return sorted(_ARMS, key=lambda arm: -drawn[arm])
 
-    def _near(self, belief: Belief, rng: np.random.Generator) -> list[Levels]:
+    def _near(self, surrogate: Surrogate, rng: np.random.Generator) -> list[Levels]:
         """Neighbours of some of the plans that no other beats within the budget, the one at its edge among them."""
-        evidence, front = belief.evidence, best_seen(belief)
+        observations, front = surrogate.observations, best_seen(surrogate)
         if not len(front):
             return []
         others = rng.choice(front, min(_AROUND, len(front)), replace=False).tolist()
         return [
             plan
             for k in dict.fromkeys([int(front[-1]), *others])
-            for plan in neighbours(evidence.seen[k].levels, belief.sizes, _NEAREST, rng)
+            for plan in neighbours(observations.seen[k].levels, surrogate.sizes, _NEAREST, rng)
         ]
 
 
-def credit(belief: Belief, *, by_seconds: bool) -> tuple[dict[str, float], dict[str, float]]:
+def credit(surrogate: Surrogate, *, by_seconds: bool) -> tuple[dict[str, float], dict[str, float]]:
     """By arm, the volume that its trials added, per second or per trial, and how many there were; both fading with
     age."""
-    evidence = belief.evidence
+    observations = surrogate.observations
     gain, tried = dict.fromkeys(_ARMS, 0.0), dict.fromkeys(_ARMS, 0.0)
-    worth, count = belief.worth_seen(), len(evidence.seen)
-    seconds = np.array([each.seconds if by_seconds else 1.0 for each in evidence.seen])
+    worth, count = surrogate.worth_seen(), len(observations.seen)
+    seconds = np.array([each.seconds if by_seconds else 1.0 for each in observations.seen])
     usual = float(np.median(seconds[seconds > 0])) if (seconds > 0).any() else 1.0
-    last = np.array([k for k in range(max(count - _REMEMBERED, 0), count) if evidence.seen[k].arm in gain], np.int64)
-    before = evidence.feasible & (np.arange(count) < last[:, None])
-    more = added(evidence.cost[last], worth[last], evidence.cost, worth, before, box(belief))
+    last = np.array(
+        [k for k in range(max(count - _REMEMBERED, 0), count) if observations.seen[k].arm in gain], np.int64
+    )
+    before = observations.feasible & (np.arange(count) < last[:, None])
+    more = added(observations.cost[last], worth[last], observations.cost, worth, before, box(surrogate))
     for k, area in zip(last.tolist(), more.tolist(), strict=True):
-        arm, fade = evidence.seen[k].arm, _FADES ** (count - 1 - k)
+        arm, fade = observations.seen[k].arm, _FADES ** (count - 1 - k)
         tried[arm] += fade
-        if evidence.feasible[k]:
+        if observations.feasible[k]:
             gain[arm] += fade * area * usual / (seconds[k] or usual)
     return gain, tried
 
 
-def create(brief: Brief) -> BaseSampler:
-    return Bandit(brief)
+def create(context: SamplerContext) -> BaseSampler:
+    return Bandit(context)

@@ -16,16 +16,16 @@ from typing import Final
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from autoprune.samplers import WARM, Brief, warm
+from autoprune.samplers import WARM, SamplerContext, warm
 from autoprune.samplers._actor import ActorCritic
 from autoprune.samplers._planned import PlannedSampler
 from autoprune.samplers.evolution import aimed
 from autoprune.surrogate.acquisition import ranked
-from autoprune.surrogate.belief import Belief
-from autoprune.surrogate.evidence import Evidence, Floats, Ints
 from autoprune.surrogate.initial_plans import seeds
 from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.mutations import repaired
+from autoprune.surrogate.observations import Floats, Ints, Observations
+from autoprune.surrogate.surrogate import Surrogate
 
 FORECAST: Final = True
 OPTIONS: Final = {WARM: "true"}
@@ -45,57 +45,60 @@ _FEATURES: Final = 11
 class BudgetedAgent(PlannedSampler):
     """Learns from each trial once, in their order."""
 
-    def __init__(self, brief: Brief) -> None:
-        super().__init__(brief)
-        self._road = _Road(brief, Belief(brief.foretold, Evidence(brief.aim, ()), brief.space))
+    def __init__(self, context: SamplerContext) -> None:
+        super().__init__(context)
+        self._road = _Road(context, Surrogate(context.foretold, Observations(context.goal, ()), context.space))
         self._agent: ActorCritic | None = None
         self._learned: set[int] = set()
         self._episodes = 0
 
-    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
-        agent = self._taught(evidence)
-        belief = Belief(self.brief.foretold, evidence, self.brief.space)
-        known = warm(self.brief.options)
+    def propose(
+        self, observations: Observations, number: int, rng: np.random.Generator
+    ) -> Iterable[tuple[Levels, str]]:
+        agent = self._taught(observations)
+        surrogate = Surrogate(self.context.foretold, observations, self.context.space)
+        known = warm(self.context.options)
         noise = max((_NOISE_WARM if known else _NOISE) * _FADES**self._episodes, _LEAST)
         played = []
         for k in range(_EPISODES):
-            budget = aimed(belief, rng)
-            plan = self._episode(agent, belief, budget, noise * _BOLDER**k, rng)
-            if belief.walls:  # the episode keeps to one cost
-                plan = repaired(plan, budget, belief.sizes, partial(belief.pressure, target=budget), rng)
+            budget = aimed(surrogate, rng)
+            plan = self._episode(agent, surrogate, budget, noise * _BOLDER**k, rng)
+            if surrogate.cost_limits:  # the episode keeps to one cost
+                plan = repaired(plan, budget, surrogate.sizes, partial(surrogate.pressure, target=budget), rng)
             played.append(plan)
-        yield from ((plan, _NAME) for plan in ranked(belief, played))
+        yield from ((plan, _NAME) for plan in ranked(surrogate, played))
 
-    def _taught(self, evidence: Evidence) -> ActorCritic:
+    def _taught(self, observations: Observations) -> ActorCritic:
         """The agent, after all that is known was learned from."""
-        brief, road = self.brief, self._road
+        context, road = self.context, self._road
         if self._agent is None:
-            self._agent = ActorCritic(_FEATURES, brief.seed)
-            if warm(brief.options):
+            self._agent = ActorCritic(_FEATURES, context.seed)
+            if warm(context.options):
                 walks = [
-                    road.walked(plan) for plan in seeds(brief.foretold, brief.aim, brief.space, brief.seed, _SHOWN)
+                    road.walked(plan)
+                    for plan in seeds(context.foretold, context.goal, context.space, context.seed, _SHOWN)
                 ]
                 if walks:  # else nothing is expected to be within the budget
                     states, actions = (np.concatenate(each) for each in zip(*walks, strict=True))
-                    self._agent.clone(states, actions, np.random.default_rng(brief.seed))
-        for each, harm in zip(evidence.seen, evidence.harm, strict=True):
+                    self._agent.clone(states, actions, np.random.default_rng(context.seed))
+        for each, loss_increase in zip(observations.seen, observations.loss_increase, strict=True):
             if each.number not in self._learned:
                 self._learned.add(each.number)
                 self._episodes += each.arm == _NAME
-                self._agent.remember(*road.walked(each.levels), -float(np.log1p(max(harm, 0.0) / road.scale)))
+                self._agent.remember(*road.walked(each.levels), -float(np.log1p(max(loss_increase, 0.0) / road.scale)))
                 faith = _FAITH / (_FAITH + len(self._learned))
-                self._agent.train(_STEPS, faith, np.random.default_rng([brief.seed, each.number, 2]))
+                self._agent.train(_STEPS, faith, np.random.default_rng([context.seed, each.number, 2]))
         return self._agent
 
     def _episode(
-        self, agent: ActorCritic, belief: Belief, budget: float, noise: float, rng: np.random.Generator
+        self, agent: ActorCritic, surrogate: Surrogate, budget: float, noise: float, rng: np.random.Generator
     ) -> Levels:
         """A plan within the budget, chosen variable by variable."""
         road = self._road
-        factor = float(belief.price.quick(np.zeros((1, len(self.brief.sizes)), int))[0]) / road.least
+        factor = float(surrogate.cost_estimate.quick(np.zeros((1, len(self.context.sizes)), int))[0]) / road.least
         budget /= factor  # the road is as the forecast was made; what evaluated plans say of its scale counts here
         levels: list[int] = []
-        for size in self.brief.sizes:
+        for size in self.context.sizes:
             action = _truncated(agent.act(road.state(levels, budget)), noise, rng)
             levels.append(min(round(action * (size - 1)), road.wall(levels, budget)))
         return tuple(levels)
@@ -104,19 +107,19 @@ class BudgetedAgent(PlannedSampler):
 class _Road:
     """The variables in order, as states of an agent; all costs as the forecast has them."""
 
-    def __init__(self, brief: Brief, belief: Belief) -> None:
-        self._sizes, self._cost = brief.sizes, belief.price.quick
+    def __init__(self, context: SamplerContext, surrogate: Surrogate) -> None:
+        self._sizes, self._cost = context.sizes, surrogate.cost_estimate.quick
         count = len(self._sizes)
         dense = np.array(self._sizes) - 1
         whole = np.tile(dense, (count, 1))
         np.fill_diagonal(whole, 0)
         self._saves = np.maximum(1.0 - self._cost(whole), 0.0)
         self._rest = np.append(np.cumsum(self._saves[::-1])[::-1], 0.0)
-        rows = [np.array(row) for row in brief.foretold.damage]
+        rows = [np.array(row) for row in context.foretold.loss_increases]
         hurts = np.array([[row[0], row[len(row) // 2]] for row in rows])
         self._hurts = np.log1p(hurts / max(float(np.median(hurts)), 1e-9)) / 5
-        kinds = sorted({variable.groups[0].kind for variable in brief.space.variables})
-        self._kinds = [kinds.index(v.groups[0].kind) / max(len(kinds) - 1, 1) for v in brief.space.variables]
+        kinds = sorted({variable.groups[0].kind for variable in context.space.variables})
+        self._kinds = [kinds.index(v.groups[0].kind) / max(len(kinds) - 1, 1) for v in context.space.variables]
         self._dense = dense
         self.least = float(self._cost(np.zeros((1, count), int))[0])
         self.scale = max(float(np.median(hurts[:, 0])), 1e-6)
@@ -157,5 +160,5 @@ def _truncated(mean: float, deviation: float, rng: np.random.Generator) -> float
     return float(np.clip(mean, 0, 1))
 
 
-def create(brief: Brief) -> BaseSampler:
-    return BudgetedAgent(brief)
+def create(context: SamplerContext) -> BaseSampler:
+    return BudgetedAgent(context)

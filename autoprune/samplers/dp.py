@@ -1,10 +1,9 @@
-"""The solver alone: the least harm for every cost, by one table, solved anew as evidence comes in.
+"""The solver alone: the least loss increase for every cost, by one table, solved anew as observations come in.
 
-A knapsack over levels and cost (SPDY, Frantar and Alistarh 2022), here over sums of harm that ablations began and a
-Bayesian regression refits. The first plans lie evenly over the predicted front; later ones are those that would add
-most to the front, every other time under a draw from what is believed instead of its mean (Thompson 1933), so that
-what is uncertain is tried.
-"""
+A knapsack over levels and cost (SPDY, Frantar and Alistarh 2022), here over sums of loss increase that ablations began
+and a Bayesian regression refits. The first plans lie evenly over the predicted front; later ones are those that would
+add most to the front, every other time under a draw from what is believed instead of its mean (Thompson 1933), so that
+what is uncertain is tried."""
 
 from __future__ import annotations
 
@@ -14,12 +13,12 @@ from typing import Final
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from autoprune.samplers import Brief
+from autoprune.samplers import SamplerContext
 from autoprune.samplers._planned import PlannedSampler
 from autoprune.surrogate.acquisition import ranked
-from autoprune.surrogate.belief import Belief
-from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.observations import Observations
+from autoprune.surrogate.surrogate import Surrogate
 
 FORECAST: Final = True
 #: Few: what is proposed after them was learned from what came before.
@@ -30,19 +29,21 @@ _SOLVED, _DRAW = "dp", "thompson"
 class SolvedPlans(PlannedSampler):
     """Seeds first, then the predicted front again and again."""
 
-    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
-        belief = Belief(self.brief.foretold, evidence, self.brief.space)
-        for name, plans in solved(belief, number, rng):
+    def propose(
+        self, observations: Observations, number: int, rng: np.random.Generator
+    ) -> Iterable[tuple[Levels, str]]:
+        surrogate = Surrogate(self.context.foretold, observations, self.context.space)
+        for name, plans in solved(surrogate, number, rng):
             yield from ((plan, name) for plan in plans)
 
 
-def solved(belief: Belief, number: int, rng: np.random.Generator) -> Iterable[tuple[str, list[Levels]]]:
+def solved(surrogate: Surrogate, number: int, rng: np.random.Generator) -> Iterable[tuple[str, list[Levels]]]:
     """Plans of the predicted front that are expected to add most, with the name of what was solved; lazily, the one
     whose turn it is first."""
     turns = [(_SOLVED, None), (_DRAW, rng)]
     for name, draw in turns if number % 2 else turns[::-1]:
-        yield name, ranked(belief, belief.front(draw))
+        yield name, ranked(surrogate, surrogate.front(draw))
 
 
-def create(brief: Brief) -> BaseSampler:
-    return SolvedPlans(brief)
+def create(context: SamplerContext) -> BaseSampler:
+    return SolvedPlans(context)

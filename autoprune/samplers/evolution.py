@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from autoprune.samplers import Brief, whole_number
+from autoprune.samplers import SamplerContext, whole_number
 from autoprune.samplers._planned import PlannedSampler
-from autoprune.surrogate.belief import Belief
-from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.mutations import repaired, switched
+from autoprune.surrogate.observations import Observations
+from autoprune.surrogate.surrogate import Surrogate
 
 FORECAST: Final = True
 OPTIONS: Final = {"population": "48", "tournament": "8"}
@@ -31,41 +31,43 @@ _NAME: Final = "evolution"
 class AgingEvolution(PlannedSampler):
     """population: plans that are alive; tournament: those of them that compete to be a parent."""
 
-    def __init__(self, brief: Brief, population: int, tournament: int) -> None:
-        super().__init__(brief)
+    def __init__(self, context: SamplerContext, population: int, tournament: int) -> None:
+        super().__init__(context)
         self._population, self._tournament = population, tournament
 
-    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
-        belief = Belief(self.brief.foretold, evidence, self.brief.space)
-        return [(child, _NAME) for child in self.children(belief, _CHILDREN, rng)]
+    def propose(
+        self, observations: Observations, number: int, rng: np.random.Generator
+    ) -> Iterable[tuple[Levels, str]]:
+        surrogate = Surrogate(self.context.foretold, observations, self.context.space)
+        return [(child, _NAME) for child in self.children(surrogate, _CHILDREN, rng)]
 
-    def children(self, belief: Belief, count: int, rng: np.random.Generator) -> list[Levels]:
+    def children(self, surrogate: Surrogate, count: int, rng: np.random.Generator) -> list[Levels]:
         """So many children of as many parents; none where nobody is alive."""
-        evidence, sizes = belief.evidence, self.brief.sizes
-        if not evidence.seen:
+        observations, sizes = surrogate.observations, self.context.sizes
+        if not observations.seen:
             return []
-        alive = np.arange(len(evidence.seen))[-self._population :]
+        alive = np.arange(len(observations.seen))[-self._population :]
         found = []
         for _ in range(count):
-            target = aimed(belief, rng)
+            target = aimed(surrogate, rng)
             few = rng.choice(alive, min(self._tournament, len(alive)), replace=False)
             # Of those that cost too much, the cheapest ones come first.
-            over = np.maximum(evidence.cost[few] / target - 1, 0.0)
-            parent = few[np.lexsort((evidence.harm[few], over))[0]]
-            child = switched(evidence.seen[parent].levels, sizes, rng)
-            found.append(repaired(child, target, sizes, partial(belief.pressure, target=target), rng))
+            over = np.maximum(observations.cost[few] / target - 1, 0.0)
+            parent = few[np.lexsort((observations.loss_increase[few], over))[0]]
+            child = switched(observations.seen[parent].levels, sizes, rng)
+            found.append(repaired(child, target, sizes, partial(surrogate.pressure, target=target), rng))
         return found
 
 
-def aimed(belief: Belief, rng: np.random.Generator) -> float:
+def aimed(surrogate: Surrogate, rng: np.random.Generator) -> float:
     """A cost to aim at: the budget, or any below it; as a share of dense."""
-    smallest = float(belief.price.quick(np.zeros((1, len(belief.sizes)), int))[0])
-    largest = min(belief.price.room, 1.0)
-    if smallest >= largest or (np.isfinite(belief.price.room) and rng.uniform() < _AT_EDGE):
+    smallest = float(surrogate.cost_estimate.quick(np.zeros((1, len(surrogate.sizes)), int))[0])
+    largest = min(surrogate.cost_estimate.room, 1.0)
+    if smallest >= largest or (np.isfinite(surrogate.cost_estimate.room) and rng.uniform() < _AT_EDGE):
         return largest
     return float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
 
 
-def create(brief: Brief) -> BaseSampler:
-    population = whole_number(brief.options, "population", 2, 10_000)
-    return AgingEvolution(brief, population, whole_number(brief.options, "tournament", 1, 1_000))
+def create(context: SamplerContext) -> BaseSampler:
+    population = whole_number(context.options, "population", 2, 10_000)
+    return AgingEvolution(context, population, whole_number(context.options, "tournament", 1, 1_000))

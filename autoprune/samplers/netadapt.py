@@ -2,7 +2,7 @@
 
 Each step must save a part of the dense cost, less with every step (dR_i = step x R_0 x decay^(i - 1)). For each
 variable the fewest levels that save so much, by the predictor, make one candidate; of the candidates as evaluated, the
-one of least harm for its saving is the next plan.
+one of least loss increase for its saving is the next plan.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from autoprune.samplers import Brief, number
+from autoprune.samplers import SamplerContext, number
 from autoprune.samplers._planned import PlannedSampler
-from autoprune.surrogate.belief import Belief
-from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.observations import Observations
+from autoprune.surrogate.surrogate import Surrogate
 
 FORECAST: Final = True
 #: Steps lead down from the dense model, through plans beyond the budget.
@@ -34,45 +34,50 @@ class NetAdapt(PlannedSampler):
     The paper's step of 0.025 needs some hundred candidates before a budget of two thirds is reached.
     """
 
-    def __init__(self, brief: Brief, step: float, decay: float) -> None:
-        super().__init__(brief)
+    def __init__(self, context: SamplerContext, step: float, decay: float) -> None:
+        super().__init__(context)
         self._step, self._decay = step, decay
 
-    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
+    def propose(
+        self, observations: Observations, number: int, rng: np.random.Generator
+    ) -> Iterable[tuple[Levels, str]]:
         # Steps are taken by the forecast as it was made: one that is refitted would go another way each time.
-        belief = Belief(self.brief.foretold, Evidence(evidence.aim, ()), self.brief.space)
-        harm = {each.levels: float(each_harm) for each, each_harm in zip(evidence.seen, evidence.harm, strict=True)}
-        current = tuple(size - 1 for size in self.brief.sizes)
+        surrogate = Surrogate(self.context.foretold, Observations(observations.goal, ()), self.context.space)
+        loss_increase = {
+            each.levels: float(each_harm)
+            for each, each_harm in zip(observations.seen, observations.loss_increase, strict=True)
+        }
+        current = tuple(size - 1 for size in self.context.sizes)
         saving = self._step
         while saving >= _LEAST:
-            candidates = self._candidates(belief, current, saving)
+            candidates = self._candidates(surrogate, current, saving)
             if not candidates:  # no variable alone can save so much
                 saving /= 2
                 continue
-            missing = [plan for plan in candidates if plan not in evidence.taken]
+            missing = [plan for plan in candidates if plan not in observations.taken]
             if missing:
                 return [(plan, _NAME) for plan in missing]
-            known = [plan for plan in candidates if plan in harm]
+            known = [plan for plan in candidates if plan in loss_increase]
             if not known:
                 return []  # all are out, failed or dismissed
-            cost = belief.price.quick(np.array([current, *known]))
-            lost = np.array([harm[plan] for plan in known]) - harm.get(current, 0.0)
+            cost = surrogate.cost_estimate.quick(np.array([current, *known]))
+            lost = np.array([loss_increase[plan] for plan in known]) - loss_increase.get(current, 0.0)
             current = known[int((lost / (cost[0] - cost[1:])).argmin())]
             saving *= self._decay
         return []
 
-    def _candidates(self, belief: Belief, current: Levels, saving: float) -> list[Levels]:
+    def _candidates(self, surrogate: Surrogate, current: Levels, saving: float) -> list[Levels]:
         """For each variable the fewest levels less that save so much; those that cannot are left out."""
         found = []
-        wanted = belief.price.quick(np.array([current]))[0] - saving
+        wanted = surrogate.cost_estimate.quick(np.array([current]))[0] - saving
         for v, level in enumerate(current):
             if not level:
                 continue
             lower = np.array([(*current[:v], each, *current[v + 1 :]) for each in range(level)])
-            if (enough := np.flatnonzero(belief.price.quick(lower) <= wanted)).size:
-                found.append(belief.settled(tuple(int(each) for each in lower[enough[-1]])))
+            if (enough := np.flatnonzero(surrogate.cost_estimate.quick(lower) <= wanted)).size:
+                found.append(surrogate.settled(tuple(int(each) for each in lower[enough[-1]])))
         return list(dict.fromkeys(found))
 
 
-def create(brief: Brief) -> BaseSampler:
-    return NetAdapt(brief, number(brief.options, "step", _LEAST, 1), number(brief.options, "decay", 0.01, 1))
+def create(context: SamplerContext) -> BaseSampler:
+    return NetAdapt(context, number(context.options, "step", _LEAST, 1), number(context.options, "decay", 0.01, 1))

@@ -9,7 +9,7 @@ from typing import Final
 
 from optuna.samplers import BaseSampler, NSGAIISampler
 
-from autoprune.samplers import WARM, Brief
+from autoprune.samplers import WARM, SamplerContext
 from autoprune.samplers._budgeted import Budgeted, population
 
 OPTIONS: Final = {WARM: "false"}
@@ -19,7 +19,7 @@ class BudgetedNSGAII(Budgeted, NSGAIISampler):
     """Fresh levels lie around one scale a plan."""
 
 
-def create(brief: Brief) -> BaseSampler:
-    sampler = BudgetedNSGAII(population_size=population(brief), seed=brief.seed)
-    sampler.brief(brief)
+def create(context: SamplerContext) -> BaseSampler:
+    sampler = BudgetedNSGAII(population_size=population(context), seed=context.seed)
+    sampler.context(context)
     return sampler

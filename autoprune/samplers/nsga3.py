@@ -11,7 +11,7 @@ from typing import Final
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIIISampler
 
-from autoprune.samplers import WARM, Brief
+from autoprune.samplers import WARM, SamplerContext
 from autoprune.samplers._budgeted import Budgeted, population
 
 OPTIONS: Final = {WARM: "false"}
@@ -21,9 +21,9 @@ class BudgetedNSGAIII(Budgeted, NSGAIIISampler):
     """Fresh levels lie around one scale a plan."""
 
 
-def create(brief: Brief) -> BaseSampler:
+def create(context: SamplerContext) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        sampler = BudgetedNSGAIII(population_size=population(brief), seed=brief.seed)
-    sampler.brief(brief)
+        sampler = BudgetedNSGAIII(population_size=population(context), seed=context.seed)
+    sampler.context(context)
     return sampler

@@ -7,18 +7,20 @@ from collections.abc import Iterable
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from autoprune.samplers import Brief
+from autoprune.samplers import SamplerContext
 from autoprune.samplers._planned import PlannedSampler
-from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.observations import Observations
 
 
 class RandomPlans(PlannedSampler):
     """Has no favourites: what is drawn is asked for."""
 
-    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
+    def propose(
+        self, observations: Observations, number: int, rng: np.random.Generator
+    ) -> Iterable[tuple[Levels, str]]:
         return ()
 
 
-def create(brief: Brief) -> BaseSampler:
-    return RandomPlans(brief)
+def create(context: SamplerContext) -> BaseSampler:
+    return RandomPlans(context)

@@ -10,7 +10,7 @@ from typing import Final
 
 from optuna.samplers import BaseSampler, TPESampler
 
-from autoprune.samplers import WARM, Brief
+from autoprune.samplers import WARM, SamplerContext
 from autoprune.samplers._budgeted import Budgeted
 
 OPTIONS: Final = {WARM: "false"}
@@ -20,7 +20,7 @@ class BudgetedTPE(Budgeted, TPESampler):
     """The first levels lie around one scale a plan."""
 
 
-def create(brief: Brief) -> BaseSampler:
-    sampler = BudgetedTPE(multivariate=True, seed=brief.seed)
-    sampler.brief(brief)
+def create(context: SamplerContext) -> BaseSampler:
+    sampler = BudgetedTPE(multivariate=True, seed=context.seed)
+    sampler.context(context)
     return sampler

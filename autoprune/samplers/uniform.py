@@ -11,10 +11,10 @@ from collections.abc import Iterable
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from autoprune.samplers import Brief
+from autoprune.samplers import SamplerContext
 from autoprune.samplers._planned import PlannedSampler
-from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.observations import Observations
 
 
 class UniformPlans(PlannedSampler):
@@ -22,16 +22,18 @@ class UniformPlans(PlannedSampler):
 
     repeats = True
 
-    def propose(self, evidence: Evidence, number: int, rng: np.random.Generator) -> Iterable[tuple[Levels, str]]:
-        space = self.brief.space
-        least, place = space.least, van_der_corput(number + 1) * self._witness.affordable
+    def propose(
+        self, observations: Observations, number: int, rng: np.random.Generator
+    ) -> Iterable[tuple[Levels, str]]:
+        space = self.context.space
+        least, place = space.least, van_der_corput(number + 1) * self._observations.affordable
         indices = space.indices(space.uniform(least + (1 - least) * place))
         return [(tuple(indices[variable.name] for variable in space.variables), "")]
 
 
-def create(brief: Brief) -> BaseSampler:
+def create(context: SamplerContext) -> BaseSampler:
     """There is nothing random in it; the seed is not used."""
-    return UniformPlans(brief)
+    return UniformPlans(context)
 
 
 def van_der_corput(number: int) -> float:

@@ -1,4 +1,5 @@
-"""Model families: the files of `search_spaces/`. Knows where they lie and how they are read, strictly and safely."""
+"""Search spaces by kind of model: the files of `search_spaces/`. Knows where they lie and how they
+are read, strictly and safely."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any, Final, get_args
 
 from autoprune.core.group import Kind
 from autoprune.core.pattern import Pattern
-from autoprune.core.space_config import Family
+from autoprune.core.space_config import SpaceConfig
 from autoprune.errors import UsageError
 from autoprune.registry import first_sentence, unknown
 from autoprune.search_spaces.document import read
@@ -66,7 +67,7 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "frozen": (_patterns, "a list of regular expressions"),
     "step": (_counts, "a whole number of at least 1, or one a kind"),
     "floor": (_counts, "a whole number of at least 1, or one a kind"),
-    "ladder": (_ratios, "a list of keep ratios above 0 and at most 1"),
+    "keep_ratios": (_ratios, "a list of keep ratios above 0 and at most 1"),
     "tied": (_patterns, "a list of regular expressions"),
     "pattern": (_zeros, "unstructured, N:M such as 2:4, or a block such as 4x4"),
 }
@@ -76,8 +77,12 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
 _USUAL: Final = {"match": [], "priority": 0, "frozen": [], "step": 1, "floor": 1, "tied": [], "pattern": "unstructured"}
 
 
+#: What keys were called before version 0.2, which still reads them.
+_FORMERLY: Final = {"ladder": "keep_ratios"}
+
+
 def folder() -> Path:
-    """Where the families lie: inside the installed package, or at the root of an editable install."""
+    """Where the files lie: inside the installed package, or at the root of an editable install."""
     package = Path(str(importlib.resources.files("autoprune")))
     inside = package / "search_spaces" / "files"
     return inside if inside.is_dir() else package.parent / "search_spaces"
@@ -88,23 +93,23 @@ def names() -> tuple[str, ...]:
 
 
 def about(name: str) -> str:
-    """The first sentence of the comment that a family's file begins with."""
+    """The first sentence of the comment that a search space's file begins with."""
     lines = (folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return first_sentence(" ".join(line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)))
 
 
-def choose(wanted: str | None, classes: Iterable[str]) -> Family:
-    """The family of that name or file; without one, the best that matches a module class name, else `default`.
+def choose(wanted: str | None, classes: Iterable[str]) -> SpaceConfig:
+    """The search space of that name or file; without one, the best that matches a module class name, else `default`.
 
     Raises:
-        UsageError: no such name or file, or its text is not a family.
+        UsageError: no such name or file, or its text is none.
     """
     if wanted is None:
         present = set(classes)
-        families = [load(folder() / f"{name}.yaml") for name in names()]
-        fitting = [family for family in families if any(map(family.fits, present))]
-        default = next(family for family in families if family.name == _DEFAULT)
-        return max(fitting, key=lambda family: family.priority, default=default)
+        search_spaces = [load(folder() / f"{name}.yaml") for name in names()]
+        fitting = [config for config in search_spaces if any(map(config.fits, present))]
+        default = next(config for config in search_spaces if config.name == _DEFAULT)
+        return max(fitting, key=lambda config: config.priority, default=default)
     if isinstance(wanted, str) and wanted.endswith((".yaml", ".yml")):
         return load(Path(wanted))
     if wanted not in names():
@@ -112,13 +117,15 @@ def choose(wanted: str | None, classes: Iterable[str]) -> Family:
     return load(folder() / f"{wanted}.yaml")
 
 
-def load(path: Path) -> Family:
-    """One family from its file; unknown keys are refused."""
+def load(path: Path) -> SpaceConfig:
+    """One search space from its file; unknown keys are refused."""
     text = read(path)
-    if not isinstance(text, dict) or not set(text) <= set(_CHECKS) or not {"kinds", "ladder"} <= set(text):
+    if isinstance(text, dict):
+        text = {_FORMERLY.get(key, key): value for key, value in text.items()}
+    if not isinstance(text, dict) or not set(text) <= set(_CHECKS) or not {"kinds", "keep_ratios"} <= set(text):
         received = ", ".join(map(str, text)) if isinstance(text, dict) else type(text).__name__
         raise UsageError(
-            expected=f"kinds, ladder, and at most the keys {', '.join(_CHECKS)} in {path}",
+            expected=f"kinds, keep_ratios, and at most the keys {', '.join(_CHECKS)} in {path}",
             received=received,
             cure="start from a file of search_spaces/",
         )
@@ -126,7 +133,7 @@ def load(path: Path) -> Family:
     for key, (legal, form) in _CHECKS.items():
         if not legal(text[key]):
             raise UsageError(expected=f"{key} in {path} as {form}", received=repr(text[key]), cure="correct the file")
-    lists = {key: tuple(text[key]) for key in ("match", "kinds", "frozen", "ladder", "tied")}
-    return Family(
+    lists = {key: tuple(text[key]) for key in ("match", "kinds", "frozen", "keep_ratios", "tied")}
+    return SpaceConfig(
         path.stem, step=text["step"], floor=text["floor"], priority=text["priority"], pattern=text["pattern"], **lists
     )

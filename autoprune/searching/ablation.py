@@ -1,8 +1,7 @@
 """Each variable cut alone, and what that does to scores. Knows how many are made; not what is learned from them.
 
-Ablations are healed like candidates and scored on a part of the search split, beside the dense model on the same part.
-Where there is no time for all, those that are made lie all over the model.
-"""
+Ablations are repaired like candidates and scored on a part of the search split, beside the dense model on the same
+part. Where there is no time for all, those that are made lie all over the model."""
 
 from __future__ import annotations
 

@@ -46,10 +46,9 @@ class Begun:
 class Evaluator:
     """Evaluates plans of one task against one dense model.
 
-    ranking: scores of slices by group; dense: the dense model's measurements by key, on the search split; repair: heals
-    a cut model; timed: whether candidates are measured on the device, which finished models are in any case; overlaps:
-    whether a candidate may be measured while another one is worked on.
-    """
+    ranking: scores of slices by group; dense: the dense model's measurements by key, on the search split; repair:
+    repairs a cut model; timed: whether candidates are measured on the device, which finished models are in any case;
+    overlaps: whether a candidate may be measured while another one is worked on."""
 
     task: Task
     traced: Traced
@@ -72,7 +71,7 @@ class Evaluator:
             met = excesses(self.budget, self.dense, self.dense)
             found = Trial(proposal.number, proposal.plan, TrialState.COMPLETE, self.dense, met)
             return Begun(proposal, trial=found)
-        return self._tried(self._tried(Begun(proposal), self._cut_and_healed), self._scored)
+        return self._tried(self._tried(Begun(proposal), self._cut_and_repaired), self._scored)
 
     def measure(self, begun: Begun) -> Begun:
         """Measure on the device, as precisely as decides something: a score says what a candidate has to beat."""
@@ -141,16 +140,16 @@ class Evaluator:
             return self.bare(plan)
         slices = self.slices(plan)
         model = apply(self.task.model, self.traced, slices).eval()
-        self._heal(model, plan, slices)
+        self._repair(model, plan, slices)
         return model.eval()
 
-    def _heal(self, model: nn.Module, plan: Plan, slices: Mapping[str, Tensor]) -> None:
+    def _repair(self, model: nn.Module, plan: Plan, slices: Mapping[str, Tensor]) -> None:
         """Repair in place; what is no number answers anything, and can score well."""
         self.repair(model, slices, self.masks(plan))
         broken = _broken(model)
         if broken and (broken := broken - _broken(self.task.model)):
             raise SurgeryError(
-                expected="finite weights in a cut model that was healed",
+                expected="finite weights in a cut model that was repaired",
                 received=f"others in {', '.join(sorted(broken)[:3])}",
                 cure="try another --repair, such as bias",
             )
@@ -167,14 +166,14 @@ class Evaluator:
             failure = str(error) if isinstance(error, AutopruneError) else describe(error)
             return Begun(begun.proposal, trial=self.lost(begun.proposal, failure))
 
-    def _cut_and_healed(self, begun: Begun) -> Begun:
+    def _cut_and_repaired(self, begun: Begun) -> Begun:
         plan = begun.proposal.plan
         with self.device.computing():
             start = self.clock.wall()
             slices = self.slices(plan)
             model = apply(self.task.model, self.traced, slices).eval()
             cut = self.clock.wall()
-            self._heal(model, plan, slices)
+            self._repair(model, plan, slices)
         return replace(begun, model=model, slices=slices, timing=Timing(cut - start, self.clock.wall() - cut))
 
     def _measured(self, begun: Begun) -> Begun:

@@ -16,9 +16,9 @@ from typing import Final
 
 import numpy as np
 
-from autoprune.core.aim import Aim, Wall, share
 from autoprune.core.budget import Budget
 from autoprune.core.forecast import CostForecast, Forecast, Term
+from autoprune.core.goal import CostLimit, SearchGoal, share
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COUNTED, Metric, cost
 from autoprune.core.proposal import Proposal
@@ -29,15 +29,15 @@ from autoprune.errors import UsageError
 from autoprune.searching.ablation import Ablations, Drives, ablate, in_part, lost_importance
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.coordinator import check_possible
-from autoprune.surrogate.evidence import Floats, harm
+from autoprune.surrogate.observations import Floats, loss_increase
 
-#: Of the largest harm, what a score may differ by chance.
+#: Of the largest loss increase, what a score may differ by chance.
 _NOISE: Final = 0.002
 
 
 def foresee(
     space: SearchSpace,
-    aim: Aim,
+    goal: SearchGoal,
     evaluator: Evaluator,
     limited: Iterable[str],
     executor: Drives,
@@ -49,7 +49,7 @@ def foresee(
 
     Args:
         space: What may be cut.
-        aim: What the search is after.
+        goal: What the search is after.
         evaluator: Of its candidates.
         limited: Costs that have a limit.
         executor: Drives the ablations.
@@ -62,7 +62,7 @@ def foresee(
         limit_s = math.inf  # what zeros save is seen in ablations only
     partly, scored = in_part(evaluator, hurried=math.isfinite(limit_s))
     ablations = ablate(space, partly, executor, reporter, limit_s)
-    names = [name for name in dict.fromkeys([*(m.name for m in aim.objectives), *limited]) if cost(name) is not None]
+    names = [name for name in dict.fromkeys([*(m.name for m in goal.objectives), *limited]) if cost(name) is not None]
     dense = {key: found.value for key, found in evaluator.dense.items()}
     with reporter.track("costs of plans", 1) as advance:
         costs = evaluator.device.costs(space, names, dense, seed)
@@ -70,14 +70,16 @@ def foresee(
     seconds = evaluator.clock.wall() - start
     reporter.note(f"forecast of {', '.join(names)} and of what each group's loss does: {seconds:.1f} s")
     lost = lost_importance(space, evaluator.ranking)
-    return assembled(space, _beside(aim, scored), ablations, costs, evaluator.dense, seconds, lost)
+    return assembled(space, _beside(goal, scored), ablations, costs, evaluator.dense, seconds, lost)
 
 
-def _beside(aim: Aim, scored: Mapping[str, Measurement]) -> Aim:
+def _beside(goal: SearchGoal, scored: Mapping[str, Measurement]) -> SearchGoal:
     """The aim with the dense model's qualities as they are on other samples."""
-    known = zip(aim.objectives, aim.dense, strict=True)
+    known = zip(goal.objectives, goal.dense, strict=True)
     dense = tuple(scored[metric.name].value if metric.name in scored else value for metric, value in known)
-    return replace(aim, dense=dense, graded=scored[aim.grade].value if aim.grade else aim.graded)
+    return replace(
+        goal, dense=dense, proxy_value=scored[goal.proxy_metric].value if goal.proxy_metric else goal.proxy_value
+    )
 
 
 def check_reach(space: SearchSpace, evaluator: Evaluator, executor: Drives) -> None:
@@ -92,7 +94,7 @@ def check_reach(space: SearchSpace, evaluator: Evaluator, executor: Drives) -> N
 
 def assembled(
     space: SearchSpace,
-    aim: Aim,
+    goal: SearchGoal,
     ablations: Ablations,
     costs: Sequence[CostForecast],
     dense: Mapping[str, Measurement],
@@ -104,16 +106,22 @@ def assembled(
     zeroed = any(group.kind == "weight" for group in space.groups)
     if zeroed:  # zeros change no shape: what they save is seen in the ablations only
         costs = [_counted(space, ablations, each.metric, dense) if each.metric in COUNTED else each for each in costs]
-    harms = {v: _harm(aim, trial) for v, trial in ablations.items() if trial.state is TrialState.COMPLETE}
-    worst = max([0.0, *harms.values()])  # nothing good is expected of what could not be cut
-    guessed = _guessed(space, harms, lost, ablations.keys() - harms.keys())
-    rows = [_filled({**guessed, **harms}.get(v, worst), variable, 2) for v, variable in enumerate(space.variables)]
-    below = np.minimum(np.array(list(harms.values()) or [0.0]), 0.0)
+    loss_increases = {
+        v: _loss_increase(goal, trial) for v, trial in ablations.items() if trial.state is TrialState.COMPLETE
+    }
+    worst = max([0.0, *loss_increases.values()])  # nothing good is expected of what could not be cut
+    guessed = _guessed(space, loss_increases, lost, ablations.keys() - loss_increases.keys())
+    rows = [
+        _filled({**guessed, **loss_increases}.get(v, worst), variable, 2) for v, variable in enumerate(space.variables)
+    ]
+    below = np.minimum(np.array(list(loss_increases.values()) or [0.0]), 0.0)
     noise = float(np.sqrt(np.mean(below**2))) + _NOISE * worst + 1e-9
     return Forecast(tuple(costs), tuple(tuple(row.tolist()) for row in rows), noise, seconds)
 
 
-def aim_of(budget: Budget, objectives: Sequence[Metric], dense: Mapping[str, Measurement], grade: str) -> Aim:
+def goal_of(
+    budget: Budget, objectives: Sequence[Metric], dense: Mapping[str, Measurement], proxy_metric: str
+) -> SearchGoal:
     """What a search is after. A limit on a statistic counts as one on the cost that is as far from the dense one's.
 
     Raises:
@@ -138,36 +146,38 @@ def aim_of(budget: Budget, objectives: Sequence[Metric], dense: Mapping[str, Mea
     limits = tuple(bounds.get(metric.name) for metric in objectives)
     names = {metric.name for metric in objectives}
     others = tuple(
-        Wall(metric, share(metric, bound, dense[name].value))
+        CostLimit(metric, share(metric, bound, dense[name].value))
         for name, bound in bounds.items()
         if name not in names and (metric := cost(name)) is not None
     )
-    return Aim(tuple(objectives), values, limits, grade, dense[grade].value if grade else 0.0, others)
+    return SearchGoal(
+        tuple(objectives), values, limits, proxy_metric, dense[proxy_metric].value if proxy_metric else 0.0, others
+    )
 
 
-def grade_of(metrics: Sequence[Metric]) -> str:
+def proxy_metric_of(metrics: Sequence[Metric]) -> str:
     """What tells better than a task's quality how a model was hurt: its loss, where it has one."""
     return next((metric.name for metric in metrics[1:] if metric.name == "loss" and metric.lower_is_better), "")
 
 
-def _harm(aim: Aim, trial: Trial) -> float:
-    values = [trial.value(m.name) if m.name in trial.measurements else 0.0 for m in aim.objectives]
-    return harm(aim, values, trial.value(aim.grade) if aim.grade else None)
+def _loss_increase(goal: SearchGoal, trial: Trial) -> float:
+    values = [trial.value(m.name) if m.name in trial.measurements else 0.0 for m in goal.objectives]
+    return loss_increase(goal, values, trial.value(goal.proxy_metric) if goal.proxy_metric else None)
 
 
 def _guessed(
-    space: SearchSpace, harms: Mapping[int, float], lost: Mapping[int, float], failed: Collection[int]
+    space: SearchSpace, loss_increases: Mapping[int, float], lost: Mapping[int, float], failed: Collection[int]
 ) -> dict[int, float]:
-    """The harm of variables that nobody cut alone: as much for their lost importance as those of their kind do in the
-    median, and where that is unknown, as those of their kind do."""
+    """The loss increase of variables that nobody cut alone: as much for their lost importance as those of their kind do
+    in the median, and where that is unknown, as those of their kind do."""
     kinds = [variable.groups[0].kind for variable in space.variables]
     found = {}
     for v, kind in enumerate(kinds):
-        if v in harms or v in failed or not harms:
+        if v in loss_increases or v in failed or not loss_increases:
             continue
-        alike = [other for other in harms if kinds[other] == kind] or [*harms]
-        known = [max(harms[other], 0.0) / lost[other] for other in alike if lost.get(other, 0.0) > 0]
-        usual = float(np.median([max(harms[other], 0.0) for other in alike]))
+        alike = [other for other in loss_increases if kinds[other] == kind] or [*loss_increases]
+        known = [max(loss_increases[other], 0.0) / lost[other] for other in alike if lost.get(other, 0.0) > 0]
+        usual = float(np.median([max(loss_increases[other], 0.0) for other in alike]))
         found[v] = float(np.median(known)) * lost[v] if known and v in lost else usual
     return found
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from autoprune.core import quantity
-from autoprune.core.aim import Aim
 from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, hypervolume
+from autoprune.core.goal import SearchGoal
 from autoprune.core.trial import Trial
 
 #: How many times as long as it took to find the volume it is left as it is: of many objectives that may be seconds.
@@ -27,10 +27,10 @@ _REACHED: Final = 1.2
 class Progress:
     """Takes in trials as they come. The front is kept, so that each costs no more than a comparison with it."""
 
-    def __init__(self, aim: Aim, effort: Effort, clock: Clock, workers: int) -> None:
-        self._aim, self._objectives = aim, aim.objectives
+    def __init__(self, goal: SearchGoal, effort: Effort, clock: Clock, workers: int) -> None:
+        self._goal, self._objectives = goal, goal.objectives
         self._effort, self._clock, self._workers = effort, clock, workers
-        self._start, self._begun, self._seen, self._spent = clock.wall(), 0, 0, 0.0
+        self._start, self._begun, self._observed, self._spent = clock.wall(), 0, 0, 0.0
         self._front = Front((), self._objectives, None)
         self._volume, self._rest, self._depth = 0.0, 0.0, 1.0
         self._measured: tuple[int, ...] = ()
@@ -38,17 +38,17 @@ class Progress:
     def resume(self, trials: Sequence[Trial], spent: float = 0.0) -> None:
         """Trials of earlier processes, and the seconds that they took: they count, but not for the pace."""
         self._spent = spent
-        self._seen = self._begun = len(trials)
+        self._observed = self._begun = len(trials)
         self._front = Front.of(trials, self._objectives)
 
     def add(self, trial: Trial, busy: int) -> dict[str, Any]:
         """A trial more, and how many workers are busy; the state of things, for a log."""
-        self._seen += 1
+        self._observed += 1
         best = () if self._front.best is None else (self._front.best,)
         self._front = Front.of((*self._front.trials, *best, trial), self._objectives)
         pace = self._pace()
         return {
-            "trials": self._seen,
+            "trials": self._observed,
             "front": len(self._front.trials),
             "best": None if self._front.best is None else self._front.best.number,
             "hypervolume": round(self.volume(), 4),
@@ -79,7 +79,7 @@ class Progress:
         numbers, began = tuple(trial.number for trial in self._front.trials), self._clock.wall()
         if numbers == self._measured or began < self._rest:
             return self._volume
-        points = [self._aim.scaled([trial.value(m.name) for m in self._objectives]) for trial in self._front.trials]
+        points = [self._goal.scaled([trial.value(m.name) for m in self._objectives]) for trial in self._front.trials]
         self._depth = self._deep(points)
         boxed = [self._within(point) for point in points]
         self._volume, self._measured = _volume(boxed), numbers
@@ -89,26 +89,26 @@ class Progress:
 
     def _deep(self, points: Sequence[tuple[float, ...]]) -> float:
         """How many times as deep as usual the box must be for the front to reach into it."""
-        place = self._aim.quality
+        place = self._goal.quality
         if place is None or not points:
             return 1.0
         below = [point[place] for point in points if all(point[k] < 1 for k in range(len(point)) if k != place)]
         return max(1.0, _REACHED * min(below, default=1.0))
 
     def _within(self, point: tuple[float, ...]) -> tuple[float, ...]:
-        place = self._aim.quality
+        place = self._goal.quality
         return tuple(value / self._depth if k == place else value for k, value in enumerate(point))
 
     def _pace(self) -> float | None:
         passed = self._clock.wall() - self._start
-        return (self._seen - self._begun) / passed if passed > 0 else None
+        return (self._observed - self._begun) / passed if passed > 0 else None
 
     def _left(self) -> float | None:
         """Seconds until trials or time are spent."""
         pace = self._pace()
         if not pace:
             return None
-        left = max(self._effort.trials - self._seen, 0) / pace
+        left = max(self._effort.trials - self._observed, 0) / pace
         if self._effort.seconds is not None:
             left = min(left, max(self._effort.seconds - self._spent - (self._clock.wall() - self._start), 0.0))
         return left

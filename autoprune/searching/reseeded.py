@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.samplers import Brief, Create
+from autoprune.samplers import Create, SamplerContext
 from autoprune.samplers._budgeted import Budgeted
 from autoprune.samplers._planned import PlannedSampler
 
@@ -22,14 +22,14 @@ def derived(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-def sampler_for(create: Create, brief: Brief, *, deterministic: bool, told: int = 0) -> BaseSampler:
+def sampler_for(create: Create, context: SamplerContext, *, deterministic: bool, told: int = 0) -> BaseSampler:
     """The sampler of a search. told: trials of earlier processes, whose random numbers are spent."""
-    made = create(brief)
+    made = create(context)
     if isinstance(made, PlannedSampler):  # repeatable by itself
         return made
     if deterministic:
-        return Reseeded(lambda seed: create(replace(brief, seed=seed)), brief.seed)
-    return create(replace(brief, seed=derived(brief.seed, told))) if told else made
+        return Reseeded(lambda seed: create(replace(context, seed=seed)), context.seed)
+    return create(replace(context, seed=derived(context.seed, told))) if told else made
 
 
 class Reseeded(BaseSampler):

@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from autoprune.core.aim import Aim
 from autoprune.core.forecast import Forecast
+from autoprune.core.goal import SearchGoal
 from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Trial, TrialState
-from autoprune.surrogate.belief import Belief
-from autoprune.surrogate.evidence import Evidence, Seen
+from autoprune.surrogate.observations import Observation, Observations
+from autoprune.surrogate.surrogate import Surrogate
 
 #: Fewer evaluated plans say too little of how far a forecast can be trusted.
 _FEWEST: Final = 12
@@ -27,50 +27,57 @@ _SIGMAS: Final = 1.96
 class Screen:
     """Asked for each proposal; what it believes is made anew when something was told."""
 
-    def __init__(self, forecast: Forecast, aim: Aim, space: SearchSpace) -> None:
-        self._forecast, self._aim, self._space = forecast, aim, space
+    def __init__(self, forecast: Forecast, goal: SearchGoal, space: SearchSpace) -> None:
+        self._forecast, self._goal, self._space = forecast, goal, space
         self._smallest = space.places(space.smallest())
-        self._rows: dict[int, Seen] = {}
-        self._belief: Belief | None = None
+        self._rows: dict[int, Observation] = {}
+        self._surrogate: Surrogate | None = None
         self._count = -1
 
     def reason(self, plan: Plan, trials: Collection[Trial]) -> str:
         """Why a plan is dismissed; empty where it is worth a measurement."""
         if len(trials) < _FEWEST:
             return ""
-        belief = self._believed(trials)
+        surrogate = self._fitted(trials)
         plans = np.array([self._space.places(plan), self._smallest])
-        for price in (belief.price, *belief.walls):
-            value, doubt = price.expected(plans)
+        for cost_estimate in (surrogate.cost_estimate, *surrogate.cost_limits):
+            value, doubt = cost_estimate.expected(plans)
             cost, least = value * np.exp(-_SIGMAS * doubt)
-            if cost > price.room >= least:  # where not even the smallest plan has room, the budget tells none apart
+            # Where not even the smallest plan has room, the budget tells none apart.
+            if cost > cost_estimate.room >= least:
                 return (
-                    f"its {price.metric or 'cost'} is expected to be {cost:.0%} of the dense model's at least; "
-                    f"the budget has room for {price.room:.0%}"
+                    f"its {cost_estimate.metric or 'cost'} is expected to be {cost:.0%} of the dense model's at least; "
+                    f"the budget has room for {cost_estimate.room:.0%}"
                 )
-        if len(self._aim.objectives) > 2:
+        if len(self._goal.objectives) > 2:
             return ""  # worse in these two, it may be better in another one
-        found = belief.expected(plans[:1])
+        found = surrogate.expected(plans[:1])
         cost = found.cost[0] * np.exp(-_SIGMAS * found.cost_doubt[0])
-        harm = max(float(found.harm[0] - _SIGMAS * found.harm_doubt[0]), 0.0)
-        loss = float(belief.loss(np.array([harm]))[0]) - belief.scatter
-        evidence = belief.evidence
-        better = evidence.feasible & (evidence.cost <= cost) & (np.maximum(evidence.harm, 0.0) < harm)
-        better &= evidence.loss <= loss
+        loss_increase = max(float(found.loss_increase[0] - _SIGMAS * found.loss_increase_doubt[0]), 0.0)
+        drop = float(surrogate.quality_drop(np.array([loss_increase]))[0]) - surrogate.scatter
+        observations = surrogate.observations
+        better = (
+            observations.feasible
+            & (observations.cost <= cost)
+            & (np.maximum(observations.loss_increase, 0.0) < loss_increase)
+        )
+        better &= observations.quality_drop <= drop
         if better.any():
-            return f"trial {evidence.seen[int(np.flatnonzero(better)[0])].number} is expected to beat it in every way"
+            return (
+                f"trial {observations.seen[int(np.flatnonzero(better)[0])].number} is expected to beat it in every way"
+            )
         return ""
 
-    def _believed(self, trials: Collection[Trial]) -> Belief:
-        if self._belief is None or self._count != len(trials):
+    def _fitted(self, trials: Collection[Trial]) -> Surrogate:
+        if self._surrogate is None or self._count != len(trials):
             for trial in trials:
                 if trial.number not in self._rows and trial.state is TrialState.COMPLETE:
-                    values = tuple(trial.value(metric.name) for metric in self._aim.objectives)
-                    graded = trial.value(self._aim.grade) if self._aim.grade else None
-                    self._rows[trial.number] = Seen(
-                        trial.number, self._space.places(trial.plan), values, graded, trial.excesses
+                    values = tuple(trial.value(metric.name) for metric in self._goal.objectives)
+                    proxy_value = trial.value(self._goal.proxy_metric) if self._goal.proxy_metric else None
+                    self._rows[trial.number] = Observation(
+                        trial.number, self._space.places(trial.plan), values, proxy_value, trial.excesses
                     )
             seen = tuple(row for _, row in sorted(self._rows.items()))
-            self._belief = Belief(self._forecast, Evidence(self._aim, seen), self._space)
+            self._surrogate = Surrogate(self._forecast, Observations(self._goal, seen), self._space)
             self._count = len(trials)
-        return self._belief
+        return self._surrogate

@@ -24,7 +24,7 @@ from autoprune.core.proposal import Proposal
 from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import StorageError, UsageError, describe
-from autoprune.samplers import GRADED, REPEAT, SCREENED, SECONDS, distributions
+from autoprune.samplers import PROXY_VALUE, REPEAT, SCREENED, SECONDS, distributions
 from autoprune.store.ledger import Ledger
 
 _RECORD, _ADOPTED, _DIGEST = "record", "adopted", "search space"
@@ -53,15 +53,15 @@ class Study:
         sampler: BaseSampler | None = None,
         *,
         new: bool = True,
-        grade: str = "",
+        proxy_metric: str = "",
     ) -> None:
-        """Create the study, or open it where it is not `new`. sampler: None where `use` gives it later; grade: what
-        samplers may learn from beside the objectives.
+        """Create the study, or open it where it is not `new`. sampler: None where `use` gives it later; proxy metric:
+        what samplers may learn from beside the objectives.
 
         Raises:
             StorageError: there is one of that name already, or none, or it is of another search space.
         """
-        self._ledger, self._space, self._objectives, self._grade = ledger, space, tuple(objectives), grade
+        self._ledger, self._space, self._objectives, self._proxy_metric = ledger, space, tuple(objectives), proxy_metric
         self._distributions: dict[str, Any] = dict(distributions(space))
         self._open: dict[int, optuna.Trial] = {}
         with quiet(), ledger.commit():
@@ -140,8 +140,8 @@ class Study:
             values, state = None, OptunaState.FAIL
         else:
             asked.set_user_attr(SECONDS, trial.timing.total)
-            if self._grade:
-                asked.set_user_attr(GRADED, trial.value(self._grade))
+            if self._proxy_metric:
+                asked.set_user_attr(PROXY_VALUE, trial.value(self._proxy_metric))
             for key, excess in trial.excesses.items():
                 asked.set_constraint(key, excess)
             values, state = [trial.value(metric.name) for metric in self._objectives], None

@@ -17,7 +17,7 @@ from autoprune.surgery.clone import clone
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layers import drop_layers
 from autoprune.surgery.layout import Layout, positions, size
-from autoprune.surgery.module_sizes import mend
+from autoprune.surgery.module_sizes import sync_module_sizes
 from autoprune.surgery.traced import Traced
 
 
@@ -66,7 +66,7 @@ def apply(model: nn.Module, traced: Traced, slices: Mapping[str, Tensor], *, met
     drop_layers(new, [drop for name, drop in traced.layers.items() if counts.get(name) == 0])
     for module in new.modules():
         if any(id(tensor) in smaller for tensor in (*module._parameters.values(), *module._buffers.values())):
-            mend(module)
+            sync_module_sizes(module)
     return new
 
 

@@ -85,7 +85,7 @@ class ContractionWatch(TorchDispatchMode):
         self._names: Any = WeakTensorKeyDictionary()
         self._flipped: Any = WeakTensorKeyDictionary()
         self._results: Any = WeakTensorKeyDictionary()
-        self._seen: dict[str, Contraction] = {}
+        self._observed: dict[str, Contraction] = {}
         self._normed: set[str] = set()
         self._exposed: set[str] = set()
         self._otherwise: set[str] = set()
@@ -100,7 +100,7 @@ class ContractionWatch(TorchDispatchMode):
     def found(self) -> dict[str, Contraction]:
         return {
             name: replace(each, absorbed=name in self._normed - self._exposed)
-            for name, each in self._seen.items()
+            for name, each in self._observed.items()
             if name not in self._otherwise
         }
 
@@ -114,7 +114,9 @@ class ContractionWatch(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         if matched is not None:
             contraction = matched[0]
-            if self._seen.setdefault(contraction.weight, contraction) != contraction:  # along another dimension, say
+            if (
+                self._observed.setdefault(contraction.weight, contraction) != contraction
+            ):  # along another dimension, say
                 self._otherwise.add(contraction.weight)
             if matched[1] in self._results:
                 self._exposed.add(self._results[matched[1]])
@@ -168,8 +170,8 @@ class ContractionWatch(TorchDispatchMode):
         tensors = [each for each in tree_leaves(args) if isinstance(each, Tensor)]
         if name in _ADDS and len(tensors) == 2 and tensors[0] in self._results and tensors[1] in self._names:
             weight = self._results[tensors[0]]
-            if tensors[1].dim() == 1 and not self._seen[weight].stride:
-                self._seen[weight] = replace(self._seen[weight], bias=self._names[tensors[1]])
+            if tensors[1].dim() == 1 and not self._observed[weight].stride:
+                self._observed[weight] = replace(self._observed[weight], bias=self._names[tensors[1]])
         renews = "batch_norm" in name and any(self._names.get(each, "") in self._renewed for each in tensors)
         for tensor in tensors:
             if tensor in self._names:

@@ -30,7 +30,7 @@ from autoprune.surgery.rules import POINTWISE, table
 from autoprune.surgery.sizes import SizeWatcher
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import INPUT, OUTPUT, UNUSED, Tracer, tensors_of
-from autoprune.surgery.tracked_int import Tagged
+from autoprune.surgery.tracked_int import TrackedInt
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -77,7 +77,7 @@ def find(model: nn.Module, example: Example) -> Traced:
     notes: tuple[str, ...] = ()
     for way in WAYS:
         try:
-            traced = _seen(model, example, way)
+            traced = _observed(model, example, way)
         except Exception as error:
             failure = error
             if way.tagged and not way.meta:
@@ -136,7 +136,7 @@ def twin(model: nn.Module, meta: bool) -> tuple[nn.Module, dict[str, Tensor]]:
     return new, {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
-def _seen(model: nn.Module, example: Example, way: Way) -> Traced:
+def _observed(model: nn.Module, example: Example, way: Way) -> Traced:
     copied, tensors = twin(model, way.meta)
     tracer = Tracer(tensors, table(), POINTWISE)
     sizes = SizeWatcher(tracer)
@@ -144,7 +144,7 @@ def _seen(model: nn.Module, example: Example, way: Way) -> Traced:
 
     def tagged(new: nn.Module) -> nn.Module:
         if way.tagged:
-            tag_all(new, lambda attribute: Tagged(attribute.size, attribute, sizes.compared))
+            tag_all(new, lambda attribute: TrackedInt(attribute.size, attribute, sizes.compared))
         return new
 
     layers = LayerWatcher(tracer)

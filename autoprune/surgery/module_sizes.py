@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 
-def mend(module: nn.Module) -> None:
+def sync_module_sizes(module: nn.Module) -> None:
     """Set what a module remembers of its sizes from its tensors, which are already cut."""
     if isinstance(module, nn.RNNBase):
         _mend_recurrent(module)

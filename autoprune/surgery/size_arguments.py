@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from autoprune.surgery.equations import Equation
 from autoprune.surgery.labels import Label, Sum, cut, freeze, split
 from autoprune.surgery.tracer import Tracer
-from autoprune.surgery.tracked_int import Expression, Tagged, expression_of
+from autoprune.surgery.tracked_int import Expression, TrackedInt, expression_of
 
 UNEQUAL = "split into unequal pieces"
 
@@ -125,7 +125,7 @@ def _interleave(said: Said) -> None:
 
 def _range(said: Said) -> None:
     """arange(end) and its kin count positions, so what they count must stay as it is."""
-    given = [value for value in (*said.args, *said.kwargs.values()) if isinstance(value, Tagged)]
+    given = [value for value in (*said.args, *said.kwargs.values()) if isinstance(value, TrackedInt)]
     for value in given:
         said.same(int(value), value.expression)
 
@@ -207,7 +207,7 @@ def _bounds(said: Said, label: Label, start: Any, stop: Any) -> None:
         said.equal(*_measured(head, Sum((middle, tail)), start))
     if stop is None or stop > size:
         return
-    if last != size or isinstance(stop, Tagged):
+    if last != size or isinstance(stop, TrackedInt):
         said.equal(*_measured(Sum((head, middle)), tail, stop))
 
 

@@ -20,7 +20,7 @@ from autoprune.surgery.equations import Equation
 from autoprune.surgery.labels import Label, Prod
 from autoprune.surgery.size_arguments import AFTER, BEFORE, Said
 from autoprune.surgery.tracer import Tracer
-from autoprune.surgery.tracked_int import Attribute, Expression, Operation, Tagged
+from autoprune.surgery.tracked_int import Attribute, Expression, Operation, TrackedInt
 
 UNREAD = "given a size in a way that is not understood"
 
@@ -53,8 +53,8 @@ class SizeWatcher(TorchFunctionMode):
         kept = (isinstance(each, Attribute | Operation) for each in (left, right))
         self.equations.append(Equation(left, right, weak=any(kept)))
 
-    def tagged(self, label: Label) -> Tagged:
-        return Tagged(label.size, label, self.compared)
+    def tagged(self, label: Label) -> TrackedInt:
+        return TrackedInt(label.size, label, self.compared)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -104,7 +104,7 @@ class SizeWatcher(TorchFunctionMode):
             dim = args[1] if len(args) > 1 else kwargs.get("dim")
             return torch.Size(map(self.tagged, labels)) if dim is None else self.tagged(labels[dim])
         if name in ("numel", "nelement"):
-            return Tagged(out, Prod(self.tracer.look(args[0])), self.compared)
+            return TrackedInt(out, Prod(self.tracer.look(args[0])), self.compared)
         return out
 
     def _opened(self, func: FunctionType) -> FunctionType | None:

@@ -54,19 +54,19 @@ class Operation:
 Expression = int | Attribute | Label | Operation
 
 
-class Tagged(int):
+class TrackedInt(int):
     """An int with its expression; `seen` is called with what a comparison found equal, and with remainders of 0."""
 
     expression: Expression
     seen: Callable[[Expression, Expression], None]
 
-    def __new__(cls, value: int, expression: Expression, seen: Callable[[Expression, Expression], None]) -> Tagged:
+    def __new__(cls, value: int, expression: Expression, seen: Callable[[Expression, Expression], None]) -> TrackedInt:
         tagged = super().__new__(cls, value)
         tagged.expression = expression
         tagged.seen = seen
         return tagged
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tagged:
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrackedInt:
         return self
 
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
@@ -128,7 +128,7 @@ _PLAIN: dict[str, Callable[[Any, Any], Any]] = {
 
 def expression_of(value: int) -> Expression:
     """What a number is made of: itself, if it was not tagged."""
-    return value.expression if isinstance(value, Tagged) else value
+    return value.expression if isinstance(value, TrackedInt) else value
 
 
 def size_of(expression: Expression) -> int:
@@ -140,5 +140,5 @@ def _combined(operator: Operator, left: Any, right: Any) -> Any:
     if not isinstance(left, int) or not isinstance(right, int):
         return NotImplemented
     result = _PLAIN[operator](int(left), int(right))
-    seen = left.seen if isinstance(left, Tagged) else right.seen  # type: ignore[attr-defined]
-    return Tagged(result, Operation(operator, expression_of(left), expression_of(right), result), seen)
+    seen = left.seen if isinstance(left, TrackedInt) else right.seen  # type: ignore[attr-defined]
+    return TrackedInt(result, Operation(operator, expression_of(left), expression_of(right), result), seen)

@@ -215,7 +215,7 @@ class _NotCutError(Exception):
 
 
 def _cut_to(model: nn.Module, traced: Traced, slices: Slices, *, meta: bool = False) -> nn.Module:
-    """The cut model, copied: who heals or trains it copies it too, and a class may copy itself as it once was."""
+    """The cut model, copied: who repairs or trains it copies it too, and a class may copy itself as it once was."""
     try:
         return clone(apply(model, traced, slices, meta=meta), lambda tensor: tensor)
     except Exception as error:

@@ -1,1 +1,2 @@
-"""What is believed of plans that were not evaluated: predictions, refitted to evidence, and the plans they favour."""
+"""What is believed of plans that were not evaluated: predictions, refitted to observations, and the plans they
+favour."""

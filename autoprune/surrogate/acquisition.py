@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from autoprune.surrogate.belief import Belief, Expected
-from autoprune.surrogate.evidence import Floats, Ints
 from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.observations import Floats, Ints
+from autoprune.surrogate.surrogate import Expected, Surrogate
 
 #: Where the box ends in which volume counts: at the dense model's cost and, in worth, at 20 points below its quality.
 _COST, _WORTH = 1.0, 1.0
@@ -21,9 +21,9 @@ _BEYOND: Final = 1.2
 _POINTS, _GENERATOR = 34, 21
 
 
-def box(belief: Belief) -> float:
+def box(surrogate: Surrogate) -> float:
     """The worth at which the box ends."""
-    worth = belief.worth_seen()[belief.evidence.feasible]
+    worth = surrogate.worth_seen()[surrogate.observations.feasible]
     return max(_WORTH, _BEYOND * float(worth.min())) if len(worth) else _WORTH
 
 
@@ -50,38 +50,39 @@ def added(
     return found
 
 
-def best_seen(belief: Belief) -> Ints:
-    """Places in the evidence of what is within the budget and that nothing there beats in both, by ascending cost."""
-    within = np.flatnonzero(belief.evidence.feasible)
-    cost, worth = belief.evidence.cost[within], belief.worth_seen()[within]
+def best_seen(surrogate: Surrogate) -> Ints:
+    """Places in the observations of what is within the budget and that nothing there beats in both, by ascending
+    cost."""
+    within = np.flatnonzero(surrogate.observations.feasible)
+    cost, worth = surrogate.observations.cost[within], surrogate.worth_seen()[within]
     order = np.lexsort((worth, cost))
     best = np.minimum.accumulate(worth[order])
     found: Ints = within[order[np.append(True, best[1:] < best[:-1])[: len(order)]]]
     return found
 
 
-def expected(belief: Belief, plans: Expected) -> Floats:
+def expected(surrogate: Surrogate, plans: Expected) -> Floats:
     """(N,) the area that each plan is expected to add to the front within the budget, over what is not known of its
-    cost and harm (expected hypervolume improvement, Emmerich et al. 2006; by a lattice of what may be), times the
-    chance that it is within every limit. By how much qualities of like harm differ is left out: near the dense model
-    that is the chance of their samples, and whoever hopes for it looks there again and again."""
-    evidence, places = belief.evidence, np.arange(_POINTS)
-    known = best_seen(belief)
-    known_cost, known_worth = evidence.cost[known], belief.worth_seen()[known]
+    cost and loss increase (expected hypervolume improvement, Emmerich et al. 2006; by a lattice of what may be), times
+    the chance that it is within every limit. By how much qualities of like loss increase differ is left out: near the
+    dense model that is the chance of their samples, and whoever hopes for it looks there again and again."""
+    observations, places = surrogate.observations, np.arange(_POINTS)
+    known = best_seen(surrogate)
+    known_cost, known_worth = observations.cost[known], surrogate.worth_seen()[known]
     sigmas = ndtri((np.stack([places, places * _GENERATOR % _POINTS]) + 0.5) / _POINTS)
     cost = plans.cost * np.exp(sigmas[0][:, None] * plans.cost_doubt)
-    worth = belief.worth(plans.harm + sigmas[1][:, None] * plans.harm_doubt)
-    gain = added(cost.ravel(), worth.ravel(), known_cost, known_worth, end=box(belief)).reshape(cost.shape)
+    worth = surrogate.worth(plans.loss_increase + sigmas[1][:, None] * plans.loss_increase_doubt)
+    gain = added(cost.ravel(), worth.ravel(), known_cost, known_worth, end=box(surrogate)).reshape(cost.shape)
     found: Floats = gain.mean(axis=0) * plans.within
     return found
 
 
-def ranked(belief: Belief, plans: Sequence[Levels]) -> list[Levels]:
+def ranked(surrogate: Surrogate, plans: Sequence[Levels]) -> list[Levels]:
     """Plans, settled, by what they are expected to add, most first; those that add nothing by whether they are within
     the budget, and then by their worth and cost."""
     if not plans:
         return []
-    models = list(dict.fromkeys(map(belief.settled, plans)))
-    found = belief.expected(np.array(models))
-    order = np.lexsort((found.worth + found.cost, -found.within.round(1), -expected(belief, found)))
+    models = list(dict.fromkeys(map(surrogate.settled, plans)))
+    found = surrogate.expected(np.array(models))
+    order = np.lexsort((found.worth + found.cost, -found.within.round(1), -expected(surrogate, found)))
     return [models[k] for k in order]

@@ -1,4 +1,4 @@
-"""The plans with which a search begins: what a forecast alone holds to be the front. Knows no evidence."""
+"""The plans with which a search begins: what a forecast alone holds to be the front. Knows no observations."""
 
 from __future__ import annotations
 
@@ -6,39 +6,41 @@ from typing import Final
 
 import numpy as np
 
-from autoprune.core.aim import Aim
 from autoprune.core.forecast import Forecast
+from autoprune.core.goal import SearchGoal
 from autoprune.core.space import SearchSpace
-from autoprune.surrogate.belief import Belief
-from autoprune.surrogate.evidence import Evidence
 from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.observations import Observations
+from autoprune.surrogate.surrogate import Surrogate
 
 #: One of so many is of other sensitivities than those that ablations found.
 _DRAWN: Final = 4
 
 
-def seeds(forecast: Forecast, aim: Aim, space: SearchSpace, seed: int, count: int) -> list[Levels]:
+def seeds(forecast: Forecast, goal: SearchGoal, space: SearchSpace, seed: int, count: int) -> list[Levels]:
     """At most `count` plans evenly over the cost of the predicted front within the budget, the largest first.
 
     Some are of fronts under other sensitivities, drawn around those of the ablations.
     """
-    belief, rng = Belief(forecast, Evidence(aim, ()), space), np.random.default_rng(seed)
+    surrogate, rng = Surrogate(forecast, Observations(goal, ()), space), np.random.default_rng(seed)
     drawn = count // _DRAWN
-    found = _spread(belief, None, count - drawn)
+    found = _spread(surrogate, None, count - drawn)
     for k in range(drawn):
-        plans = _spread(belief, rng, 2 * drawn + 1)
+        plans = _spread(surrogate, rng, 2 * drawn + 1)
         found.extend(plans[2 * k + 1 : 2 * k + 2])
     return list(dict.fromkeys(found))
 
 
-def _spread(belief: Belief, rng: np.random.Generator | None, count: int) -> list[Levels]:
+def _spread(surrogate: Surrogate, rng: np.random.Generator | None, count: int) -> list[Levels]:
     """So many plans of a front within all limits, evenly over the logarithm of their cost, the most expensive first."""
-    plans = belief.front(rng, beyond=1.0)
+    plans = surrogate.front(rng, beyond=1.0)
     if not plans:
         return []
-    if belief.walls:
-        fits = (belief.price.quick(np.array(plans)) <= belief.price.room) & (belief.taken(np.array(plans)) <= 1)
+    if surrogate.cost_limits:
+        fits = (surrogate.cost_estimate.quick(np.array(plans)) <= surrogate.cost_estimate.room) & (
+            surrogate.taken(np.array(plans)) <= 1
+        )
         plans = [plan for plan, fit in zip(plans, fits, strict=True) if fit] or plans
-    cost = np.log(belief.price.quick(np.array(plans)))
+    cost = np.log(surrogate.cost_estimate.quick(np.array(plans)))
     wanted = np.linspace(cost.max(), cost.min(), count)
     return list(dict.fromkeys(plans[int(np.abs(cost - each).argmin())] for each in wanted))

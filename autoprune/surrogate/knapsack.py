@@ -1,4 +1,4 @@
-"""The least damage for every cost, in one table. Knows terms over few variables each; not what they mean.
+"""The least loss increase for every cost, in one table. Knows terms over few variables each; not what they mean.
 
 A knapsack over (level, cost) as in SPDY (Frantar and Alistarh 2022, algorithm 1: D_l[b] = min_i D_{l-1}[b - t_{l,i}] +
 c_{l,i}), but where two variables share a cost, as the widths before and after a layer do, the table is kept for every
@@ -47,33 +47,32 @@ class _Step:
 
 
 def best_plans(
-    sizes: Sequence[int], costs: Sequence[Part], damages: Sequence[Part], buckets: int, most: float = math.inf
+    sizes: Sequence[int], costs: Sequence[Part], loss_increases: Sequence[Part], buckets: int, most: float = math.inf
 ) -> list[Levels]:
-    """Plans of least damage, one for each cost at which it falls, by ascending cost.
+    """Plans of least loss increase, one for each cost at which it falls, by ascending cost.
 
-    sizes: levels of each variable; costs, damages: parts that add up, costs at least 0; buckets: into how many the
-    range of costs is cut; most: plans above this cost are of no interest.
-    """
-    order = _ordered(sizes, costs, damages)
+    sizes: levels of each variable; costs, loss_increases: parts that add up, costs at least 0; buckets: into how many
+    the range of costs is cut; most: plans above this cost are of no interest."""
+    order = _ordered(sizes, costs, loss_increases)
     held: list[int] = []
     while _largest(sizes, order) * _FEWEST_BUCKETS > _LARGEST:
         crowded = max(order, key=lambda step: math.prod(sizes[v] for v in (*step[1], step[0])))
         degree = {v: sum(v in part.variables for part in costs) for v in (*crowded[1], crowded[0])}
         held.append(max(degree, key=lambda v: (degree[v], -v)))
-        order = _ordered(sizes, costs, damages, held)
+        order = _ordered(sizes, costs, loss_increases, held)
     buckets = min(buckets, max(_LARGEST // _largest(sizes, order), _FEWEST_BUCKETS))
     if not held:
-        return _levels(_solved(sizes, costs, damages, order, buckets, most))
+        return _levels(_solved(sizes, costs, loss_increases, order, buckets, most))
     found: list[Ints] = []
     for ratio in np.linspace(0, 1, max(sizes[v] for v in held)):
         fixed = {v: round(float(ratio) * (sizes[v] - 1)) for v in held}
         slim = [1 if v in fixed else size for v, size in enumerate(sizes)]
-        parts = [[_fixed(part, fixed) for part in group] for group in (costs, damages)]
+        parts = [[_fixed(part, fixed) for part in group] for group in (costs, loss_increases)]
         spent = sum(float(part.values) for part in parts[0] if not part.variables)
         plans = _solved(slim, parts[0], parts[1], order, buckets, most - spent)
         plans[:, list(fixed)] = list(fixed.values())
         found.append(plans)
-    return _levels(_undominated(np.concatenate(found), costs, damages))
+    return _levels(_undominated(np.concatenate(found), costs, loss_increases))
 
 
 class Sum:
@@ -100,11 +99,11 @@ class Sum:
 
 
 def _ordered(
-    sizes: Sequence[int], costs: Sequence[Part], damages: Sequence[Part], held: Sequence[int] = ()
+    sizes: Sequence[int], costs: Sequence[Part], loss_increases: Sequence[Part], held: Sequence[int] = ()
 ) -> list[tuple[int, tuple[int, ...]]]:
     """Variables in the order in which they join, each with the frontier that it meets; greedy, smallest table first."""
     near: dict[int, set[int]] = {v: set() for v in range(len(sizes))}
-    for part in (*costs, *damages):
+    for part in (*costs, *loss_increases):
         for v in part.variables:
             near[v] |= set(part.variables) - {v} - set(held)
     for v in held:
@@ -134,12 +133,12 @@ def _largest(sizes: Sequence[int], order: Sequence[tuple[int, tuple[int, ...]]])
 def _solved(
     sizes: Sequence[int],
     costs: Sequence[Part],
-    damages: Sequence[Part],
+    loss_increases: Sequence[Part],
     order: Sequence[tuple[int, tuple[int, ...]]],
     buckets: int,
     most: float,
 ) -> Ints:
-    """(N, variables): plans of least damage, by ascending cost."""
+    """(N, variables): plans of least loss increase, by ascending cost."""
     costs = [part for part in costs if part.variables]
     least = sum(float(part.values.min()) for part in costs)
     highest = min(sum(float(part.values.max()) for part in costs), most)
@@ -152,7 +151,10 @@ def _solved(
     for place, (joined, frontier) in enumerate(order):
         axes = (*frontier, joined)
         seen.add(joined)
-        ready = [[p for p in group if joined in p.variables and seen >= set(p.variables)] for group in (costs, damages)]
+        ready = [
+            [p for p in group if joined in p.variables and seen >= set(p.variables)]
+            for group in (costs, loss_increases)
+        ]
         cost = _spread(ready[0], axes, sizes, shift=True)
         # What is beyond the last bucket is out of reach, however far; counts of buckets may not overflow.
         spent = np.minimum(np.ceil(cost / width - 1e-6), buckets + 1).astype(np.int64)
@@ -169,14 +171,14 @@ def _solved(
     return _traced(steps, fallen, len(sizes))
 
 
-def _joined(table: Singles, spent: Ints, damage: Singles) -> Singles:
+def _joined(table: Singles, spent: Ints, loss_increases: Singles) -> Singles:
     """A table (frontier, buckets) with a variable more: (frontier, levels, buckets), each row moved up by what its
     level spends. Row by row, as whole rows are moved many times faster than numbers by their places."""
     buckets = table.shape[-1]
     grown = np.full((*spent.shape, buckets), np.inf, np.float32)
     rows, into = table.reshape(-1, buckets), grown.reshape(-1, buckets)
     levels = spent.shape[-1]
-    for k, (shift, more) in enumerate(zip(spent.ravel().tolist(), damage.ravel(), strict=True)):
+    for k, (shift, more) in enumerate(zip(spent.ravel().tolist(), loss_increases.ravel(), strict=True)):
         if shift < buckets:
             np.add(rows[k // levels, : buckets - shift], more, out=into[k, shift:])
     return grown
@@ -223,10 +225,10 @@ def _fixed(part: Part, fixed: dict[int, int]) -> Part:
     return Part(tuple(v for v in part.variables if v not in fixed), part.values[places])
 
 
-def _undominated(plans: Ints, costs: Sequence[Part], damages: Sequence[Part]) -> Ints:
-    """Of plans, by ascending cost, those whose damage is less than that of all before."""
-    cost, damage = (Sum(parts, plans.shape[1])(plans) for parts in (costs, damages))
-    order = np.lexsort((damage, cost))
-    least = np.minimum.accumulate(np.append(np.inf, damage[order]))
-    found: Ints = plans[order[damage[order] < least[:-1]]]
+def _undominated(plans: Ints, costs: Sequence[Part], loss_increases: Sequence[Part]) -> Ints:
+    """Of plans, by ascending cost, those whose loss increase is less than that of all before."""
+    cost, increase = (Sum(parts, plans.shape[1])(plans) for parts in (costs, loss_increases))
+    order = np.lexsort((increase, cost))
+    least = np.minimum.accumulate(np.append(np.inf, increase[order]))
+    found: Ints = plans[order[increase[order] < least[:-1]]]
     return found

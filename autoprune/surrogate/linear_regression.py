@@ -21,11 +21,11 @@ _SIGMAS, _WIDEST = 1.96, 3.0
 
 
 @dataclass(frozen=True)
-class Line:
+class BayesianLinearRegression:
     """y = features @ weights + noise, weights ~ N(0, prior), noise ~ N(0, noise^2), each observation with its own.
 
     target: y; mean: of the weights given the observations; factor: of Cholesky, of the covariance of y; likelihood: log
-    evidence, up to a constant.
+    observations, up to a constant.
     """
 
     features: Floats
@@ -37,7 +37,9 @@ class Line:
     likelihood: float
 
     @classmethod
-    def fit(cls, features: Floats, target: Floats, prior: Floats, noises: Sequence[Floats]) -> tuple[Line, int]:
+    def fit(
+        cls, features: Floats, target: Floats, prior: Floats, noises: Sequence[Floats]
+    ) -> tuple[BayesianLinearRegression, int]:
         """features (N, D), target (N,), prior variances (D,); N may be 0. noises: deviations (N,), of which those are
         taken under which the observations are likeliest; and their place."""
         shared, fits = (features * prior) @ features.T, []

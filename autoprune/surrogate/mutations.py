@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from autoprune.surrogate.evidence import Floats, Ints
 from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.observations import Floats, Ints
 
 #: Pairs of levels that are switched at most.
 _PAIRS: Final = 3

@@ -11,20 +11,20 @@ from torch import Tensor, nn
 
 from autoprune.core.clock import SystemClock
 from autoprune.core.plan import Plan
-from autoprune.recovery.calibrate import ready
+from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task
 from autoprune.testing.criterion import attention_task, residual_task
 
 
-def healed(
+def repaired(
     task: Task, repair: str, *, keep: float = 0.5, criterion: str = "l2", pattern: str = ""
 ) -> tuple[nn.Module, Mapping[str, Tensor]]:
     """The task's model with a share of every group, or of every weight where there is a pattern; its masks."""
     traced = trace(task.model, task.example_inputs)
     traced = with_weights(task.model, traced, pattern) if pattern else traced
-    readied = ready(task.model, traced, criterion, repair, SystemClock(), task)
+    readied = calibrate(task.model, traced, criterion, repair, SystemClock(), task)
     cut = [group for group in traced.open if group.kind != "layer" and (group.kind == "weight") == bool(pattern)]
     plan = Plan.of({group.name: max(round(keep * group.steps) * group.step, group.floor) for group in cut})
     slices = kept_slices(traced, readied.ranking, plan)
@@ -53,7 +53,7 @@ class RepairConformance:
     def test_the_same_finite_model_each_time_and_the_dense_one_as_it_was(self) -> None:
         for task in self.tasks():
             before = copy.deepcopy(task.model.state_dict())
-            states = [healed(task, self.name)[0].state_dict() for _ in range(2)]
+            states = [repaired(task, self.name)[0].state_dict() for _ in range(2)]
             for name, tensor in states[0].items():
                 assert torch.isfinite(tensor).all()
                 assert torch.equal(tensor, states[1][name])
@@ -63,7 +63,7 @@ class RepairConformance:
     def test_zeroed_weights_stay_zero(self) -> None:
         for task in self.tasks():
             for pattern in ("unstructured", "2:4"):
-                model, kept = healed(task, self.name, pattern=pattern)
+                model, kept = repaired(task, self.name, pattern=pattern)
                 assert kept
                 for name, mask in kept.items():
                     assert not model.get_parameter(name)[~mask].any()
@@ -74,11 +74,11 @@ class RepairConformance:
             for count in (1, 3):
                 first = [(inputs[:count], labels[:count]) for inputs, labels in list(task.splits["calibration"])[:1]]
                 small = dataclasses.replace(task, splits={**task.splits, "calibration": first})
-                model, _ = healed(small, self.name)
+                model, _ = repaired(small, self.name)
                 assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
 
     def test_nothing_to_cut_is_nothing_to_heal(self) -> None:
         for task in self.tasks():
-            model, _ = healed(task, self.name, keep=1.0)
+            model, _ = repaired(task, self.name, keep=1.0)
             normalised = any("running" in name for name, _ in task.model.named_buffers())
             assert difference(task, model) < (1e-2 if normalised else 1e-6)

@@ -13,20 +13,20 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState as OptunaState
 
 from autoprune import registry
-from autoprune.core.aim import DEPTH, Aim
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.effort import Effort
 from autoprune.core.forecast import CostForecast, Forecast, Term
+from autoprune.core.goal import DEPTH, SearchGoal
 from autoprune.core.group import Group, Member
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.plan import Plan
 from autoprune.core.proposal import Proposal
 from autoprune.core.space import SearchSpace
-from autoprune.core.space_config import Family
+from autoprune.core.space_config import SpaceConfig
 from autoprune.core.trial import Trial, TrialState
-from autoprune.samplers import Brief, checked, distributions
+from autoprune.samplers import SamplerContext, checked, distributions
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.reseeded import sampler_for
 from autoprune.searching.study import Study, quiet
@@ -38,13 +38,13 @@ SIZE: Final = 64
 
 def small_space(groups: int = 5, size: int = SIZE) -> SearchSpace:
     """Groups of equal size with levels in steps of 8."""
-    family = Family("test", (), ("channel",), (), 8, 8, tuple(k / 8 for k in range(1, 9)))
+    family = SpaceConfig("test", (), ("channel",), (), 8, 8, tuple(k / 8 for k in range(1, 9)))
     return SearchSpace.build([Group(f"g{k}", "channel", size, ()) for k in range(groups)], family)
 
 
 def block_space(blocks: int = 3) -> SearchSpace:
     """A stem, and blocks of one width each, of which any may be dropped."""
-    family = Family("test", (), ("channel", "layer"), (), 8, 8, tuple(k / 8 for k in range(1, 9)))
+    family = SpaceConfig("test", (), ("channel", "layer"), (), 8, 8, tuple(k / 8 for k in range(1, 9)))
     groups = [Group("stem", "channel", SIZE, ())]
     for k in range(blocks):
         inside = (Member(f"b{k}.weight"),)
@@ -52,30 +52,32 @@ def block_space(blocks: int = 3) -> SearchSpace:
     return SearchSpace.build(groups, family)
 
 
-def small_brief(
+def small_context(
     space: SearchSpace, seed: int = 0, options: Mapping[str, str] | None = None, most: float = 1.0
-) -> Brief:
+) -> SamplerContext:
     """What a sampler is told of the problem that `pretended` answers. most: parameters allowed, as a share of dense.
 
-    The forecast's costs are exact; its damage is the right order of groups, half as large as it is.
+    The forecast's costs are exact; its loss increase is the right order of groups, half as large as it is.
     """
     dense = pretended(Proposal(0, space.dense()))
     values = tuple(dense.value(metric.name) for metric in OBJECTIVES)
-    damage, terms = [], []
+    loss_increases, terms = [], []
     for v, variable in enumerate(space.variables):
         whole = space.places(space.dense())
         row = []
         for level in range(len(variable.levels)):
             cut = pretended(Proposal(0, space.at((*whole[:v], level, *whole[v + 1 :]))))
             row.append((values[0] - cut.value("quality")) / (DEPTH * values[0]) / 2)
-        damage.append(tuple(row))
+        loss_increases.append(tuple(row))
         counts = tuple(float(sum(level)) for level in variable.levels)
         home = [u for u in range(v) if variable.name == f"{space.variables[u].name}.width"]
         terms.append(
             Term((*home, v), (2, len(row)), (*[0.0] * len(row), *counts)) if home else Term((v,), (len(row),), counts)
         )
-    forecast = Forecast((CostForecast("params", 0.0, tuple(terms)),), tuple(damage), 1e-3, 1.0)
-    return Brief(space, seed, Aim(OBJECTIVES, values, (None, most * values[1])), forecast, options or {})
+    forecast = Forecast((CostForecast("params", 0.0, tuple(terms)),), tuple(loss_increases), 1e-3, 1.0)
+    return SamplerContext(
+        space, seed, SearchGoal(OBJECTIVES, values, (None, most * values[1])), forecast, options or {}
+    )
 
 
 def pretended(proposal: Proposal, most: float = 1.0) -> Trial:
@@ -100,9 +102,9 @@ class SamplerConformance:
     def asked(self, count: int, seed: int, most: float = 1.0, fail_every: int = 0) -> list[dict[str, int]]:
         """Parameters of `count` trials on the problem of `pretended`."""
         space, module = small_space(), registry.load("samplers", self.name)
-        brief = small_brief(space, seed, checked(module, {}), most)
+        context = small_context(space, seed, checked(module, {}), most)
         study = optuna.create_study(
-            directions=["maximize", "minimize"], sampler=module.create(brief), storage=InMemoryStorage()
+            directions=["maximize", "minimize"], sampler=module.create(context), storage=InMemoryStorage()
         )
         ranges, found = distributions(space), []
         for number in range(count):
@@ -147,8 +149,8 @@ class SamplerConformance:
         space, new = small_space(), not (run / JOURNAL).exists()
         ledger = open_ledger(run, "", new=new)
         module = registry.load("samplers", self.name)
-        brief = small_brief(space, options=checked(module, {}))
-        sampler = sampler_for(module.create, brief, deterministic=True)
+        context = small_context(space, options=checked(module, {}))
+        sampler = sampler_for(module.create, context, deterministic=True)
         study = Study(ledger, "study", space, OBJECTIVES, sampler, new=new)
         coordinator = Coordinator(study, space, Budget(()), Effort(trials=trials), SystemClock(), window=2)
         for trial in coordinator.evaluated:

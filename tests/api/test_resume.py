@@ -21,7 +21,7 @@ from autoprune.searching.candidate import Evaluator
 from autoprune.searching.screen import Screen
 from autoprune.store.run import RunDirectory
 from autoprune.testing.fakes import FakeClock, RecordingReporter
-from autoprune.testing.sampler import small_brief, small_space
+from autoprune.testing.sampler import small_context, small_space
 
 QUICK = {"budget": "params=70%", "run": "r", "trials": 7, "epochs": 0, "finalists": 1}
 
@@ -55,7 +55,7 @@ def test_more_trials_are_new_ones_whatever_the_sampler_drew_before(small_task):
 
 def test_a_resumed_sampler_draws_other_numbers_than_the_first():
     def drawn(told):
-        study = optuna.create_study(sampler=Settings(sampler="tpe").made_sampler(small_brief(small_space()), told))
+        study = optuna.create_study(sampler=Settings(sampler="tpe").made_sampler(small_context(small_space()), told))
         return study.ask(dict(distributions(small_space()))).params
 
     assert drawn(0) == drawn(0)
@@ -111,7 +111,7 @@ def test_where_training_fails_models_stay_as_healed(small_task):
     made = autoprune.search(task, criterion="l2", reporter=reporter, **{**QUICK, "epochs": 1})
     assert made.best is not None
     assert len(made.front) <= QUICK["finalists"]
-    assert any("stays as healed" in warning and "no gradient for you" in warning for warning in reporter.warnings)
+    assert any("stays as repaired" in warning and "no gradient for you" in warning for warning in reporter.warnings)
 
 
 def test_training_that_diverges_leaves_models_as_healed(small_task):
@@ -122,7 +122,7 @@ def test_training_that_diverges_leaves_models_as_healed(small_task):
 
     task, reporter = dataclasses.replace(small_task, loss=diverging), RecordingReporter()
     made = autoprune.search(task, criterion="l2", reporter=reporter, **{**QUICK, "epochs": 1})
-    assert any("stays as healed" in warning and "loss of nan" in warning for warning in reporter.warnings)
+    assert any("stays as repaired" in warning and "loss of nan" in warning for warning in reporter.warnings)
     for point in made.front:
         assert all(weight.isfinite().all() for weight in point.load().parameters())
 
@@ -132,7 +132,7 @@ def test_what_is_stopped_before_its_first_candidate_says_how_to_go_on(small_task
         raise KeyboardInterrupt
 
     with monkeypatch.context() as early, pytest.raises(InterruptedSearchError, match="autoprune resume r"):
-        early.setattr(engine, "ready", stopped)
+        early.setattr(engine, "calibrate", stopped)
         autoprune.search(small_task, sampler="random", **QUICK)
     assert autoprune.resume("r", task=small_task).best is not None
 
@@ -241,12 +241,12 @@ def test_runs_whose_parts_are_gone_or_of_another_device_are_refused(small_task):
 
 
 def test_a_disk_that_fills_while_candidates_are_evaluated_fails_none_of_them(small_task, monkeypatch):
-    heal, full = Evaluator._heal, [False, False, True]
+    repair, full = Evaluator._repair, [False, False, True]
 
     def filled(evaluator, *about):
         if full and full.pop(0):
             raise StorageError(expected="to write a model", received="No space left on device", cure="free space")
-        return heal(evaluator, *about)
+        return repair(evaluator, *about)
 
     monkeypatch.setattr(Evaluator, "_heal", filled)
     with pytest.raises(StorageError, match="No space"):

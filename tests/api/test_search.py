@@ -15,7 +15,7 @@ from autoprune.core.budget import AtLeast, AtMost, Budget
 from autoprune.core.metric import Metric
 from autoprune.engine import engine
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
-from autoprune.recovery.calibrate import ready
+from autoprune.recovery.calibrate import calibrate
 from autoprune.testing.fakes import RecordingReporter
 from autoprune.training.finetune import finetune
 
@@ -96,9 +96,9 @@ def test_weights_that_are_no_numbers_make_no_candidate(small_task, monkeypatch):
         def repair(model, slices, masks):
             torch.nn.init.constant_(model.conv2.weight, float("nan"))
 
-        return dataclasses.replace(ready(*arguments), repair=repair)
+        return dataclasses.replace(calibrate(*arguments), repair=repair)
 
-    monkeypatch.setattr(engine, "ready", spoiled)
+    monkeypatch.setattr(engine, "calibrate", spoiled)
     with pytest.raises(TaskError, match="finite weights.*conv2"):
         autoprune.search(small_task, budget="params=70%", sampler="random", run="r", **QUICK)
 
@@ -117,7 +117,7 @@ def test_a_task_that_cannot_be_trained_is_finished_as_healed_and_that_is_said(sm
         task, budget="params=70%", sampler="random", run="r", reporter=reporter, trials=5, epochs=1
     )
     assert found.best is not None
-    assert any("no loss: models stay as healed" in note for note in reporter.notes)
+    assert any("no loss: models stay as repaired" in note for note in reporter.notes)
 
 
 def test_an_impossible_budget_names_the_best_possible_before_anything_is_forecast(small_task):
@@ -224,7 +224,7 @@ def test_bad_options_are_refused_before_any_work_and_leave_no_directory(small_ta
 
 def test_nothing_to_prune_is_said(small_task, tmp_path):
     space = tmp_path / "closed.yaml"
-    space.write_text("match: []\nkinds: [channel]\nfrozen: ['.*']\nstep: 8\nfloor: 8\nladder: [0.5]\n")
+    space.write_text("match: []\nkinds: [channel]\nfrozen: ['.*']\nstep: 8\nfloor: 8\nkeep_ratios: [0.5]\n")
     with pytest.raises(SurgeryError, match="nothing to prune"):
         autoprune.search(small_task, budget="params=50%", space=str(space), run="r")
 
@@ -264,12 +264,12 @@ def test_training_that_does_harm_leaves_the_healed_model(small_task):
         small_task,
         loss=lambda out, batch: -small_task.loss(out, batch),
         distance=None,
-        metrics=small_task.metrics[1:],  # the loss is the quality: any harm shows
+        metrics=small_task.metrics[1:],  # the loss is the quality: any loss increase shows
     )
     kept = autoprune.search(harmful, budget="params=60%", run="r", trials=6, epochs=8, finalists=1)
-    healed = autoprune.search(harmful, budget="params=60%", run="s", trials=6, epochs=0, finalists=1)
-    scores = [result.best.measurements["loss"].value for result in (kept, healed)]
-    assert kept.best.plan == healed.best.plan
+    repaired = autoprune.search(harmful, budget="params=60%", run="s", trials=6, epochs=0, finalists=1)
+    scores = [result.best.measurements["loss"].value for result in (kept, repaired)]
+    assert kept.best.plan == repaired.best.plan
     assert scores[0] == pytest.approx(scores[1])
 
 

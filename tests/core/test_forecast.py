@@ -5,13 +5,19 @@ import pytest
 
 from autoprune.core.forecast import Forecast
 from autoprune.errors import StorageError
-from autoprune.testing.sampler import small_brief, small_space
+from autoprune.testing.sampler import small_context, small_space
 
-FORECAST = small_brief(small_space()).forecast
+FORECAST = small_context(small_space()).forecast
 
 
 def test_it_is_read_as_it_was_written():
     assert Forecast.decoded(FORECAST.encoded()) == FORECAST
+
+
+def test_a_forecast_of_an_earlier_version_is_read():
+    data = json.loads(FORECAST.encoded())
+    data["damage"] = data.pop("loss_increases")
+    assert Forecast.decoded(json.dumps(data).encode()) == FORECAST
 
 
 def test_a_cost_is_the_sum_of_its_terms():

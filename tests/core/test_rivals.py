@@ -1,6 +1,6 @@
 import pytest
 
-from autoprune.core.aim import Aim
+from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric, cost
 from autoprune.core.plan import Plan
@@ -20,8 +20,8 @@ def trial(number, quality, ratio, excess=-1.0, metric=ACCURACY, suffix=""):
     return Trial(number, Plan(()), TrialState.COMPLETE, found, {"latency": excess})
 
 
-def aim(*metrics):
-    return Aim(metrics, tuple(1.0 for _ in metrics), tuple(None for _ in metrics))
+def goal(*metrics):
+    return SearchGoal(metrics, tuple(1.0 for _ in metrics), tuple(None for _ in metrics))
 
 
 def scored(value, metric=ACCURACY):
@@ -29,26 +29,26 @@ def scored(value, metric=ACCURACY):
 
 
 def test_a_candidate_has_to_beat_the_cheapest_that_is_as_good():
-    rivals = Rivals.of([trial(0, 0.9, 0.5), trial(1, 0.8, 0.2), trial(2, 0.95, 0.7)], aim(ACCURACY, cost("latency")))
+    rivals = Rivals.of([trial(0, 0.9, 0.5), trial(1, 0.8, 0.2), trial(2, 0.95, 0.7)], goal(ACCURACY, cost("latency")))
     assert rivals.ceilings(scored(0.85)) == {"latency.relative": 0.5}
     assert rivals.ceilings(scored(0.8)) == {"latency.relative": 0.2}
     assert rivals.ceilings(scored(0.99)) == {}
 
 
 def test_lower_is_better_of_an_error():
-    rivals = Rivals.of([trial(0, 0.5, 0.4, metric=ERROR)], aim(ERROR, cost("latency")))
+    rivals = Rivals.of([trial(0, 0.5, 0.4, metric=ERROR)], goal(ERROR, cost("latency")))
     assert rivals.ceilings(scored(0.6, ERROR)) == {"latency.relative": 0.4}
     assert rivals.ceilings(scored(0.4, ERROR)) == {}
 
 
 def test_what_breaks_the_budget_or_failed_is_no_rival():
     failed = Trial(1, Plan(()), TrialState.FAILED, error="out of memory")
-    rivals = Rivals.of([trial(0, 0.9, 0.1, excess=0.2), failed], aim(ACCURACY, cost("latency")))
+    rivals = Rivals.of([trial(0, 0.9, 0.1, excess=0.2), failed], goal(ACCURACY, cost("latency")))
     assert rivals.ceilings(scored(0.5)) == {}
 
 
 def test_the_latency_of_a_named_device_is_compared_there():
-    rivals = Rivals.of([trial(0, 0.9, 0.5, suffix="@pi")], aim(ACCURACY, cost("latency@pi")))
+    rivals = Rivals.of([trial(0, 0.9, 0.5, suffix="@pi")], goal(ACCURACY, cost("latency@pi")))
     assert rivals.ceilings(scored(0.5)) == {"latency.relative@pi": 0.5}
 
 
@@ -56,7 +56,7 @@ def test_the_latency_of_a_named_device_is_compared_there():
     "metrics", [(ACCURACY, cost("params")), (ACCURACY, cost("latency"), cost("params")), (cost("latency"),)]
 )
 def test_where_more_than_quality_and_latency_counts_nobody_is_beaten_for_sure(metrics):
-    assert Rivals.of([trial(0, 0.9, 0.5)], aim(*metrics)) is None
+    assert Rivals.of([trial(0, 0.9, 0.5)], goal(*metrics)) is None
 
 
 def test_each_proposal_meets_those_that_are_known_when_it_goes_out():

@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 from autoprune.core.group import Group, Member, check_plan
 from autoprune.core.plan import Plan
 from autoprune.core.space import SearchSpace
-from autoprune.core.space_config import Family
+from autoprune.core.space_config import SpaceConfig
 from autoprune.errors import SurgeryError, UsageError
 
-FAMILY = Family("test", (), ("channel",), (), 8, 8, (1.0, 0.75, 0.5, 0.25, 0.1))
+FAMILY = SpaceConfig("test", (), ("channel",), (), 8, 8, (1.0, 0.75, 0.5, 0.25, 0.1))
 
 
 @given(
     st.integers(1, 300), st.integers(1, 32), st.integers(1, 32), st.lists(st.floats(0.01, 1), min_size=1, max_size=9)
 )
-def test_levels_are_legal_for_any_size_step_floor_and_ladder(size, step, floor, ladder):
-    family = Family("any", (), ("channel",), (), step, floor, tuple(ladder))
+def test_levels_are_legal_for_any_size_step_floor_and_ratios(size, step, floor, keep_ratios):
+    config = SpaceConfig("any", (), ("channel",), (), step, floor, tuple(keep_ratios))
     try:
-        space = SearchSpace.build([Group("g", "channel", size, ())], family)
+        space = SearchSpace.build([Group("g", "channel", size, ())], config)
     except SurgeryError:
         return
     counts = [count for (count,) in space.variables[0].levels]
@@ -56,8 +56,8 @@ def test_frozen_groups_closed_kinds_and_patterns_stay_out():
         Group("stem", "channel", 64, ()),
         Group("body", "channel", 64, ()),
     ]
-    family = Family("test", (), ("channel",), ("^stem$",), 8, 8, (1.0, 0.5))
-    assert [group.name for group in SearchSpace.build(groups, family).groups] == ["body"]
+    config = SpaceConfig("test", (), ("channel",), ("^stem$",), 8, 8, (1.0, 0.5))
+    assert [group.name for group in SearchSpace.build(groups, config).groups] == ["body"]
 
 
 def test_nothing_to_prune_names_the_reason():
@@ -91,8 +91,10 @@ def test_groups_of_a_tie_are_one_variable_and_keep_their_proportion():
         Group("head", "head_dim", 16, (), step=1, floor=1, tie="width"),
         Group("free", "channel", 32, ()),
     ]
-    family = Family("test", (), ("channel", "head_dim"), (), {"channel": 8, "head_dim": 4}, 1, (1.0, 0.75, 0.5, 0.25))
-    space = SearchSpace.build(groups, family)
+    config = SpaceConfig(
+        "test", (), ("channel", "head_dim"), (), {"channel": 8, "head_dim": 4}, 1, (1.0, 0.75, 0.5, 0.25)
+    )
+    space = SearchSpace.build(groups, config)
     tied = next(variable for variable in space.variables if variable.name == "width")
     assert tied.levels == ((24, 8), (48, 16))
     for level in range(len(tied.levels)):
@@ -109,8 +111,8 @@ def test_a_tie_to_a_group_that_stays_closes_the_others():
 
 def test_a_family_ties_groups_by_what_their_names_have_in_common():
     groups = [Group(f"layers.{k}.mlp", "neuron", size, ()) for k, size in ((1, 64), (2, 32), (11, 64))]
-    family = Family("test", (), ("neuron",), (), 8, 8, (1.0, 0.5), tied=(r"^(\w+ .*?\.)(\d*)\d(\..*)$",))
-    space = SearchSpace.build(groups, family)
+    config = SpaceConfig("test", (), ("neuron",), (), 8, 8, (1.0, 0.5), tied=(r"^(\w+ .*?\.)(\d*)\d(\..*)$",))
+    space = SearchSpace.build(groups, config)
     assert [[group.name for group in v.groups] for v in space.variables] == [
         ["layers.1.mlp", "layers.2.mlp"],
         ["layers.11.mlp"],
@@ -121,8 +123,8 @@ def test_a_family_ties_groups_by_what_their_names_have_in_common():
 
 def test_layers_are_whole_or_gone_and_uniform_plans_keep_them():
     groups = [Group("block", "layer", 1, (), floor=0), Group("width", "channel", 16, ())]
-    family = Family("test", (), ("layer", "channel"), (), 4, 4, (1.0, 0.5))
-    space = SearchSpace.build(groups, family)
+    config = SpaceConfig("test", (), ("layer", "channel"), (), 4, 4, (1.0, 0.5))
+    space = SearchSpace.build(groups, config)
     assert space.variables[0].levels == ((0,), (1,))
     assert space.uniform(0.5).kept == {"block": 1, "width": 8}
     assert space.smallest().kept == {"block": 0, "width": 8}

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from autoprune import registry
-from autoprune.criteria import Moments, Reads, Scored, View, hessian, ridged
+from autoprune.criteria import GroupView, InputStats, Moments, View, hessian, ridged
 from autoprune.surgery.contractions import Contraction
 
 
 def scored(rows, role="out", reads=None):
     rows = torch.tensor(rows, dtype=torch.float64)
-    return Scored("g", len(rows), (View("w", rows, torch.arange(len(rows)), len(rows), role, reads),))
+    return GroupView("g", len(rows), (View("w", rows, torch.arange(len(rows)), len(rows), role, reads),))
 
 
 def score(name, group):
@@ -20,7 +20,7 @@ def score(name, group):
 
 def reads(mean, covariance):
     moments = Moments(Contraction("w", 1, "b"), torch.tensor(mean).double(), torch.tensor(covariance).double(), 1, 100)
-    return Reads(moments, torch.arange(len(mean))[:, None])
+    return InputStats(moments, torch.arange(len(mean))[:, None])
 
 
 def test_lamp_is_a_share_of_what_is_as_large_or_larger():
@@ -38,8 +38,8 @@ def test_scales_of_normalisation_are_taken_alone_where_there_are_any():
         View("w", torch.ones(2, 3).double(), torch.arange(2), 2, "out"),
         View("bn.weight", torch.tensor([[-2.0], [1.0]]).double(), torch.arange(2), 2, "scale"),
     )
-    assert score("bn_scale", Scored("g", 2, views)) == [2.0, 1.0]
-    assert score("bn_scale", Scored("g", 2, views[:1])) == pytest.approx([3**0.5] * 2)
+    assert score("bn_scale", GroupView("g", 2, views)) == [2.0, 1.0]
+    assert score("bn_scale", GroupView("g", 2, views[:1])) == pytest.approx([3**0.5] * 2)
 
 
 def test_wanda_and_flap_weigh_columns_by_their_inputs():
@@ -75,19 +75,19 @@ def test_hessian_is_greedy_removal_one_slice_at_a_time(monkeypatch, slices, each
     weight = torch.randn(size, 8, generator=generator, dtype=torch.float64)
     moments = Moments(Contraction("w", 1, "b"), inputs.mean(0), inputs.T.cov(correction=0), 1, len(inputs))
     places = torch.arange(slices).repeat_interleave(each)
-    view = View("w", weight, places, slices, "in", Reads(moments, torch.arange(size)[:, None]))
-    found = hessian.score(Scored("g", slices, (view,)))
+    view = View("w", weight, places, slices, "in", InputStats(moments, torch.arange(size)[:, None]))
+    found = hessian.score(GroupView("g", slices, (view,)))
 
-    # What is left is inverted anew for each slice, and the whole weight is healed for it.
+    # What is left is inverted anew for each slice, and the whole weight is fitted for it.
     moment = ridged(moments.covariance)
     left, last = list(range(slices)), 0.0
     energy = float((weight.T @ moments.covariance @ weight).trace())
     for _ in range(30):
         kept = torch.cat([torch.arange(s * each, (s + 1) * each) for s in left])
         inverse = torch.linalg.inv(moment[kept][:, kept])
-        healed = inverse @ (moment[kept] @ weight)
+        repaired = inverse @ (moment[kept] @ weight)
         blocks = [slice(k * each, (k + 1) * each) for k in range(len(left))]
-        costs = [float((healed[b].T @ torch.linalg.solve(inverse[b, b], healed[b])).trace()) for b in blocks]
+        costs = [float((repaired[b].T @ torch.linalg.solve(inverse[b, b], repaired[b])).trace()) for b in blocks]
         gone = int(np.argmin(costs))
         last += costs[gone] / energy
         assert float(found[left.pop(gone)]) == pytest.approx(last, rel=1e-6 if double else 1e-3)

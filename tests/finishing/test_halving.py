@@ -3,7 +3,7 @@ import math
 import pytest
 from scipy.stats import spearmanr
 
-from autoprune.finishing.halving import Halving, bins, rungs, spearman
+from autoprune.finishing.halving import HalvingRule, bins, rungs, spearman
 
 
 @pytest.mark.parametrize(
@@ -22,49 +22,49 @@ def test_bins_keep_the_order_and_differ_by_one_at_most():
     assert bins([], 3) == []
 
 
-def climbed(halving, score):
+def climbed(rule, score):
     """Every candidate is trained as far as it gets; epochs of each."""
-    done = dict.fromkeys(halving.members, 0)
+    done = dict.fromkeys(rule.members, 0)
     while True:
-        ready = [c for c in done if done[c] == 0 or halving.decision(c, done[c]) == "go"]
+        ready = [c for c in done if done[c] == 0 or rule.decision(c, done[c]) == "go"]
         if not ready:
             return done
         for candidate in ready:
             done[candidate] += 1
-            halving.report(candidate, done[candidate], score(candidate))
+            rule.report(candidate, done[candidate], score(candidate))
 
 
 def test_the_best_of_each_bin_goes_on_whatever_the_others_score():
-    halving = Halving(9, {c: c // 3 for c in range(9)})
-    done = climbed(halving, lambda c: 100 * (c // 3) + [1, 3, 2][c % 3])
+    rule = HalvingRule(9, {c: c // 3 for c in range(9)})
+    done = climbed(rule, lambda c: 100 * (c // 3) + [1, 3, 2][c % 3])
     assert [c for c, epochs in done.items() if epochs == 9] == [1, 4, 7]
     assert sum(done.values()) == 3 * 9 + 6 * 3
 
 
 def test_nine_in_a_bin_are_halved_twice():
-    halving = Halving(27, dict.fromkeys(range(9), 0))
-    done = climbed(halving, lambda c: c)
+    rule = HalvingRule(27, dict.fromkeys(range(9), 0))
+    done = climbed(rule, lambda c: c)
     assert sorted(done.values()) == [3] * 6 + [9] * 2 + [27]
     assert done[8] == 27
 
 
 def test_nobody_waits_for_a_candidate_that_failed():
-    halving = Halving(3, {0: 0, 1: 0, 2: 0})
+    rule = HalvingRule(3, {0: 0, 1: 0, 2: 0})
     for candidate in (0, 1):
-        halving.report(candidate, 1, candidate)
-    assert halving.decision(1, 1) == "wait"
-    halving.drop(2)
-    assert (halving.decision(0, 1), halving.decision(1, 1)) == ("stop", "go")
+        rule.report(candidate, 1, candidate)
+    assert rule.decision(1, 1) == "wait"
+    rule.drop(2)
+    assert (rule.decision(0, 1), rule.decision(1, 1)) == ("stop", "go")
 
 
 def test_who_was_stopped_stays_so_when_somebody_fails_later():
-    halving = Halving(27, dict.fromkeys(range(5), 0))
+    rule = HalvingRule(27, dict.fromkeys(range(5), 0))
     for candidate in range(5):
-        halving.report(candidate, 3, -candidate)
-    before = [halving.decision(candidate, 3) for candidate in range(5)]
+        rule.report(candidate, 3, -candidate)
+    before = [rule.decision(candidate, 3) for candidate in range(5)]
     assert before == ["go", "go", "stop", "stop", "stop"]
-    halving.drop(0)
-    assert [halving.decision(candidate, 3) for candidate in range(1, 5)] == before[1:]
+    rule.drop(0)
+    assert [rule.decision(candidate, 3) for candidate in range(1, 5)] == before[1:]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from autoprune.core.measurement import Measurement
-from autoprune.finishing.successive_halving import Ladder
-from autoprune.finishing.tuner import Stinted
+from autoprune.finishing.successive_halving import SuccessiveHalving
+from autoprune.finishing.tuner import EpochResult
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.store.ledger import Ledger
 from autoprune.training import checkpoint
@@ -17,7 +17,7 @@ BINS = {k: k // 3 for k in range(6)}
 
 
 class Run:
-    """A ladder in a run directory that can be opened again; every epoch is written down."""
+    """A halving in a run directory that can be opened again; every epoch is written down."""
 
     def __init__(self, folder, epochs=6):
         self.folder, self.epochs, self.ledger, self.trained = folder, epochs, Ledger(InMemoryStorage()), []
@@ -27,7 +27,7 @@ class Run:
         study = TuningStudy(self.ledger, "s", QUALITY)
         study.chosen(f"{self.choice}, {self.epochs} epochs", lambda: BINS)
         file_of = lambda number: self.folder / f"{number}.safetensors"  # noqa: E731
-        return Ladder(
+        return SuccessiveHalving(
             CANDIDATES, BINS, self.epochs, QUALITY, study, file_of, lambda *told: self.trained.append(told[:2]),
             lambda trial, quality: (quality,),
         )  # fmt: skip
@@ -37,27 +37,27 @@ class Run:
 
         scores = {"accuracy": Measurement.exact("accuracy", 0.5 + job.number / 100 + job.done / 1000, "1")}
         state = safetensors.save({}, checkpoint.metadata(job.done + 1, self.epochs, scores))
-        return Stinted(job.number, job.done + 1, scores, state)
+        return EpochResult(job.number, job.done + 1, scores, state)
 
 
 def test_one_of_each_bin_is_trained_to_the_end_and_the_others_stop_at_the_rung(tmp_path):
     run = Run(tmp_path)
-    ladder = run.open()
-    for job in ladder.jobs():
-        ladder.report(run.result(job))
-    assert {k: (lane.outcome, lane.done) for k, lane in ladder.lanes.items()} == {
+    halving = run.open()
+    for job in halving.jobs():
+        halving.report(run.result(job))
+    assert {k: (run.outcome, run.done) for k, run in halving.runs.items()} == {
         0: ("pruned", 2), 1: ("pruned", 2), 2: ("complete", 6), 3: ("pruned", 2), 4: ("pruned", 2), 5: ("complete", 6),
     }  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2.safetensors", "5.safetensors"]
 
 
-def test_a_ladder_of_one_rung_still_leaves_one_of_each_bin(tmp_path):
+def test_halving_with_one_rung_still_leaves_one_of_each_bin(tmp_path):
     run = Run(tmp_path, epochs=1)
-    ladder = run.open()
-    for job in ladder.jobs():
-        ladder.report(run.result(job))
-    assert [k for k, lane in ladder.lanes.items() if lane.outcome == "complete"] == [2, 5]
-    assert {lane.done for lane in ladder.lanes.values()} == {1}
+    halving = run.open()
+    for job in halving.jobs():
+        halving.report(run.result(job))
+    assert [k for k, run in halving.runs.items() if run.outcome == "complete"] == [2, 5]
+    assert {run.done for run in halving.runs.values()} == {1}
 
 
 def test_only_epochs_that_decide_something_are_scored(tmp_path):
@@ -65,15 +65,15 @@ def test_only_epochs_that_decide_something_are_scored(tmp_path):
     study = TuningStudy(Ledger(InMemoryStorage()), "s", QUALITY)
     study.chosen("once", lambda: bins)
     told = []
-    ladder = Ladder(
+    halving = SuccessiveHalving(
         CANDIDATES[:3], bins, 6, QUALITY, study, lambda number: tmp_path / f"{number}.safetensors",
         lambda *each: told.append(each), lambda trial, quality: (quality,),
     )  # fmt: skip
     run = Run(tmp_path)
-    for job in ladder.jobs():
+    for job in halving.jobs():
         found = run.result(job)
-        ladder.report(found if found.done in (*job.compared, 6) else replace(found, scores={}, loss=0.5))
-    assert {number: lane.outcome for number, lane in ladder.lanes.items()} == {
+        halving.report(found if found.done in (*job.compared, 6) else replace(found, scores={}, loss=0.5))
+    assert {number: run.outcome for number, run in halving.runs.items()} == {
         0: "pruned",
         1: "complete",
         2: "complete",
@@ -83,43 +83,43 @@ def test_only_epochs_that_decide_something_are_scored(tmp_path):
 
 
 @pytest.mark.parametrize("deaths", [(1,), (3, 4), (2, 5, 9, 13)])
-def test_a_ladder_that_dies_goes_on_from_the_last_epoch_of_each_lane(tmp_path, deaths):
+def test_halving_that_dies_goes_on_from_the_last_epoch_of_each_run(tmp_path, deaths):
     whole = Run(tmp_path / "whole")
-    ladder = whole.open()
-    for job in ladder.jobs():
-        ladder.report(whole.result(job))
+    halving = whole.open()
+    for job in halving.jobs():
+        halving.report(whole.result(job))
     run = Run(tmp_path / "killed")
     for death in (*deaths, None):
-        ladder = run.open()
-        for job in ladder.jobs():
+        halving = run.open()
+        for job in halving.jobs():
             if death is not None and len(run.trained) >= death:
                 break
-            ladder.report(run.result(job))
+            halving.report(run.result(job))
     assert len(run.trained) == len(set(run.trained))
     assert sorted(run.trained) == sorted(whole.trained)
-    assert {k: lane.outcome for k, lane in ladder.lanes.items()} == {k: "complete" if k in (2, 5) else "pruned" for k in range(6)}  # fmt: skip
+    assert {k: run.outcome for k, run in halving.runs.items()} == {k: "complete" if k in (2, 5) else "pruned" for k in range(6)}  # fmt: skip
 
 
 def test_a_checkpoint_that_was_not_told_is_told_and_its_epoch_not_trained_again(tmp_path):
     run = Run(tmp_path)
-    ladder = run.open()
-    job = next(ladder.jobs())
+    halving = run.open()
+    job = next(halving.jobs())
     (tmp_path / f"{job.number}.safetensors").write_bytes(run.result(job).state)
     again = run.open()
-    assert again.lanes[job.number].done == 1
+    assert again.runs[job.number].done == 1
     assert next(each for each in again.jobs() if each.number == job.number).done == 1
 
 
-def test_a_lane_whose_checkpoint_is_gone_begins_anew(tmp_path):
+def test_a_run_whose_checkpoint_is_gone_begins_anew(tmp_path):
     run = Run(tmp_path)
-    ladder = run.open()
-    job = next(ladder.jobs())
-    ladder.report(run.result(job))
+    halving = run.open()
+    job = next(halving.jobs())
+    halving.report(run.result(job))
     (tmp_path / f"{job.number}.safetensors").write_bytes(b"half of")
-    assert run.open().lanes[job.number].done == 0
+    assert run.open().runs[job.number].done == 0
 
 
-def test_lanes_that_had_only_begun_are_no_failures(tmp_path):
+def test_runs_that_had_only_begun_are_no_failures(tmp_path):
     run = Run(tmp_path)
     run.open()
     next(run.open().jobs())
@@ -133,51 +133,51 @@ def test_lanes_that_had_only_begun_are_no_failures(tmp_path):
 
 def test_another_choice_begins_anew_whatever_the_last_one_said(tmp_path):
     run = Run(tmp_path)
-    ladder = run.open()
-    for job in ladder.jobs():
-        ladder.report(run.result(job))
+    halving = run.open()
+    for job in halving.jobs():
+        halving.report(run.result(job))
     run.epochs = 3
     again = run.open()
-    assert all(lane.done == 0 and not lane.outcome for lane in again.lanes.values())
+    assert all(run.done == 0 and not run.outcome for run in again.runs.values())
     for job in again.jobs():
         again.report(run.result(job))
-    assert [k for k, lane in again.lanes.items() if lane.outcome == "complete"] == [2, 5]
+    assert [k for k, run in again.runs.items() if run.outcome == "complete"] == [2, 5]
 
 
 def test_a_checkpoint_of_an_earlier_choice_is_not_taken_for_one_of_this(tmp_path):
     run = Run(tmp_path)
-    ladder = run.open()
-    for job in ladder.jobs():
-        ladder.report(run.result(job))
-        if max(lane.done for lane in ladder.lanes.values()) == 4:
+    halving = run.open()
+    for job in halving.jobs():
+        halving.report(run.result(job))
+        if max(run.done for run in halving.runs.values()) == 4:
             break
     run.choice = "the second"
     run.open()  # and dies before it has trained an epoch
     again = run.open()
-    assert all(lane.done == 0 for lane in again.lanes.values())
+    assert all(run.done == 0 for run in again.runs.values())
     for job in again.jobs():
         assert job is not None  # nobody trains, so there is nothing to wait for
         again.report(run.result(job))
-    assert [k for k, lane in again.lanes.items() if lane.outcome == "complete"] == [2, 5]
+    assert [k for k, run in again.runs.items() if run.outcome == "complete"] == [2, 5]
 
 
-def test_a_lane_that_fails_stops_alone(tmp_path):
+def test_a_run_that_fails_stops_alone(tmp_path):
     run = Run(tmp_path)
-    ladder = run.open()
-    for job in ladder.jobs():
-        ladder.report(Stinted(2, job.done, error="nan") if job.number == 2 else run.result(job))
-    assert ladder.lanes[2].outcome == "fail"
-    assert [k for k, lane in ladder.lanes.items() if lane.outcome == "complete"] == [1, 5]
-    assert run.open().lanes[2].outcome == "fail"
+    halving = run.open()
+    for job in halving.jobs():
+        halving.report(EpochResult(2, job.done, error="nan") if job.number == 2 else run.result(job))
+    assert halving.runs[2].outcome == "fail"
+    assert [k for k, run in halving.runs.items() if run.outcome == "complete"] == [1, 5]
+    assert run.open().runs[2].outcome == "fail"
 
 
 def test_a_round_that_has_ended_is_not_the_answer_to_who_asks_again(tmp_path):
     run = Run(tmp_path)
-    for lane in run.open().open:
-        run.open().report(Stinted(lane.trial.number, 0, error="out of memory"))
-    assert all(lane.outcome == "fail" for lane in run.open().lanes.values())
+    for each in run.open().open:
+        run.open().report(EpochResult(each.trial.number, 0, error="out of memory"))
+    assert all(each.outcome == "fail" for each in run.open().runs.values())
     TuningStudy(run.ledger, "s", QUALITY).close()
     again = run.open()
     for job in again.jobs():
         again.report(run.result(job))
-    assert [k for k, lane in again.lanes.items() if lane.outcome == "complete"] == [2, 5]
+    assert [k for k, run in again.runs.items() if run.outcome == "complete"] == [2, 5]

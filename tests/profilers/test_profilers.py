@@ -58,14 +58,14 @@ def test_threads_are_fixed_while_measuring_and_given_back():
 def test_a_model_in_half_precision_computes_in_it():
     seen = []
 
-    class Witness(nn.Linear):
+    class ObservationReader(nn.Linear):
         def forward(self, x):
             out = super().forward(x)
             seen.append(out.dtype)
             return out
 
     profiler = create(RunSpec(precision="bfloat16"), FakeClock())
-    profiler.outputs(profiler.prepare(Witness(4, 4), Example.of(torch.zeros(2, 4))))
+    profiler.outputs(profiler.prepare(ObservationReader(4, 4), Example.of(torch.zeros(2, 4))))
     assert set(seen) == {torch.bfloat16}
 
 

@@ -1,4 +1,4 @@
-"""Healing against numpy's least squares in float64."""
+"""Repair against numpy's least squares in float64."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ def test_a_healed_weight_is_the_least_squares_solution(bias, monkeypatch):
     slices = {"0": torch.tensor([0, 2, 5, 7, 8, 11])}
     cut = apply(task.model, traced, slices)
     healing = Reconstruction(task.model, traced, gather(task, traced.reading))
-    healing.heal(cut, slices)
+    healing.repair(cut, slices)
     x = entering(task)
     wanted = x @ task.model[2].weight.detach().numpy().T
     kept = x[:, slices["0"].numpy()]
@@ -70,7 +70,7 @@ def test_a_healed_kernel_is_the_least_squares_solution_over_its_windows():
     traced = trace(task.model, task.example_inputs)
     slices = {"first": torch.tensor([0, 2, 3])}
     cut = apply(task.model, traced, slices)
-    Reconstruction(task.model, traced, gather(task, traced.reading)).heal(cut, slices)
+    Reconstruction(task.model, traced, gather(task, traced.reading)).repair(cut, slices)
     x = torch.cat([batch[0] for batch in task.split("calibration")])
     with torch.no_grad():
         windows = (
@@ -84,11 +84,11 @@ def test_a_healed_kernel_is_the_least_squares_solution_over_its_windows():
     def error(weight, offset):
         return float(((windows[:, entries] @ weight.T + offset - windows @ dense.T - bias) ** 2).mean())
 
-    healed = error(cut.second.weight.detach().flatten(1).numpy(), cut.second.bias.detach().numpy())
+    repaired = error(cut.second.weight.detach().flatten(1).numpy(), cut.second.bias.detach().numpy())
     least = error(best[:-1].T, best[-1])
     plain = error(dense[:, entries], bias)
-    assert least <= healed <= least * 1.05
-    assert healed < plain / 2
+    assert least <= repaired <= least * 1.05
+    assert repaired < plain / 2
 
 
 def test_the_scores_of_hessian_are_the_errors_of_least_squares_at_every_level():
@@ -148,12 +148,12 @@ def test_healing_masked_weights_never_does_worse_than_the_mask():
         torch.rand(4, 16, generator=generator) < 0.3,
     )
     moment = x.T @ x / len(x)
-    healed = refit.fitted(weights, mask, moment)
+    repaired = refit.fitted(weights, mask, moment)
 
     def error(found):
         return float((((found - weights) @ moment) * (found - weights)).sum())
 
-    assert error(healed) < 0.8 * error(weights * mask)
+    assert error(repaired) < 0.8 * error(weights * mask)
 
 
 @pytest.mark.parametrize(
@@ -172,12 +172,12 @@ def test_coefficients_are_shared_between_plans_and_forgotten_when_they_are_many(
     monkeypatch.setattr(reconstruct, "coefficients", lambda *given: calls.append(1) or solve(*given))
     for slices in ([0, 1, 2], [0, 1, 2], [3, 4, 5]):
         chosen = {"0": torch.tensor(slices)}
-        healing.heal(apply(task.model, traced, chosen), chosen)
+        healing.repair(apply(task.model, traced, chosen), chosen)
     assert len(calls) == 2
     monkeypatch.setattr(reconstruct, "_REMEMBERED", 1)
     for slices in ([6, 7], [8, 9], [6, 7]):
         chosen = {"0": torch.tensor(slices)}
-        healing.heal(apply(task.model, traced, chosen), chosen)
+        healing.repair(apply(task.model, traced, chosen), chosen)
     assert len(calls) == 5
 
 
@@ -187,5 +187,5 @@ def test_layers_that_are_dropped_are_passed_over():
     healing = Reconstruction(task.model, traced, gather(task, traced.reading))
     left = nn.Sequential(nn.Identity(), nn.Linear(2, 2))
     before = left[1].weight.clone()
-    healing.heal(left, {"0": torch.tensor([1])})
+    healing.repair(left, {"0": torch.tensor([1])})
     assert torch.equal(left[1].weight, before)

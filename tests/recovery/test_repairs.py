@@ -8,7 +8,7 @@ import torch
 from autoprune import registry
 from autoprune.recovery.sequential import _choices
 from autoprune.testing.criterion import attention_task, residual_task
-from autoprune.testing.repair import RepairConformance, difference, healed
+from autoprune.testing.repair import RepairConformance, difference, repaired
 from autoprune.training.finetune import finetune
 
 
@@ -22,14 +22,14 @@ class TestEveryRepair(RepairConformance):
 @pytest.mark.parametrize("make", [residual_task, attention_task])
 def test_reconstruction_comes_nearer_to_the_dense_model_and_in_sequence_nearer_still(make):
     task = make()
-    found = {repair: difference(task, healed(task, repair)[0]) for repair in ("none", "reconstruct", "sequential")}
+    found = {repair: difference(task, repaired(task, repair)[0]) for repair in ("none", "reconstruct", "sequential")}
     assert found["reconstruct"] < 0.7 * found["none"]
     assert found["sequential"] < found["reconstruct"]
 
 
 def test_fine_tuning_keeps_zeros():
     task = residual_task()
-    model, kept = healed(task, "sequential", pattern="unstructured")
+    model, kept = repaired(task, "sequential", pattern="unstructured")
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
     task = dataclasses.replace(task, splits={**task.splits, "train": task.splits["calibration"]})
     finetune(model, task, None, 2, 0, lambda text: None, kept)

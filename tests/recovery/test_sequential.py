@@ -1,4 +1,4 @@
-"""Healing layer after layer, against numpy's least squares in float64."""
+"""Repair layer after layer, against numpy's least squares in float64."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_a_kernel_in_groups_is_the_least_squares_solution_of_each_group(groups):
     traced = trace(task.model, task.example_inputs)
     slices = {"0": torch.arange(4)}
     cut = apply(task.model, traced, slices).eval()
-    Sequential(task, traced).heal(cut, slices, {})
+    Sequential(task, traced).repair(cut, slices, {})
     x = torch.cat([batch[0] for batch in task.split("calibration")])
     with torch.no_grad():
         gets, dense = cut[:4](x), task.model[:4](x)
@@ -63,6 +63,6 @@ def test_a_kernel_whose_inputs_never_change_is_left_as_it_is():
         task.model[2].bias[3] = -1e3
     traced = trace(task.model, task.example_inputs)
     cut = apply(task.model, traced, {"0": torch.arange(4)}).eval()
-    Sequential(task, traced).heal(cut, {"0": torch.arange(4)}, {})
+    Sequential(task, traced).repair(cut, {"0": torch.arange(4)}, {})
     assert torch.equal(cut[4].weight[3], task.model[4].weight[3])
     assert not torch.equal(cut[4].weight[2], task.model[4].weight[2])

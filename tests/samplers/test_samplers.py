@@ -5,20 +5,20 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from autoprune import registry
-from autoprune.core.aim import Wall
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.effort import Effort
 from autoprune.core.forecast import CostForecast, Term
+from autoprune.core.goal import CostLimit
 from autoprune.core.metric import COSTS
 from autoprune.errors import UsageError
 from autoprune.samplers import checked
-from autoprune.samplers._witness import ARM
+from autoprune.samplers._observations import ARM
 from autoprune.samplers.uniform import van_der_corput
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.study import Study
 from autoprune.store.ledger import Ledger
-from autoprune.testing.sampler import OBJECTIVES, SamplerConformance, block_space, pretended, small_brief, small_space
+from autoprune.testing.sampler import OBJECTIVES, SamplerConformance, block_space, pretended, small_context, small_space
 
 #: Samplers whose proposals take a second or so in long studies, or that learn as they go.
 SLOW = ("gp", "ddpg")
@@ -49,14 +49,14 @@ def test_a_sampler_that_learns_repeats_itself_under_one_seed():
 def test_what_is_counted_is_a_whole_number(name, option):
     module = registry.load("samplers", name)
     with pytest.raises(UsageError, match=option):
-        module.create(small_brief(small_space(), options=checked(module, {option: "2.9"})))
-    assert module.create(small_brief(small_space(), options=checked(module, {option: "12"})))
+        module.create(small_context(small_space(), options=checked(module, {option: "2.9"})))
+    assert module.create(small_context(small_space(), options=checked(module, {option: "12"})))
 
 
 @pytest.mark.parametrize("name", ["annealing", "auto", "dp", "evolution", "netadapt", "nsga2", "tpe"])
 def test_where_blocks_can_be_dropped_no_model_is_evaluated_twice_and_proposals_stay_the_samplers_own(name):
     space, module = block_space(), registry.load("samplers", name)
-    made = module.create(small_brief(space, options=checked(module, {})))
+    made = module.create(small_context(space, options=checked(module, {})))
     ledger = Ledger(InMemoryStorage())
     study = Study(ledger, "s", space, OBJECTIVES, made)
     coordinator = Coordinator(study, space, Budget(()), Effort(trials=60), SystemClock())
@@ -99,12 +99,12 @@ def test_a_limit_on_a_cost_that_is_no_objective_is_kept_to(name):
     """Operations lie in other groups than parameters do."""
     space, module = small_space(), registry.load("samplers", name)
     weights = np.array([16, 4, 1, 1, 1.0])
-    brief = small_brief(space, options=checked(module, {}))
+    context = small_context(space, options=checked(module, {}))
     terms = tuple(Term((v,), (8,), tuple(w * (np.arange(8) + 1) / 8)) for v, w in enumerate(weights))
-    forecast = replace(brief.forecast, costs=(*brief.forecast.costs, CostForecast("flops", 0.0, terms)))
-    aim = replace(brief.aim, others=(Wall(COSTS["flops"], 0.4),))
+    forecast = replace(context.forecast, costs=(*context.forecast.costs, CostForecast("flops", 0.0, terms)))
+    goal = replace(context.goal, others=(CostLimit(COSTS["flops"], 0.4),))
     study = Study(
-        Ledger(InMemoryStorage()), "s", space, OBJECTIVES, module.create(replace(brief, aim=aim, forecast=forecast))
+        Ledger(InMemoryStorage()), "s", space, OBJECTIVES, module.create(replace(context, goal=goal, forecast=forecast))
     )
     coordinator = Coordinator(study, space, Budget(()), Effort(trials=40), SystemClock())
     for proposal in coordinator.proposals():

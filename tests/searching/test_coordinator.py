@@ -17,7 +17,7 @@ from autoprune.searching.coordinator import Coordinator, check_possible
 from autoprune.searching.study import Study
 from autoprune.store.ledger import Ledger
 from autoprune.testing.fakes import FakeClock
-from autoprune.testing.sampler import small_brief, small_space
+from autoprune.testing.sampler import small_context, small_space
 
 SPACE = small_space(groups=3, size=32)
 QUALITY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
@@ -26,7 +26,7 @@ QUALITY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
 def coordinator(
     budget="params=90%", sampler="random", clock=None, window=0, ledger=None, new=True, spent=0.0, **effort
 ):
-    made = registry.load("samplers", sampler).create(small_brief(SPACE))
+    made = registry.load("samplers", sampler).create(small_context(SPACE))
     study = Study(ledger or Ledger(InMemoryStorage()), "s", SPACE, (QUALITY, COSTS["params"]), made, new=new)
     return Coordinator(study, SPACE, Budget.parse(budget), Effort(**effort), clock or FakeClock(), window, spent=spent)
 
@@ -61,7 +61,7 @@ def test_no_plan_is_evaluated_twice_and_an_exhausted_space_ends_the_search():
 
 def test_a_search_that_wants_no_more_leaves_nothing_to_be_evaluated():
     def begun(seeds, new):
-        sampler = registry.load("samplers", "random").create(small_brief(SPACE))
+        sampler = registry.load("samplers", "random").create(small_context(SPACE))
         study = Study(ledger, "s", SPACE, (QUALITY, COSTS["params"]), sampler, new=new)
         return Coordinator(study, SPACE, Budget(()), Effort(trials=3), FakeClock(), seeds=seeds)
 
@@ -75,7 +75,7 @@ def test_a_search_that_wants_no_more_leaves_nothing_to_be_evaluated():
 
 def test_dismissals_in_a_row_are_counted_on_after_a_kill():
     def begun(ledger, dismissed, new):
-        sampler = registry.load("samplers", "random").create(small_brief(SPACE))
+        sampler = registry.load("samplers", "random").create(small_context(SPACE))
         study = Study(ledger, "s", SPACE, (QUALITY, COSTS["params"]), sampler, new=new)
         screen = lambda plan, trials: "hopeless"  # noqa: E731
         return Coordinator(study, SPACE, Budget(()), Effort(), FakeClock(), screen=screen, dismissed=dismissed)
@@ -330,6 +330,6 @@ def test_nothing_is_asked_for_while_nothing_is_told():
 def test_a_study_of_another_search_space_is_refused():
     ledger = Ledger(InMemoryStorage())
     coordinator(ledger=ledger)
-    made = registry.load("samplers", "random").create(small_brief(SPACE))
+    made = registry.load("samplers", "random").create(small_context(SPACE))
     with pytest.raises(StorageError, match="search space"):
         Study(ledger, "s", small_space(groups=2, size=32), (QUALITY, COSTS["params"]), made, new=False)

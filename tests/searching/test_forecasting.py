@@ -2,20 +2,20 @@ import math
 
 import pytest
 
-from autoprune.core.aim import in_box
 from autoprune.core.budget import Budget
+from autoprune.core.goal import in_box
 from autoprune.core.group import Group
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.space import SearchSpace
-from autoprune.core.space_config import Family
+from autoprune.core.space_config import SpaceConfig
 from autoprune.core.trial import Trial, TrialState
 from autoprune.engine.prepare import prepare
 from autoprune.errors import UsageError
-from autoprune.recovery.calibrate import ready
+from autoprune.recovery.calibrate import calibrate
 from autoprune.searching.ablation import ablate, scattered
 from autoprune.searching.candidate import Evaluator
-from autoprune.searching.forecasting import aim_of, assembled
+from autoprune.searching.forecasting import assembled, goal_of
 from autoprune.testing.fakes import RecordingReporter, TickingClock
 
 ALARMS = Metric("false_alarms", "1", lower_is_better=True, high=1.0)
@@ -26,18 +26,18 @@ def dense(**values):
 
 
 def test_a_limit_on_a_quality_that_is_zero_for_the_dense_model_is_none_on_a_cost():
-    aim = aim_of(
+    goal = goal_of(
         Budget.parse("false_alarms<=0.05"), (ALARMS, COSTS["params"]), dense(false_alarms=0.0, params=10.0), ""
     )
-    assert aim.limits == (None, None)
-    assert aim.walls == ()
+    assert goal.limits == (None, None)
+    assert goal.cost_limits == ()
 
 
 def test_every_limited_cost_is_a_wall_be_it_an_objective_or_not():
     budget = Budget.parse("params=50%", "throughput>=20/s")
-    aim = aim_of(budget, (ALARMS, COSTS["params"]), dense(false_alarms=0.1, params=10.0, throughput=10.0), "")
-    assert aim.limits == (None, 5.0)
-    assert {wall.metric.name: wall.most for wall in aim.walls} == {"params": 0.5, "throughput": 0.5}
+    goal = goal_of(budget, (ALARMS, COSTS["params"]), dense(false_alarms=0.1, params=10.0, throughput=10.0), "")
+    assert goal.limits == (None, 5.0)
+    assert {wall.metric.name: wall.most for wall in goal.cost_limits} == {"params": 0.5, "throughput": 0.5}
 
 
 def test_throughput_lies_in_the_box_by_its_inverse():
@@ -45,35 +45,35 @@ def test_throughput_lies_in_the_box_by_its_inverse():
     assert in_box(COSTS["throughput"], 10.0, 10.0) == 1.0
 
 
-def test_between_its_ends_an_ablation_counts_by_what_is_cut_and_not_by_the_place_on_the_ladder():
-    family = Family("test", (), ("channel",), (), 1, 1, (0.1, 0.2, 0.5, 1.0))
+def test_between_its_ends_an_ablation_counts_by_what_is_cut_and_not_by_the_place_among_levels():
+    family = SpaceConfig("test", (), ("channel",), (), 1, 1, (0.1, 0.2, 0.5, 1.0))
     space = SearchSpace.build([Group("g", "channel", 100, ())], family)
     found = {"accuracy": Measurement.exact("accuracy", 0.5, "1"), "params": Measurement.exact("params", 1.0, "1")}
     trial = Trial(0, space.at((0,)), TrialState.COMPLETE, found)
     quality = Metric("accuracy", "1", lower_is_better=False, high=1.0)
-    aim = aim_of(Budget(()), (quality, COSTS["params"]), dense(accuracy=0.9, params=10.0), "")
-    (row,) = assembled(space, aim, {0: trial}, (), {}, 1.0).damage
+    goal = goal_of(Budget(()), (quality, COSTS["params"]), dense(accuracy=0.9, params=10.0), "")
+    (row,) = assembled(space, goal, {0: trial}, (), {}, 1.0).loss_increases
     assert row == pytest.approx([2.0, 2.0 * (8 / 9) ** 2, 2.0 * (5 / 9) ** 2, 0.0])
 
 
 def test_a_cost_that_the_dense_model_does_not_have_cannot_be_saved():
     for budget, objectives in (("flops=1M", (ALARMS, COSTS["params"])), ("params=50%", (ALARMS, COSTS["flops"]))):
         with pytest.raises(UsageError, match="flops of 0"):
-            aim_of(Budget.parse(budget), objectives, dense(false_alarms=0.1, params=10.0, flops=0.0), "")
+            goal_of(Budget.parse(budget), objectives, dense(false_alarms=0.1, params=10.0, flops=0.0), "")
 
 
 def test_what_nobody_cut_alone_is_judged_by_its_lost_importance_and_by_those_of_its_kind():
-    family = Family("test", (), ("channel", "layer"), (), 1, 1, (0.5, 1.0))
+    family = SpaceConfig("test", (), ("channel", "layer"), (), 1, 1, (0.5, 1.0))
     groups = [Group(name, "channel", 10, ()) for name in "abc"]
     space = SearchSpace.build(groups, family)
     quality = Metric("accuracy", "1", lower_is_better=False, high=1.0)
-    aim = aim_of(Budget(()), (quality, COSTS["params"]), dense(accuracy=0.9, params=10.0), "")
+    goal = goal_of(Budget(()), (quality, COSTS["params"]), dense(accuracy=0.9, params=10.0), "")
     found = {"accuracy": Measurement.exact("accuracy", 0.8, "1"), "params": Measurement.exact("params", 1.0, "1")}
     trials = {
         0: Trial(0, space.at((0, 1, 1)), TrialState.COMPLETE, found),
         2: Trial(2, space.at((1, 1, 0)), TrialState.FAILED),
     }
-    rows = assembled(space, aim, trials, (), {}, 1.0, {0: 0.1, 1: 0.05, 2: 0.9}).damage
+    rows = assembled(space, goal, trials, (), {}, 1.0, {0: 0.1, 1: 0.05, 2: 0.9}).loss_increases
     assert [row[0] for row in rows] == pytest.approx([0.5, 0.25, 0.5])
 
 
@@ -93,7 +93,7 @@ def test_ablations_end_when_their_time_is_up(small_task):
             for job in jobs:
                 yield Trial(job.number, job.plan, TrialState.COMPLETE)
 
-    readied = ready(small_task.model, prepared.traced, "l2", "none", clock, small_task)
+    readied = calibrate(small_task.model, prepared.traced, "l2", "none", clock, small_task)
     evaluator = Evaluator(
         small_task, prepared.traced, readied.ranking, None, Budget(()), {}, clock, readied.repair, timed=False
     )

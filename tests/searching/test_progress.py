@@ -4,8 +4,8 @@ import moocore
 import numpy as np
 import pytest
 
-from autoprune.core.aim import Aim
 from autoprune.core.effort import Effort
+from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS
 from autoprune.core.trial import Trial, TrialState
@@ -13,7 +13,7 @@ from autoprune.searching.progress import Progress
 from autoprune.testing.fakes import FakeClock
 from tests.searching.test_coordinator import QUALITY, SPACE
 
-AIM = Aim((QUALITY, COSTS["params"]), (0.9, 1000.0), (None, 900.0))
+AIM = SearchGoal((QUALITY, COSTS["params"]), (0.9, 1000.0), (None, 900.0))
 
 
 def trial(number, accuracy, params, excess=0.0):
@@ -47,8 +47,8 @@ def test_the_best_is_not_forgotten_where_one_beyond_the_budget_beats_it():
 
 def test_the_volume_of_many_objectives_is_close_to_the_exact_one_and_quick():
     names = ("params", "flops", "size", "latency")
-    aim = Aim((QUALITY, *(COSTS[name] for name in names)), (0.9, 1.0, 1.0, 1.0, 1.0), (None,) * 5)
-    progress, rng, points = Progress(aim, Effort(), FakeClock(), 1), np.random.default_rng(0), []
+    goal = SearchGoal((QUALITY, *(COSTS[name] for name in names)), (0.9, 1.0, 1.0, 1.0, 1.0), (None,) * 5)
+    progress, rng, points = Progress(goal, Effort(), FakeClock(), 1), np.random.default_rng(0), []
     start = time.perf_counter()
     for number in range(120):
         values = rng.uniform(0.2, 1, 4)

@@ -14,10 +14,10 @@ from autoprune.searching.screen import Screen
 from autoprune.searching.study import Study
 from autoprune.store.ledger import open_ledger
 from autoprune.testing.fakes import FakeClock
-from autoprune.testing.sampler import OBJECTIVES, pretended, small_brief, small_space
+from autoprune.testing.sampler import OBJECTIVES, pretended, small_context, small_space
 
 SPACE = small_space()
-BRIEF = small_brief(SPACE, most=0.5)
+BRIEF = small_context(SPACE, most=0.5)
 
 
 def trials(count):
@@ -27,7 +27,7 @@ def trials(count):
 
 
 def test_what_cannot_be_within_the_budget_is_dismissed_once_enough_was_seen():
-    screen, dense = Screen(BRIEF.forecast, BRIEF.aim, SPACE), SPACE.dense()
+    screen, dense = Screen(BRIEF.forecast, BRIEF.goal, SPACE), SPACE.dense()
     assert screen.reason(dense, trials(5)) == ""
     assert "the budget has room for 50%" in screen.reason(dense, trials(30))
     assert screen.reason(SPACE.smallest(), trials(30)) == ""
@@ -38,20 +38,20 @@ def test_a_plan_that_others_beat_in_every_way_is_dismissed_unless_those_are_beyo
 
     def scored(trial, excesses):
         lost = 12.0 * (7 - SPACE.places(trial.plan)[0])
-        quality = Measurement.exact("quality", BRIEF.aim.dense[0] - lost, "1")
+        quality = Measurement.exact("quality", BRIEF.goal.dense[0] - lost, "1")
         return replace(trial, measurements={**trial.measurements, "quality": quality}, excesses=excesses)
 
-    aim, hopeless = replace(BRIEF.aim, limits=(None, None)), SPACE.at((0, 7, 7, 7, 7))
+    goal, hopeless = replace(BRIEF.goal, limits=(None, None)), SPACE.at((0, 7, 7, 7, 7))
     known = [scored(trial, {}) for trial in trials(60)]
-    assert "beat it in every way" in Screen(BRIEF.forecast, aim, SPACE).reason(hopeless, known)
+    assert "beat it in every way" in Screen(BRIEF.forecast, goal, SPACE).reason(hopeless, known)
     beyond = [scored(trial, {"flops": 0.5}) for trial in trials(60)]
-    assert Screen(BRIEF.forecast, aim, SPACE).reason(hopeless, beyond) == ""
+    assert Screen(BRIEF.forecast, goal, SPACE).reason(hopeless, beyond) == ""
 
 
 def test_where_nothing_has_room_the_budget_dismisses_nobody():
-    aim = replace(BRIEF.aim, limits=(None, 0.1 * BRIEF.aim.dense[1]))  # the smallest plan takes an eighth
-    screen = Screen(BRIEF.forecast, aim, SPACE)
-    known = [replace(trial, excesses={"params": trial.value("params") / aim.limits[1] - 1}) for trial in trials(30)]
+    goal = replace(BRIEF.goal, limits=(None, 0.1 * BRIEF.goal.dense[1]))  # the smallest plan takes an eighth
+    screen = Screen(BRIEF.forecast, goal, SPACE)
+    known = [replace(trial, excesses={"params": trial.value("params") / goal.limits[1] - 1}) for trial in trials(30)]
     assert not any("the budget has room" in screen.reason(plan.plan, known) for plan in trials(60)[30:])
 
 
@@ -60,7 +60,7 @@ def searched(run, count, screened):
     new = not (run / "study.journal").exists()
     ledger = open_ledger(run, "", new=new)
     study = Study(ledger, "s", SPACE, OBJECTIVES, create(BRIEF), new=new)
-    screen = Screen(BRIEF.forecast, BRIEF.aim, SPACE).reason
+    screen = Screen(BRIEF.forecast, BRIEF.goal, SPACE).reason
     made = Coordinator(study, SPACE, Budget(()), Effort(count), FakeClock(), 0, (), screen, screened.append)
     for proposal in made.proposals():
         made.tell(pretended(proposal, 0.5))

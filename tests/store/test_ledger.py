@@ -17,7 +17,7 @@ from autoprune.errors import StorageError
 from autoprune.samplers.random import create
 from autoprune.searching.study import Study
 from autoprune.store.ledger import masked, open_ledger
-from autoprune.testing.sampler import OBJECTIVES, pretended, small_brief, small_space
+from autoprune.testing.sampler import OBJECTIVES, pretended, small_context, small_space
 
 
 def test_a_deleted_or_empty_journal_is_an_error_and_never_a_new_study(tmp_path):
@@ -89,7 +89,7 @@ def test_a_study_in_postgresql_is_found_again_with_what_was_told(postgres, tmp_p
 
     def opened(new):
         ledger = open_ledger(tmp_path, postgres, new=new)
-        return ledger, Study(ledger, "told", space, OBJECTIVES, create(small_brief(space)), new=new)
+        return ledger, Study(ledger, "told", space, OBJECTIVES, create(small_context(space)), new=new)
 
     ledger, study = opened(True)
     told = []

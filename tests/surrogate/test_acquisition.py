@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.surrogate.acquisition import added, best_seen, box, expected, ranked
-from autoprune.surrogate.belief import Belief
-from autoprune.surrogate.evidence import Evidence
-from tests.surrogate.test_belief import BRIEF, believed, seen
+from autoprune.surrogate.observations import Observations
+from autoprune.surrogate.surrogate import Surrogate
+from tests.surrogate.test_surrogate import BRIEF, believed, seen
 
 points = st.lists(st.tuples(st.floats(0, 1.5), st.floats(-0.5, 1.5)), min_size=1, max_size=8)
 
@@ -38,38 +38,38 @@ def test_what_each_point_adds_to_those_before_it_makes_up_the_volume(found):
 
 
 def test_what_a_plan_is_expected_to_add_is_the_mean_over_what_may_be():
-    """Against draws of cost and harm, each plan added to all that was seen."""
-    belief = believed(25)
-    plans = Evidence(BRIEF.aim, seen(40, seed=9)).levels
-    found = dataclasses.replace(belief.expected(plans), cost_doubt=np.full(len(plans), 0.15))
-    evidence, rng = belief.evidence, np.random.default_rng(0)
-    known = [evidence.cost[evidence.feasible], belief.worth_seen()[evidence.feasible]]
+    """Against draws of cost and loss increase, each plan added to all that was seen."""
+    surrogate = believed(25)
+    plans = Observations(BRIEF.goal, seen(40, seed=9)).levels
+    found = dataclasses.replace(surrogate.expected(plans), cost_doubt=np.full(len(plans), 0.15))
+    observations, rng = surrogate.observations, np.random.default_rng(0)
+    known = [observations.cost[observations.feasible], surrogate.worth_seen()[observations.feasible]]
     draws = []
     for _ in range(4000):
         cost = found.cost * np.exp(found.cost_doubt * rng.normal(size=len(plans)))
-        worth = belief.worth(found.harm + found.harm_doubt * rng.normal(size=len(plans)))
-        draws.append(added(cost, worth, *known, end=box(belief)))
+        worth = surrogate.worth(found.loss_increase + found.loss_increase_doubt * rng.normal(size=len(plans)))
+        draws.append(added(cost, worth, *known, end=box(surrogate)))
     mean = np.mean(draws, axis=0) * found.within
     assert mean.max() > 0.005
-    assert np.abs(expected(belief, found) - mean).max() < 0.1 * mean.max()
+    assert np.abs(expected(surrogate, found) - mean).max() < 0.1 * mean.max()
 
 
 def test_of_two_plans_that_seem_to_add_nothing_the_less_certain_one_is_expected_to_add_more():
-    belief = believed(25)
-    place = int(best_seen(belief)[-1])
-    found = belief.expected(belief.evidence.levels[[place, place]])
+    surrogate = believed(25)
+    place = int(best_seen(surrogate)[-1])
+    found = surrogate.expected(surrogate.observations.levels[[place, place]])
     found = dataclasses.replace(found, cost=found.cost * 1.02, cost_doubt=np.array([0.01, 0.2]))
-    sure, open_ = expected(belief, found)
+    sure, open_ = expected(surrogate, found)
     assert open_ > 1.1 * sure
 
 
 def test_where_all_within_the_budget_is_far_worse_than_dense_what_is_within_still_comes_first():
-    dense = BRIEF.aim.dense[0]
+    dense = BRIEF.goal.dense[0]
     hurt = tuple(
         dataclasses.replace(each, values=(dense - 30 * (dense - each.values[0]), each.values[1])) for each in seen(40)
     )
-    belief = Belief(BRIEF.forecast, Evidence(BRIEF.aim, hurt), BRIEF.space)
-    assert belief.evidence.loss[belief.evidence.feasible].min() > 1
-    first = ranked(belief, belief.front())[:3]
-    assert (belief.expected(np.array(first)).within > 0.5).all()
-    assert (expected(belief, belief.expected(np.array(first))) > 0).all()
+    surrogate = Surrogate(BRIEF.forecast, Observations(BRIEF.goal, hurt), BRIEF.space)
+    assert surrogate.observations.quality_drop[surrogate.observations.feasible].min() > 1
+    first = ranked(surrogate, surrogate.front())[:3]
+    assert (surrogate.expected(np.array(first)).within > 0.5).all()
+    assert (expected(surrogate, surrogate.expected(np.array(first))) > 0).all()

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from autoprune.surrogate.linear_regression import Line
+from autoprune.surrogate.linear_regression import BayesianLinearRegression
 
 
 @pytest.fixture
 def line():
     rng = np.random.default_rng(0)
     features, target = rng.normal(size=(12, 5)), rng.normal(size=12)
-    return Line.fit(features, target, np.array([0.5, 1.0, 2.0, 0.1, 3.0]), [np.full(12, 0.3)])[0]
+    return BayesianLinearRegression.fit(features, target, np.array([0.5, 1.0, 2.0, 0.1, 3.0]), [np.full(12, 0.3)])[0]
 
 
 def posterior(line):
@@ -34,7 +34,7 @@ def test_draws_have_the_posteriors_mean_and_covariance(line):
 
 
 def test_without_observations_the_prior_is_what_is_believed():
-    line = Line.fit(np.zeros((0, 2)), np.zeros(0), np.array([1.0, 4.0]), [np.zeros(0)])[0]
+    line = BayesianLinearRegression.fit(np.zeros((0, 2)), np.zeros(0), np.array([1.0, 4.0]), [np.zeros(0)])[0]
     assert line.mean == pytest.approx([0.0, 0.0])
     assert line.variance(np.eye(2)) == pytest.approx([1.0, 4.0])
 
@@ -42,7 +42,9 @@ def test_without_observations_the_prior_is_what_is_believed():
 def test_misses_are_those_of_each_observation_predicted_by_all_others(line):
     for k, miss in enumerate(line.misses()):
         others = np.arange(12) != k
-        left, _ = Line.fit(line.features[others], line.target[others], line.prior, [line.noise[others]])
+        left, _ = BayesianLinearRegression.fit(
+            line.features[others], line.target[others], line.prior, [line.noise[others]]
+        )
         spread = np.sqrt(left.variance(line.features[[k]]) + line.noise[k] ** 2)
         assert miss == pytest.approx(abs(line.target[k] - line.features[k] @ left.mean) / spread[0])
 
@@ -52,7 +54,7 @@ def test_of_several_noises_the_likeliest_is_taken():
     features, prior = rng.normal(size=(200, 4)), np.ones(4)
     for place, noise in enumerate(noises):
         target = features @ rng.normal(size=4) + noise * rng.normal(size=200)
-        line, found = Line.fit(features, target, prior, noises)
+        line, found = BayesianLinearRegression.fit(features, target, prior, noises)
         assert found == place
-        alone = [Line.fit(features, target, prior, [each])[0].likelihood for each in noises]
+        alone = [BayesianLinearRegression.fit(features, target, prior, [each])[0].likelihood for each in noises]
         assert line.likelihood == pytest.approx(max(alone))

@@ -23,7 +23,7 @@ def prepare(task: Task, traced: Traced, moments: Mapping[str, Moments]) -> Repai
     means = Reconstruction(task.model, traced, moments, combine=False)
 
     def repair(model: nn.Module, slices: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-        means.heal(model, slices)
+        means.repair(model, slices)
         thin(model, masks)
         recalibrate(model, task)
 

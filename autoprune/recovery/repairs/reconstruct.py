@@ -25,8 +25,8 @@ def prepare(task: Task, traced: Traced, moments: Mapping[str, Moments]) -> Repai
     weights_healed = Refit(traced, moments)
 
     def repair(model: nn.Module, slices: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-        slices_healed.heal(model, slices)
-        weights_healed.heal(model, slices, masks)
+        slices_healed.repair(model, slices)
+        weights_healed.repair(model, slices, masks)
         thin(model, masks)
         recalibrate(model, task)
 

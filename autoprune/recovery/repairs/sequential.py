@@ -25,9 +25,9 @@ def prepare(task: Task, traced: Traced, moments: Mapping[str, Moments]) -> Repai
     sequential = Sequential(task, traced)
 
     def repair(model: nn.Module, slices: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-        slices_healed.heal(model, slices)
-        weights_healed.heal(model, slices, masks)
+        slices_healed.repair(model, slices)
+        weights_healed.repair(model, slices, masks)
         thin(model, masks)
-        sequential.heal(model, slices, masks)
+        sequential.repair(model, slices, masks)
 
     return repair

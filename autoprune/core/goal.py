@@ -18,7 +18,7 @@ DEPTH: Final = 0.2
 
 
 @dataclass(frozen=True)
-class Wall:
+class CostLimit:
     """A limited cost, and the most that it may be as a share of the dense model's (of throughput, the inverse)."""
 
     metric: Metric
@@ -26,18 +26,18 @@ class Wall:
 
 
 @dataclass(frozen=True)
-class Aim:
-    """objectives: the most wanted first; dense: the dense model's values of them; limits: the most that each may be,
-    in SI units, None where nothing limits it; grade: a metric of the task that tells better than its quality how a
-    model was hurt, empty where the quality is all there is; graded: the dense model's value of it; others: limited
+class SearchGoal:
+    """objectives: the most wanted first; dense: the dense model's values of them; limits: the most that each may be, in
+    SI units, None where nothing limits it; proxy_metric: a metric of the task that tells better than its quality how a
+    model was hurt, empty where the quality is all there is; proxy_value: the dense model's value of it; others: limited
     costs that are no objectives."""
 
     objectives: tuple[Metric, ...]
     dense: tuple[float, ...]
     limits: tuple[float | None, ...]
-    grade: str = ""
-    graded: float = 0.0
-    others: tuple[Wall, ...] = ()
+    proxy_metric: str = ""
+    proxy_value: float = 0.0
+    others: tuple[CostLimit, ...] = ()
 
     @property
     def quality(self) -> int | None:
@@ -59,10 +59,10 @@ class Aim:
         return dense / limit if self.objectives[place].lower_is_better else limit / dense
 
     @property
-    def walls(self) -> tuple[Wall, ...]:
+    def cost_limits(self) -> tuple[CostLimit, ...]:
         """Every cost that is limited, be it an objective or not."""
         limited = zip(self.objectives, self.limits, self.dense, strict=True)
-        own = [Wall(metric, share(metric, limit, dense)) for metric, limit, dense in limited if limit is not None]
+        own = [CostLimit(metric, share(metric, limit, dense)) for metric, limit, dense in limited if limit is not None]
         return (*own, *self.others)
 
     def scaled(self, values: Sequence[float]) -> tuple[float, ...]:

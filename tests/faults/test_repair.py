@@ -14,11 +14,11 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.group import Group
 from autoprune.core.scope import scoped
 from autoprune.errors import SurgeryError, TaskError, UsageError
-from autoprune.recovery.calibrate import ready
+from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.sparsity import with_weights
 from autoprune.testing.criterion import residual_task, task_of
-from autoprune.testing.repair import difference, healed
+from autoprune.testing.repair import difference, repaired
 
 QUICK = {"trials": 5, "epochs": 0, "finalists": 1}
 
@@ -43,7 +43,7 @@ def test_a_singular_hessian_and_a_group_of_one_channel_are_survived(criterion):
     task = dataclasses.replace(task, splits={**task.splits, "calibration": constant})
     traced = trace(task.model, task.example_inputs)
     for repair in registry.names("repairs"):
-        readied = ready(task.model, traced, criterion, repair, SystemClock(), task)
+        readied = calibrate(task.model, traced, criterion, repair, SystemClock(), task)
         slices = kept_slices(traced, readied.ranking, autoprune.Plan.of({"two": 3}))
         cut = apply(task.model, traced, slices)
         readied.repair(cut, slices, {})
@@ -55,7 +55,7 @@ def test_inputs_that_are_nan_are_named_and_nothing_becomes_nan():
     broken = [(inputs * float("nan"), labels) for inputs, labels in task.splits["calibration"]]
     task = dataclasses.replace(task, splits={**task.splits, "calibration": broken})
     traced = trace(task.model, task.example_inputs)
-    readied = ready(task.model, traced, "hessian", "sequential", SystemClock(), task)
+    readied = calibrate(task.model, traced, "hessian", "sequential", SystemClock(), task)
     assert any("not finite" in note and "inner.weight" in note for note in readied.notes)
     assert any("ranked by l2" in note for note in readied.notes)
     slices = kept_slices(traced, readied.ranking, autoprune.Plan.of({"inner": 6}))
@@ -173,13 +173,13 @@ def test_unusual_layers_are_ranked_and_healed_and_never_made_worse(case):
     make, shape = CASES[case]
     torch.manual_seed(0)
     task = task_of(make(), *shape)
-    plain = difference(task, healed(task, "none")[0])
+    plain = difference(task, repaired(task, "none")[0])
     for repair in ("bias", "reconstruct", "sequential"):
-        model, _ = healed(task, repair)
+        model, _ = repaired(task, repair)
         assert finite(model)
         assert difference(task, model) < plain * (1.05 if repair == "bias" else 1)
     for criterion in ("hessian", "taylor", "wanda"):
-        assert finite(healed(task, "sequential", criterion=criterion)[0])
+        assert finite(repaired(task, "sequential", criterion=criterion)[0])
 
 
 def test_the_bias_of_what_is_not_contiguous_is_found():
@@ -221,7 +221,7 @@ def test_statistics_of_batch_norm_stay_where_nothing_or_nan_arrives():
     task.model.unused.running_mean.fill_(5.0)
     for value, repair in ((1.0, "batchnorm"), (float("nan"), "batchnorm"), (float("nan"), "sequential")):
         broken = [(inputs * value, labels) for inputs, labels in task.splits["calibration"]]
-        model, _ = healed(dataclasses.replace(task, splits={**task.splits, "calibration": broken}), repair)
+        model, _ = repaired(dataclasses.replace(task, splits={**task.splits, "calibration": broken}), repair)
         assert finite(model)
         assert float(model.unused.running_mean[0]) == 5.0
 
@@ -255,8 +255,8 @@ def test_batches_of_any_kind_are_looked_at(kind):
         loss=lambda outputs, batch: nn.functional.cross_entropy(outputs, part(batch, 1)),
     )
     for criterion in ("taylor", "hessian"):
-        model, _ = healed(task, "sequential", criterion=criterion)
-        assert difference(base, model) < difference(base, healed(base, "none")[0])
+        model, _ = repaired(task, "sequential", criterion=criterion)
+        assert difference(base, model) < difference(base, repaired(base, "none")[0])
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_batches_of_any_kind_are_looked_at(kind):
 def test_a_loss_that_gradients_cannot_be_taken_of_is_an_error_with_a_cure(loss):
     task = dataclasses.replace(residual_task(), loss=loss)
     with pytest.raises(TaskError, match="loss"):
-        ready(task.model, trace(task.model, task.example_inputs), "taylor", "none", SystemClock(), task)
+        calibrate(task.model, trace(task.model, task.example_inputs), "taylor", "none", SystemClock(), task)
 
 
 def test_a_group_that_one_weight_reads_twice_is_seen_as_a_whole():
@@ -288,7 +288,9 @@ def test_a_group_that_one_weight_reads_twice_is_seen_as_a_whole():
     task = task_of(Twice(), 6)
     with torch.no_grad():  # the first three slices cancel in what is read
         task.model.head.weight[:, 8:11] = -task.model.head.weight[:, :3]
-    scores = ready(task.model, trace(task.model, task.example_inputs), "hessian", "none", SystemClock(), task).ranking
+    scores = calibrate(
+        task.model, trace(task.model, task.example_inputs), "hessian", "none", SystemClock(), task
+    ).ranking
     assert set(scores["body"].argsort()[:3].tolist()) == {0, 1, 2}
 
 
@@ -322,5 +324,5 @@ def test_complex_weights_keep_their_imaginary_part():
     torch.manual_seed(0)
     task = task_of(nn.Identity(), 6)
     task = dataclasses.replace(task, model=Phase().eval())
-    model, _ = healed(task, "sequential")
+    model, _ = repaired(task, "sequential")
     assert model.head.weight.imag.any()

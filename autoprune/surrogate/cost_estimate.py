@@ -9,15 +9,15 @@ from typing import Final
 import numpy as np
 
 from autoprune.core.forecast import CostForecast
-from autoprune.surrogate.evidence import Floats, Ints
 from autoprune.surrogate.knapsack import Part, Sum
-from autoprune.surrogate.linear_regression import Line
+from autoprune.surrogate.linear_regression import BayesianLinearRegression
+from autoprune.surrogate.observations import Floats, Ints
 
 #: Deviations that the factor may have: of all plans alike, with size, and by the level of a variable.
 _ALIKE, _BY_SIZE = 0.5, 0.2
 _BY_LEVEL: Final = (0.01, 0.03, 0.1)
 _NOISE: Final = (0.01, 0.02, 0.05, 0.2)
-#: What was counted is exact, unless evidence says that it had to be approximated.
+#: What was counted is exact, unless observations say that it had to be approximated.
 _EXACT: Final = (0.0, 1e-4)
 #: Shares of the dense model's cost below which no forecast is believed: sums of measured parts may fall below zero.
 _LEAST: Final = 0.002
@@ -25,7 +25,7 @@ _LEAST: Final = 0.002
 _FLATTEST: Final = 0.2
 
 
-class Price:
+class CostEstimate:
     """metric: its name; parts: what varies of the forecast, as shares of the dense model's cost; room: the highest cost
     that is expected to be within the limit, infinite where there is none."""
 
@@ -47,7 +47,9 @@ class Price:
         fits = []
         for own, noises in [*[(_EXACT[0], _EXACT[1:])] * counted, *((own, _NOISE) for own in _BY_LEVEL)]:
             prior = np.array([_ALIKE**2, _BY_SIZE**2] + [own**2] * (features.shape[1] - 2))
-            line, place = Line.fit(features, target, prior, [np.full(len(target), noise) for noise in noises])
+            line, place = BayesianLinearRegression.fit(
+                features, target, prior, [np.full(len(target), noise) for noise in noises]
+            )
             fits.append((line, noises[place]))
         self._line, self._noise = max(fits, key=lambda fit: fit[0].likelihood)
 

@@ -1,4 +1,4 @@
-"""A study as evidence. Knows Optuna's trials and what of them was read already; not what is made of it."""
+"""A study as observations. Knows Optuna's trials and what of them was read already; not what is made of it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.samplers import GRADED, REPEAT, SECONDS, Brief
-from autoprune.surrogate.evidence import Evidence, Seen
+from autoprune.samplers import PROXY_VALUE, REPEAT, SECONDS, SamplerContext
 from autoprune.surrogate.knapsack import Levels
+from autoprune.surrogate.observations import Observation, Observations
 
 #: Attribute of a trial: who of several proposed it.
 ARM: Final = "autoprune:arm"
-#: Standard deviation of a level around its plan's scale, as a share of the ladder.
+#: Standard deviation of a level around its plan's scale, as a share of all levels.
 _SPREAD: Final = 0.25
 #: Scales reach so far beyond the largest feasible one, since groups differ in what they cost.
 _REACH, _MARGIN = 1.25, 0.1
 
 
-class Witness:
+class ObservationReader:
     """Reads each finished trial once."""
 
-    def __init__(self, brief: Brief) -> None:
-        self._brief = brief
-        self._names = [variable.name for variable in brief.space.variables]
-        self._highest = np.array(brief.sizes) - 1
-        self._rows: dict[int, Seen | None] = {}
+    def __init__(self, context: SamplerContext) -> None:
+        self._context = context
+        self._names = [variable.name for variable in context.space.variables]
+        self._highest = np.array(context.sizes) - 1
+        self._rows: dict[int, Observation | None] = {}
         self._asked: dict[int, Levels] = {}
         self._scale, self._refused = 0.0, False
 
@@ -42,11 +42,11 @@ class Witness:
                 levels = self.levels(trial)
                 if levels is None:
                     continue
-                self._asked[number] = self._brief.space.settled(levels)
+                self._asked[number] = self._context.space.settled(levels)
             if trial.state.is_finished():
-                row = self._rows[number] = _seen(trial, self._asked[number])
+                row = self._rows[number] = _observed(trial, self._asked[number])
                 if row is not None and row.excess <= 0:
-                    self._scale = max(self._scale, self._brief.space.kept(row.levels))
+                    self._scale = max(self._scale, self._context.space.kept(row.levels))
                 self._refused |= row is not None and row.excess > 0
 
     def levels(self, trial: FrozenTrial) -> Levels | None:
@@ -55,9 +55,9 @@ class Witness:
             return None
         return tuple(int(trial.params[name]) for name in self._names)
 
-    def evidence(self) -> Evidence:
+    def observations(self) -> Observations:
         seen = tuple(row for _, row in sorted(self._rows.items()) if row is not None)
-        return Evidence(self._brief.aim, seen, frozenset(self._asked.values()))
+        return Observations(self._context.goal, seen, frozenset(self._asked.values()))
 
     @property
     def affordable(self) -> float:
@@ -81,10 +81,10 @@ def whole(levels: Sequence[float] | np.ndarray) -> Levels:
     return tuple(int(level) for level in levels)
 
 
-def _seen(trial: FrozenTrial, levels: Levels) -> Seen | None:
+def _observed(trial: FrozenTrial, levels: Levels) -> Observation | None:
     if trial.state is not TrialState.COMPLETE or REPEAT in trial.user_attrs:  # what is known says no more said twice
         return None
     attributes = trial.user_attrs
-    told = attributes.get(GRADED)
+    told = attributes.get(PROXY_VALUE)
     seconds, arm = float(attributes.get(SECONDS, 0.0)), str(trial.system_attrs.get(ARM, ""))
-    return Seen(trial.number, levels, tuple(trial.values), told, dict(trial.constraints), seconds, arm)
+    return Observation(trial.number, levels, tuple(trial.values), told, dict(trial.constraints), seconds, arm)

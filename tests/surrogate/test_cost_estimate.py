@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from autoprune.core.forecast import CostForecast, Term
-from autoprune.surrogate.price import Price
+from autoprune.surrogate.cost_estimate import CostEstimate
 
 SIZES = (8, 8, 8)
 SHARES = (np.arange(8) + 1) / 24
@@ -20,13 +20,13 @@ def kept(levels):
     return SHARES[levels].sum(axis=1)
 
 
-def price(real, count=40, error=0.0, offset=0.0, room=0.5):
+def cost_estimate(real, count=40, error=0.0, offset=0.0, room=0.5):
     seen = plans(count)
-    return Price("latency", forecast(error, offset), SIZES, seen, real(seen), room)
+    return CostEstimate("latency", forecast(error, offset), SIZES, seen, real(seen), room)
 
 
 def test_what_was_counted_is_believed_exactly():
-    value, doubt = price(kept).expected(plans(50, 1))
+    value, doubt = cost_estimate(kept).expected(plans(50, 1))
     assert value == pytest.approx(kept(plans(50, 1)), rel=1e-3)
     assert doubt.max() < 0.001
 
@@ -35,7 +35,7 @@ def test_a_count_that_had_to_be_approximated_is_doubted_as_much_as_it_is_wrong()
     def real(levels):  # a layer that joins the first two groups, behind the third
         return SHARES[levels[:, :2]].sum(axis=1) * SHARES[levels[:, 2]] * 4.5
 
-    value, doubt = price(real).expected(plans(300, 1))
+    value, doubt = cost_estimate(real).expected(plans(300, 1))
     misses = np.abs(np.log(value / real(plans(300, 1)))) / doubt
     assert np.mean(misses < 1.96) > 0.9
 
@@ -44,12 +44,12 @@ def test_a_cost_with_a_fixed_part_that_nobody_foretold_is_put_right_where_it_is_
     def real(levels):
         return 0.3 + 0.7 * kept(levels)
 
-    found = price(real, error=0.1)
+    found = cost_estimate(real, error=0.1)
     assert found.quick(plans(50, 1)) == pytest.approx(real(plans(50, 1)), rel=0.12)
 
 
 def test_the_reach_of_a_cost_is_where_the_quick_cost_meets_it():
-    found = price(lambda levels: 0.3 + 0.7 * kept(levels), error=0.1)
+    found = cost_estimate(lambda levels: 0.3 + 0.7 * kept(levels), error=0.1)
     for cost in (0.4, 0.6, 0.8):
         inside = kept(plans(200, 2)) <= found.reach(cost)
         assert (inside == (found.quick(plans(200, 2)) <= cost)).all()
@@ -58,6 +58,6 @@ def test_the_reach_of_a_cost_is_where_the_quick_cost_meets_it():
 
 def test_a_forecast_that_falls_below_zero_leaves_the_others_as_they_are():
     seen = np.vstack([plans(11), [[0, 0, 0]]])
-    found = Price("latency", forecast(0.1, -0.13), SIZES, seen, kept(seen), 0.5)
+    found = CostEstimate("latency", forecast(0.1, -0.13), SIZES, seen, kept(seen), 0.5)
     large = np.array([[6, 7, 6], [5, 5, 7]])
     assert found.quick(large) == pytest.approx(kept(large), rel=0.25)

@@ -3,16 +3,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from autoprune.core.aim import Aim, Wall
 from autoprune.core.forecast import CostForecast, Forecast, Term
+from autoprune.core.goal import CostLimit, SearchGoal
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.proposal import Proposal
-from autoprune.surrogate.belief import Belief
-from autoprune.surrogate.evidence import Evidence, Seen
-from autoprune.testing.sampler import OBJECTIVES, pretended, small_brief, small_space
+from autoprune.surrogate.observations import Observation, Observations
+from autoprune.surrogate.surrogate import Surrogate
+from autoprune.testing.sampler import OBJECTIVES, pretended, small_context, small_space
 
 SPACE = small_space()
-BRIEF = small_brief(SPACE, most=0.6)
+BRIEF = small_context(SPACE, most=0.6)
 
 
 def seen(count, seed=0, latency=1.0):
@@ -22,40 +22,43 @@ def seen(count, seed=0, latency=1.0):
         levels = tuple(int(level) for level in rng.integers(0, BRIEF.sizes))
         trial = pretended(Proposal(number, SPACE.at(levels)), 0.6)
         quality, cost = (trial.value(metric.name) for metric in OBJECTIVES)
-        found.append(Seen(number, levels, (quality, latency * cost), None, trial.excesses))
+        found.append(Observation(number, levels, (quality, latency * cost), None, trial.excesses))
     return tuple(found)
 
 
 def believed(count, latency=1.0, forecast=None):
-    return Belief(forecast or BRIEF.forecast, Evidence(BRIEF.aim, seen(count, latency=latency)), BRIEF.space)
+    return Surrogate(forecast or BRIEF.forecast, Observations(BRIEF.goal, seen(count, latency=latency)), BRIEF.space)
 
 
 def test_harm_is_predicted_the_better_the_more_was_seen():
-    unseen = Evidence(BRIEF.aim, seen(60, seed=9))
-    misses = [np.abs(believed(count).expected(unseen.levels).harm - unseen.harm).mean() for count in (0, 20, 80)]
+    unseen = Observations(BRIEF.goal, seen(60, seed=9))
+    misses = [
+        np.abs(believed(count).expected(unseen.levels).loss_increase - unseen.loss_increase).mean()
+        for count in (0, 20, 80)
+    ]
     assert misses[0] > 2 * misses[1] > 2 * misses[2]
 
 
 def test_how_far_harm_strays_from_a_sum_is_told_by_the_evidence():
     """Where it follows the sum closely, plans are believed to within less, and yet most of them turn out so."""
-    rng, plans, unseen = np.random.default_rng(0), seen(60), Evidence(BRIEF.aim, seen(60, seed=9))
-    dense = BRIEF.aim.dense[0]
+    rng, plans, unseen = np.random.default_rng(0), seen(60), Observations(BRIEF.goal, seen(60, seed=9))
+    dense = BRIEF.goal.dense[0]
     strayed = tuple(
         dataclasses.replace(each, values=(dense - (dense - each.values[0]) * rng.lognormal(0, 0.3), each.values[1]))
         for each in plans
     )
     sure, unsure = (
-        Belief(BRIEF.forecast, Evidence(BRIEF.aim, rows), BRIEF.space).expected(unseen.levels)
+        Surrogate(BRIEF.forecast, Observations(BRIEF.goal, rows), BRIEF.space).expected(unseen.levels)
         for rows in (plans, strayed)
     )
-    assert np.median(unsure.harm_doubt / sure.harm_doubt) > 1.5
-    assert (np.abs(sure.harm - unseen.harm) < 2 * sure.harm_doubt).mean() > 0.9
+    assert np.median(unsure.loss_increase_doubt / sure.loss_increase_doubt) > 1.5
+    assert (np.abs(sure.loss_increase - unseen.loss_increase) < 2 * sure.loss_increase_doubt).mean() > 0.9
 
 
 def test_a_cost_that_was_foretold_wrongly_is_put_right():
     cost = dataclasses.replace(BRIEF.forecast.costs[0], error=0.1)
     forecast = dataclasses.replace(BRIEF.forecast, costs=(cost,))
-    plans = Evidence(BRIEF.aim, seen(30, seed=9)).levels
+    plans = Observations(BRIEF.goal, seen(30, seed=9)).levels
     right = believed(0).expected(plans).cost
     assert believed(20, 1.3, forecast).expected(plans).cost == pytest.approx(1.3 * right, rel=0.05)
 
@@ -65,7 +68,7 @@ def test_the_front_that_is_believed_keeps_to_the_budget():
     cost = believed(30).expected(front).cost
     assert len(front) > 5
     assert cost.max() <= 0.6 * 1.06
-    assert (np.diff(believed(30).expected(front).harm) < 0.05).all()
+    assert (np.diff(believed(30).expected(front).loss_increase) < 0.05).all()
 
 
 def test_a_limit_on_another_cost_leaves_the_room_of_the_one_that_binds():
@@ -74,16 +77,19 @@ def test_a_limit_on_another_cost_leaves_the_room_of_the_one_that_binds():
         for each in seen(30)
     )
     assert max(each.excess for each in rows) >= 0.5
-    assert Belief(BRIEF.forecast, Evidence(BRIEF.aim, rows), BRIEF.space).price.room == believed(30).price.room
+    assert (
+        Surrogate(BRIEF.forecast, Observations(BRIEF.goal, rows), BRIEF.space).cost_estimate.room
+        == believed(30).cost_estimate.room
+    )
 
 
 def test_the_wider_intervals_are_the_less_room_a_limit_leaves():
     """Limits are held against the upper ends, here 1.8 times the values, also before anything near the limit was seen."""
-    bound = 0.6 * BRIEF.aim.dense[1]
+    bound = 0.6 * BRIEF.goal.dense[1]
     rows = tuple(dataclasses.replace(each, excesses={"params": 1.8 * each.values[1] / bound - 1}) for each in seen(30))
-    whole = dataclasses.replace(rows[0], levels=(7,) * 5, values=BRIEF.aim.dense, excesses={"params": 1.8 / 0.6 - 1})
-    for evidence in (rows, (whole,)):
-        room = Belief(BRIEF.forecast, Evidence(BRIEF.aim, evidence), SPACE).price.room
+    whole = dataclasses.replace(rows[0], levels=(7,) * 5, values=BRIEF.goal.dense, excesses={"params": 1.8 / 0.6 - 1})
+    for observations in (rows, (whole,)):
+        room = Surrogate(BRIEF.forecast, Observations(BRIEF.goal, observations), SPACE).cost_estimate.room
         assert room == pytest.approx(0.6 / 1.8)
 
 
@@ -93,10 +99,10 @@ def test_draws_differ_and_the_same_generator_draws_the_same():
 
 
 def test_groups_that_are_harmless_alone_and_not_together_are_learned_from_trials():
-    flat = dataclasses.replace(BRIEF.forecast, damage=tuple((0.0,) * size for size in BRIEF.sizes), noise=0.0)
-    unseen = Evidence(BRIEF.aim, seen(60, seed=9))
-    found = Belief(flat, Evidence(BRIEF.aim, seen(60)), BRIEF.space).expected(unseen.levels)
-    assert np.corrcoef(found.harm, unseen.harm)[0, 1] > 0.9
+    flat = dataclasses.replace(BRIEF.forecast, loss_increases=tuple((0.0,) * size for size in BRIEF.sizes), noise=0.0)
+    unseen = Observations(BRIEF.goal, seen(60, seed=9))
+    found = Surrogate(flat, Observations(BRIEF.goal, seen(60)), BRIEF.space).expected(unseen.levels)
+    assert np.corrcoef(found.loss_increase, unseen.loss_increase)[0, 1] > 0.9
 
 
 def test_every_limited_cost_bounds_the_front():
@@ -107,34 +113,34 @@ def test_every_limited_cost_bounds_the_front():
         CostForecast(name, 0.0, tuple(Term((v,), (8,), tuple(w * ratios)) for v, w in enumerate(row)))
         for name, row in weights.items()
     )
-    damage = tuple(tuple(0.5 * (1 - ratios) ** 2) for _ in sizes)
-    aim = Aim((quality, COSTS["params"]), (0.9, 44.0), (None, 22.0), others=(Wall(COSTS["flops"], 0.5),))
-    belief = Belief(Forecast(costs, damage, 1e-3, 1.0), Evidence(aim, ()), SPACE)
-    plans = np.array(belief.front(beyond=1.0))
+    loss_increases = tuple(tuple(0.5 * (1 - ratios) ** 2) for _ in sizes)
+    goal = SearchGoal((quality, COSTS["params"]), (0.9, 44.0), (None, 22.0), others=(CostLimit(COSTS["flops"], 0.5),))
+    surrogate = Surrogate(Forecast(costs, loss_increases, 1e-3, 1.0), Observations(goal, ()), SPACE)
+    plans = np.array(surrogate.front(beyond=1.0))
     shares = {name: (row * ratios[plans]).sum(axis=1) / 44 for name, row in weights.items()}
     both = (shares["params"] <= 0.5) & (shares["flops"] <= 0.5)
-    assert (belief.pressure(plans, 0.5) <= 0.5 + 1e-9).tolist() == both.tolist()
+    assert (surrogate.pressure(plans, 0.5) <= 0.5 + 1e-9).tolist() == both.tolist()
     every = np.stack(np.meshgrid(*[np.arange(8)] * 5), axis=-1).reshape(-1, 5)
-    best = belief.expected(every[belief.pressure(every, 0.5) <= 0.5 + 1e-9]).harm.min()
-    assert belief.expected(plans[both]).harm.min() < 1.15 * best
-    assert belief.expected(plans).within[both].mean() > 3 * belief.expected(plans).within[~both].mean()
+    best = surrogate.expected(every[surrogate.pressure(every, 0.5) <= 0.5 + 1e-9]).loss_increase.min()
+    assert surrogate.expected(plans[both]).loss_increase.min() < 1.15 * best
+    assert surrogate.expected(plans).within[both].mean() > 3 * surrogate.expected(plans).within[~both].mean()
 
 
 def test_a_quality_without_an_end_is_learned_from_plans_far_beyond_the_box():
     """Perplexity is multiplied by what each cut does: ten times the dense one says which plans are worse still."""
     perplexity, rng = Metric("perplexity", "1", lower_is_better=True), np.random.default_rng(0)
-    aim = dataclasses.replace(BRIEF.aim, objectives=(perplexity, COSTS["params"]), dense=(10.0, BRIEF.aim.dense[1]))
+    goal = dataclasses.replace(BRIEF.goal, objectives=(perplexity, COSTS["params"]), dense=(10.0, BRIEF.goal.dense[1]))
 
     def scored(count):
         levels = rng.integers(0, 8, (count, 5))
         values = 10 * np.exp((((7 - levels) / 7) ** 2 * np.arange(1, 6) / 2).sum(axis=1))
         rows = (
-            Seen(k, tuple(map(int, plan)), (float(value), 1.0), None, {})
+            Observation(k, tuple(map(int, plan)), (float(value), 1.0), None, {})
             for k, (plan, value) in enumerate(zip(levels, values, strict=True))
         )
-        return Evidence(aim, tuple(rows))
+        return Observations(goal, tuple(rows))
 
     unseen = scored(60)
-    assert np.median(unseen.loss) > 4
-    found = Belief(BRIEF.forecast, scored(60), SPACE).expected(unseen.levels)
-    assert np.corrcoef(found.harm, unseen.harm)[0, 1] > 0.9
+    assert np.median(unseen.quality_drop) > 4
+    found = Surrogate(BRIEF.forecast, scored(60), SPACE).expected(unseen.levels)
+    assert np.corrcoef(found.loss_increase, unseen.loss_increase)[0, 1] > 0.9

@@ -1,6 +1,6 @@
 import pytest
 
-from autoprune.core.aim import Aim
+from autoprune.core.goal import SearchGoal
 from autoprune.core.metric import COSTS, Metric, cost
 
 ACCURACY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
@@ -18,10 +18,10 @@ PI, SERVER = cost("latency@pi"), cost("latency@server")
     ],
 )
 def test_the_cost_that_must_fall_furthest_binds(objectives, dense, limits, binds):
-    aim = Aim(objectives, dense, limits)
-    assert aim.objectives[aim.cost].name == binds
-    assert aim.quality == 0
+    goal = SearchGoal(objectives, dense, limits)
+    assert goal.objectives[goal.cost].name == binds
+    assert goal.quality == 0
 
 
 def test_without_a_cost_nothing_binds():
-    assert Aim((ACCURACY,), (0.9,), (None,)).cost is None
+    assert SearchGoal((ACCURACY,), (0.9,), (None,)).cost is None

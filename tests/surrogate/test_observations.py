@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from autoprune.core.aim import Aim
+from autoprune.core.goal import SearchGoal
 from autoprune.core.metric import COSTS, Metric
-from autoprune.surrogate.evidence import harm
+from autoprune.surrogate.observations import loss_increase
 
 
 @pytest.mark.parametrize(
@@ -15,11 +15,11 @@ from autoprune.surrogate.evidence import harm
     ],
 )
 def test_what_has_no_bad_end_counts_by_its_logarithm_far_from_the_dense_model(metric, dense, far):
-    aim = Aim((metric, COSTS["latency"]), (dense, 1.0), (None, None))
-    assert 1 < harm(aim, (far, 0.5), None) < 15
+    goal = SearchGoal((metric, COSTS["latency"]), (dense, 1.0), (None, None))
+    assert 1 < loss_increase(goal, (far, 0.5), None) < 15
 
 
 def test_what_has_a_bad_end_counts_as_it_is():
     bleu = Metric("bleu", "1", lower_is_better=False)
-    aim = Aim((bleu, COSTS["latency"]), (30.0, 1.0), (None, None))
-    assert harm(aim, (0.0, 0.5), None) == pytest.approx(5.0)
+    goal = SearchGoal((bleu, COSTS["latency"]), (30.0, 1.0), (None, None))
+    assert loss_increase(goal, (0.0, 0.5), None) == pytest.approx(5.0)

@@ -22,14 +22,14 @@ from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
 from autoprune.finishing.halving import ETA, bins, rungs, spearman
-from autoprune.finishing.successive_halving import Ladder, Lane
+from autoprune.finishing.successive_halving import FinetuneRun, SuccessiveHalving
 from autoprune.finishing.tuner import Tuner
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.measure.certificate import PROCESSES
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import forms, to_bytes
 from autoprune.searching.candidate import Evaluator, judged
-from autoprune.searching.forecasting import grade_of
+from autoprune.searching.forecasting import proxy_metric_of
 
 #: Epochs of training after which candidates' ranks say something of their end.
 _TELLING: Final = 3
@@ -38,7 +38,7 @@ _EDGE: Final = 0.1
 
 
 @dataclass(frozen=True)
-class Finalised:
+class FinishedSearch:
     """The end of a search.
 
     front: finished trials that no other finished one beats, scored on the validation split; dense: the same of the
@@ -77,18 +77,18 @@ def evenly(
 
 
 def telling(trials: Sequence[Trial], objectives: Sequence[Metric], metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """The objectives by which to choose contenders: the grade of a task in place of its quality, where intervals of
-    quality overlap between most neighbours on the front and so tell nothing.
+    """The objectives by which to choose contenders: the proxy metric of a task in place of its quality, where intervals
+    of quality overlap between most neighbours on the front and so tell nothing.
 
     metrics: the task's, its quality first.
     """
-    grade, quality = grade_of(metrics), metrics[0]
+    proxy_metric, quality = proxy_metric_of(metrics), metrics[0]
     pairs = list(pairwise(trial.measurements.get(quality.name) for trial in Front.of(trials, objectives).trials))
     alike = sum(a is not None and b is not None and a.low <= b.high and b.low <= a.high for a, b in pairs)
-    if not grade or quality not in objectives or 2 * alike <= len(pairs):
+    if not proxy_metric or quality not in objectives or 2 * alike <= len(pairs):
         return tuple(objectives)
-    graded = next(metric for metric in metrics if metric.name == grade)
-    return tuple(graded if metric == quality else metric for metric in objectives)
+    proxy_value = next(metric for metric in metrics if metric.name == proxy_metric)
+    return tuple(proxy_value if metric == quality else metric for metric in objectives)
 
 
 def standing(
@@ -97,7 +97,7 @@ def standing(
     """By what contenders of like cost are compared, the higher, the better: their quality; where limits on qualities
     decide and the first objective is a cost, what they lack of those, and then that cost.
 
-    value: the contender's quality by now; other qualities count as they were when it was healed.
+    value: the contender's quality by now; other qualities count as they were when it was repaired.
     """
     reached = -value if quality.lower_is_better else value
     floors = [limit for limit in budget.limits if not limit.is_cost]
@@ -113,7 +113,7 @@ def standing(
 class Finisher:
     """Takes the trials of a search to its end.
 
-    evaluator: with the whole budget, qualities too; climb: trains a ladder's lanes, wherever; tuning: the study of
+    evaluator: with the whole budget, qualities too; finetune: trains a halving's runs, wherever; tuning: the study of
     fine-tuning; folder_of, checkpoint_of: where the model, and the unfinished one, of a trial goes; record(trial,
     stage): called with each trial of the stages "contender" and "final"; log: what happened, as an event with details;
     stage: what is done inside of it belongs to the stage of that name.
@@ -123,7 +123,7 @@ class Finisher:
     objectives: Sequence[Metric]
     effort: Effort
     seed: int
-    climb: Callable[[Ladder, Tuner], None]
+    finetune: Callable[[SuccessiveHalving, Tuner], None]
     tuning: TuningStudy
     folder_of: Callable[[int], Path]
     checkpoint_of: Callable[[int], Path]
@@ -132,7 +132,7 @@ class Finisher:
     reporter: Reporter
     stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
 
-    def finish(self, trials: Sequence[Trial]) -> Finalised:
+    def finish(self, trials: Sequence[Trial]) -> FinishedSearch:
         """Choose candidates, fine-tune the best of them, save, measure again in fresh processes, validate, report."""
         task = self.evaluator.task
         models: dict[int, nn.Module] = {}
@@ -158,14 +158,14 @@ class Finisher:
             test["best"] = task.score(models[front.best.number], "test")
         for trial in finished:  # at last: until here the models of an earlier end stand as its front says
             save(trial, models[trial.number], self.evaluator, self.folder_of(trial.number))
-        return Finalised(front, dense, test)
+        return FinishedSearch(front, dense, test)
 
     def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, nn.Module]]:
-        """The finalists and their models: fine-tuned, or as they were healed where training leaves less than that."""
+        """The finalists and their models: fine-tuned, or as they were repaired where training leaves less than that."""
         task, epochs = self.evaluator.task, self.effort.epochs
         by_number = {trial.number: trial for trial in trials}
         if task.loss is None and epochs:
-            self.reporter.note(f"the task '{task.name}' has no loss: models stay as healed, none is fine-tuned")
+            self.reporter.note(f"the task '{task.name}' has no loss: models stay as repaired, none is fine-tuned")
         if task.loss is None or epochs == 0:
             within, beyond = self._sides(trials)
             for trial in (*self._spread(within, self.objectives, self.effort.finalists - len(beyond)), *beyond):
@@ -190,33 +190,33 @@ class Finisher:
                 return standing(trial, value, quality, self.objectives[0], self.evaluator.budget, self.evaluator.dense)
 
             candidates = [by_number[number] for number in bins]
-            ladder = Ladder(candidates, bins, epochs, quality, self.tuning, self.checkpoint_of, told, worth)
+            halving = SuccessiveHalving(candidates, bins, epochs, quality, self.tuning, self.checkpoint_of, told, worth)
             with self.stage("training"):
-                self.climb(ladder, tuner)
-        if ladder.open:
-            raise RuntimeError(f"{len(ladder.open)} candidates were left untrained")
-        self._correlations(ladder)
+                self.finetune(halving, tuner)
+        if halving.open:
+            raise RuntimeError(f"{len(halving.open)} candidates were left untrained")
+        self._correlations(halving)
         failed: dict[int, list[Trial]] = {}
-        for number, lane in ladder.lanes.items():
-            if lane.outcome == "fail":
-                self.reporter.warn(f"trial {number} stays as healed, as fine-tuning failed: {lane.error}")
-                failed.setdefault(bins[number], []).append(lane.trial)
-            elif lane.outcome == "complete":
-                yield from self._best_of(lane, ladder, tuner)
+        for number, run in halving.runs.items():
+            if run.outcome == "fail":
+                self.reporter.warn(f"trial {number} stays as repaired, as fine-tuning failed: {run.error}")
+                failed.setdefault(bins[number], []).append(run.trial)
+            elif run.outcome == "complete":
+                yield from self._best_of(run, halving, tuner)
             else:
-                measured = {**lane.trial.measurements, **lane.scores}
-                self.record(replace(lane.trial, measurements=measured), "contender")
-        trained = {bins[number] for number, lane in ladder.lanes.items() if lane.outcome == "complete"}
+                measured = {**run.trial.measurements, **run.scores}
+                self.record(replace(run.trial, measurements=measured), "contender")
+        trained = {bins[number] for number, run in halving.runs.items() if run.outcome == "complete"}
         for place, alike in failed.items():
             if place not in trained:
                 yield from self._cut(max(alike, key=lambda trial: worth(trial, trial.value(quality.name))))
 
-    def _best_of(self, lane: Lane, ladder: Ladder, tuner: Tuner) -> Iterator[tuple[Trial, nn.Module]]:
-        if self._worse(lane.scores, lane.trial.measurements):
-            yield from self._cut(lane.trial)
+    def _best_of(self, run: FinetuneRun, halving: SuccessiveHalving, tuner: Tuner) -> Iterator[tuple[Trial, nn.Module]]:
+        if self._worse(run.scores, run.trial.measurements):
+            yield from self._cut(run.trial)
         else:
-            model = tuner.model(lane.trial.plan, ladder.state(lane))
-            yield replace(lane.trial, measurements={**lane.trial.measurements, **lane.scores}), model
+            model = tuner.model(run.trial.plan, halving.state(run))
+            yield replace(run.trial, measurements={**run.trial.measurements, **run.scores}), model
 
     def _cut(self, trial: Trial) -> Iterator[tuple[Trial, nn.Module]]:
         try:
@@ -228,9 +228,9 @@ class Finisher:
         self.record(replace(trial, state=TrialState.FAILED, error=reason), "final")
         self.reporter.warn(f"trial {trial.number} could not be finished: {reason}")
 
-    def _worse(self, tuned: Mapping[str, Measurement], healed: Mapping[str, Measurement]) -> bool:
+    def _worse(self, tuned: Mapping[str, Measurement], repaired: Mapping[str, Measurement]) -> bool:
         quality = self.evaluator.task.quality
-        change = tuned[quality.name].value - healed[quality.name].value
+        change = tuned[quality.name].value - repaired[quality.name].value
         return change > 0 if quality.lower_is_better else change < 0
 
     def _sides(self, trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
@@ -269,21 +269,21 @@ class Finisher:
         by = next(iter(costs(self.objectives)), self.objectives[0])
         chosen_by = telling(within, self.objectives, self.evaluator.task.metrics)
         if chosen_by != tuple(self.objectives):
-            quality, grade = self.evaluator.task.quality.name, grade_of(self.evaluator.task.metrics)
-            self.reporter.note(f"{quality} does not tell candidates apart; contenders are chosen by {grade}")
-        # After an epoch or two a candidate's rank says less of its end than its score as healed does.
+            quality, proxy_metric = self.evaluator.task.quality.name, proxy_metric_of(self.evaluator.task.metrics)
+            self.reporter.note(f"{quality} does not tell candidates apart; contenders are chosen by {proxy_metric}")
+        # After an epoch or two a candidate's rank says less of its end than its score as repaired does.
         each = ETA if rungs(self.effort.epochs)[0] >= _TELLING else 1
         contenders = sorted(self._spread(within, chosen_by, each * count), key=lambda t: (t.value(by.name), t.number))
         groups = [*bins(contenders, count), *([trial] for trial in beyond)]
         return {trial.number: place for place, group in enumerate(groups) for trial in group}
 
-    def _correlations(self, ladder: Ladder) -> None:
-        """Say how well each rung foretold the next: what a ladder that stops early rests on."""
+    def _correlations(self, halving: SuccessiveHalving) -> None:
+        """Say how well each rung foretells the next: what stopping early rests on."""
         quality = self.evaluator.task.quality
-        earlier = {number: lane.trial.value(quality.name) for number, lane in ladder.lanes.items()}
-        name = "healed"
-        for rung in rungs(ladder.epochs):
-            now = ladder.values.get(rung, {})
+        earlier = {number: run.trial.value(quality.name) for number, run in halving.runs.items()}
+        name = "repaired"
+        for rung in rungs(halving.epochs):
+            now = halving.values.get(rung, {})
             both = sorted(earlier.keys() & now.keys())
             found = spearman([earlier[each] for each in both], [now[each] for each in both])
             if len(both) > 2 and math.isfinite(found):
