@@ -88,7 +88,7 @@ def budget(digits: Cut, between: Callable[[], None]) -> None:
     """Models that a search called feasible, measured again in fresh processes at least five minutes later."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        autoprune.search("digits", f"latency={BUDGET_S * 1e3:g}ms", trials=90, epochs=0, finalists=1, run=run)
+        autoprune.search("digits", f"latency={BUDGET_S * 1e3:g}ms", trials=90, finetune_epochs=0, finalists=1, run=run)
         trials = [json.loads(line) for line in (run / "measurements.jsonl").read_text().splitlines()]
     searched = [trial for trial in trials if trial["stage"] == "search"]
     costs = [trial["seconds"]["measure"] for trial in searched if trial["seconds"]["measure"]]

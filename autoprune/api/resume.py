@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from optuna.samplers import BaseSampler
 
@@ -16,6 +16,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import EXECUTOR
 from autoprune.core.effort import Effort
+from autoprune.core.options import checked, documented, finetunable, recorded, resumable
 from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.engine.engine import Engine
@@ -28,78 +29,94 @@ from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 
 _TASK = "task"
+#: What `run.yaml` says of what may be spent, by the names of options.
+_EFFORT: Final = {"trials": "trials", "seconds": "timeout", "epochs": "finetune_epochs", "finalists": "finalists"}
 _CLUSTER = tuple(item.name for item in fields(Cluster))
 
 
+@documented(*resumable(), optional=True)
 def resume(
     run: str | PathLike[str],
     *,
     task: Task | str | Callable[[], Task] | None = None,
     sampler: str | BaseSampler | None = None,
-    trials: int | None = None,
-    timeout: float | str | None = None,
-    epochs: int | None = None,
-    finalists: int | None = None,
     reporter: Reporter | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> Result:
-    """Go on with a search where it was when it ended, however it ended; with all that is not passed as it was begun, or
+    """Go on with a search where it was when it ended, however it ended; what is not passed is as it was begun, or
     fine-tuned last.
 
     Candidates that were being evaluated are evaluated again, finished ones never; fine-tuning goes on from the last
     epoch. A timeout counts from now on; of the one that it was begun with, what is left. A run that has ended is
     returned as it is, unless more trials, or other epochs or finalists, are asked for.
-    task, sampler: needed where those were objects of the program that began; settings: executor, workers, address,
-    gpus, dashboard, storage and on_device_loss, as in `search`.
+
+    Args:
+        run: The run directory.
+        task: Needed where it was an object of the program that began.
+        sampler: Needed where it was an object; otherwise another one for what is left.
+        reporter: As in `search`.
+        **options: See `SearchOptions`.
+
+    Returns:
+        As `search`.
 
     Raises:
         StorageError: it is no run, or in use, damaged, or of another version; and all that `search` raises.
     """
-    changes = {"trials": trials, "seconds": seconds(timeout), "epochs": epochs, "finalists": finalists}
-    return _go_on(Path(run), task, sampler, changes, settings, reporter or Logged(), propose=True)
+    changes = checked(options, resumable(), "what may change in a run that was begun")
+    return _go_on(Path(run), task, sampler, changes, reporter or Logged(), propose=True)
 
 
+@documented(*finetunable(), optional=True)
 def finetune(
     run: str | PathLike[str],
     *,
-    epochs: int,
-    finalists: int | None = None,
     task: Task | str | Callable[[], Task] | None = None,
     reporter: Reporter | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> Result:
-    """Choose and finish the best candidates of a run once more, with so many epochs; no new ones are proposed.
+    """Choose and finish the best candidates of a run once more; no new ones are proposed.
 
-    task, settings: as in `resume`, and what that raises, this raises.
+    Args:
+        run: The run directory.
+        task: As in `resume`.
+        reporter: As in `search`.
+        **options: See `SearchOptions`.
+
+    Returns:
+        As `search`.
+
+    Raises:
+        UsageError: no `finetune_epochs`, and all that `resume` raises.
     """
-    changes = {"epochs": epochs, "finalists": finalists}
-    return _go_on(Path(run), task, None, changes, settings, reporter or Logged(), propose=False)
+    changes = checked(options, finetunable(), "what fine-tuning may change")
+    if changes.get("finetune_epochs") is None:
+        raise UsageError(expected="finetune_epochs", received="none", cure="say how many epochs")
+    return _go_on(Path(run), task, None, changes, reporter or Logged(), propose=False)
 
 
 def _go_on(
     path: Path,
     task: Task | str | Callable[[], Task] | None,
     sampler: str | BaseSampler | None,
-    changes: dict[str, Any],
-    settings: dict[str, Any],
+    options: Mapping[str, Any],
     reporter: Reporter,
     *,
     propose: bool,
 ) -> Result:
     clock = SystemClock()
+    changes = {name: value for name, value in options.items() if value is not None}
     directory, recipe = RunDirectory.reopen(path, clock)
     try:
-        began = _settings(recipe, sampler if propose else "random", settings)
-        if changes.get("seconds") is not None:  # from now on
-            changes = {**changes, "seconds": changes["seconds"] + directory.searched}
-        effort = _effort(recipe, changes)
-        if directory.ended and all(change is None for change in changes.values()):
+        if changes.get("timeout") is not None:  # from now on
+            changes["timeout"] = (seconds(changes["timeout"]) or 0.0) + directory.searched
+        settings = _settings(recipe, sampler if propose else "random", changes)
+        if directory.ended and not changes.keys() & _EFFORT.values():
             reporter.note("this search has ended; give it more --trials, or `autoprune finetune` it")
             return read_result(path, task if isinstance(task, Task) else None)
         made = make_task(task if task is not None else _task(recipe), reporter)
-        limits = _budget(recipe)
-        opened = prepare(made, began.space)
-        engine = Engine(directory, opened, limits, began, effort, clock, reporter, recipe, propose=propose)
+        opened = prepare(made, settings.space)
+        engine = Engine(directory, opened, _budget(recipe), settings, clock, reporter, recipe, propose=propose)
         try:
             with evaluating(made.model):
                 return engine.run()
@@ -109,20 +126,11 @@ def _go_on(
         directory.close()
 
 
-def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes: dict[str, Any]) -> Settings:
+def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes: Mapping[str, Any]) -> Settings:
     """Those of the recipe, with what may be changed changed."""
-    legal = ("executor", *_CLUSTER, "storage", "on_device_loss")
-    wrong = sorted(changes.keys() - set(legal))
-    if wrong:
-        raise UsageError(
-            expected="what may change in a run that was begun",
-            received=", ".join(wrong),
-            cure=f"known: task, sampler, trials, timeout, epochs, finalists, {', '.join(legal)}",
-        )
-    named: dict[str, Any] = {item.name: recipe[item.name] for item in fields(Settings) if item.name in recipe}
+    named: dict[str, Any] = {name: recipe[name] for name in recorded() if name in recipe}
     if changes.get("executor") == EXECUTOR:  # of a cluster it takes nothing
         named = {name: value for name, value in named.items() if name not in _CLUSTER}
-    named |= {name: value for name, value in changes.items() if value is not None}
     if sampler is not None:
         if sampler != named.get("sampler"):  # options are those of the sampler that they were given to
             named["sampler_options"] = {}
@@ -133,7 +141,7 @@ def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes
             received=f"its type, {named.get('sampler')}, as it was an object",
             cure="go on from Python with autoprune.resume(run, sampler=...)",
         )
-    return Settings(**named)
+    return Settings(**{**named, **_effort(recipe), **changes})
 
 
 def _budget(recipe: dict[str, Any]) -> Budget:
@@ -145,14 +153,15 @@ def _budget(recipe: dict[str, Any]) -> Budget:
         ) from error
 
 
-def _effort(recipe: dict[str, Any], changes: dict[str, Any]) -> Effort:
+def _effort(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What could be spent, by the names of options."""
     try:
         effort = Effort(**recipe["effort"])
     except (KeyError, TypeError) as error:
         raise StorageError(
             expected="the effort of a search in run.yaml", received=describe(error), cure="restore the file"
         ) from error
-    return replace(effort, **{name: value for name, value in changes.items() if value is not None})
+    return {name: getattr(effort, item) for item, name in _EFFORT.items()}
 
 
 def _task(recipe: dict[str, Any]) -> str:

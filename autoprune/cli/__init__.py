@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from autoprune.cli import agent, devices, doctor, front, inspect, plugins, profile, resume, search
 from autoprune.cli.console import hush, say
+from autoprune.cli.options import GroupedCommand
 from autoprune.errors import (
     AutopruneError,
     InterruptedSearchError,
@@ -50,7 +51,7 @@ def make_app() -> typer.Typer:
         doctor.doctor,
         agent.agent,
     ):
-        app.command()(command)
+        app.command(cls=GroupedCommand)(command)
     app.add_typer(devices.devices_app(), name="devices")
     return app
 

@@ -13,7 +13,6 @@ from autoprune import registry
 from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock
-from autoprune.core.effort import Effort
 from autoprune.core.forecast import Forecast
 from autoprune.core.front import Front
 from autoprune.core.goal import SearchGoal
@@ -74,7 +73,6 @@ class Engine:
         prepared: Prepared,
         budget: Budget,
         settings: Settings,
-        effort: Effort,
         clock: Clock,
         reporter: Reporter,
         began: dict[str, Any] | None = None,
@@ -82,7 +80,7 @@ class Engine:
         propose: bool = True,
     ) -> None:
         self.directory, self.prepared, self.budget = directory, prepared, budget
-        self.settings, self.effort, self.clock, self.reporter = settings, effort, clock, reporter
+        self.settings, self.effort, self.clock, self.reporter = settings, settings.effort, clock, reporter
         self._began, self._propose = began, propose
         self._closing = ExitStack()
         with ExitStack() as opening:
@@ -293,7 +291,7 @@ class Engine:
             self.reporter.warn("the dense model's weights are not those that the run began with: scores do not compare")
         self.directory.write_recipe(
             {
-                **recipe(self.prepared, self.budget, names, self.effort, self.settings),
+                **recipe(self.prepared, self.budget, names, self.settings),
                 **({} if self._propose else {name: began[name] for name in _SAMPLER if name in began}),
                 "study": self._name,
                 "window": self._window(),

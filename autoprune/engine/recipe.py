@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any, Final
 
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
-from autoprune.core.effort import Effort
+from autoprune.core.options import recorded
 from autoprune.engine.prepare import Prepared, describe_space
 from autoprune.engine.settings import Settings
 from autoprune.store.ledger import masked
@@ -18,16 +18,14 @@ from autoprune.store.ledger import masked
 _RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")
 
 
-def recipe(
-    prepared: Prepared, budget: Budget, objectives: list[str], effort: Effort, settings: Settings
-) -> dict[str, Any]:
+def recipe(prepared: Prepared, budget: Budget, objectives: list[str], settings: Settings) -> dict[str, Any]:
     """All that decides a search, ready for JSON and YAML; no password is in it."""
     return {
         "task": prepared.task.spec or prepared.task.name,
         "budget": [str(limit) for limit in budget.limits],
         "objectives": objectives,
-        "effort": asdict(effort),
-        **{item.name: getattr(settings, item.name) for item in fields(settings)},
+        "effort": asdict(settings.effort),
+        **{name: getattr(settings, name) for name in recorded()},
         "sampler": settings.sampler if isinstance(settings.sampler, str) else type(settings.sampler).__name__,
         "storage": masked(settings.storage),
         "search_space": describe_space(prepared),

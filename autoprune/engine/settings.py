@@ -1,22 +1,22 @@
-"""Everything that decides how a search runs, but its task, budget and effort. Knows names; loads what they name."""
+"""What the options of a search name. Knows names; loads what they name, and finds out what a device decides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 from optuna.samplers import BaseSampler
 
 from autoprune import registry
 from autoprune.core.address import HERE, KnownDevice
-from autoprune.core.cluster import Cluster
-from autoprune.core.defaults import CRITERION, EXECUTOR, PLAIN_SAMPLER, PROFILER, REPAIR, SAMPLER
+from autoprune.core.defaults import PLAIN_SAMPLER, PROFILER, SAMPLER
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import RunSpec
 from autoprune.core.metric import COUNTED, cost, parted
+from autoprune.core.options import SearchOptions, described
 from autoprune.core.reporter import Reporter
 from autoprune.engine.known_device import found, meant
 from autoprune.errors import UsageError
@@ -24,10 +24,6 @@ from autoprune.measure.setup import Setup
 from autoprune.samplers import SamplerContext, checked, needs_forecast
 from autoprune.searching.reseeded import sampler_for
 
-#: Below this, whatever takes a seed takes it.
-_SEEDS: Final = 2**32
-#: What to do where the device does not answer.
-LOSSES: Final = ("wait", "fail")
 _PLURALS: Final = {
     "sampler": "samplers",
     "criterion": "criteria",
@@ -37,51 +33,23 @@ _PLURALS: Final = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Names of plug-ins and how they run.
-
-    device: a name, an address, or a node of the cluster; those that a budget names come to it; on_device_loss: "wait"
-    for it, or "fail" the candidate and go on; sampler_options: of the sampler, by name; storage: URL of a database for
-    the study, empty for a journal in the run directory; deterministic: proposals depend on the seed and on what was
-    told before only, in the order in which it was asked for; the others as in `Cluster` and `RunSpec`.
-    """
-
-    sampler: str | BaseSampler = SAMPLER
-    sampler_options: Mapping[str, str] = field(default_factory=dict)
-    criterion: str = CRITERION
-    repair: str = REPAIR
-    space: str | None = None
-    profiler: str = PROFILER
-    device: str = HERE
-    on_device_loss: str = "wait"
-    threads: int = 1
-    batch: int = 0
-    precision: str = "float32"
-    executor: str = EXECUTOR
-    workers: int = 0
-    address: str = ""
-    gpus: float = 0.0
-    dashboard: bool = False
-    storage: str = ""
-    deterministic: bool = False
-    seed: int = 0
+@dataclass(frozen=True, kw_only=True)
+class Settings(SearchOptions):
+    """Options of which a device has decided what nobody else has, and what they name."""
 
     @classmethod
-    def settled(cls, *, profiler: str = "", threads: int | None = None, device: str = HERE, **others: Any) -> Settings:
-        """Settings in which the device decides what nobody else has: its profiler, and how many threads."""
-        known = meant(device)
+    def settled(cls, options: SearchOptions) -> Settings:
+        """The options, with the device's own profiler and threads where none are given."""
+        known = meant(options.device)
         named, count = (known.profiler, known.threads) if known is not None else ("", 0)
-        return cls(
-            profiler=profiler or named or PROFILER,
-            threads=(count or 1) if threads is None else threads,
-            device=device,
-            **others,
-        )
+        given = {item.name: getattr(options, item.name) for item, _ in described()}
+        given["profiler"] = options.profiler or named or PROFILER
+        given["threads"] = (count or 1) if options.threads is None else options.threads
+        return cls(**given)
 
     @property
     def run_spec(self) -> RunSpec:
-        return RunSpec(self.threads, self.batch, self.precision)
+        return RunSpec(self.threads or 1, self.batch, self.precision)
 
     @cached_property
     def known_device(self) -> KnownDevice | None:
@@ -138,18 +106,8 @@ class Settings:
         spec = replace(spec, threads=known.threads or spec.threads)
         return Setup(known.profiler or profiler, spec, task, known.address, wait)
 
-    @property
-    def cluster(self) -> Cluster:
-        return Cluster(self.workers, self.address, self.gpus, self.dashboard)
-
     def __post_init__(self) -> None:
-        _ = self.run_spec, self.cluster  # refuse what cannot be
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < _SEEDS:
-            cure = "pass a whole number to seed"
-            raise UsageError(expected=f"a seed from 0 to {_SEEDS - 1}", received=repr(self.seed), cure=cure)
-        if self.on_device_loss not in LOSSES:
-            cure = f"known: {', '.join(LOSSES)}"
-            raise UsageError(expected="what to do without the device", received=repr(self.on_device_loss), cure=cure)
+        super().__post_init__()
         for kind in _PLURALS:
             name = getattr(self, kind)
             if kind == "profiler":  # its library is needed where it measures

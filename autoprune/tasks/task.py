@@ -157,7 +157,7 @@ class Task:
                     raise TaskError(
                         expected=f"Task.{name} to return a finite scalar tensor for a batch of splits['train']",
                         received=received,
-                        cure=f"mend it, leave {name} out, or do not fine-tune (--finetune-epochs 0, epochs=0)",
+                        cure=f"mend it, leave {name} out, or do not fine-tune (--finetune-epochs 0, finetune_epochs=0)",
                     )
 
     def score(self, model: nn.Module, split: str) -> dict[str, Measurement]:

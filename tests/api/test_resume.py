@@ -71,7 +71,7 @@ def test_a_run_that_has_ended_is_given_back_and_trained_longer_on_request(small_
     assert again.best.plan == ended.best.plan
     assert again.best.load()(small_task.example_inputs[0]).shape == (4, 3)
     known = plans()
-    trained = autoprune.finetune("r", task=small_task, epochs=3, finalists=2)
+    trained = autoprune.finetune("r", task=small_task, finetune_epochs=3, finalists=2)
     assert plans() == known
     assert len(trained.front) >= 1
     assert yaml.safe_load(Path("r/run.yaml").read_text())["sampler"] == "auto"
@@ -99,7 +99,7 @@ def test_a_device_that_is_lost_at_the_end_costs_nothing_but_time(small_task, mon
     assert autoprune.resume("r", task=small_task).best is not None
 
 
-def test_where_training_fails_models_stay_as_healed(small_task):
+def test_where_training_fails_models_stay_as_repaired(small_task):
     calls = itertools.count()
 
     def raising(output, batch):
@@ -114,7 +114,7 @@ def test_where_training_fails_models_stay_as_healed(small_task):
     assert any("stays as repaired" in warning and "no gradient for you" in warning for warning in reporter.warnings)
 
 
-def test_training_that_diverges_leaves_models_as_healed(small_task):
+def test_training_that_diverges_leaves_models_as_repaired(small_task):
     calls = itertools.count()
 
     def diverging(output, batch):
@@ -140,7 +140,7 @@ def test_what_is_stopped_before_its_first_candidate_says_how_to_go_on(small_task
 def test_options_of_a_sampler_do_not_hinder_fine_tuning(small_task):
     options = {"warm": "false"}
     autoprune.search(small_task, sampler="nsga2", sampler_options=options, **QUICK)
-    autoprune.finetune("r", task=small_task, epochs=1)
+    autoprune.finetune("r", task=small_task, finetune_epochs=1)
     recipe = yaml.safe_load(Path("r/run.yaml").read_text())
     assert (recipe["sampler"], recipe["sampler_options"]) == ("nsga2", options)
 
@@ -155,7 +155,7 @@ def test_a_run_of_many_workers_goes_on_inline(small_task):
 def test_a_search_that_was_cut_short_goes_on_after_fine_tuning(small_task):
     with pytest.raises(InterruptedSearchError):
         autoprune.search(stopping(small_task, 6), sampler="random", **QUICK)
-    autoprune.finetune("r", task=small_task, epochs=1)
+    autoprune.finetune("r", task=small_task, finetune_epochs=1)
     autoprune.resume("r", task=small_task)
     assert len(plans()) == QUICK["trials"]
 
@@ -203,7 +203,7 @@ def test_training_longer_proposes_nothing_in_place_of_what_was_dismissed(small_t
     autoprune.search(small_task, **QUICK)
     known = plans()
     assert len(known) > QUICK["trials"]
-    autoprune.finetune("r", task=small_task, epochs=1)
+    autoprune.finetune("r", task=small_task, finetune_epochs=1)
     assert plans() == known
 
 
@@ -248,7 +248,7 @@ def test_a_disk_that_fills_while_candidates_are_evaluated_fails_none_of_them(sma
             raise StorageError(expected="to write a model", received="No space left on device", cure="free space")
         return repair(evaluator, *about)
 
-    monkeypatch.setattr(Evaluator, "_heal", filled)
+    monkeypatch.setattr(Evaluator, "_repair", filled)
     with pytest.raises(StorageError, match="No space"):
         autoprune.search(small_task, sampler="random", **QUICK)
     result = autoprune.resume("r", task=small_task)

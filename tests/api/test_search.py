@@ -47,7 +47,14 @@ def test_the_users_model_is_left_as_it_was(small_task):
 def test_every_sampler_searches_and_one_seed_gives_one_set_of_plans(small_task, sampler):
     runs = [
         autoprune.search(
-            small_task, budget="params=70%", sampler=sampler, run=f"r{k}", trials=7, epochs=0, finalists=2, seed=5
+            small_task,
+            budget="params=70%",
+            sampler=sampler,
+            run=f"r{k}",
+            trials=7,
+            finetune_epochs=0,
+            finalists=2,
+            seed=5,
         )
         for k in range(2)
     ]
@@ -105,16 +112,16 @@ def test_weights_that_are_no_numbers_make_no_candidate(small_task, monkeypatch):
 
 def test_netadapt_walks_through_what_is_beyond_the_budget(small_task):
     found = autoprune.search(
-        small_task, budget="params=30%", sampler="netadapt", run="r", trials=16, epochs=0, finalists=2
+        small_task, budget="params=30%", sampler="netadapt", run="r", trials=16, finetune_epochs=0, finalists=2
     )
     assert found.document["trials"]["screened"] == 0
 
 
-def test_a_task_that_cannot_be_trained_is_finished_as_healed_and_that_is_said(small_task):
+def test_a_task_that_cannot_be_trained_is_finished_as_repaired_and_that_is_said(small_task):
     reporter = RecordingReporter()
     task = dataclasses.replace(small_task, loss=None)
     found = autoprune.search(
-        task, budget="params=70%", sampler="random", run="r", reporter=reporter, trials=5, epochs=1
+        task, budget="params=70%", sampler="random", run="r", reporter=reporter, trials=5, finetune_epochs=1
     )
     assert found.best is not None
     assert any("no loss: models stay as repaired" in note for note in reporter.notes)
@@ -140,7 +147,7 @@ def test_scores_that_are_not_numbers_fail_their_trial_and_the_search_goes_on(sma
     task = dataclasses.replace(small_task, evaluate=sometimes, metrics=small_task.metrics[:1])
     reporter = RecordingReporter()
     result = autoprune.search(
-        task, budget="params=90%", sampler="random", run="r", reporter=reporter, trials=8, epochs=0
+        task, budget="params=90%", sampler="random", run="r", reporter=reporter, trials=8, finetune_epochs=0
     )
     assert result.document["trials"]["failed"] == 2
     assert result.document["trials"]["complete"] == 6
@@ -237,7 +244,9 @@ def test_points_below_dense_are_held_on_the_finished_models(small_task):
 
 
 def test_a_time_limit_ends_the_search_for_candidates(small_task):
-    result = autoprune.search(small_task, budget="params=90%", run="r", trials=10_000, timeout=3, epochs=0, finalists=2)
+    result = autoprune.search(
+        small_task, budget="params=90%", run="r", trials=10_000, timeout=3, finetune_epochs=0, finalists=2
+    )
     assert 2 <= result.document["trials"]["complete"] < 200
 
 
@@ -258,7 +267,7 @@ def test_profile_gives_latency_with_its_interval_and_exact_counts(small_task):
     assert found["flops"].value == 2 * 2 * (64 * 9 * 16 + 64 * 9 * 16 * 32 + 64 * 32 * 16 + 16 * 3)
 
 
-def test_training_that_does_harm_leaves_the_healed_model(small_task):
+def test_training_that_does_harm_leaves_the_repaired_model(small_task):
     finetune(small_task.model, small_task, None, 20, 0, lambda text: None)
     harmful = dataclasses.replace(
         small_task,
@@ -266,8 +275,8 @@ def test_training_that_does_harm_leaves_the_healed_model(small_task):
         distance=None,
         metrics=small_task.metrics[1:],  # the loss is the quality: any loss increase shows
     )
-    kept = autoprune.search(harmful, budget="params=60%", run="r", trials=6, epochs=8, finalists=1)
-    repaired = autoprune.search(harmful, budget="params=60%", run="s", trials=6, epochs=0, finalists=1)
+    kept = autoprune.search(harmful, budget="params=60%", run="r", trials=6, finetune_epochs=8, finalists=1)
+    repaired = autoprune.search(harmful, budget="params=60%", run="s", trials=6, finetune_epochs=0, finalists=1)
     scores = [result.best.measurements["loss"].value for result in (kept, repaired)]
     assert kept.best.plan == repaired.best.plan
     assert scores[0] == pytest.approx(scores[1])
@@ -277,7 +286,9 @@ def test_a_floor_under_any_quality_asks_for_the_cheapest_above_it_as_far_as_is_k
     finetune(small_task.model, small_task, None, 10, 0, lambda text: None)
     most = 1.2 * small_task.score(small_task.model, "search")["loss"].value
     floor = Budget.of(loss=AtMost(most), objectives=("accuracy", "params"))
-    found = autoprune.search(small_task, budget=floor, sampler="random", repair="none", run="r", trials=9, epochs=0)
+    found = autoprune.search(
+        small_task, budget=floor, sampler="random", repair="none", run="r", trials=9, finetune_epochs=0
+    )
     above = [point for point in found.front if point.feasible]
     assert found.best.plan == min(above, key=lambda point: point.measurements["params"].value).plan
     entries = [json.loads(line) for line in Path("r/measurements.jsonl").read_text().splitlines()]
@@ -292,7 +303,9 @@ def test_a_floor_under_any_quality_asks_for_the_cheapest_above_it_as_far_as_is_k
 def test_a_floor_under_a_quality_that_is_no_objective_makes_it_one(small_task):
     finetune(small_task.model, small_task, None, 10, 0, lambda text: None)
     floor = Budget.of(accuracy=AtLeast(-0.1, of_dense=True), objectives=("params",))
-    found = autoprune.search(small_task, budget=floor, sampler="random", run="r", trials=9, epochs=0, finalists=3)
+    found = autoprune.search(
+        small_task, budget=floor, sampler="random", run="r", trials=9, finetune_epochs=0, finalists=3
+    )
     assert found.document["objectives"] == ["params", "accuracy"]
     assert found.best.feasible
     assert (
@@ -303,14 +316,14 @@ def test_a_floor_under_a_quality_that_is_no_objective_makes_it_one(small_task):
 
 def test_limits_of_numpy_are_written_as_numbers(small_task):
     budget = Budget.of(params=AtMost(np.float64(0.7123456789), of_dense=True))
-    found = autoprune.search(small_task, budget=budget, run="r", trials=3, epochs=0, timeout=np.float64(600))
+    found = autoprune.search(small_task, budget=budget, run="r", trials=3, finetune_epochs=0, timeout=np.float64(600))
     (limit,) = Budget.parse(*found.document["budget"]).limits
     assert limit.value == pytest.approx(0.7123456789)
     assert yaml.safe_load(Path("r/run.yaml").read_text())["budget"] == found.document["budget"]
 
 
 def test_where_nothing_is_to_be_cut_the_model_is_the_users_own(small_task):
-    found = autoprune.search(small_task, budget="params=100%", sampler="random", run="r", trials=1, epochs=0)
+    found = autoprune.search(small_task, budget="params=100%", sampler="random", run="r", trials=1, finetune_epochs=0)
     model, mine = found.best.load().eval(), small_task.model.eval()
     assert found.best.trial == 0
     assert torch.equal(model(small_task.example_inputs[0]), mine(small_task.example_inputs[0]))
@@ -349,7 +362,7 @@ def test_a_budget_that_nothing_meets_leaves_the_directory_for_another_try(small_
 
 def test_a_loss_that_cannot_be_trained_with_is_told_before_anything_is_searched(small_task):
     task = dataclasses.replace(small_task, loss=lambda output, batch: output)
-    with pytest.raises(TaskError, match=r"finite scalar tensor.*shape \[\d+, 3\].*epochs=0"):
+    with pytest.raises(TaskError, match=r"finite scalar tensor.*shape \[\d+, 3\].*finetune_epochs=0"):
         autoprune.search(task, "params=70%", run="r", **QUICK)
     assert not Path("r").exists()
     assert autoprune.search(task, "params=70%", run="r", **{**QUICK, "epochs": 0}).best is not None

@@ -34,7 +34,7 @@ def test_a_damaged_file_says_what_to_do(change):
     if change == "shape":
         data["costs"][0]["terms"][0]["shape"] = [3]
     if change == "infinite":
-        data["damage"][0][0] = float("inf")
+        data["loss_increases"][0][0] = float("inf")
     content = FORECAST.encoded()[:-5] if change == "cut" else json.dumps(data).encode()
     with pytest.raises(StorageError, match="remove the run's forecast.json"):
         Forecast.decoded(content)

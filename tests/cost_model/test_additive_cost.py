@@ -6,11 +6,12 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Silent
+from autoprune.cost_model import cost_forecast
 from autoprune.cost_model.additive_cost import additive
 from autoprune.cost_model.tabulation import first_slices
 from autoprune.engine.prepare import prepare
 from autoprune.measure.counts import counts
-from autoprune.measure.device import DeviceSpec
+from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
 from autoprune.surgery import apply
 from autoprune.tasks.builtin.digits import ResNet
@@ -34,9 +35,11 @@ def plans(prepared, count, seed):
 def test_counted_costs_are_known_for_plans_that_were_never_cut(prepared, metric):
     task, space, traced = prepared.task, prepared.space, prepared.traced
     spec = DeviceSpec(Setup("torch", RunSpec(), ""), task.model, task.example_inputs, traced, 0, SystemClock())
-    device = spec.made(Silent())
+    device = Device(spec, Silent())
     try:
-        (found,) = device.costs(space, [metric], {metric: counts(task.model, device.example)[metric].value}, 0)
+        (found,) = cost_forecast.costs(
+            device, space, [metric], {metric: counts(task.model, device.example)[metric].value}, 0
+        )
         for levels in plans(prepared, 12, seed=5):
             cut = apply(task.model, traced, first_slices(traced, space.at(levels)))
             assert found.at(levels) == pytest.approx(

@@ -4,6 +4,7 @@ import pytest
 
 from autoprune.api.devices import added
 from autoprune.core.budget import Budget
+from autoprune.core.options import SearchOptions
 from autoprune.engine.settings import Settings
 from autoprune.errors import UsageError
 
@@ -16,7 +17,7 @@ def known(tmp_path, monkeypatch):
 
 
 def setups(*limits, **settings):
-    made = Settings.settled(**settings)
+    made = Settings.settled(SearchOptions(**settings))
     return made.setups("tasks:made", Budget.parse(*limits).without(made.device).metrics)
 
 

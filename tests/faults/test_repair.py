@@ -70,7 +70,9 @@ def test_zeroed_weights_are_no_way_to_a_latency_budget(small_task):
 
 
 def test_a_search_over_zeros_meets_a_budget_of_size_with_the_file_itself(small_task, tmp_path):
-    result = autoprune.search(small_task, "size=40%", space="unstructured", run="r", trials=8, epochs=1, finalists=1)
+    result = autoprune.search(
+        small_task, "size=40%", space="unstructured", run="r", trials=8, finetune_epochs=1, finalists=1
+    )
     assert result.best is not None
     dense = result.document["dense"]["metrics"]["size"]["value"]
     file = tmp_path / "r" / "models" / str(result.best.trial) / "model.safetensors"
@@ -83,7 +85,7 @@ def test_a_search_over_zeros_meets_a_budget_of_size_with_the_file_itself(small_t
     assert json.loads((file.parent / "plan.json").read_text())["plan"]
 
 
-def test_prune_zeroes_heals_and_scopes_without_a_search(small_task):
+def test_prune_zeroes_repairs_and_scopes_without_a_search(small_task):
     x = small_task.example_inputs
     zeroed = autoprune.prune(small_task.model, x, 0.5, pattern="2:4", task=small_task, criterion="wanda")
     weight = zeroed.model.conv2.weight.movedim(1, -1).unflatten(-1, (-1, 4))
@@ -169,7 +171,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_unusual_layers_are_ranked_and_healed_and_never_made_worse(case):
+def test_unusual_layers_are_ranked_and_repaired_and_never_made_worse(case):
     make, shape = CASES[case]
     torch.manual_seed(0)
     task = task_of(make(), *shape)

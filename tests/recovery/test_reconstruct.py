@@ -31,14 +31,14 @@ def entering(task):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_healed_weight_is_the_least_squares_solution(bias, monkeypatch):
+def test_a_repaired_weight_is_the_least_squares_solution(bias, monkeypatch):
     monkeypatch.setattr(reconstruct, "DAMPING", 1e-12)
     task = mlp_task(bias)
     traced = trace(task.model, task.example_inputs)
     slices = {"0": torch.tensor([0, 2, 5, 7, 8, 11])}
     cut = apply(task.model, traced, slices)
-    healing = Reconstruction(task.model, traced, gather(task, traced.reading))
-    healing.repair(cut, slices)
+    reconstruction = Reconstruction(task.model, traced, gather(task, traced.reading))
+    reconstruction.repair(cut, slices)
     x = entering(task)
     wanted = x @ task.model[2].weight.detach().numpy().T
     kept = x[:, slices["0"].numpy()]
@@ -64,7 +64,7 @@ class Kernels(nn.Module):
         return self.head(torch.relu(self.second(torch.relu(self.first(x)))).mean((2, 3)))
 
 
-def test_a_healed_kernel_is_the_least_squares_solution_over_its_windows():
+def test_a_repaired_kernel_is_the_least_squares_solution_over_its_windows():
     torch.manual_seed(0)
     task = task_of(Kernels(), 2, 7, 7)
     traced = trace(task.model, task.example_inputs)
@@ -138,7 +138,7 @@ def test_masked_weights_are_the_least_squares_solution_of_each_row(rows, entries
         np.testing.assert_allclose(found[row].numpy()[kept], best, atol=1e-5)
 
 
-def test_healing_masked_weights_never_does_worse_than_the_mask():
+def test_repairing_masked_weights_never_does_worse_than_the_mask():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(50, 16, generator=generator, dtype=torch.float64) @ torch.randn(
         16, 16, generator=generator, dtype=torch.float64
@@ -166,26 +166,26 @@ def test_singular_equations_give_finite_numbers(moment):
 def test_coefficients_are_shared_between_plans_and_forgotten_when_they_are_many(monkeypatch):
     task = mlp_task()
     traced = trace(task.model, task.example_inputs)
-    healing = Reconstruction(task.model, traced, gather(task, traced.reading))
+    reconstruction = Reconstruction(task.model, traced, gather(task, traced.reading))
     calls = []
     solve = reconstruct.coefficients
     monkeypatch.setattr(reconstruct, "coefficients", lambda *given: calls.append(1) or solve(*given))
     for slices in ([0, 1, 2], [0, 1, 2], [3, 4, 5]):
         chosen = {"0": torch.tensor(slices)}
-        healing.repair(apply(task.model, traced, chosen), chosen)
+        reconstruction.repair(apply(task.model, traced, chosen), chosen)
     assert len(calls) == 2
     monkeypatch.setattr(reconstruct, "_REMEMBERED", 1)
     for slices in ([6, 7], [8, 9], [6, 7]):
         chosen = {"0": torch.tensor(slices)}
-        healing.repair(apply(task.model, traced, chosen), chosen)
+        reconstruction.repair(apply(task.model, traced, chosen), chosen)
     assert len(calls) == 5
 
 
 def test_layers_that_are_dropped_are_passed_over():
     task = dataclasses.replace(mlp_task())
     traced = trace(task.model, task.example_inputs)
-    healing = Reconstruction(task.model, traced, gather(task, traced.reading))
+    reconstruction = Reconstruction(task.model, traced, gather(task, traced.reading))
     left = nn.Sequential(nn.Identity(), nn.Linear(2, 2))
     before = left[1].weight.clone()
-    healing.repair(left, {"0": torch.tensor([1])})
+    reconstruction.repair(left, {"0": torch.tensor([1])})
     assert torch.equal(left[1].weight, before)

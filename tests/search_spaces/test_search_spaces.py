@@ -40,7 +40,7 @@ def test_files_that_are_no_family_are_refused_and_not_executed(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("classes", "family"),
+    ("classes", "config"),
     [
         (["Conv2d", "BatchNorm2d", "Linear"], "cnn"), (["MobileNetV2Model", "Conv2d"], "mobile"),
         (["VisionTransformer", "PatchEmbed", "Conv2d"], "vision_transformer"), (["ViTForImageClassification", "Conv2d"], "vision_transformer"),

@@ -99,7 +99,7 @@ class Tied(nn.Module):
 
 
 @pytest.mark.parametrize("criterion", ["hessian", "wanda", "taylor"])
-def test_weights_that_are_read_both_ways_are_ranked_and_left_unhealed(criterion):
+def test_weights_that_are_read_both_ways_are_ranked_and_left_unrepaired(criterion):
     x, y = torch.randn(200, 10), torch.randint(0, 3, (200,))
     task = autoprune.Classification(Tied(), data=(x, y), example_inputs=(x[:4],))
     assert "wide.weight" not in autoprune.trace(task.model, x[:4]).reading

@@ -39,18 +39,18 @@ def test_a_sum_is_that_of_its_parts(seed, joined):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.3, 0.7]))
-def test_no_plan_within_a_cost_does_less_damage(seed, joined):
+def test_no_plan_within_a_cost_hurts_less(seed, joined):
     sizes, costs, loss_increases = problem(seed, joined=joined)
     every = np.array(list(itertools.product(*map(range, sizes))))
-    cost, loss_increases = total(costs, every), total(loss_increases, every)
+    cost, increase = total(costs, every), total(loss_increases, every)
     found = np.array(best_plans(sizes, costs, loss_increases, BUCKETS))
-    found_cost, found_damage = total(costs, found), total(loss_increases, found)
+    found_cost, found_increase = total(costs, found), total(loss_increases, found)
     bucket = sum(float(np.ptp(part.values)) for part in costs) / BUCKETS
     rounding = len(costs) * bucket
     for most in np.linspace(cost.min() + rounding + 1e-9, cost.max(), 12):
-        ours = found_damage[found_cost <= most].min()
-        assert ours >= loss_increases[cost <= most].min() - 1e-9
-        assert ours <= loss_increases[cost <= most - rounding].min() + 1e-5
+        ours = found_increase[found_cost <= most].min()
+        assert ours >= increase[cost <= most].min() - 1e-9
+        assert ours <= increase[cost <= most - rounding].min() + 1e-5
 
 
 def test_plans_come_by_cost_and_each_hurts_less_than_the_one_before():

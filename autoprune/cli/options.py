@@ -1,0 +1,97 @@
+"""Options of a command, made of the record that says what they are. Knows typer; not what options lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+
+from autoprune.core.options import Option, SearchOptions, described
+from autoprune.errors import UsageError
+
+#: The last section of a command's help, and what is left over.
+OUTPUT = "Output"
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose help lists its options under headings."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, and then one section a panel."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                panel = getattr(parameter, "rich_help_panel", None)
+                usual = "Arguments" if parameter.param_type_name == "argument" else OUTPUT
+                sections.setdefault(panel or usual, []).append(record)
+        last = sections.pop(OUTPUT, [])
+        for name, rows in [*sections.items(), (OUTPUT, last)]:
+            if rows:
+                with formatter.section(name):
+                    formatter.write_dl(rows)
+
+
+def with_options(
+    function: Callable[..., int], *, names: tuple[str, ...] = (), as_begun: bool = False
+) -> Callable[..., int]:
+    """The command, which takes options by name beside its own arguments.
+
+    Args:
+        function: Takes them as `**options`.
+        names: Of the options; all where none is given.
+        as_begun: Whether an option that is not given is None, and the run has it.
+    """
+    own = [each for each in signature(function, eval_str=True).parameters.values() if each.kind.name != "VAR_KEYWORD"]
+    hints = get_type_hints(SearchOptions)
+    taken = []
+    for item, option in described():
+        if not names or item.name in names:
+            kind = option.shell or hints[item.name]
+            default = None if as_begun or item.default is MISSING else item.default
+            if default is None and type(None) not in get_args(kind):
+                kind = kind | None
+            annotation: Any = Annotated[kind, _shown(item.name, option)]
+            taken.append(Parameter(item.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+    own = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own]
+    parameters = sorted([*own, *taken], key=_place)
+
+    def command(**given: Any) -> int:
+        return function(**given)
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__signature__ = Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+def parsed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as the command line gave them, as the record takes them."""
+    found = dict(options)
+    if "sampler_options" in found:
+        found["sampler_options"] = dict(map(_pair, found["sampler_options"] or ()))
+    return found
+
+
+def _shown(name: str, option: Option) -> Any:
+    flag = "--" + (option.flag or name.replace("_", "-"))
+    return typer.Option(flag, help=option.help, rich_help_panel=option.panel)
+
+
+def _place(parameter: Parameter) -> int:
+    """Arguments first."""
+    extra = getattr(parameter.annotation, "__metadata__", ())
+    return 0 if any(isinstance(each, typer.models.ArgumentInfo) for each in extra) else 1
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise UsageError(
+            expected="--sampler-option NAME=VALUE", received=repr(text), cure="write for example warm=true"
+        )
+    return name.replace("-", "_"), value

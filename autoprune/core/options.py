@@ -1,0 +1,273 @@
+"""What a user may say of how a search runs. Knows names, defaults, help and legal ranges; not what they lead to.
+
+This record is the one place in which an option is written down: the command line, YAML files, `run.yaml`, the Python
+signature and what `resume` may change follow from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from inspect import Parameter, Signature, signature
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, TypeVar, get_type_hints
+
+from autoprune.core.address import HERE
+from autoprune.core.budget import GUARANTEES
+from autoprune.core.cluster import Cluster
+from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
+from autoprune.core.effort import Effort
+from autoprune.core.measurement import RunSpec
+from autoprune.core.quantity import seconds
+from autoprune.errors import UsageError
+
+#: Sections of the help.
+WHAT, HOW, WHERE, HOW_LONG = "What is searched", "How", "Where", "How long"
+#: What to do where the device does not answer.
+LOSSES: Final = ("wait", "fail")
+#: Below this, whatever takes a seed takes it.
+_SEEDS: Final = 2**32
+#: Options by the names that they had before, which are taken for one release more.
+_FORMERLY: Final = {"epochs": "finetune_epochs"}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of one option beside its name, type and default.
+
+    Attributes:
+        help: One or two sentences for the user.
+        panel: Section of the help.
+        resumable: Whether it may be another one in a run that goes on.
+        recorded: Whether `run.yaml` has it among the settings.
+        flag: What the command line calls it where that is not its name.
+        shell: Its type on the command line where that is another one.
+    """
+
+    help: str
+    panel: str
+    resumable: bool = False
+    recorded: bool = True
+    flag: str = ""
+    shell: Any = None
+
+
+def _option(default: Any, text: str, panel: str, **more: Any) -> Any:
+    return field(default=default, metadata={"option": Option(text, panel, **more)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How a search runs; what it is about is its task, budget and objectives.
+
+    Raises:
+        UsageError: a value outside of its legal range.
+    """
+
+    guarantee: str = _option(
+        GUARANTEES[0],
+        "What a latency in seconds is held against: quiet, the device undisturbed; worst, its slow hours as far as "
+        "they are known.",
+        WHAT,
+        recorded=False,
+    )
+    space: str | None = _option(None, "A search space by name, or a YAML file; default: by the model's modules.", WHAT)
+    criterion: str = _option(
+        CRITERION, "Which slices go first: l2, taylor, hessian ...; `autoprune plugins` lists all.", WHAT
+    )
+    repair: str = _option(
+        REPAIR,
+        "How a cut model is repaired before it is scored: none, bias, sequential ...; `autoprune plugins` lists all.",
+        WHAT,
+    )
+    sampler: Any = field(
+        default=SAMPLER,
+        metadata={
+            "option": Option(
+                "Who proposes plans: auto, evolution, ddpg, nsga2 ...; `autoprune plugins` lists all.", HOW, shell=str
+            )
+        },
+    )
+    sampler_options: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata={
+            "option": Option(
+                "An option of the sampler, such as warm=true. May be repeated.",
+                HOW,
+                flag="sampler-option",
+                shell=list[str],
+            )
+        },
+    )
+    deterministic: bool = _option(False, "The same proposals whenever the search is interrupted.", HOW)
+    seed: int = _option(0, "Of all that is random.", HOW)
+    profiler: str = _option(
+        "",
+        "What runs and times models: torch, torch-compile, onnxruntime, openvino, executorch, cuda; default: the "
+        "device's own, or torch.",
+        WHERE,
+    )
+    device: str = _option(
+        HERE,
+        "Where it is measured: local, a name from `autoprune devices list`, ssh://user@host, http://host:port, or a "
+        "node that a cluster knows by that name.",
+        WHERE,
+    )
+    on_device_loss: str = _option(
+        LOSSES[0],
+        "Where a device does not answer: wait for it, or fail the candidate and go on.",
+        WHERE,
+        resumable=True,
+    )
+    batch: int = _option(0, "Batch size whose latency counts; 0: the task's own.", WHERE)
+    threads: int | None = _option(None, "Processor threads while measuring; default: the device's own, or 1.", WHERE)
+    precision: str = _option("float32", "What the profiler computes in: float32, bfloat16, float16.", WHERE)
+    executor: str = _option(
+        EXECUTOR,
+        "Where candidates are evaluated: inline, ray, ray-tune (fine-tuning by Ray Tune).",
+        WHERE,
+        resumable=True,
+    )
+    workers: int = _option(0, "Candidates evaluated at a time with ray; 0: one a core.", WHERE, resumable=True)
+    address: str = _option(
+        "",
+        "A Ray cluster to join: auto or HOST:PORT; default: a private one on this machine.",
+        WHERE,
+        resumable=True,
+    )
+    gpus: float = _option(0.0, "What each worker holds of a GPU, such as 0.5.", WHERE, resumable=True)
+    dashboard: bool = _option(False, "Ray's dashboard, in a private cluster.", WHERE, resumable=True)
+    storage: str = _option(
+        "", "URL of a database for the study; default: a journal in the run directory.", WHERE, resumable=True
+    )
+    run: str | PathLike[str] | None = field(
+        default=None,
+        metadata={
+            "option": Option(
+                "A new run directory; default: the next free one under runs/.", WHERE, recorded=False, shell=Path
+            )
+        },
+    )
+    trials: int = _option(Effort.trials, "Candidates to evaluate.", HOW_LONG, resumable=True, recorded=False)
+    timeout: float | str | None = _option(
+        None,
+        "How long to look for candidates, such as 10m; the forecast and finishing are extra.",
+        HOW_LONG,
+        resumable=True,
+        recorded=False,
+        shell=str,
+    )
+    finetune_epochs: int = _option(
+        Effort.epochs, "Fine-tuning of each finished model.", HOW_LONG, resumable=True, recorded=False
+    )
+    finalists: int = _option(
+        Effort.finalists,
+        "How many models of the front are finished at most.",
+        HOW_LONG,
+        resumable=True,
+        recorded=False,
+    )
+
+    def __post_init__(self) -> None:
+        _ = self.effort, self.cluster, RunSpec(1 if self.threads is None else self.threads, self.batch, self.precision)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < _SEEDS:
+            cure = "pass a whole number to seed"
+            raise UsageError(expected=f"a seed from 0 to {_SEEDS - 1}", received=repr(self.seed), cure=cure)
+        if self.on_device_loss not in LOSSES:
+            cure = f"known: {', '.join(LOSSES)}"
+            raise UsageError(expected="what to do without the device", received=repr(self.on_device_loss), cure=cure)
+
+    @property
+    def effort(self) -> Effort:
+        """What may be spent."""
+        return Effort(self.trials, seconds(self.timeout), self.finetune_epochs, self.finalists)
+
+    @property
+    def cluster(self) -> Cluster:
+        """Where candidates are evaluated."""
+        return Cluster(self.workers, self.address, self.gpus, self.dashboard)
+
+
+def described() -> Iterator[tuple[Field[Any], Option]]:
+    """Every option in the order in which help lists them."""
+    for item in fields(SearchOptions):
+        yield item, item.metadata["option"]
+
+
+def resumable() -> tuple[str, ...]:
+    """Names of what may be another one in a run that goes on."""
+    return tuple(item.name for item, option in described() if option.resumable)
+
+
+def finetunable() -> tuple[str, ...]:
+    """Names of what may be another one where a run is fine-tuned once more, which looks for no candidates."""
+    return tuple(name for name in resumable() if name not in ("trials", "timeout"))
+
+
+def recorded() -> tuple[str, ...]:
+    """Names of what `run.yaml` has among the settings."""
+    return tuple(item.name for item, option in described() if option.recorded)
+
+
+def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments under the names that they have today, with a warning for each old one.
+
+    Raises:
+        UsageError: an option under both of its names.
+    """
+    found = dict(given)
+    for old, new in _FORMERLY.items():
+        if old in found:
+            if new in found:
+                raise UsageError(expected=f"{new}", received=f"{new} and {old}", cure=f"leave out {old}")
+            warnings.warn(f"'{old}' is called '{new}' now", DeprecationWarning, stacklevel=4)
+            found[new] = found.pop(old)
+    return found
+
+
+def checked(given: Mapping[str, Any], legal: tuple[str, ...], meaning: str) -> dict[str, Any]:
+    """Keyword arguments, of which each is one of the legal names.
+
+    Raises:
+        UsageError: others; the nearest names are suggested.
+    """
+    found = renamed(given)
+    wrong = [name for name in found if name not in legal]
+    if wrong:
+        close = difflib.get_close_matches(wrong[0], legal, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise UsageError(expected=meaning, received=", ".join(wrong), cure=f"{hint}known: {', '.join(legal)}")
+    return found
+
+
+def documented(*names: str, optional: bool = False) -> Callable[[F], F]:
+    """A decorator for a function that takes options as `**options`: its signature and its documentation name each.
+
+    Args:
+        names: Of the options that it takes; all where none is given.
+        optional: Whether each is None unless it is passed.
+    """
+
+    def decorate(function: F) -> F:
+        hints = get_type_hints(SearchOptions)
+        own = [each for each in signature(function).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+        chosen = [(item, option) for item, option in described() if not names or item.name in names]
+        taken = []
+        for item, _ in chosen:
+            default = None if optional else item.default_factory() if callable(item.default_factory) else item.default
+            kind = hints[item.name] | None if optional else hints[item.name]
+            taken.append(Parameter(item.name, Parameter.KEYWORD_ONLY, default=default, annotation=kind))
+        lines = "\n".join(f"        {item.name}: {option.help}" for item, option in chosen)
+        text = function.__doc__ or ""
+        function.__doc__ = text.replace("        **options: See `SearchOptions`.", lines)
+        function.__signature__ = Signature(  # type: ignore[attr-defined]
+            [*own, *taken], return_annotation=signature(function).return_annotation
+        )
+        return function
+
+    return decorate

@@ -1,0 +1,48 @@
+import inspect
+
+import pytest
+
+import autoprune
+from autoprune.core import options
+from autoprune.core.options import SearchOptions
+from autoprune.errors import UsageError
+
+
+def test_every_option_has_help_a_section_and_a_legal_default():
+    SearchOptions()
+    for item, option in options.described():
+        assert option.help.endswith("."), item.name
+        assert option.panel in (options.WHAT, options.HOW, options.WHERE, options.HOW_LONG)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": -1}, {"seed": 2**32}, {"seed": True}, {"trials": 0}, {"finalists": 0}, {"finetune_epochs": -1},
+        {"timeout": "-3s"}, {"workers": -1}, {"gpus": -0.5}, {"address": "nowhere"}, {"batch": -1}, {"threads": 0},
+        {"precision": "int3"}, {"on_device_loss": "cry"},
+    ],
+)  # fmt: skip
+def test_what_is_out_of_range_is_refused(wrong):
+    with pytest.raises(UsageError):
+        SearchOptions(**wrong)
+
+
+def test_python_shows_each_option_with_its_help():
+    taken = inspect.signature(autoprune.search).parameters
+    assert taken["trials"].default == 64
+    assert {item.name for item, _ in options.described()} <= taken.keys()
+    assert "finetune_epochs: Fine-tuning of each finished model." in autoprune.search.__doc__
+    assert "trials" not in inspect.signature(autoprune.finetune).parameters
+
+
+def test_a_misspelt_option_suggests_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'finalists'"):
+        autoprune.search("digits", finalist=3)
+
+
+def test_an_old_name_is_taken_for_one_release_more():
+    with pytest.warns(DeprecationWarning, match="finetune_epochs"):
+        assert options.renamed({"epochs": 3}) == {"finetune_epochs": 3}
+    with pytest.raises(UsageError, match="leave out epochs"):
+        options.renamed({"epochs": 3, "finetune_epochs": 2})
