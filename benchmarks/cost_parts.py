@@ -88,7 +88,7 @@ def again(run: str) -> None:
 
     import autoprune
     from autoprune.core.measurement import RunSpec
-    from autoprune.measure.device import DeviceSpec
+    from autoprune.measure.device import Device, DeviceSpec
     from autoprune.measure.setup import Setup
     from autoprune.surgery import trace
 
@@ -98,7 +98,7 @@ def again(run: str) -> None:
     found = trace(made.model, made.example_inputs)
     spec = RunSpec(recipe["threads"], recipe["batch"], recipe["precision"])
     setup = Setup(recipe["profiler"], spec, recipe["task"])
-    device = DeviceSpec(setup, made.model, made.example_inputs, found, 1, SystemClock()).made(Silent())
+    device = Device(DeviceSpec(setup, made.model, made.example_inputs, found, 1, SystemClock()), Silent())
     limits = Budget.parse(*front["budget"]).limits
     try:
         device.open()

@@ -29,9 +29,9 @@ from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
 from autoprune.core.scope import scoped
 from autoprune.engine.prepare import Prepared, prepare
-from autoprune.measure.device import Device
+from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
-from autoprune.recovery.calibrate import ready
+from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.classification import Classification, logits_of
@@ -94,13 +94,13 @@ def table(prepared: Prepared) -> None:
     for name in (*criteria(), "torch-pruning taylor"):
         for repair in registry.names("repairs"):
             known = "l2" if name.startswith("torch") else name
-            readied = ready(task.model, traced, known, repair, SystemClock(), task)
-            ranking = torch_pruning(prepared) if name.startswith("torch") else readied.ranking
+            calibrated = calibrate(task.model, traced, known, repair, SystemClock(), task)
+            ranking = torch_pruning(prepared) if name.startswith("torch") else calibrated.ranking
             cells = []
             for plan in plans.values():
                 slices = kept_slices(traced, ranking, plan)
                 model = apply(task.model, traced, slices).eval()
-                readied.repair(model, slices, {})
+                calibrated.repair(model, slices, {})
                 cells.append("{:.4f} ({:.3f})".format(*score(task, model)))
             print(f"| {name} | {repair} | " + " | ".join(cells) + " |", flush=True)
 
@@ -116,9 +116,9 @@ def weights(prepared: Prepared) -> None:
         })  # fmt: skip
         for name in ("l1", "wanda", "hessian", "taylor"):
             for repair in ("batchnorm", "reconstruct", "sequential"):
-                readied = ready(task.model, traced, name, repair, SystemClock(), task)
+                calibrated = calibrate(task.model, traced, name, repair, SystemClock(), task)
                 model = apply(task.model, traced, {})
-                readied.repair(model, {}, masks(traced, readied.ranking, plan, {}))
+                calibrated.repair(model, {}, masks(traced, calibrated.ranking, plan, {}))
                 found = f"{divergence(task, model):.4f} | {score(task, model)[0]:.4f}"
                 print(f"| {pattern} {1 - keep:.0%} | {name} | {repair} | {found} |", flush=True)
 
@@ -133,13 +133,13 @@ def passes(prepared: Prepared) -> None:
         start = time.perf_counter()
         rank(registry.load("criteria", name), task.model, traced, task, entering)
         print(f"| ranking by {name} | {time.perf_counter() - start:.2f} s |")
-    readied = ready(task.model, traced, CRITERION, REPAIR, SystemClock(), task)
+    calibrated = calibrate(task.model, traced, CRITERION, REPAIR, SystemClock(), task)
     for ratio in (0.75, 0.5):
-        slices = kept_slices(traced, readied.ranking, prepared.space.uniform(ratio))
+        slices = kept_slices(traced, calibrated.ranking, prepared.space.uniform(ratio))
         for word in ("first", "again"):
             model = apply(task.model, traced, slices).eval()
             start = time.perf_counter()
-            readied.repair(model, slices, {})
+            calibrated.repair(model, slices, {})
             repaired = time.perf_counter()
             task.score(model, "search")
             done = time.perf_counter()
@@ -189,9 +189,8 @@ def plan_at(prepared: Prepared, share: float) -> Plan:
     """The uniform plan whose measured latency is nearest to a share of the dense model's."""
     task, traced = prepared.task, prepared.traced
     ranking = rank(registry.load("criteria", "l2"), task.model, traced).scores
-    device = Device(
-        Setup("torch", RunSpec(1, 0), task.spec), task.model, task.example_inputs, traced, 0, SystemClock(), Silent()
-    )
+    setup = Setup("torch", RunSpec(1, 0), task.spec)
+    device = Device(DeviceSpec(setup, task.model, task.example_inputs, traced, 0, SystemClock()), Silent())
     found: dict[Plan, float] = {}
     try:
         device.open()

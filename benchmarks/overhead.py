@@ -79,10 +79,10 @@ def brief_of(space: SearchSpace, options: Mapping[str, str]) -> SamplerContext:
     """What a sampler is told of what `Pretender` answers."""
     context = small_context(space, options=options)
     whole = sum(space.dense().kept.values())
-    (counted,) = context.foretold.costs
+    (counted,) = context.required_forecast.costs
     terms = tuple(replace(term, values=tuple(value / whole for value in term.values)) for term in counted.terms)
     cost = replace(counted, metric="latency", terms=terms, error=0.05)
-    forecast = replace(context.foretold, costs=(cost,))
+    forecast = replace(context.required_forecast, costs=(cost,))
     return replace(context, goal=SearchGoal(OBJECTIVES, (1.0, 1.0), (None, 0.6)), forecast=forecast)
 
 

@@ -31,9 +31,10 @@ from autoprune.core.measurement import RunSpec
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
 from autoprune.core.space import SearchSpace
+from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.tabulation import first_slices, tabulate
 from autoprune.measure import estimator
-from autoprune.measure.device import Device
+from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
 from autoprune.remote.client import WorkerBench
 from autoprune.remote.packing import Packer
@@ -76,7 +77,7 @@ class Cut:
     @contextmanager
     def device(self, profiler: str, seed: int = 0) -> Iterator[Device]:
         setup = Setup(profiler, RunSpec(), self.task)
-        device = Device(setup, self.model, self.inputs, self.traced, seed, SystemClock(), Silent())
+        device = Device(DeviceSpec(setup, self.model, self.inputs, self.traced, seed, SystemClock()), Silent())
         try:
             device.open()
             yield device
@@ -221,7 +222,7 @@ def predictor(resnet: Cut, held: int = 50) -> None:
             pairs, inside = [], 0
             for _ in range(held):
                 model, slices = resnet.cut(resnet.random(draw))
-                said = built.predictor.predict(device.units(model, slices))
+                said = built.predictor.predict(DeviceTable.of(device).units(model, slices))
                 latency = device.measure(model, slices, {})["latency"].value
                 pairs.append((said.value, latency))
                 inside += said.low <= latency <= said.high

@@ -39,7 +39,7 @@ from autoprune.searching.reseeded import sampler_for
 from autoprune.searching.screen import Screen
 from autoprune.searching.study import Study
 from autoprune.store.ledger import Ledger
-from autoprune.surrogate.initial_plans import seeds
+from autoprune.surrogate.initial_plans import initial_plans
 from autoprune.tasks.locate import locate
 
 ROOT = Path(__file__).parents[1]
@@ -105,7 +105,7 @@ def compared(game: Game, methods: Sequence[str], seed: int, evaluations: int, co
         start = time.perf_counter()
         if (method, seed) not in done:
             trials = played(game, method, seed, evaluations)
-            ablations = game.ablations if foretold(method) else 0
+            ablations = game.ablations if looks_ahead(method) else 0
             append(game.folder / "runs.jsonl", {
                 "method": method, "seed": seed, "horizon": horizon, "ablations": ablations, "trials": trials,
             })  # fmt: skip
@@ -128,7 +128,7 @@ def measured_again(game: Game) -> None:
             game.unseen(tuple(trial[1]))
 
 
-def foretold(method: str) -> bool:
+def looks_ahead(method: str) -> bool:
     """Whether a method looks at a forecast."""
     name, given = METHODS[method]
     module = registry.load("samplers", name)
@@ -161,7 +161,7 @@ def played(game: Game, method: str, seed: int, evaluations: int) -> list[list]:
     name, given = METHODS[method]
     module, clock = registry.load("samplers", name), Charged()
     options = checked(module, given)
-    forecast = game.forecast if foretold(method) else None
+    forecast = game.forecast if looks_ahead(method) else None
     if forecast is not None:
         clock.charge(forecast.seconds)
     context = SamplerContext(game.space, seed, game.goal, forecast, options)
@@ -172,9 +172,11 @@ def played(game: Game, method: str, seed: int, evaluations: int) -> list[list]:
     if forecast is not None:
         screen = Screen(forecast, game.goal, game.space).reason if may_screen(module) else None
         if count := seed_count(module, options):
-            first = [game.space.at(plan) for plan in seeds(forecast, game.goal, game.space, seed, count)]
+            first = [game.space.at(plan) for plan in initial_plans(forecast, game.goal, game.space, seed, count)]
     left = SLACK * evaluations * game.usual - clock.wall()
-    coordinator = Coordinator(study, game.space, Budget(()), Effort(evaluations, left), clock, 0, first, screen)
+    coordinator = Coordinator(
+        study, game.space, Budget(()), Effort(evaluations, left), clock, seeds=first, screen=screen
+    )
     found = []
     for proposal in coordinator.proposals():
         if proposal is None:

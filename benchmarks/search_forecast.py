@@ -27,7 +27,7 @@ LOOKING_AHEAD = ("auto", "dp", "ddpg")
 
 
 def accuracy_of_forecast(folder: Path, runs: Sequence[dict], dense: list) -> None:
-    """Print how well latencies of random plans, and harms in runs that look ahead, are foretold."""
+    """Print how well latencies of random plans, and harms in runs that look ahead, are forecast."""
     forecast = Forecast.decoded((folder / "forecast.json").read_bytes())
     objectives = (Metric("accuracy", "1", lower_is_better=False, high=1.0), COSTS["latency"])
     goal = SearchGoal(objectives, (dense[2], 1.0), (None, None), "loss", dense[3])
@@ -46,12 +46,12 @@ def _latency(forecast: Forecast, goal: SearchGoal, trials: Sequence[list]) -> No
     )
     print("median error | rank correlation (Kendall) | within the 95 % interval |\n|---|---|---|---|")
     for count in LATENCY_SEEN:
-        found = [_foretold(forecast, goal, plans, count, most, draw) for draw in range(DRAWS)]
+        found = [_prior(forecast, goal, plans, count, most, draw) for draw in range(DRAWS)]
         error, rank, held = np.mean(found, axis=0)
         print(f"| {count} | {error:.1%} | {rank:.2f} | {f'{held:.0%}' if count else '-'} |")
 
 
-def _foretold(
+def _prior(
     forecast: Forecast, goal: SearchGoal, plans: Sequence[list], count: int, most: int, draw: int
 ) -> tuple[float, float, float]:
     """Median error, rank correlation and coverage on all plans but `most`, of which so many are fitted."""
@@ -82,10 +82,10 @@ def _loss_increase(forecast: Forecast, goal: SearchGoal, runs: Sequence[Sequence
 
 def _distance(loss_increase: np.ndarray, later: Observations, noise: float) -> float:
     """Between logarithms of harms above the noise, of plans that are not beyond the box."""
-    foretold, seen = (
+    forecast, seen = (
         np.log(np.maximum(each, 0) + noise)[later.loss < 1] for each in (loss_increase, later.loss_increase)
     )
-    return float(np.sqrt(np.mean((foretold - seen) ** 2)))
+    return float(np.sqrt(np.mean((forecast - seen) ** 2)))
 
 
 def _evidence(goal: SearchGoal, trials: Sequence[list]) -> Observations:

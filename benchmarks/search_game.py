@@ -32,11 +32,12 @@ from autoprune.core.plan import Plan
 from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Silent
 from autoprune.core.trial import Timing, Trial, TrialState
+from autoprune.cost_model import cost_forecast
 from autoprune.engine.prepare import Prepared, prepare
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
-from autoprune.recovery.calibrate import ready
+from autoprune.recovery.calibrate import calibrate
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.forecasting import foresee, goal_of
 from autoprune.tasks.classification import Batches
@@ -112,16 +113,25 @@ class Game:
         executor = registry.load("executors", "inline").create(Cluster(), "local", Silent())
         setup = Setup("torch", RunSpec(), "")
         traced = self.prepared.traced
-        device = executor.open_device(DeviceSpec(setup, task.model, task.example_inputs, traced, 0, self.clock))
+        device = executor.open_device(
+            DeviceSpec(setup, task.model, task.example_inputs, traced, 0, self.clock, cost_forecast.costs)
+        )
         opened = device.open()
         self.quick = Quick(device, task.model)
         self.dense = {
             **task.score(task.model, "search"), "latency": opened["latency"], **counts(task.model, device.example)
         }  # fmt: skip
-        made = ready(task.model, traced, CRITERION, REPAIR, self.clock, task)
+        made = calibrate(task.model, traced, CRITERION, REPAIR, self.clock, task)
         self.evaluator = Evaluator(
-            task, traced, made.ranking, self.quick, Budget(()), self.dense, self.clock, made.repair
-        )  # fmt: skip
+            task=task,
+            traced=traced,
+            ranking=made.ranking,
+            device=self.quick,
+            budget=Budget(()),
+            dense=self.dense,
+            clock=self.clock,
+            repair=made.repair,
+        )
         self.objectives = (task.quality, COSTS["latency"])
         self.goal: SearchGoal = goal_of(Budget(()), self.objectives, self.dense, "loss")
         self.teacher = Teacher.of(task)

@@ -19,13 +19,13 @@ from autoprune.core.effort import Effort
 from autoprune.core.options import checked, documented, finetunable, recorded, resumable
 from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
-from autoprune.engine.engine import Engine
+from autoprune.engine.engine import run_search
+from autoprune.engine.job import SearchJob
 from autoprune.engine.prepare import make_task, prepare
 from autoprune.engine.result import Result, read_result
 from autoprune.engine.settings import Settings
 from autoprune.errors import StorageError, UsageError, describe
 from autoprune.store.run import RunDirectory
-from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 
 _TASK = "task"
@@ -115,13 +115,17 @@ def _go_on(
             reporter.note("this search has ended; give it more --trials, or `autoprune finetune` it")
             return read_result(path, task if isinstance(task, Task) else None)
         made = make_task(task if task is not None else _task(recipe), reporter)
-        opened = prepare(made, settings.space)
-        engine = Engine(directory, opened, _budget(recipe), settings, clock, reporter, recipe, propose=propose)
-        try:
-            with evaluating(made.model):
-                return engine.run()
-        finally:
-            engine.close()
+        job = SearchJob(
+            directory=directory,
+            prepared=prepare(made, settings.space),
+            budget=_budget(recipe),
+            settings=settings,
+            clock=clock,
+            reporter=reporter,
+            began=recipe,
+            propose=propose,
+        )
+        return run_search(job)
     finally:
         directory.close()
 

@@ -12,9 +12,10 @@ from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import PROFILER
-from autoprune.core.options import SearchOptions, checked, described, documented
+from autoprune.core.options import SearchOptions, checked, documented, every
 from autoprune.core.reporter import Logged, Reporter
-from autoprune.engine.engine import Engine
+from autoprune.engine.engine import run_search
+from autoprune.engine.job import SearchJob
 from autoprune.engine.prepare import check_zeros, make_task, objectives_of, prepare
 from autoprune.engine.recipe import recipe
 from autoprune.engine.result import Result
@@ -22,7 +23,6 @@ from autoprune.engine.settings import Settings
 from autoprune.errors import UsageError
 from autoprune.measure.devices import profilers, together
 from autoprune.store.run import RunDirectory, next_free
-from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 
 
@@ -60,7 +60,7 @@ def search(
         >>> model = result.best.load()  # doctest: +SKIP
     """
     reporter = reporter or Logged()
-    asked = _asked(options)
+    asked = SearchOptions(**checked(options, every(), "options of a search"))
     limits = _limits(budget).guaranteed(asked.guarantee)
     settings = Settings.settled(asked)
     limits = limits.without(settings.device)
@@ -68,17 +68,18 @@ def search(
     path = Path(settings.run) if settings.run is not None else next_free(Path("runs"), _name_of(task))
     directory = RunDirectory.create(path, clock)
     try:
-        made = make_task(task, reporter)
-        settings = _with_batch(settings, made, limits, reporter)
-        engine = Engine(directory, prepare(made, settings.space), limits, settings, clock, reporter)
-    except BaseException:
-        directory.discard()
-        raise
-    try:
-        with evaluating(made.model):
-            return engine.run()
+        try:
+            made = make_task(task, reporter)
+            settings = _with_batch(settings, made, limits, reporter)
+            prepared = prepare(made, settings.space)
+        except BaseException:
+            directory.discard()
+            raise
+        job = SearchJob(
+            directory=directory, prepared=prepared, budget=limits, settings=settings, clock=clock, reporter=reporter
+        )
+        return run_search(job)
     finally:
-        engine.close()
         directory.close()
 
 
@@ -105,15 +106,9 @@ def _limits(budget: object) -> Budget:
     return Budget.parse(*given)
 
 
-def _asked(options: Mapping[str, Any]) -> SearchOptions:
-    """The record of options that were passed by name."""
-    names = tuple(item.name for item, _ in described())
-    return SearchOptions(**checked(options, names, "options of a search"))
-
-
 def preview(task: str, budget: Budget, *, reporter: Reporter, **options: Any) -> dict[str, Any]:
     """What `search` would do, without evaluating a candidate or writing a file; raises what it would raise."""
-    settings = Settings.settled(_asked(options))
+    settings = Settings.settled(SearchOptions(**checked(options, every(), "options of a search")))
     budget = budget.guaranteed(settings.guarantee).without(settings.device)
     made = make_task(task, reporter)
     settings, prepared = _with_batch(settings, made, budget, reporter), prepare(made, settings.space)

@@ -50,7 +50,14 @@ def sensitivity(
             dense = {**made.score(made.model, "search"), **device.open(), **counts(made.model, device.example)}
             calibrated = calibrate(made.model, prepared.traced, criterion, repair, clock, made)
             evaluator = Evaluator(
-                made, prepared.traced, calibrated.ranking, device, Budget(()), dense, clock, calibrated.repair
+                task=made,
+                traced=prepared.traced,
+                ranking=calibrated.ranking,
+                device=device,
+                budget=Budget(()),
+                dense=dense,
+                clock=clock,
+                repair=calibrated.repair,
             )
             chosen = [(variable, level) for variable in prepared.space.variables for level in variable.spread(levels)]
             found = []

@@ -199,6 +199,11 @@ def described() -> Iterator[tuple[Field[Any], Option]]:
         yield item, item.metadata["option"]
 
 
+def every() -> tuple[str, ...]:
+    """Names of all options."""
+    return tuple(item.name for item, _ in described())
+
+
 def resumable() -> tuple[str, ...]:
     """Names of what may be another one in a run that goes on."""
     return tuple(item.name for item, option in described() if option.resumable)

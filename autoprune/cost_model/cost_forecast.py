@@ -44,7 +44,7 @@ def costs(
 ) -> tuple[CostForecast, ...]:
     """Forecasts of these costs; dense: what the dense model was found to need, by metric, in SI units.
 
-    Throughput is foretold as seconds a sample. What cannot be foretold is left out.
+    Throughput is forecast as seconds a sample. What cannot be forecast is left out.
     """
     models = _Models(device, space, seed)
     found: list[CostForecast] = []
@@ -87,7 +87,7 @@ class _Models:
         try:
             units = [known.units(*cut) for cut in self._cut]
         except DeviceError as error:
-            self._reporter.note(f"latency is foretold from operations: {error}")
+            self._reporter.note(f"latency is forecast from operations: {error}")
             return self._by_operations(whole, measured)
         table = known.table
         wanted = [unit for taken in units for unit in taken]

@@ -111,7 +111,7 @@ class Settings(SearchOptions):
         for kind in _PLURALS:
             name = getattr(self, kind)
             if kind == "profiler":  # its library is needed where it measures
-                registry.known(_PLURALS[kind], name)
+                registry.known(_PLURALS[kind], name or PROFILER)
             elif isinstance(name, str):
                 registry.load(_PLURALS[kind], name)
         if self.sampler_options and not isinstance(self.sampler, str):

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
 from torch import Tensor, nn
 
 from autoprune.core import quantity
-from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
-from autoprune.core.front import Front, layers, vector
+from autoprune.core.front import Front, vector
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import Metric, cost, costs
+from autoprune.core.metric import Metric, costs
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
 from autoprune.finishing.halving import ETA, bins, rungs, spearman
+from autoprune.finishing.saving import save
+from autoprune.finishing.selection import evenly, excess, standing, telling
 from autoprune.finishing.successive_halving import FinetuneRun, SuccessiveHalving
 from autoprune.finishing.tuner import Tuner
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.measure.certificate import PROCESSES
-from autoprune.models.folder import PrunedModel, write
-from autoprune.models.weights import forms, to_bytes
 from autoprune.searching.candidate import Evaluator, judged
 from autoprune.searching.forecasting import proxy_metric_of
+from autoprune.store.run import RunDirectory
 
 #: Epochs of training after which candidates' ranks say something of their end.
 _TELLING: Final = 3
@@ -50,73 +47,19 @@ class FinishedSearch:
     test: Mapping[str, Mapping[str, Measurement]]
 
 
-def evenly(
-    trials: Sequence[Trial],
-    objectives: Sequence[Metric],
-    count: int,
-    wanted: Callable[[Trial], tuple[float, ...]] | None = None,
-) -> list[Trial]:
-    """At most `count` trials: their front, evenly over its length, a short one filled up from the layers behind it.
-
-    wanted: of which the least is among them in any case; default: the objectives, so that it is the best of the first.
-    """
-    front = list(Front.of(trials, objectives).trials)
-    if len(front) > count:
-        must = min(range(len(front)), key=lambda place: (wanted or vector(objectives))(front[place]))
-        if count <= 1:
-            return [front[must]][:count]
-        steps = [round(place * (len(front) - 1) / (count - 1)) for place in range(count)]
-        steps[min(range(count), key=lambda k: abs(steps[k] - must))] = must
-        return [front[place] for place in steps]
-    taken = {trial.number for trial in front}
-    for layer in layers([trial for trial in trials if trial.number not in taken], objectives):
-        front.extend(layer)
-        if len(front) >= count:
-            break
-    return front[:count]
-
-
-def telling(trials: Sequence[Trial], objectives: Sequence[Metric], metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """The objectives by which to choose contenders: the proxy metric of a task in place of its quality, where intervals
-    of quality overlap between most neighbours on the front and so tell nothing.
-
-    metrics: the task's, its quality first.
-    """
-    proxy_metric, quality = proxy_metric_of(metrics), metrics[0]
-    pairs = list(pairwise(trial.measurements.get(quality.name) for trial in Front.of(trials, objectives).trials))
-    alike = sum(a is not None and b is not None and a.low <= b.high and b.low <= a.high for a, b in pairs)
-    if not proxy_metric or quality not in objectives or 2 * alike <= len(pairs):
-        return tuple(objectives)
-    proxy_value = next(metric for metric in metrics if metric.name == proxy_metric)
-    return tuple(proxy_value if metric == quality else metric for metric in objectives)
-
-
-def standing(
-    trial: Trial, value: float, quality: Metric, first: Metric, budget: Budget, dense: Mapping[str, Measurement]
-) -> tuple[float, ...]:
-    """By what contenders of like cost are compared, the higher, the better: their quality; where limits on qualities
-    decide and the first objective is a cost, what they lack of those, and then that cost.
-
-    value: the contender's quality by now; other qualities count as they were when it was repaired.
-    """
-    reached = -value if quality.lower_is_better else value
-    floors = [limit for limit in budget.limits if not limit.is_cost]
-    if not floors or cost(first.name) is None:
-        return (reached,)
-    now = {**{limit.metric: trial.value(limit.metric) for limit in floors}, quality.name: value}
-    lacks = max(limit.excess(now[limit.metric], now[limit.metric], dense[limit.key].value) for limit in floors)
-    price = trial.value(first.name)
-    return (-max(lacks, 0.0), -price if first.lower_is_better else price, reached)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finisher:
     """Takes the trials of a search to its end.
 
-    evaluator: with the whole budget, qualities too; finetune: trains a halving's runs, wherever; tuning: the study of
-    fine-tuning; folder_of, checkpoint_of: where the model, and the unfinished one, of a trial goes; record(trial,
-    stage): called with each trial of the stages "contender" and "final"; log: what happened, as an event with details;
-    stage: what is done inside of it belongs to the stage of that name.
+    Attributes:
+        evaluator: With the whole budget, qualities too.
+        objectives: What is traded off.
+        effort: What may be spent.
+        seed: Of training.
+        finetune: Trains runs, wherever.
+        tuning: The study of fine-tuning.
+        directory: Of the run.
+        reporter: Told what users should know.
     """
 
     evaluator: Evaluator
@@ -125,12 +68,8 @@ class Finisher:
     seed: int
     finetune: Callable[[SuccessiveHalving, Tuner], None]
     tuning: TuningStudy
-    folder_of: Callable[[int], Path]
-    checkpoint_of: Callable[[int], Path]
-    record: Callable[[Trial, str], None]
-    log: Callable[..., None]
+    directory: RunDirectory
     reporter: Reporter
-    stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
 
     def finish(self, trials: Sequence[Trial]) -> FinishedSearch:
         """Choose candidates, fine-tune the best of them, save, measure again in fresh processes, validate, report."""
@@ -151,13 +90,13 @@ class Finisher:
         for trial in (trial for trial in scored if trial.number in timed):
             again = replace(trial, measurements={**trial.measurements, **timed[trial.number]})
             finished.append(judged(again, self.evaluator.budget, dense))
-            self.record(finished[-1], "final")
+            self.directory.record(finished[-1], "final")
         front = Front.of(finished, self.objectives)
         test = {"dense": task.score(task.model, "test")}
         if front.best is not None:
             test["best"] = task.score(models[front.best.number], "test")
         for trial in finished:  # at last: until here the models of an earlier end stand as its front says
-            save(trial, models[trial.number], self.evaluator, self.folder_of(trial.number))
+            save(trial, models[trial.number], self.evaluator, self.directory.model(trial.number))
         return FinishedSearch(front, dense, test)
 
     def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, nn.Module]]:
@@ -182,7 +121,7 @@ class Finisher:
             def told(number: int, epoch: int, value: float | None, loss: float) -> None:
                 known = {"training_loss": round(loss, 6)} if math.isfinite(loss) else {}
                 scored = {} if value is None else {quality.name: round(value, 6)}
-                self.log("epoch", trial=number, epoch=epoch, **known, **scored)
+                self.directory.log("epoch", trial=number, epoch=epoch, **known, **scored)
                 text = f"loss {loss:.3f}" if value is None else f"{quality.name} {quantity.show(value, quality.unit)}"
                 advance(f"trial {number}, epoch {epoch}, {text}")
 
@@ -190,8 +129,17 @@ class Finisher:
                 return standing(trial, value, quality, self.objectives[0], self.evaluator.budget, self.evaluator.dense)
 
             candidates = [by_number[number] for number in bins]
-            halving = SuccessiveHalving(candidates, bins, epochs, quality, self.tuning, self.checkpoint_of, told, worth)
-            with self.stage("training"):
+            halving = SuccessiveHalving(
+                candidates,
+                bins,
+                epochs,
+                quality=quality,
+                study=self.tuning,
+                file_of=self.directory.checkpoint,
+                told=told,
+                worth=worth,
+            )
+            with self.directory.stage("training"):
                 self.finetune(halving, tuner)
         if halving.open:
             raise RuntimeError(f"{len(halving.open)} candidates were left untrained")
@@ -205,7 +153,7 @@ class Finisher:
                 yield from self._best_of(run, halving, tuner)
             else:
                 measured = {**run.trial.measurements, **run.scores}
-                self.record(replace(run.trial, measurements=measured), "contender")
+                self.directory.record(replace(run.trial, measurements=measured), "contender")
         trained = {bins[number] for number, run in halving.runs.items() if run.outcome == "complete"}
         for place, alike in failed.items():
             if place not in trained:
@@ -225,7 +173,7 @@ class Finisher:
             self._failed(trial, describe(error))
 
     def _failed(self, trial: Trial, reason: str) -> None:
-        self.record(replace(trial, state=TrialState.FAILED, error=reason), "final")
+        self.directory.record(replace(trial, state=TrialState.FAILED, error=reason), "final")
         self.reporter.warn(f"trial {trial.number} could not be finished: {reason}")
 
     def _worse(self, tuned: Mapping[str, Measurement], repaired: Mapping[str, Measurement]) -> bool:
@@ -288,7 +236,7 @@ class Finisher:
             found = spearman([earlier[each] for each in both], [now[each] for each in both])
             if len(both) > 2 and math.isfinite(found):
                 told = {"first": name, "then": f"epoch {rung}", "spearman": round(found, 3), "candidates": len(both)}
-                self.log("rank correlation", **told)
+                self.directory.log("rank correlation", **told)
             earlier, name = now, f"epoch {rung}"
 
     def _measured_again(
@@ -319,34 +267,8 @@ class Finisher:
                 raise
             except DeviceError as error:
                 reason = error
-                self.record(replace(trial, state=TrialState.FAILED, error=str(error)), "final")
+                self.directory.record(replace(trial, state=TrialState.FAILED, error=str(error)), "final")
                 self.reporter.warn(f"trial {trial.number} cannot be measured again: {error}")
         if reason is not None and not found:
             raise reason
         return found
-
-
-def excess(trial: Trial) -> tuple[float, ...]:
-    """How far a trial is beyond the limit that it breaks most."""
-    return (max(trial.excesses.values(), default=0.0),)
-
-
-def save(trial: Trial, model: nn.Module, evaluator: Evaluator, folder: Path) -> None:
-    """Write the folder of one model."""
-    slices = evaluator.slices(trial.plan)
-    record = PrunedModel(
-        trial.number, evaluator.task.spec, trial.plan, {name: tuple(kept.tolist()) for name, kept in slices.items()}
-    )
-    write(folder, record, to_bytes(model), card(trial, evaluator.task.name, folder, forms(model)))
-
-
-def card(trial: Trial, task: str, folder: Path, packed: Mapping[str, int]) -> str:
-    """What the folder's README says. packed: how many weights are stored in each form that is not dense."""
-    zeros = "".join(f"\n- {count} weights with zeros are stored as {form}" for form, count in sorted(packed.items()))
-    rows = "\n".join(f"- `{group}`: {kept}" for group, kept in trial.plan.keep)
-    return (
-        f"# Trial {trial.number} of a search on `{task}`\n\n"
-        f'```python\nimport autoprune\n\nmodel = autoprune.load("{folder}")\n```\n\n'
-        f"Slices kept of each group (`plan.json` has their indices, `model.safetensors` the weights):\n\n"
-        f"{rows}{zeros}\n"
-    )

@@ -45,6 +45,7 @@ class SuccessiveHalving:
         candidates: Sequence[Trial],
         bins: Mapping[int, int],
         epochs: int,
+        *,
         quality: Metric,
         study: TuningStudy,
         file_of: Callable[[int], Path],

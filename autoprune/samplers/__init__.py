@@ -46,7 +46,7 @@ class SamplerContext:
     deterministic: bool = False
 
     @property
-    def foretold(self) -> Forecast:
+    def required_forecast(self) -> Forecast:
         """The forecast, for those who asked for one.
 
         Raises:

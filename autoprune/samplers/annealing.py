@@ -42,7 +42,7 @@ class Annealing(PlannedSampler):
     ) -> Iterable[tuple[Levels, str]]:
         if not observations.seen:
             return
-        surrogate = Surrogate(self.context.foretold, observations, self.context.space)
+        surrogate = Surrogate(self.context.required_forecast, observations, self.context.space)
         # Which walk a plan belongs to is in its name: what else was evaluated meanwhile is none of its steps.
         walk = number // self._walk
         target = aimed(surrogate, np.random.default_rng([self.context.seed, walk, self._walk]))

@@ -46,7 +46,7 @@ class Bandit(PlannedSampler):
     def propose(
         self, observations: Observations, number: int, rng: np.random.Generator
     ) -> Iterable[tuple[Levels, str]]:
-        surrogate = Surrogate(self.context.foretold, observations, self.context.space)
+        surrogate = Surrogate(self.context.required_forecast, observations, self.context.space)
         if number % _BANDIT:
             for arm, plans in solved(surrogate, number, rng):
                 yield from ((plan, arm) for plan in plans)

@@ -21,7 +21,7 @@ from autoprune.samplers._actor import ActorCritic
 from autoprune.samplers._planned import PlannedSampler
 from autoprune.samplers.evolution import aimed
 from autoprune.surrogate.acquisition import ranked
-from autoprune.surrogate.initial_plans import seeds
+from autoprune.surrogate.initial_plans import initial_plans
 from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.mutations import repaired
 from autoprune.surrogate.observations import Floats, Ints, Observations
@@ -47,7 +47,7 @@ class BudgetedAgent(PlannedSampler):
 
     def __init__(self, context: SamplerContext) -> None:
         super().__init__(context)
-        self._road = _Road(context, Surrogate(context.foretold, Observations(context.goal, ()), context.space))
+        self._road = _Road(context, Surrogate(context.required_forecast, Observations(context.goal, ()), context.space))
         self._agent: ActorCritic | None = None
         self._learned: set[int] = set()
         self._episodes = 0
@@ -56,7 +56,7 @@ class BudgetedAgent(PlannedSampler):
         self, observations: Observations, number: int, rng: np.random.Generator
     ) -> Iterable[tuple[Levels, str]]:
         agent = self._taught(observations)
-        surrogate = Surrogate(self.context.foretold, observations, self.context.space)
+        surrogate = Surrogate(self.context.required_forecast, observations, self.context.space)
         known = warm(self.context.options)
         noise = max((_NOISE_WARM if known else _NOISE) * _FADES**self._episodes, _LEAST)
         played = []
@@ -76,7 +76,9 @@ class BudgetedAgent(PlannedSampler):
             if warm(context.options):
                 walks = [
                     road.walked(plan)
-                    for plan in seeds(context.foretold, context.goal, context.space, context.seed, _SHOWN)
+                    for plan in initial_plans(
+                        context.required_forecast, context.goal, context.space, context.seed, _SHOWN
+                    )
                 ]
                 if walks:  # else nothing is expected to be within the budget
                     states, actions = (np.concatenate(each) for each in zip(*walks, strict=True))
@@ -115,7 +117,7 @@ class _Road:
         np.fill_diagonal(whole, 0)
         self._saves = np.maximum(1.0 - self._cost(whole), 0.0)
         self._rest = np.append(np.cumsum(self._saves[::-1])[::-1], 0.0)
-        rows = [np.array(row) for row in context.foretold.loss_increases]
+        rows = [np.array(row) for row in context.required_forecast.loss_increases]
         hurts = np.array([[row[0], row[len(row) // 2]] for row in rows])
         self._hurts = np.log1p(hurts / max(float(np.median(hurts)), 1e-9)) / 5
         kinds = sorted({variable.groups[0].kind for variable in context.space.variables})

@@ -32,7 +32,7 @@ class SolvedPlans(PlannedSampler):
     def propose(
         self, observations: Observations, number: int, rng: np.random.Generator
     ) -> Iterable[tuple[Levels, str]]:
-        surrogate = Surrogate(self.context.foretold, observations, self.context.space)
+        surrogate = Surrogate(self.context.required_forecast, observations, self.context.space)
         for name, plans in solved(surrogate, number, rng):
             yield from ((plan, name) for plan in plans)
 

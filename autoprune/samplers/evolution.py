@@ -38,7 +38,7 @@ class AgingEvolution(PlannedSampler):
     def propose(
         self, observations: Observations, number: int, rng: np.random.Generator
     ) -> Iterable[tuple[Levels, str]]:
-        surrogate = Surrogate(self.context.foretold, observations, self.context.space)
+        surrogate = Surrogate(self.context.required_forecast, observations, self.context.space)
         return [(child, _NAME) for child in self.children(surrogate, _CHILDREN, rng)]
 
     def children(self, surrogate: Surrogate, count: int, rng: np.random.Generator) -> list[Levels]:

@@ -42,7 +42,7 @@ class NetAdapt(PlannedSampler):
         self, observations: Observations, number: int, rng: np.random.Generator
     ) -> Iterable[tuple[Levels, str]]:
         # Steps are taken by the forecast as it was made: one that is refitted would go another way each time.
-        surrogate = Surrogate(self.context.foretold, Observations(observations.goal, ()), self.context.space)
+        surrogate = Surrogate(self.context.required_forecast, Observations(observations.goal, ()), self.context.space)
         loss_increase = {
             each.levels: float(each_harm)
             for each, each_harm in zip(observations.seen, observations.loss_increase, strict=True)

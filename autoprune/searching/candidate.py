@@ -42,7 +42,7 @@ class Begun:
     trial: Trial | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluator:
     """Evaluates plans of one task against one dense model.
 

@@ -50,6 +50,7 @@ class Coordinator:
         budget: Budget,
         effort: Effort,
         clock: Clock,
+        *,
         window: int = 0,
         seeds: Sequence[Plan] = (),
         screen: Screened | None = None,

@@ -17,7 +17,7 @@ from autoprune.surrogate.surrogate import Surrogate
 _DRAWN: Final = 4
 
 
-def seeds(forecast: Forecast, goal: SearchGoal, space: SearchSpace, seed: int, count: int) -> list[Levels]:
+def initial_plans(forecast: Forecast, goal: SearchGoal, space: SearchSpace, seed: int, count: int) -> list[Levels]:
     """At most `count` plans evenly over the cost of the predicted front within the budget, the largest first.
 
     Some are of fronts under other sensitivities, drawn around those of the ablations.

@@ -68,14 +68,14 @@ class Surrogate:
 
     def __init__(self, forecast: Forecast, observations: Observations, space: SearchSpace) -> None:
         self.observations, self.sizes, self.settled = observations, space.sizes, space.settled
-        self._foretold = [np.array(row) for row in forecast.loss_increases]
+        self._prior = [np.array(row) for row in forecast.loss_increases]
         self._eps = 4 * max(forecast.noise, 1e-9)
         levels, goal = observations.levels.reshape(-1, len(self.sizes)), observations.goal
         recent = slice(max(len(levels) - _MOST, 0), None)
         name = goal.objectives[goal.cost].name if goal.cost is not None else ""
-        foretold = forecast.cost(name)
+        known = forecast.cost(name)
         self.cost_estimate = CostEstimate(
-            name, foretold, self.sizes, levels[recent], observations.cost[recent], self._room(name)
+            name, known, self.sizes, levels[recent], observations.cost[recent], self._room(name)
         )
         self.cost_limits = tuple(
             self._cost_limit(cost_limit, found, levels[recent], observations.worst(cost_limit)[recent])
@@ -173,9 +173,9 @@ class Surrogate:
         chance = quality_drop >= (_CHANCE if ends else math.inf)
         if chance.any():
             most = float(loss_increase[chance].min())
-            told = ~chance | (_summed(self._foretold, levels) < most)
+            told = ~chance | (_summed(self._prior, levels) < most)
             levels, loss_increase = levels[told], np.minimum(loss_increase, most)[told]
-        fits = [self._fitted(_curved(self._foretold, power), levels, loss_increase) for power in _CURVES]
+        fits = [self._fitted(_curved(self._prior, power), levels, loss_increase) for power in _CURVES]
         self._loss_increases, self._loss_increase, self._relative = max(fits, key=lambda fit: fit[1].likelihood)
 
     def _fitted(
@@ -241,10 +241,10 @@ class Surrogate:
         return np.column_stack([*steps, prior]).astype(float)
 
 
-def _curved(foretold: list[Floats], power: float) -> list[Floats]:
+def _curved(prior: list[Floats], power: float) -> list[Floats]:
     """Damage that grows with another power of what is cut than its square; the ends stay."""
-    worst = [max(float(row.max()), 1e-12) for row in foretold]
-    return [most * (np.maximum(row, 0.0) / most) ** (power / 2) for row, most in zip(foretold, worst, strict=True)]
+    worst = [max(float(row.max()), 1e-12) for row in prior]
+    return [most * (np.maximum(row, 0.0) / most) ** (power / 2) for row, most in zip(prior, worst, strict=True)]
 
 
 def _summed(loss_increases: list[Floats], plans: Ints) -> Floats:

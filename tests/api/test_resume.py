@@ -11,7 +11,7 @@ import yaml
 
 import autoprune
 from autoprune.core.measurement import Measurement
-from autoprune.engine import engine
+from autoprune.engine import stages
 from autoprune.engine.run_artifacts import begun_with
 from autoprune.engine.settings import Settings
 from autoprune.errors import DeviceError, DeviceLostError, InterruptedSearchError, StorageError, UsageError
@@ -23,7 +23,7 @@ from autoprune.store.run import RunDirectory
 from autoprune.testing.fakes import FakeClock, RecordingReporter
 from autoprune.testing.sampler import small_context, small_space
 
-QUICK = {"budget": "params=70%", "run": "r", "trials": 7, "epochs": 0, "finalists": 1}
+QUICK = {"budget": "params=70%", "run": "r", "trials": 7, "finetune_epochs": 0, "finalists": 1}
 
 
 def plans():
@@ -78,7 +78,7 @@ def test_a_run_that_has_ended_is_given_back_and_trained_longer_on_request(small_
 
 
 def test_a_finished_front_stands_where_going_on_is_stopped(small_task):
-    autoprune.search(small_task, sampler="random", **{**QUICK, "trials": 4, "epochs": 1})
+    autoprune.search(small_task, sampler="random", **{**QUICK, "trials": 4, "finetune_epochs": 1})
     kept = {path: path.read_bytes() for path in [Path("r/front.json"), *Path("r/models").rglob("*.safetensors")]}
     for trials in (6, 7):  # the second time the search is one that was stopped, its front still a finished one
         with pytest.raises(InterruptedSearchError, match="the finished front that it had stands"):
@@ -94,7 +94,7 @@ def test_a_device_that_is_lost_at_the_end_costs_nothing_but_time(small_task, mon
 
     with monkeypatch.context() as without, pytest.raises(DeviceLostError):
         without.setattr(Device, "measure_again", lost)
-        autoprune.search(small_task, **{**QUICK, "epochs": 1})
+        autoprune.search(small_task, **{**QUICK, "finetune_epochs": 1})
     assert json.loads(Path("r/front.json").read_text())["partial"]
     assert autoprune.resume("r", task=small_task).best is not None
 
@@ -108,7 +108,7 @@ def test_where_training_fails_models_stay_as_repaired(small_task):
         return output.sum()
 
     task, reporter = dataclasses.replace(small_task, loss=raising), RecordingReporter()
-    made = autoprune.search(task, criterion="l2", reporter=reporter, **{**QUICK, "epochs": 1})
+    made = autoprune.search(task, criterion="l2", reporter=reporter, **{**QUICK, "finetune_epochs": 1})
     assert made.best is not None
     assert len(made.front) <= QUICK["finalists"]
     assert any("stays as repaired" in warning and "no gradient for you" in warning for warning in reporter.warnings)
@@ -121,7 +121,7 @@ def test_training_that_diverges_leaves_models_as_repaired(small_task):
         return (output.sum() - output.sum()) / (0.0 if next(calls) else 1.0)
 
     task, reporter = dataclasses.replace(small_task, loss=diverging), RecordingReporter()
-    made = autoprune.search(task, criterion="l2", reporter=reporter, **{**QUICK, "epochs": 1})
+    made = autoprune.search(task, criterion="l2", reporter=reporter, **{**QUICK, "finetune_epochs": 1})
     assert any("stays as repaired" in warning and "loss of nan" in warning for warning in reporter.warnings)
     for point in made.front:
         assert all(weight.isfinite().all() for weight in point.load().parameters())
@@ -132,7 +132,7 @@ def test_what_is_stopped_before_its_first_candidate_says_how_to_go_on(small_task
         raise KeyboardInterrupt
 
     with monkeypatch.context() as early, pytest.raises(InterruptedSearchError, match="autoprune resume r"):
-        early.setattr(engine, "calibrate", stopped)
+        early.setattr(stages, "calibrate", stopped)
         autoprune.search(small_task, sampler="random", **QUICK)
     assert autoprune.resume("r", task=small_task).best is not None
 

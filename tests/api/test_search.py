@@ -10,16 +10,16 @@ import torch
 import yaml
 
 import autoprune
-from autoprune.cli.print_result import told
+from autoprune.cli.print_result import print_result
 from autoprune.core.budget import AtLeast, AtMost, Budget
 from autoprune.core.metric import Metric
-from autoprune.engine import engine
+from autoprune.engine import stages
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
 from autoprune.recovery.calibrate import calibrate
 from autoprune.testing.fakes import RecordingReporter
 from autoprune.training.finetune import finetune
 
-QUICK = {"trials": 8, "epochs": 1, "finalists": 3}
+QUICK = {"trials": 8, "finetune_epochs": 1, "finalists": 3}
 
 
 def test_a_search_returns_loadable_models_within_the_budget(small_task):
@@ -105,7 +105,7 @@ def test_weights_that_are_no_numbers_make_no_candidate(small_task, monkeypatch):
 
         return dataclasses.replace(calibrate(*arguments), repair=repair)
 
-    monkeypatch.setattr(engine, "calibrate", spoiled)
+    monkeypatch.setattr(stages, "calibrate", spoiled)
     with pytest.raises(TaskError, match="finite weights.*conv2"):
         autoprune.search(small_task, budget="params=70%", sampler="random", run="r", **QUICK)
 
@@ -191,7 +191,7 @@ def test_where_nothing_is_finished_no_budget_is_blamed(small_task):
     task = dataclasses.replace(small_task, evaluate=fails, metrics=small_task.metrics[:1])
     result = autoprune.search(task, run="r", **QUICK)
     with pytest.raises(TaskError, match="a model that was finished"):
-        told(result, as_json=False)
+        print_result(result, as_json=False)
 
 
 def test_an_interrupt_leaves_a_partial_front_with_models(small_task, tmp_path):
@@ -365,7 +365,7 @@ def test_a_loss_that_cannot_be_trained_with_is_told_before_anything_is_searched(
     with pytest.raises(TaskError, match=r"finite scalar tensor.*shape \[\d+, 3\].*finetune_epochs=0"):
         autoprune.search(task, "params=70%", run="r", **QUICK)
     assert not Path("r").exists()
-    assert autoprune.search(task, "params=70%", run="r", **{**QUICK, "epochs": 0}).best is not None
+    assert autoprune.search(task, "params=70%", run="r", **{**QUICK, "finetune_epochs": 0}).best is not None
 
 
 def test_a_quality_that_is_minimised_may_be_a_share_worse_than_dense(small_task):

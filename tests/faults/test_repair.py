@@ -20,7 +20,7 @@ from autoprune.surgery.sparsity import with_weights
 from autoprune.testing.criterion import residual_task, task_of
 from autoprune.testing.repair import difference, repaired
 
-QUICK = {"trials": 5, "epochs": 0, "finalists": 1}
+QUICK = {"trials": 5, "finetune_epochs": 0, "finalists": 1}
 
 
 def finite(model):

@@ -28,8 +28,8 @@ class Run:
         study.chosen(f"{self.choice}, {self.epochs} epochs", lambda: BINS)
         file_of = lambda number: self.folder / f"{number}.safetensors"  # noqa: E731
         return SuccessiveHalving(
-            CANDIDATES, BINS, self.epochs, QUALITY, study, file_of, lambda *told: self.trained.append(told[:2]),
-            lambda trial, quality: (quality,),
+            CANDIDATES, BINS, self.epochs, quality=QUALITY, study=study, file_of=file_of,
+            told=lambda *told: self.trained.append(told[:2]), worth=lambda trial, quality: (quality,),
         )  # fmt: skip
 
     def result(self, job):
@@ -66,8 +66,8 @@ def test_only_epochs_that_decide_something_are_scored(tmp_path):
     study.chosen("once", lambda: bins)
     told = []
     halving = SuccessiveHalving(
-        CANDIDATES[:3], bins, 6, QUALITY, study, lambda number: tmp_path / f"{number}.safetensors",
-        lambda *each: told.append(each), lambda trial, quality: (quality,),
+        CANDIDATES[:3], bins, 6, quality=QUALITY, study=study, file_of=lambda number: tmp_path / f"{number}.safetensors",
+        told=lambda *each: told.append(each), worth=lambda trial, quality: (quality,),
     )  # fmt: skip
     run = Run(tmp_path)
     for job in halving.jobs():

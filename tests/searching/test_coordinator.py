@@ -28,7 +28,9 @@ def coordinator(
 ):
     made = registry.load("samplers", sampler).create(small_context(SPACE))
     study = Study(ledger or Ledger(InMemoryStorage()), "s", SPACE, (QUALITY, COSTS["params"]), made, new=new)
-    return Coordinator(study, SPACE, Budget.parse(budget), Effort(**effort), clock or FakeClock(), window, spent=spent)
+    return Coordinator(
+        study, SPACE, Budget.parse(budget), Effort(**effort), clock or FakeClock(), window=window, spent=spent
+    )
 
 
 def answered(proposal, low=1.0):

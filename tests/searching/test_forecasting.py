@@ -93,9 +93,17 @@ def test_ablations_end_when_their_time_is_up(small_task):
             for job in jobs:
                 yield Trial(job.number, job.plan, TrialState.COMPLETE)
 
-    readied = calibrate(small_task.model, prepared.traced, "l2", "none", clock, small_task)
+    calibrated = calibrate(small_task.model, prepared.traced, "l2", "none", clock, small_task)
     evaluator = Evaluator(
-        small_task, prepared.traced, readied.ranking, None, Budget(()), {}, clock, readied.repair, timed=False
+        task=small_task,
+        traced=prepared.traced,
+        ranking=calibrated.ranking,
+        device=None,
+        budget=Budget(()),
+        dense={},
+        clock=clock,
+        repair=calibrated.repair,
+        timed=False,
     )
     made = ablate(prepared.space, evaluator, Now(), RecordingReporter(), limit_s=1.5)
     assert len(made) == 1

@@ -61,7 +61,7 @@ def searched(run, count, screened):
     ledger = open_ledger(run, "", new=new)
     study = Study(ledger, "s", SPACE, OBJECTIVES, create(BRIEF), new=new)
     screen = Screen(BRIEF.forecast, BRIEF.goal, SPACE).reason
-    made = Coordinator(study, SPACE, Budget(()), Effort(count), FakeClock(), 0, (), screen, screened.append)
+    made = Coordinator(study, SPACE, Budget(()), Effort(count), FakeClock(), screen=screen, dismissed=screened.append)
     for proposal in made.proposals():
         made.tell(pretended(proposal, 0.5))
     ledger.close()

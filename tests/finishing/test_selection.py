@@ -4,7 +4,7 @@ from autoprune.core.budget import Budget
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.trial import Trial, TrialState
-from autoprune.finishing.finisher import evenly, excess, standing, telling
+from autoprune.finishing.selection import evenly, excess, standing, telling
 from autoprune.testing.sampler import small_space
 
 ACCURACY = Metric("accuracy", "1", lower_is_better=False, high=1.0)

@@ -1,0 +1,137 @@
+"""What a search holds open: its executor, its devices, its study. Knows how each is opened; closes the last first."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from autoprune import registry
+from autoprune.core.address import HERE
+from autoprune.core.metric import COUNTED, Metric, cost
+from autoprune.cost_model import cost_forecast
+from autoprune.engine.job import SearchJob
+from autoprune.engine.prepare import check_zeros, objectives_of
+from autoprune.errors import DeviceError
+from autoprune.executors import Executor
+from autoprune.measure.any_device import AnyDevice
+from autoprune.measure.device import DeviceSpec
+from autoprune.measure.devices import profilers, several
+from autoprune.measure.setup import Setup
+from autoprune.searching.study import Study, trials_told
+from autoprune.store.ledger import Ledger, open_ledger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """All that is open while a search runs.
+
+    Attributes:
+        executor: Evaluates candidates.
+        setups: How models are measured, by the name of the device.
+        devices: Where they are measured, by name.
+        device: All of them as one.
+        objectives: What is traded off.
+        timed: Whether candidates are measured on a device.
+        ledger: Keeps the study.
+        study_name: Of the study in it.
+        study: Of candidates.
+        told: Trials that earlier processes told.
+    """
+
+    executor: Executor
+    setups: Mapping[str, Setup]
+    devices: Mapping[str, AnyDevice]
+    device: AnyDevice
+    objectives: tuple[Metric, ...]
+    timed: bool
+    ledger: Ledger
+    study_name: str
+    study: Study
+    told: int
+
+
+@contextmanager
+def open_resources(job: SearchJob) -> Iterator[Resources]:
+    """Open what a job needs; whatever ends it, all is closed.
+
+    Raises:
+        AutopruneError: something cannot be opened, or does not go with what the job asks for.
+    """
+    settings, task, reporter = job.settings, job.prepared.task, job.reporter
+    if settings.effort.epochs:
+        task.check_training()
+    setups = settings.setups(task.spec, job.budget.metrics)
+    names = profilers(setups)
+    with ExitStack() as closing:
+        executor: Executor = registry.load("executors", settings.executor).create(
+            settings.cluster, settings.node, reporter
+        )
+        closing.callback(executor.close)
+        if settings.device == HERE and [*setups] == [""]:
+            # What cannot be must be said before anything is started.
+            objectives_of(job.budget, task, setups[""].capabilities(job.clock), names)
+        devices: dict[str, AnyDevice] = {}
+        for name, setup in setups.items():
+            devices[name] = executor.open_device(_spec(job, setup))
+            closing.callback(devices[name].close)
+        device = several(devices, setups)
+        objectives = objectives_of(job.budget, task, device.capabilities, names)
+        wanted = {*job.budget.metrics, *(metric.name for metric in objectives)}
+        if note := check_zeros(job.prepared.space, wanted, device.capabilities, names):
+            reporter.warn(note)
+        timed = any(cost(name) is not None and name not in COUNTED for name in wanted)
+        for each in job.directory.notes:
+            reporter.warn(each)
+        ledger = open_ledger(job.directory.path, settings.storage, new=job.new)
+        closing.callback(ledger.close)
+        if ledger.torn:
+            reporter.warn(f"the study's journal was cut off in the middle of a write; {ledger.torn} bytes dropped")
+        study_name = str((job.began or {}).get("study") or _study_name(job))
+        if timed:
+            _check_same_device(job, device)
+        told = 0 if job.new else trials_told(ledger, study_name)
+        study = Study(ledger, study_name, job.prepared.space, objectives, new=job.new, proxy_metric=job.proxy_metric)
+        yield Resources(
+            executor=executor,
+            setups=setups,
+            devices=devices,
+            device=device,
+            objectives=objectives,
+            timed=timed,
+            ledger=ledger,
+            study_name=study_name,
+            study=study,
+            told=told,
+        )
+
+
+def _spec(job: SearchJob, setup: Setup) -> DeviceSpec:
+    task = job.prepared.task
+    return DeviceSpec(
+        setup=setup,
+        dense=task.model,
+        example_inputs=task.example_inputs,
+        traced=job.prepared.traced,
+        seed=job.settings.seed,
+        clock=job.clock,
+        forecast=cost_forecast.costs,
+    )
+
+
+def _study_name(job: SearchJob) -> str:
+    """What a new study is called: after the run; in a database, where others may be called so, with a number."""
+    name = job.directory.path.resolve().name
+    return f"{name}-{secrets.token_hex(4)}" if job.settings.storage else name
+
+
+def _check_same_device(job: SearchJob, device: AnyDevice) -> None:
+    """Raise DeviceError where candidates were timed on another device than this one."""
+    before = (job.began or {}).get("device_fingerprint", device.fingerprint)
+    if before != device.fingerprint:
+        raise DeviceError(
+            expected=f"the device that the run was begun on, {before}",
+            received=device.fingerprint,
+            cure="go on there, or search anew: latencies of two devices do not compare",
+        )

@@ -1,0 +1,202 @@
+"""The stages of a search before its finalists, one function each. Knows what each needs; not their order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from autoprune.core.forecast import Forecast
+from autoprune.core.goal import SearchGoal
+from autoprune.core.plan import Plan
+from autoprune.core.proposal import contested
+from autoprune.core.rivals import Rivals
+from autoprune.core.trial import Trial, TrialState
+from autoprune.engine.job import SearchJob
+from autoprune.engine.prepare import fingerprint
+from autoprune.engine.recipe import installed, recipe, understood
+from autoprune.engine.resources import Resources
+from autoprune.engine.run_artifacts import begun_with, keep_forecast, keep_ranking, kept_forecast, kept_ranking
+from autoprune.engine.settings import able
+from autoprune.measure.counts import counts
+from autoprune.recovery.calibrate import calibrate
+from autoprune.samplers import SamplerContext, may_screen, seed_count
+from autoprune.searching.candidate import Evaluator, excesses, judged
+from autoprune.searching.coordinator import Coordinator
+from autoprune.searching.forecasting import check_reach, foresee, goal_of
+from autoprune.searching.progress import Progress
+from autoprune.searching.screen import Screen
+from autoprune.surrogate.initial_plans import initial_plans
+
+#: What a run goes on with that is fine-tuned meanwhile, which proposes nothing.
+_SAMPLER: Final = ("sampler", "sampler_options")
+#: Seconds after which no group more is cut alone, unless the search is to be repeatable.
+_ABLATING_S: Final = 60.0
+
+
+def announce(job: SearchJob, resources: Resources) -> None:
+    """Say what was understood, before any work is done, and write the recipe."""
+    for text in understood(job.prepared, job.budget):
+        job.reporter.note(text)
+    job.reporter.note(f"run directory: {job.directory.path}")
+    names, versions = [metric.name for metric in resources.objectives], installed()
+    began: Mapping[str, Any] = job.began or {}
+    now = fingerprint(job.prepared.task.model)
+    model = began.get("model") or now
+    if began and model != now:
+        job.reporter.warn("the dense model's weights are not those that the run began with: scores do not compare")
+    job.directory.write_recipe(
+        {
+            **recipe(job.prepared, job.budget, names, job.settings),
+            **({} if job.propose else {name: began[name] for name in _SAMPLER if name in began}),
+            "study": resources.study_name,
+            "window": _window(job, resources),
+            "model": model,
+            "device_fingerprint": began.get("device_fingerprint", resources.device.fingerprint),
+            "versions": versions,
+        }
+    )
+    job.directory.log("began" if job.new else "resumed", versions=versions)
+
+
+def open_evaluator(job: SearchJob, resources: Resources) -> Evaluator:
+    """Look at the dense model on the device and on the data, and rank its slices."""
+    task, traced, settings = job.prepared.task, job.prepared.traced, job.settings
+    ranked = None if job.new else kept_ranking(job.directory)
+    with job.directory.stage("opening"):
+        # Not beside other work: threads that wait for each other on taken processors lose more than is gained.
+        with job.reporter.track("opening the device", 1) as advance:
+            opened = resources.device.open(patient=resources.timed)
+            advance("")
+        with job.reporter.track("scoring the dense model", 1) as advance:
+            scored = task.score(task.model, "search")
+            advance("")
+    with job.directory.stage("ranking"):
+        about = (settings.criterion, settings.repair, job.clock, task, ranked, job.reporter)
+        calibrated = calibrate(task.model, traced, *about)
+    for note in (*calibrated.passes, *calibrated.notes):
+        job.reporter.note(note)
+    keep_ranking(job.directory, calibrated.ranking)
+    dense = {**scored, **opened, **counts(task.model, resources.device.example)}
+    costs = replace(job.budget, limits=tuple(limit for limit in job.budget.limits if limit.is_cost))
+    if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
+        job.reporter.note("the dense model already meets the budget; looking for the best front below it")
+    return Evaluator(
+        task=task,
+        traced=traced,
+        ranking=calibrated.ranking,
+        device=resources.device,
+        budget=costs,
+        dense=dense,
+        clock=job.clock,
+        repair=calibrated.repair,
+        timed=resources.timed,
+    )
+
+
+def set_goal(job: SearchJob, resources: Resources, evaluator: Evaluator, *, new: bool) -> SearchGoal:
+    """What the search is after, as it was when the run began."""
+    dense = begun_with(job.directory, evaluator.dense, new=new)
+    return goal_of(job.budget, resources.objectives, dense, job.proxy_metric)
+
+
+def make_forecast(job: SearchJob, resources: Resources, evaluator: Evaluator, goal: SearchGoal) -> Forecast | None:
+    """What the sampler asks to know before it proposes; as an earlier process found it, if one did."""
+    if not (job.propose and job.settings.wants_forecast):
+        return None
+    kept = None if job.new else kept_forecast(job.directory)
+    if kept is not None:
+        return kept
+    limited = [limit.metric for limit in job.budget.limits]
+    with job.directory.stage("forecast"):
+        check_reach(job.prepared.space, evaluator, resources.executor)
+        about = (resources.executor, job.settings.seed, job.reporter)
+        limit_s = math.inf if job.settings.deterministic else _ABLATING_S
+        found = foresee(job.prepared.space, goal, evaluator, limited, *about, limit_s)
+    keep_forecast(job.directory, found)
+    job.directory.log("forecast", seconds=round(found.seconds, 2))
+    return found
+
+
+def able_sampler(job: SearchJob, goal: SearchGoal) -> SearchJob:
+    """The job, with another sampler where the default one cannot tell what to trade for what."""
+    if not (job.propose and job.settings.wants_forecast):
+        return job
+    return replace(job, settings=able(job.settings, goal, job.reporter))
+
+
+def coordinate(job: SearchJob, resources: Resources, goal: SearchGoal, forecast: Forecast | None) -> Coordinator:
+    """Who asks and tells, with all that earlier processes left."""
+    study, settings, space = resources.study, job.settings, job.prepared.space
+    context = SamplerContext(space, settings.seed, goal, forecast, settings.options, settings.deterministic)
+    study.use(settings.made_sampler(context, resources.told))
+    effort = settings.effort
+    if not job.propose:  # what was being evaluated is still finished
+        evaluated = [t for t in study.restored.finished if t.state is not TrialState.SCREENED]
+        effort = replace(effort, trials=max(len(evaluated), 1))
+    first: list[Plan] = []
+    if forecast is not None and (count := seed_count(settings.sampler_module, settings.options)):
+        first = [space.at(levels) for levels in initial_plans(forecast, goal, space, settings.seed, count)]
+    screens = forecast is not None and may_screen(settings.sampler_module)
+    coordinator = Coordinator(
+        study=study,
+        space=space,
+        budget=job.budget,
+        effort=effort,
+        clock=job.clock,
+        window=_window(job, resources),
+        seeds=first,
+        screen=Screen(forecast, goal, space).reason if forecast is not None and screens else None,
+        dismissed=lambda trial: job.directory.record(trial, "search"),
+        spent=job.directory.searched,
+    )
+    if not job.new:
+        told = job.directory.recorded()
+        for trial in (*coordinator.trials, *coordinator.screened):
+            if trial.number not in told:
+                job.directory.record(trial, "search")
+        known, left = len(coordinator.trials), len(study.restored.running)
+        job.reporter.note(f"resumed: {known} candidates are known, {left} were being evaluated")
+    return coordinator
+
+
+def explore(
+    job: SearchJob, resources: Resources, coordinator: Coordinator, evaluator: Evaluator, goal: SearchGoal
+) -> None:
+    """Evaluate candidates until the effort is spent."""
+    # Not in a repeatable search: the next plan is asked for before the last one is known.
+    if resources.timed and not job.settings.deterministic and resources.executor.workers == 1:
+        evaluator = evaluator.overlapping(job.prepared.space.smallest(), job.reporter)
+    effort, known = job.settings.effort, coordinator.trials
+    progress = Progress(goal, effort, job.clock, resources.executor.workers)
+    progress.resume([judged(trial, job.budget, evaluator.dense) for trial in known], job.directory.searched)
+    job.directory.log("searching")
+    with job.reporter.track("searching", effort.trials, len(known)) as advance:
+
+        def told(trial: Trial) -> None:
+            for taken in coordinator.tell(trial):
+                job.directory.record(taken, "search")
+                if taken.error:
+                    job.reporter.warn(f"trial {taken.number} failed: {taken.error}")
+                state = progress.add(judged(taken, job.budget, evaluator.dense), resources.executor.busy)
+                job.directory.log("trial", trial=taken.number, state=str(taken.state), **state)
+                advance(progress.line(state))
+
+        for trial in coordinator.evaluated:
+            told(trial)
+        # In a repeatable search, what others happen to know by then does not count.
+        proposals = coordinator.proposals()
+        if not job.settings.deterministic:
+            proposals = contested(proposals, lambda: Rivals.of(coordinator.trials, goal))
+        for trial in resources.executor.drive(proposals, evaluator):
+            told(trial)
+    coordinator.check_hope()
+    if coordinator.exhausted:
+        job.reporter.note(f"the sampler knows nothing new after {len(coordinator.trials)} candidates")
+
+
+def _window(job: SearchJob, resources: Resources) -> int:
+    """How many plans are out at a time in a repeatable search: as many as when it began, whatever does the work."""
+    kept = int((job.began or {}).get("window") or resources.executor.workers)
+    return kept if job.settings.deterministic else 0

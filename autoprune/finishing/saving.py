@@ -1,0 +1,34 @@
+"""The folder of one finished model. Knows what is written into it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from autoprune.core.trial import Trial
+from autoprune.models.folder import PrunedModel, write
+from autoprune.models.weights import forms, to_bytes
+from autoprune.searching.candidate import Evaluator
+
+
+def save(trial: Trial, model: nn.Module, evaluator: Evaluator, folder: Path) -> None:
+    """Write the folder of one model."""
+    slices = evaluator.slices(trial.plan)
+    record = PrunedModel(
+        trial.number, evaluator.task.spec, trial.plan, {name: tuple(kept.tolist()) for name, kept in slices.items()}
+    )
+    write(folder, record, to_bytes(model), card(trial, evaluator.task.name, folder, forms(model)))
+
+
+def card(trial: Trial, task: str, folder: Path, packed: Mapping[str, int]) -> str:
+    """What the folder's README says. packed: how many weights are stored in each form that is not dense."""
+    zeros = "".join(f"\n- {count} weights with zeros are stored as {form}" for form, count in sorted(packed.items()))
+    rows = "\n".join(f"- `{group}`: {kept}" for group, kept in trial.plan.keep)
+    return (
+        f"# Trial {trial.number} of a search on `{task}`\n\n"
+        f'```python\nimport autoprune\n\nmodel = autoprune.load("{folder}")\n```\n\n'
+        f"Slices kept of each group (`plan.json` has their indices, `model.safetensors` the weights):\n\n"
+        f"{rows}{zeros}\n"
+    )
