@@ -73,6 +73,7 @@ __all__ = [
     "SearchSpace",
     "Task",
     "Traced",
+    "__version__",
     "finetune",
     "from_torch_prune",
     "load",
@@ -87,6 +88,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("autoprune")
     if name not in _HOMES:
         raise AttributeError(f"module 'autoprune' has no attribute '{name}'")
     value = getattr(importlib.import_module(f"autoprune.{_HOMES[name]}"), name)

@@ -93,6 +93,15 @@ def make_app(settings: AgentSettings, folder: Path, log: Log) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _misunderstood)
     app.add_exception_handler(AutopruneError, _failed)
 
+    _add_state(app, metrics, began)
+    _add_artifacts(app, artifacts)
+    _add_leases(app, leases, artifacts, settings)
+    return app
+
+
+def _add_state(app: FastAPI, metrics: Metrics, began: float) -> None:
+    """Whether it is up, and what it has done."""
+
     @app.get("/health", responses={200: {"description": "It is up"}})
     async def health() -> dict[str, str | float]:
         return {"status": "ok", "version": version("autoprune"), "uptime_s": time.monotonic() - began}
@@ -100,6 +109,10 @@ def make_app(settings: AgentSettings, folder: Path, log: Log) -> FastAPI:
     @app.get("/metrics", response_class=Response)
     async def measured() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _add_artifacts(app: FastAPI, artifacts: Artifacts) -> None:
+    """Files by their SHA-256."""
 
     @app.put("/artifacts/{name}", status_code=204, openapi_extra={
         "requestBody": {"required": True, "content": {
@@ -111,6 +124,10 @@ def make_app(settings: AgentSettings, folder: Path, log: Log) -> FastAPI:
     @app.post("/artifacts/missing")
     async def missing(names: Names) -> Missing:
         return Missing(missing=artifacts.missing(names.names))
+
+
+def _add_leases(app: FastAPI, leases: Leases, artifacts: Artifacts, settings: AgentSettings) -> None:
+    """Leases, and the jobs of each."""
 
     @app.post("/leases", status_code=201)
     async def grant(opening: Opening) -> Granted:
@@ -139,7 +156,7 @@ def make_app(settings: AgentSettings, folder: Path, log: Log) -> FastAPI:
         made = leases.order(
             found, job, digest, order.request.model_dump(), order.limit_s, artifacts.used(order.names())
         )
-        return await _answer(found, made, wait)
+        return await _answer(leases, found, made, wait)
 
     @app.get("/leases/{lease}/jobs/{job}", response_model=JobState)
     async def look(lease: LeaseId, job: JobId, fence: FenceQuery, wait: Wait = 0.0) -> Response:
@@ -147,21 +164,20 @@ def make_app(settings: AgentSettings, folder: Path, log: Log) -> FastAPI:
         known = found.jobs.get(job)
         if known is None:
             raise RefusedError(expected="a job of this lease", received="an unknown id", cure="put it first")
-        return await _answer(found, known, wait)
+        return await _answer(leases, found, known, wait)
 
-    async def _answer(lease: Lease, job: Job, wait: float) -> Response:
-        """What became of a job, after a while at most; waiting for it keeps the lease."""
-        until = time.monotonic() + wait
-        while not job.done.is_set() and (left := until - time.monotonic()) > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(job.done.wait(), min(left, 1.0))
-            lease.seen = time.monotonic()
-        state = "done" if job.done.is_set() else job.state
-        content = {"state": state, "ahead": leases.ahead(job), "alive": lease.link.alive(), "reply": job.reply}
-        # NaN is what some runtimes answer: the driver refuses it, and must be told.
-        return Response(json.dumps(content), media_type="application/json")
 
-    return app
+async def _answer(leases: Leases, lease: Lease, job: Job, wait: float) -> Response:
+    """What became of a job, after a while at most; waiting for it keeps the lease."""
+    until = time.monotonic() + wait
+    while not job.done.is_set() and (left := until - time.monotonic()) > 0:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(job.done.wait(), min(left, 1.0))
+        lease.seen = time.monotonic()
+    state = "done" if job.done.is_set() else job.state
+    content = {"state": state, "ahead": leases.ahead(job), "alive": lease.link.alive(), "reply": job.reply}
+    # NaN is what some runtimes answer: the driver refuses it, and must be told.
+    return Response(json.dumps(content), media_type="application/json")
 
 
 def _check_opening(opening: Opening, settings: AgentSettings) -> None:

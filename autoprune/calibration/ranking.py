@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from autoprune.calibration import gradients, moments
 from autoprune.core.group import Group
 from autoprune.core.reporter import SILENT, Reporter
-from autoprune.criteria import GradientStats, GroupView, InputStats, Moments, View, l2
+from autoprune.criteria import GradientStats, GroupView, InputStats, Moments, View, l2, needs_of
 from autoprune.errors import SurgeryError, UsageError
 from autoprune.surgery import Traced
 from autoprune.surgery.find import named_tensors
@@ -53,19 +53,19 @@ def rank(
         UsageError: the criterion looks at data and there is no task. TaskError: gradients cannot be taken.
         SurgeryError: a criterion returned other than one finite number a slice.
     """
-    needs, name = getattr(criterion, "NEEDS", ""), criterion.__name__.rpartition(".")[2]
+    needs, name = needs_of(criterion), criterion.__name__.rpartition(".")[2]
     if needs and task is None:
         raise UsageError(
-            expected=f"a task, as the criterion '{name}' looks at {needs}",
+            expected=f"a task, as the criterion '{name}' looks at {' and '.join(needs)}",
             received="a model alone",
             cure="pass task=, or a criterion that looks at weights, such as l2",
         )
     scales = _scales(model)
     entering: Mapping[str, Moments] = {}
     sensitivities: Mapping[str, GradientStats] = {}
-    if needs == "activations" and task is not None:
+    if "activations" in needs and task is not None:
         entering = moments.gather(task, traced.reading) if known is None else known
-    if needs == "gradients" and task is not None:
+    if "gradients" in needs and task is not None:
         sensitivities = gradients.gather(task, Sight(traced, scales, {}).of)
     scores: dict[str, Tensor] = {}
     instead: list[str] = []
@@ -73,13 +73,13 @@ def rank(
     with reporter.track(f"ranking by {name}", count) as advance:
         for group, views in Sight(traced, scales, entering).of(_parameters(model)):
             shown = GroupView(group, views[0].size, tuple(views), sensitivities.get(group))
-            blind = (needs == "activations" and not shown.readers) or (
-                needs == "gradients" and not (shown.sensitivity and shown.sensitivity.gradient.any())
+            blind = ("activations" in needs and not shown.readers) or (
+                "gradients" in needs and not (shown.sensitivity and shown.sensitivity.gradient.any())
             )
             instead += [group] * blind
             scores[group] = _checked((_INSTEAD if blind else criterion).score(shown), shown, name)
             advance(group)
-    notes = [f"'{name}' sees no {needs} of {', '.join(instead)}: ranked by l2"] if instead else []
+    notes = [f"'{name}' sees no {' or '.join(needs)} of {', '.join(instead)}: ranked by l2"] if instead else []
     return Ranking(scores, tuple(instead), tuple(notes))
 
 

@@ -1,8 +1,8 @@
 """How important each slice of a group is. Knows the contract; each file beside this one is one criterion.
 
 A criterion is a module with `score(group) -> Tensor`: what is known of one group in, one score a slice out (1-D,
-finite, higher is more important, permuted when the slices are permuted). `NEEDS`, a string, says what it looks at
-besides the weights: "activations" (views have `reads`) or "gradients" (the group has a sensitivity).
+finite, higher is more important, permuted when the slices are permuted). `NEEDS` says what it looks at besides the
+weights: "activations" (views have `reads`), "gradients" (the group has a sensitivity), or a tuple of both.
 
 Weights that are zeroed one by one are a group whose slices are single elements: the same criteria score them.
 """
@@ -11,13 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from autoprune.core.deprecation import renamed_attribute
 from autoprune.criteria._moments import DAMPING, Moments, factored, ridged
 
-__all__ = ["DAMPING", "Moments", "Reads", "Score", "Scored", "Sensitivity", "View", "factored", "ridged"]
+__all__ = [
+    "DAMPING",
+    "GradientStats",
+    "GroupView",
+    "InputStats",
+    "Moments",
+    "Score",
+    "View",
+    "factored",
+    "needs_of",
+    "ridged",
+]
+
+#: Names of before version 0.2, which are taken for one release more.
+_FORMERLY = {"Reads": "InputStats", "Scored": "GroupView", "Sensitivity": "GradientStats"}
 
 
 @dataclass(frozen=True)
@@ -108,3 +125,13 @@ class GroupView:
 
 
 Score = Callable[[GroupView], Tensor]
+
+
+def needs_of(criterion: ModuleType) -> tuple[str, ...]:
+    """What a criterion's module looks at besides the weights."""
+    needs = getattr(criterion, "NEEDS", ())
+    return ((needs,) if needs else ()) if isinstance(needs, str) else tuple(needs)
+
+
+def __getattr__(name: str) -> Any:
+    return renamed_attribute(__name__, name, _FORMERLY)

@@ -13,7 +13,7 @@ from autoprune.calibration import moments
 from autoprune.calibration.ranking import Ranking, rank
 from autoprune.core.clock import Clock
 from autoprune.core.reporter import SILENT, Reporter
-from autoprune.criteria import Moments
+from autoprune.criteria import Moments, needs_of
 from autoprune.errors import UsageError
 from autoprune.recovery.repairs import Repair
 from autoprune.surgery import Traced
@@ -52,7 +52,7 @@ def calibrate(
     Raises:
         UsageError: an unknown name, or no task where one is needed. TaskError: gradients that cannot be taken.
     """
-    scoring, healing = registry.load("criteria", criterion), registry.load("repairs", repair)
+    scoring, repairing = registry.load("criteria", criterion), registry.load("repairs", repair)
     if task is None and repair != _WITHOUT:
         raise UsageError(
             expected=f"a task, as the repair '{repair}' looks at its data",
@@ -61,7 +61,7 @@ def calibrate(
         )
     passes, notes = [], []
     entering: Mapping[str, Moments] | None = None
-    needs = {healing.NEEDS} if ranked is not None else {getattr(scoring, "NEEDS", ""), healing.NEEDS}
+    needs = {repairing.NEEDS, *(() if ranked is not None else needs_of(scoring))}
     if task is not None and "activations" in needs:
         start = clock.wall()
         entering = moments.gather(task, traced.reading, reporter)
@@ -77,6 +77,6 @@ def calibrate(
     else:
         ranking = Ranking(ranked)
     with reporter.track(f"preparing {repair}", 1) as advance:
-        repairer = healing.prepare(task, traced, entering or {})
+        repairer = repairing.prepare(task, traced, entering or {})
         advance("")
     return Calibrated(ranking.scores, ranking.instead, repairer, tuple(passes), (*notes, *ranking.notes))

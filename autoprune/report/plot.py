@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SCALES = {"s": (1e3, "ms"), "B": (2.0**-20, "MiB")}
+#: Costs that differ by more than this factor are drawn by factors: small models could not be told apart.
+_WIDE = 4.0
+#: Of the front's own span of qualities, how far below it trials are still shown.
+_BELOW = 1.0
 
 
 def front_picture(
@@ -98,7 +103,44 @@ def _panel(
         elif limit.metric == quality.name:
             axes.axhline(bound, color="C3", linestyle=":", linewidth=1, label=label)
     axes.set_xlabel(f"{against.name} [{unit}]" if unit else against.name, parse_math=False)
-    axes.set_xlim(left=0)
+    values = [each for each in (x(dense), *map(x, complete), *map(x, points)) if each > 0]
+    ends = [end * factor for m in points for end in (m[against.name].low, m[against.name].high) if end > 0]
+    if values and max(values) > _WIDE * min(values):
+        _by_factors(axes, min(values + ends), max(values + ends))
+    else:
+        axes.set_xlim(left=0)
+    _focus(axes, [y(dense), *map(y, points)], [*map(y, complete)])
     axes.grid(alpha=0.25)
     for text in axes.legend(loc="lower right", fontsize=8).get_texts():
         text.set_parse_math(False)
+
+
+def _by_factors(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic axis of costs, with ticks at 1, 2 and 5 times powers of ten."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    low, high = low / 1.25, high * 1.25
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _focus(axes: Axes, known: Sequence[float], others: Sequence[float]) -> None:
+    """Show the qualities of the front and of dense, and of the others those that are not far from them; a
+    note says how many lie outside."""
+    low, high = min(known), max(known)
+    reach = _BELOW * (high - low) or 0.05 * max(abs(high), 1e-9)
+    bottom, top = low - reach, high + reach
+    inside = [each for each in others if bottom <= each <= top]
+    if len(inside) == len(others) or not inside:
+        return
+    bottom, top = min([low, *inside]), max([high, *inside])
+    margin = 0.06 * (top - bottom or 1.0)
+    axes.set_ylim(bottom - margin, top + margin)
+    outside = len(others) - len(inside)
+    note = f"{outside} trial{'s lie' if outside > 1 else ' lies'} outside"
+    axes.text(0.01, 0.01, note, transform=axes.transAxes, fontsize=8, color="0.4")

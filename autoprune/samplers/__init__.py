@@ -4,7 +4,7 @@ A sampler is a module with `create(context) -> optuna.samplers.BaseSampler`. Eac
 parameter, the index of its level; limits of the budget are constraints of the trials, objectives have Optuna's
 directions. A module may also have FORECAST (True: the context has a forecast), SEEDS (so many plans of the forecast are
 evaluated before its own), SCREEN (False: nothing that it proposes is dismissed) and OPTIONS (what `--sampler-option`
-takes, with defaults as text). Trials carry user attributes that samplers may learn from: GRADED, the value of the
+takes, with defaults as text). Trials carry user attributes that samplers may learn from: PROXY_VALUE, the value of the
 goal's proxy metric, and SECONDS, what the trial took. Failed trials with SCREENED were dismissed on their forecast;
 those with REPEAT are known ones, told again."""
 
@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 
+from autoprune.core.deprecation import renamed_attribute
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
 from autoprune.core.space import SearchSpace
@@ -67,6 +68,13 @@ class SamplerContext:
 
 
 Create = Callable[[SamplerContext], BaseSampler]
+
+#: Names of before version 0.2, which are taken for one release more.
+_FORMERLY: Final = {"Brief": "SamplerContext", "GRADED": "PROXY_VALUE"}
+
+
+def __getattr__(name: str) -> Any:
+    return renamed_attribute(__name__, name, _FORMERLY)
 
 
 def distributions(space: SearchSpace) -> dict[str, IntDistribution]:

@@ -121,3 +121,19 @@ def test_the_table_has_a_column_a_device():
     assert [each.strip() for each in head if each.strip()] == [
         "trial", "accuracy", "latency", "latency@pi", "of dense", "of dense@pi",
     ]  # fmt: skip
+
+
+def test_a_picture_tells_small_models_apart_beside_a_large_one_and_a_hopeless_trial():
+    hopeless = Trial(9, Plan.of({"g": 1}), TrialState.COMPLETE, measured(0.02, 0.002), {"latency": -0.5})
+    (axes,) = front_figure("t", [*TRIALS, hopeless], measured(0.99, 0.05), FRONT, BUDGET).axes
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlim()[0] < 2.7
+    assert axes.get_xlim()[1] > 50
+    assert axes.get_ylim()[0] > 0.8
+    assert "1 trial lies outside" in [text.get_text() for text in axes.texts]
+
+
+def test_costs_that_are_alike_are_drawn_from_zero():
+    (axes,) = front_figure("t", TRIALS, measured(0.99, 0.01), FRONT, BUDGET).axes
+    assert axes.get_xscale() == "linear"
+    assert axes.get_xlim()[0] == 0

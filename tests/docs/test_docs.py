@@ -1,0 +1,111 @@
+"""What the documentation shows is run: tutorials from top to bottom, and each plug-in that a page writes."""
+
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from autoprune.calibration.ranking import rank
+from autoprune.core.clock import SystemClock
+from autoprune.core.measurement import RunSpec
+from autoprune.core.reporter import Silent
+from autoprune.surgery import trace
+from autoprune.surgery.example import Example
+from autoprune.testing.criterion import residual_task
+from autoprune.testing.executor import ExecutorConformance
+from autoprune.testing.exporter import ExporterConformance
+from autoprune.testing.sampler import small_context, small_space
+from autoprune.testing.task import TaskConformance
+
+DOCS = Path(__file__).parents[2] / "docs"
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+
+
+def blocks(path):
+    """The Python of a page."""
+    return re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def module(page, place=0):
+    """A plug-in as a page writes it."""
+    made = ModuleType(f"written.{page}")
+    exec(compile(blocks(DOCS / "extend" / f"{page}.md")[place], page, "exec"), made.__dict__)  # noqa: S102
+    return made
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(blocks(path)), str(path), "exec"), {})  # noqa: S102
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_criteria_of_their_page_rank_slices(place):
+    task = residual_task()
+    ranking = rank(module("criterion", place), task.model, trace(task.model, task.example_inputs), task)
+    assert ranking.scores
+    assert all(torch.isfinite(scores).all() for scores in ranking.scores.values())
+
+
+def test_the_repair_of_its_page_leaves_a_finite_model():
+    task = residual_task()
+    repair = module("repair").prepare(task, trace(task.model, task.example_inputs), {})
+    repair(task.model, {}, {})
+    assert all(torch.isfinite(each).all() for each in task.model.state_dict().values())
+
+
+def test_the_sampler_of_its_page_asks_for_legal_levels():
+    import optuna
+
+    space = small_space()
+    sampler = module("sampler").create(small_context(space))
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    for _ in range(5):
+        trial = study.ask(
+            {each.name: optuna.distributions.IntDistribution(0, len(each.levels) - 1) for each in space.variables}
+        )
+        study.tell(trial, [1.0, 1.0])
+    assert all(0 <= level < 8 for level in trial.params.values())
+
+
+def test_the_profiler_of_its_page_times_a_model():
+    profiler = module("profiler").create(RunSpec(torch.get_num_threads()), SystemClock())
+    handle = profiler.prepare(torch.nn.Linear(4, 4), Example.of(torch.zeros(2, 4)))
+    assert profiler.outputs(handle)[0].shape == (2, 4)
+    assert len(profiler.run_block(handle, 0.0, 3).wall_s) == 3
+    assert "latency" in profiler.capabilities().metrics
+
+
+def test_the_meter_of_its_page_counts_what_leaves_a_battery(tmp_path):
+    written = module("meter")
+    assert written.create() is None or written.create().read() >= 0
+    file = tmp_path / "energy_now"
+    file.write_text("1000000")
+    battery = written.Battery(file, 1_000_000)
+    file.write_text("0")
+    assert battery.read() == 3600
+
+
+class TestExporterOfItsPage(ExporterConformance):
+    def made(self, dense, example, counts):
+        return module("exporter").create(dense, example, counts)
+
+
+class TestExecutorOfItsPage(ExecutorConformance):
+    def made(self):
+        return module("executor").create(None, "local", Silent())
+
+
+class TestTaskOfItsPage(TaskConformance):
+    def made(self):
+        return module("task").task(Silent())
+
+
+def test_the_search_space_of_its_page_is_read(tmp_path):
+    from autoprune import search_spaces
+
+    (text,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "extend" / "search_space.md").read_text(), re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text)
+    assert search_spaces.choose(str(tmp_path / "mine.yaml"), []).kinds == ("channel",)
