@@ -11,6 +11,7 @@ from torch import nn
 
 from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
+from autoprune.core.metric import RELATIVE
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.errors import StorageError
 from autoprune.measure.counts import counts
@@ -54,7 +55,7 @@ def profile(
         finally:
             device.close()
         counted = counts(model, device.example)
-    return {**{key: found for key, found in measured.items() if key != "latency.relative"}, **counted}
+    return {**{key: found for key, found in measured.items() if key != str(RELATIVE)}, **counted}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from autoprune.core import quantity
-from autoprune.core.metric import COSTS, COUNTED, STATISTICS, WORST, at, cost, keyed, parted
+from autoprune.core.metric import COSTS, LATENCY, RELATIVE, STATISTICS, WORST, MetricKey, cost
 from autoprune.errors import UsageError
 
 #: What a latency in seconds may be held against; the first unless somebody asks for the other.
@@ -63,12 +63,12 @@ class Limit:
 
     @property
     def key(self) -> str:
-        return keyed(self.metric, self.statistic)
+        return str(replace(MetricKey.parse(self.metric), statistic=self.statistic))
 
     @property
     def relative_key(self) -> str:
         """What the ratio to the dense model is called that was measured in pairs; only medians have one."""
-        return "" if self.statistic else keyed(self.metric, "relative")
+        return "" if self.statistic else str(replace(MetricKey.parse(self.metric), statistic=RELATIVE.statistic))
 
     @property
     def is_cost(self) -> bool:
@@ -123,10 +123,10 @@ class Limit:
 
     def meaning(self) -> str:
         """The limit in words, echoed to the user before any work is done."""
-        base, device = parted(self.metric)
-        name = f"{self.statistic or 'median'} {base}" if self.unit == "s" else base
-        name = f"{base} in the device's slow hours" if self.statistic == WORST else name
-        name = f"{name} on {device}" if device else name
+        key = MetricKey.parse(self.metric)
+        name = f"{self.statistic or 'median'} {key.metric}" if self.unit == "s" else key.metric
+        name = f"{key.metric} in the device's slow hours" if self.statistic == WORST else name
+        name = f"{name} on {key.device}" if key.device else name
         if self.basis == "share":
             return f"{name} at most {self.value * 100:g} % of the dense model's"
         if self.basis == "below":
@@ -186,8 +186,8 @@ class Budget:
         """The same, with the metrics of one device as those that name none."""
 
         def plain(metric: str) -> str:
-            base, of = parted(metric)
-            return base if of == device and cost(metric) is not None else metric
+            key = MetricKey.parse(metric)
+            return str(key.here) if key.device == device and key.cost is not None else metric
 
         limits = tuple(replace(limit, metric=plain(limit.metric)) for limit in self.limits)
         return Budget(limits, tuple(map(plain, self.objectives)))
@@ -209,7 +209,8 @@ class Budget:
             return self
 
         def held(limit: Limit) -> Limit:
-            plain = parted(limit.metric)[0] == "latency" and limit.basis == "absolute" and not limit.statistic
+            latency = MetricKey.parse(limit.metric).here == LATENCY
+            plain = latency and limit.basis == "absolute" and not limit.statistic
             return replace(limit, statistic=WORST) if plain else limit
 
         return replace(self, limits=tuple(map(held, self.limits)))
@@ -229,7 +230,7 @@ def parse_limit(text: str) -> Limit:
     if match is None:
         raise UsageError(expected="METRIC=VALUE", received=repr(text), cure=_EXAMPLES)
     base, statistic, device, sign, amount = (found or "" for found in match.groups())
-    metric, number, suffix = at(base, device), *quantity.split(amount)
+    metric, number, suffix = str(MetricKey(base, device=device)), *quantity.split(amount)
     known = cost(metric)
     if known is None and (sign == "=" or suffix not in ("", "%")):
         raise _unknown_metric(metric, text)
@@ -244,9 +245,9 @@ def parse_limit(text: str) -> Limit:
 
 
 def _from_object(key: str, limit: AtMost | AtLeast) -> Limit:
-    base, device = parted(key)
-    metric, _, statistic = base.partition("__")
-    metric = at(metric, device)
+    base, _, device = key.partition("@")
+    name, _, statistic = base.partition("__")
+    metric = str(MetricKey(name, device=device))
     if not isinstance(limit, AtMost | AtLeast):
         raise UsageError(
             expected=f"AtMost or AtLeast for {key}",
@@ -259,12 +260,12 @@ def _from_object(key: str, limit: AtMost | AtLeast) -> Limit:
 
 
 def _check(limit: Limit) -> None:
-    known, base = cost(limit.metric), parted(limit.metric)[0]
+    known, key = cost(limit.metric), MetricKey.parse(limit.metric)
     if isinstance(limit.value, bool) or not isinstance(limit.value, int | float) or not math.isfinite(limit.value):
         raise UsageError(expected="a finite number", received=repr(limit.value), cure=_EXAMPLES)
     written = f"{limit.value:g}" if limit.basis == "absolute" else f"{limit.value * 100:g}%"
     text = f"{limit.key}{limit.relation}{written}"
-    if limit.statistic and (base != "latency" or limit.statistic not in STATISTICS):
+    if limit.statistic and (key.here != LATENCY or limit.statistic not in STATISTICS):
         raise UsageError(
             expected=f"latency with one of the statistics {', '.join(STATISTICS)}",
             received=limit.key,
@@ -298,14 +299,14 @@ def _check(limit: Limit) -> None:
 
 
 def _check_place(metric: str, text: str) -> None:
-    base, device = parted(metric)
-    if device and base in COUNTED:
-        cure = f"write {base}: it is the same on all"
-        raise UsageError(expected=f"{base} without a device", received=text, cure=cure)
+    key = MetricKey.parse(metric)
+    if key.device and key.counted:
+        cure = f"write {key.metric}: it is the same on all"
+        raise UsageError(expected=f"{key.metric} without a device", received=text, cure=cure)
 
 
 def _unknown_metric(metric: str, text: str) -> UsageError:
-    close = difflib.get_close_matches(parted(metric)[0], COSTS, n=1, cutoff=0.7)
+    close = difflib.get_close_matches(MetricKey.parse(metric).metric, COSTS, n=1, cutoff=0.7)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return UsageError(
         expected="a known cost, or a quality of the task with <= or >= and a plain number",

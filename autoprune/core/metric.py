@@ -1,4 +1,4 @@
-"""What can be limited or optimised. Knows names, SI units and directions; not how anything is measured.
+"""What can be limited or optimised. Knows names, SI units, directions and natures; not how anything is measured.
 
 A measured cost may be of one device among several: `latency@pi`, and a statistic of it `latency.p99@pi`.
 """
@@ -7,14 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
+
+#: How a metric comes about: scored by the task; counted from the model alone; timed while it runs; metered by a counter
+#: of the machine; measured once in a process of its own.
+Kind = Literal["quality", "counted", "timed", "metered", "isolated"]
 
 
 @dataclass(frozen=True)
 class Metric:
     """A number that describes a model.
 
-    unit: "s", "B", "J", "1/s" or "1"; lower_is_better: its direction; low, high: the closed range of legal values.
+    Attributes:
+        name: What users call it.
+        unit: "s", "B", "J", "1/s" or "1".
+        lower_is_better: Its direction.
+        low: The least legal value.
+        high: The greatest legal value.
+        kind: How it comes about.
+        forecast_like: The metric whose forecast it follows closely enough to steer by; empty: its own.
     """
 
     name: str
@@ -22,29 +33,36 @@ class Metric:
     lower_is_better: bool
     low: float = 0.0
     high: float = float("inf")
+    kind: Kind = "quality"
+    forecast_like: str = ""
 
     @property
     def worst(self) -> float:
         """The end of its range that nobody wants; infinite where there is none."""
         return self.high if self.lower_is_better else self.low
 
+    @property
+    def runs(self) -> bool:
+        """Whether the model must run on the device again and again for it."""
+        return self.kind in ("timed", "metered")
+
 
 #: Costs that every task shares; qualities are declared by the task.
 COSTS: Final[dict[str, Metric]] = {
     metric.name: metric
     for metric in (
-        Metric("latency", "s", lower_is_better=True),
-        Metric("throughput", "1/s", lower_is_better=False),
-        Metric("params", "1", lower_is_better=True),
-        Metric("flops", "1", lower_is_better=True),
-        Metric("size", "B", lower_is_better=True),
-        Metric("memory", "B", lower_is_better=True),
-        Metric("energy", "J", lower_is_better=True),
+        Metric("latency", "s", lower_is_better=True, kind="timed"),
+        Metric("throughput", "1/s", lower_is_better=False, kind="timed", forecast_like="latency"),
+        Metric("params", "1", lower_is_better=True, kind="counted"),
+        Metric("flops", "1", lower_is_better=True, kind="counted"),
+        Metric("size", "B", lower_is_better=True, kind="counted"),
+        Metric("memory", "B", lower_is_better=True, kind="isolated", forecast_like="size"),
+        Metric("energy", "J", lower_is_better=True, kind="metered", forecast_like="latency"),
     )
 }
 
 #: Costs that are counted from the model itself, without a device.
-COUNTED: Final = ("params", "flops", "size")
+COUNTED: Final = tuple(name for name, metric in COSTS.items() if metric.kind == "counted")
 
 #: Statistics of single runs, and the share of runs below; None: the mean.
 QUANTILES: Final[dict[str, float | None]] = {"mean": None, "p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -56,36 +74,75 @@ WORST: Final = "worst"
 STATISTICS: Final = (*QUANTILES, WORST)
 
 
+@dataclass(frozen=True)
+class MetricKey:
+    """What a measurement is of. It is written `metric.statistic@device`, and is text in files and tables alone.
+
+    Attributes:
+        metric: Its name, such as "latency".
+        statistic: Of it, such as "p99"; empty for the metric itself.
+        device: By the name that it was given; empty where none is named.
+
+    Example:
+        >>> MetricKey.parse("latency.p99@pi")
+        MetricKey(metric='latency', statistic='p99', device='pi')
+        >>> str(MetricKey("latency", device="pi"))
+        'latency@pi'
+    """
+
+    metric: str
+    statistic: str = ""
+    device: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> MetricKey:
+        """The key that a text writes."""
+        base, _, device = text.partition("@")
+        metric, _, statistic = base.partition(".")
+        return cls(metric, statistic, device)
+
+    def __str__(self) -> str:
+        base = f"{self.metric}.{self.statistic}" if self.statistic else self.metric
+        return f"{base}@{self.device}" if self.device else base
+
+    @property
+    def cost(self) -> Metric | None:
+        """The cost that it is of; None for a quality."""
+        return COSTS.get(self.metric)
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is the same on every device."""
+        return self.cost is not None and self.cost.kind == "counted"
+
+    @property
+    def here(self) -> MetricKey:
+        """The same, as the device itself says it."""
+        return replace(self, device="")
+
+    @property
+    def plain(self) -> MetricKey:
+        """The metric, without its statistic."""
+        return replace(self, statistic="")
+
+    def on(self, device: str) -> MetricKey:
+        """The same of a device."""
+        return replace(self, device=device)
+
+
+LATENCY: Final = MetricKey("latency")
+#: A candidate's share of the dense model's latency, which pairs tell better than either of the two.
+RELATIVE: Final = MetricKey("latency", "relative")
+SLOW_HOURS: Final = MetricKey("latency", WORST)
+
+
 def cost(name: str) -> Metric | None:
     """The cost of a name, which may say of which device; None for a quality."""
-    base, device = parted(name)
-    found = COSTS.get(base)
-    return replace(found, name=name) if found is not None and device else found
+    key = MetricKey.parse(name)
+    found = key.cost
+    return replace(found, name=name) if found is not None and key.device else found
 
 
 def costs(objectives: Iterable[Metric]) -> list[Metric]:
     """Those that are costs, in order."""
     return [metric for metric in objectives if cost(metric.name) is not None]
-
-
-def parted(key: str) -> tuple[str, str]:
-    """What a key of measurements says, and of which device that was named; `""` where none is named."""
-    base, _, device = key.partition("@")
-    return base, device
-
-
-def at(key: str, device: str) -> str:
-    """The inverse of `parted`."""
-    return f"{key}@{device}" if device else key
-
-
-def metric_of(key: str) -> str:
-    """The metric of a key of measurements, without its statistic."""
-    base, device = parted(key)
-    return at(base.partition(".")[0], device)
-
-
-def keyed(metric: str, statistic: str) -> str:
-    """What a statistic of a metric is called among measurements; `""`: the metric itself."""
-    base, device = parted(metric)
-    return at(f"{base}.{statistic}", device) if statistic else metric

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import Metric, at, parted
+from autoprune.core.metric import LATENCY, RELATIVE, Metric, MetricKey
 from autoprune.core.trial import Trial
-
-_LATENCY, _RATIO = "latency", "latency.relative"
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,10 @@ class Rivals:
         if goal.quality is None or goal.cost is None or len(goal.objectives) != 2:
             return None
         quality, cost = goal.objectives[goal.quality], goal.objectives[goal.cost]
-        name, device = parted(cost.name)
-        if name != _LATENCY:
+        timed = MetricKey.parse(cost.name)
+        if timed.here != LATENCY:
             return None
-        key = at(_RATIO, device)
+        key = str(RELATIVE.on(timed.device))
         within = [trial for trial in trials if trial.feasible and key in trial.measurements]
         return cls(quality, key, tuple((trial.value(quality.name), trial.value(key)) for trial in within))
 

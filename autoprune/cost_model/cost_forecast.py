@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from autoprune.core.forecast import CostForecast, Term
+from autoprune.core.metric import COSTS
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace
 from autoprune.cost_model.additive_cost import Levels, Piece, terms_of
@@ -33,9 +34,7 @@ _WHOLE: Final = 8
 _LIMIT_S: Final = 15.0
 #: The least relative error that is believed.
 _LEAST: Final = 0.02
-#: Costs that follow latency, or the bytes of weights, well enough to steer by.
-_LIKE_LATENCY: Final = ("latency", "throughput", "energy")
-_LIKE_SIZE: Final = ("size", "memory")
+#: Relative error of a cost that follows another one.
 _ROUGH: Final = 0.1
 
 
@@ -50,15 +49,17 @@ def costs(
     found: list[CostForecast] = []
     timed: CostForecast | None = None
     for metric in metrics:
-        if metric in _LIKE_LATENCY:
+        known = COSTS.get(metric)
+        like = "" if known is None else known.forecast_like or metric
+        if like == "latency":
             timed = timed or models.latency()
             whole = dense["latency"]
             ratio = {"latency": 1.0, "throughput": 1 / device.batch}.get(metric, dense.get(metric, whole) / whole)
             found.append(_scaled(timed, metric, ratio))
-        elif metric in ("params", "flops"):
+        elif like in ("params", "flops"):
             counted = models.counted(metric)
             found.append(_scaled(counted, metric, dense[metric] / max(counted.at(models.dense), 1e-12)))
-        elif metric in _LIKE_SIZE:  # what does not lie in weights, such as a file's header, is about the same in all
+        elif like == "size":  # what does not lie in weights, such as a file's header, is about the same in all
             counted = models.counted(metric)
             rest = dense[metric] - counted.at(models.dense)
             found.append(replace(counted, metric=metric, offset=counted.offset + rest, error=_ROUGH))

@@ -14,7 +14,7 @@ from autoprune import registry
 from autoprune.core.budget import Budget, Limit
 from autoprune.core.group import Group
 from autoprune.core.measurement import Capabilities
-from autoprune.core.metric import COUNTED, Metric, cost, parted
+from autoprune.core.metric import COUNTED, Metric, MetricKey, cost
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace, opened
 from autoprune.core.space_config import SpaceConfig
@@ -26,9 +26,6 @@ from autoprune.surgery.coverage import Coverage, coverage
 from autoprune.surgery.sparsity import with_weights
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
-
-#: Costs that zeroed weights change only where the runtime skips them.
-_TIMED = frozenset(("latency", "throughput", "energy"))
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,8 @@ def check_zeros(space: SearchSpace, wanted: Collection[str], capabilities: Capab
         UsageError: nothing else in the space could lower it.
     """
     patterns = {group.pattern for group in space.groups if group.kind == "weight"} - set(capabilities.sparsity)
-    unmoved = sorted(name for name in wanted if parted(name)[0] in _TIMED)
+    # Zeroed weights change what runs only where the runtime skips them.
+    unmoved = sorted(name for name in wanted if (found := MetricKey.parse(name).cost) is not None and found.runs)
     if not patterns or not unmoved:
         return ""
     said = f"'{profiler}' does not run {' and '.join(sorted(patterns))} zeros faster than other weights"

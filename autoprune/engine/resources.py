@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from autoprune import registry
 from autoprune.core.address import HERE
-from autoprune.core.metric import COUNTED, Metric, cost
+from autoprune.core.metric import Metric, MetricKey
 from autoprune.cost_model import cost_forecast
 from autoprune.engine.job import SearchJob
 from autoprune.engine.prepare import check_zeros, objectives_of
@@ -81,7 +81,8 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         wanted = {*job.budget.metrics, *(metric.name for metric in objectives)}
         if note := check_zeros(job.prepared.space, wanted, device.capabilities, names):
             reporter.warn(note)
-        timed = any(cost(name) is not None and name not in COUNTED for name in wanted)
+        keys = [MetricKey.parse(name) for name in wanted]
+        timed = any(key.cost is not None and not key.counted for key in keys)
         for each in job.directory.notes:
             reporter.warn(each)
         ledger = open_ledger(job.directory.path, settings.storage, new=job.new)

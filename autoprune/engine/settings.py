@@ -15,7 +15,7 @@ from autoprune.core.address import HERE, KnownDevice
 from autoprune.core.defaults import PLAIN_SAMPLER, PROFILER, SAMPLER
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import RunSpec
-from autoprune.core.metric import COUNTED, cost, parted
+from autoprune.core.metric import MetricKey
 from autoprune.core.options import SearchOptions, described
 from autoprune.core.reporter import Reporter
 from autoprune.engine.known_device import found, meant
@@ -69,9 +69,9 @@ class Settings(SearchOptions):
         Raises:
             UsageError: nobody knows a device of that name, or nothing is wanted of `device`.
         """
-        costs = [parted(name) for name in wanted if cost(name) is not None]
-        named = dict.fromkeys(device for _, device in costs if device)
-        plain = not named or any(base not in COUNTED for base, device in costs if not device)
+        costs = [key for name in wanted if (key := MetricKey.parse(name)).cost is not None]
+        named = dict.fromkeys(key.device for key in costs if key.device)
+        plain = not named or any(not key.counted for key in costs if not key.device)
         if self.device != HERE and not plain:
             raise UsageError(
                 expected=f"a limit or an objective on '{self.device}', such as latency=50%",
@@ -79,7 +79,7 @@ class Settings(SearchOptions):
                 cure="leave out --device",
             )
         return {
-            name: replace(self._setup(name, task), memory=("memory", name) in costs)
+            name: replace(self._setup(name, task), memory=MetricKey("memory", device=name) in costs)
             for name in ("", *named)
             if name or plain
         }

@@ -10,12 +10,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autoprune.core.metric import WORST
+from autoprune.core.metric import LATENCY, RELATIVE, SLOW_HOURS, MetricKey
 from autoprune.measure.estimator import Interval
 from autoprune.measure.limits import Limits
 from autoprune.measure.reference import Reference, scaled
-
-_RATIO = "latency.relative"
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,12 @@ class Decision:
     ) -> Decision:
         """From limits on latency and on throughput, in SI units by key, and ceilings of costs by key."""
         slowed = dense.slow / dense.typical
+        known = {MetricKey.parse(text): bound for text, bound in bounds.items()}
         latencies = [
-            bound / (slowed if key == f"latency.{WORST}" else 1.0)
-            for key, bound in bounds.items()
-            if key.partition(".")[0] == "latency"
+            bound / (slowed if key == SLOW_HOURS else 1.0) for key, bound in known.items() if key.plain == LATENCY
         ]
-        rates = [batch / bound for key, bound in bounds.items() if key == "throughput"]
-        return cls((*latencies, *rates), ceilings.get(_RATIO, math.inf), finished)
+        rates = [batch / bound for key, bound in known.items() if key.metric == "throughput"]
+        return cls((*latencies, *rates), ceilings.get(str(RELATIVE), math.inf), finished)
 
     def precision(self, ratio: Interval, dense: Reference, limits: Limits) -> float:
         """The half width of the ratio's interval that is worth measuring; infinite where all is decided."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
-from autoprune.core.metric import COUNTED, at, parted
+from autoprune.core.metric import MetricKey
 from autoprune.core.reporter import Advance
 from autoprune.core.space import SearchSpace
 from autoprune.measure.any_device import NOTHING, AnyDevice
@@ -74,12 +74,14 @@ class Devices:
         """What is counted is the same on all: the first device is asked."""
         found: list[CostForecast] = []
         for place, (name, device) in enumerate(self.named.items()):
-            own = [key for metric in metrics for key, of in [parted(metric)] if of == name and key not in COUNTED]
-            counted = [metric for metric in metrics if metric in COUNTED and not place]
+            keys = [MetricKey.parse(metric) for metric in metrics]
+            own = [str(key.here) for key in keys if key.device == name and not key.counted]
+            counted = [str(key) for key in keys if key.counted and not place]
             if own or counted:
                 known = {**dense, **_own(dense, name)}
                 for each in device.costs(space, [*own, *counted], known, seed):
-                    found.append(each if each.metric in COUNTED else replace(each, metric=at(each.metric, name)))
+                    of = MetricKey.parse(each.metric)
+                    found.append(each if of.counted else replace(each, metric=str(of.on(name))))
         return tuple(found)
 
     def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
@@ -102,7 +104,7 @@ class Devices:
 
     def _joined(self, measured: Mapping[str, Mapping[str, Measurement]]) -> dict[str, Measurement]:
         return {
-            at(key, name): replace(found, metric=at(key, name))
+            (named := str(MetricKey.parse(key).on(name))): replace(found, metric=named)
             for name, each in measured.items()
             for key, found in each.items()
         }
@@ -111,7 +113,7 @@ class Devices:
 def together(named: Mapping[str, Capabilities]) -> Capabilities:
     """What can be said of several devices, by name: every metric of each, and the zeros that all of them skip."""
     first = next(iter(named.values()))
-    metrics = tuple(at(key, name) for name, each in named.items() for key in each.metrics)
+    metrics = tuple(str(MetricKey.parse(key).on(name)) for name, each in named.items() for key in each.metrics)
     skipped = set(first.sparsity).intersection(*(each.sparsity for each in named.values()))
     return replace(first, metrics=metrics, sparsity=tuple(sorted(skipped)))
 
@@ -139,4 +141,5 @@ def profilers(setups: Mapping[str, Setup]) -> str:
 
 def _own(values: Mapping[str, T], name: str) -> dict[str, T]:
     """What is said of one device, as that device says it."""
-    return {parted(key)[0]: value for key, value in values.items() if parted(key)[1] == name}
+    keys = {MetricKey.parse(text): value for text, value in values.items()}
+    return {str(key.here): value for key, value in keys.items() if key.device == name}

@@ -20,6 +20,7 @@ from autoprune.bench.artifact import Artifact
 from autoprune.bench.bench import AnyBench
 from autoprune.bench.contention import quiet
 from autoprune.core.measurement import Block, Measurement, RunSpec
+from autoprune.core.metric import LATENCY, RELATIVE, MetricKey
 from autoprune.errors import DeviceError
 from autoprune.measure import estimator
 from autoprune.measure.any_device import NOTHING
@@ -213,14 +214,14 @@ class Session:
 
     def restated(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
         """Earlier measurements of a candidate as they read with what is known of the dense model by now."""
-        relative = measured["latency.relative"]
+        relative = measured[str(RELATIVE)]
         ratio = Interval(relative.value, relative.low, relative.high)
         latency = estimator.chained(ratio, self.dense.latency)
         grown = latency.value / measured["latency"].value
         again = {
             key: replace(each, value=each.value * grown, low=each.low * grown, high=each.high * grown)
             for key, each in measured.items()
-            if key.startswith("latency.") and key != "latency.relative"
+            if (of := MetricKey.parse(key)).plain == LATENCY and of.statistic and of != RELATIVE
         }
         derived = {
             key: replace(measured[key], value=found.value, low=found.low, high=found.high)

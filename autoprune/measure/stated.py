@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import COSTS, QUANTILES, WORST
+from autoprune.core.metric import COSTS, QUANTILES, RELATIVE, SLOW_HOURS, MetricKey
 from autoprune.measure import estimator
 from autoprune.measure.estimator import Interval, Pair
 from autoprune.measure.reference import Reference, scaled
@@ -36,7 +36,7 @@ class Stating:
         latency = estimator.chained(ratio, self.dense.latency)
         return {
             "latency": latency,
-            f"latency.{WORST}": scaled(ratio, self.dense.slow),
+            str(SLOW_HOURS): scaled(ratio, self.dense.slow),
             "throughput": Interval(self.batch / latency.value, self.batch / latency.high, self.batch / latency.low),
         }
 
@@ -69,15 +69,16 @@ class Stating:
             ends = (found.value, unit, found.low, found.high)
             return Measurement(key, *ends, runs, valid, not note, self.device, self.profiler, note=told)
 
-        measured = {"latency.relative": made("latency.relative", "1", ratio)}
+        measured = {str(RELATIVE): made(str(RELATIVE), "1", ratio)}
         for name, found in self.derived(ratio).items():
-            measured[name] = made(name, COSTS[name.partition(".")[0]].unit, found)
+            measured[name] = made(name, COSTS[MetricKey.parse(name).metric].unit, found)
         # Quantiles of single runs in units of the other model's median then, so that they read as of a typical moment.
         now = float(np.median([estimator.median(pair.reference) for pair in calm])) / size
         of_runs = estimator.quantiles([pair.candidate for pair in calm], [*QUANTILES.values()], rng)
         for key, quantile in zip(QUANTILES, of_runs, strict=True):
             latency = estimator.chained(scaled(quantile, 1 / now), self.dense.latency)
-            measured[f"latency.{key}"] = made(f"latency.{key}", "s", latency)
+            name = str(MetricKey("latency", key))
+            measured[name] = made(name, "s", latency)
         blocks = [pair.candidate for pair in pairs]
         metered = [(block.joules, len(block.wall_s)) for block in blocks if block.joules is not None]
         if metered:

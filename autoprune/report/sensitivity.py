@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+from autoprune.core.metric import RELATIVE
 from autoprune.core.sensitivity import Level, Sensitivities
 from autoprune.report.table import aligned
 
@@ -43,8 +44,8 @@ def sensitivity_picture(found: Sensitivities) -> bytes:
         style = {"color": f"C{place % 10}", "linestyle": ("-", "--", ":", "-.")[place // 10 % 4], "marker": "o"}
         change = [0.0, *(row.measured[key].value - dense[key].value for row in levels)]
         left.plot(kept, change, markersize=4, label=name if place < _NAMED else None, **style)
-        timed = [row for row in levels if "latency.relative" in row.measured]
-        saved = [0.0, *(100 * (1 - row.measured["latency.relative"].value) for row in timed)]
+        timed = [row for row in levels if str(RELATIVE) in row.measured]
+        saved = [0.0, *(100 * (1 - row.measured[str(RELATIVE)].value) for row in timed)]
         right.plot([1.0, *(row.share for row in timed)], saved, markersize=4, **style)
     left.set_ylabel(f"change of {key}")
     right.set_ylabel("latency saved [%]")
@@ -61,7 +62,7 @@ def sensitivity_picture(found: Sensitivities) -> bytes:
 
 
 def _saved(level: Level) -> str:
-    ratio = level.measured.get("latency.relative")
+    ratio = level.measured.get(str(RELATIVE))
     if ratio is None:
         return "-"
     return f"{1 - ratio.value:.1%} [{1 - ratio.high:.1%}, {1 - ratio.low:.1%}]" + ("" if ratio.valid else " ?")

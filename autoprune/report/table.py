@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
-from autoprune.core.metric import at, parted
+from autoprune.core.metric import COUNTED, LATENCY, RELATIVE, SLOW_HOURS, MetricKey
 
-_COLUMNS: Final = ("latency", "latency.worst", "latency.relative", "params", "flops", "size")
+_COLUMNS: Final = (LATENCY, SLOW_HOURS, RELATIVE, *map(MetricKey, COUNTED))
 #: Stages that took less are not told.
 _TOLD_S: Final = 0.5
 #: How columns are headed, where not as their metric is called.
-_HEADS: Final = {"latency.relative": "of dense", "latency.worst": "slow hours"}
+_HEADS: Final = {RELATIVE: "of dense", SLOW_HOURS: "slow hours"}
 
 
 #: What the marks of a table say.
@@ -29,7 +29,7 @@ def front_table(front: Mapping[str, Any]) -> str:
     """The dense model and each point of the front, one a row, and what the marks say that occur."""
     dense = front["dense"]["metrics"]
     qualities = [key for key, found in dense.items() if "split" in found]
-    usual = [*qualities, *(key for column in _COLUMNS for key in dense if parted(key)[0] == column)]
+    usual = [*qualities, *(key for column in _COLUMNS for key in dense if MetricKey.parse(key).here == column)]
     asked = [*(limit.key for limit in Budget.parse(*front["budget"]).limits), *front["objectives"]]
     keys = [*dict.fromkeys([*usual, *(key for key in asked if key in dense)])]
     rows = [
@@ -91,8 +91,9 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
 
 
 def _headed(key: str) -> str:
-    base, device = parted(key)
-    return at(_HEADS.get(base, base), device)
+    of = MetricKey.parse(key)
+    head = _HEADS.get(of.here)
+    return key if head is None else f"{head}@{of.device}" if of.device else head
 
 
 def _cells(metrics: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
@@ -100,10 +101,10 @@ def _cells(metrics: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
 
 
 def _cell(key: str, found: Mapping[str, Any]) -> str:
-    base, _ = parted(key)
-    if base == "latency.relative":
+    of = MetricKey.parse(key).here
+    if of == RELATIVE:
         return f"{found['value']:.0%}"
-    if base == "latency.worst":
+    if of == SLOW_HOURS:
         return f"up to {quantity.show(found['value'], found['unit'])}"
     if "split" in found:
         return f"{found['value']:.4f}"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import parted
+from autoprune.core.metric import RELATIVE, MetricKey
 from autoprune.core.plan import Plan
 from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Reporter
@@ -109,7 +109,7 @@ class Evaluator:
 
     def restated(self, trials: Sequence[Trial]) -> list[Trial]:
         """The trials as their latencies read with what is known of the device by now."""
-        timed = [trial for trial in trials if any(parted(key)[0] == "latency.relative" for key in trial.measurements)]
+        timed = [trial for trial in trials if any(MetricKey.parse(key).here == RELATIVE for key in trial.measurements)]
         measured = self.device.restated([trial.measurements for trial in timed])
         again = {
             trial.number: replace(trial, measurements=found, excesses=excesses(self.budget, found, self.dense))

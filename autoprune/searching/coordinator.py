@@ -12,7 +12,7 @@ from autoprune.core import quantity
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
-from autoprune.core.metric import COUNTED, parted
+from autoprune.core.metric import MetricKey
 from autoprune.core.plan import Plan
 from autoprune.core.proposal import Proposal
 from autoprune.core.space import SearchSpace
@@ -250,7 +250,7 @@ def check_possible(smallest: Trial, dense: Trial, budget: Budget) -> None:
         if limit.basis == "share" and relative is not None:
             # The two may be of two processes, in each of which the device had another speed: their ratio was paired.
             ends = relative.high * whole, relative.low * whole
-        slack = 1.0 if parted(limit.metric)[0] in COUNTED else _FASTER
+        slack = 1.0 if MetricKey.parse(limit.metric).counted else _FASTER
         if limit.excess(ends[0] * slack, ends[1] / slack, whole) > 0:
             raise BudgetInfeasibleError(
                 expected=limit.meaning(),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.core.goal import CostLimit, SearchGoal, in_box, share
-from autoprune.core.metric import metric_of
+from autoprune.core.metric import MetricKey
 from autoprune.surrogate.knapsack import Levels
 
 Floats = NDArray[np.float64]
@@ -39,7 +39,9 @@ class Observation:
 
     def excess_of(self, metric: str) -> float | None:
         """The worst over the limits on one metric and its statistics; None where there is none."""
-        return max((each for key, each in self.excesses.items() if metric_of(key) == metric), default=None)
+        return max(
+            (each for key, each in self.excesses.items() if str(MetricKey.parse(key).plain) == metric), default=None
+        )
 
 
 @dataclass(frozen=True)
