@@ -12,6 +12,7 @@ import torch
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.reporter import Silent
+from autoprune.surgery.cut_model import CutModel
 from autoprune.tasks.locate import locate
 
 TASKS = Path(__file__).with_name("cost_tasks.py")
@@ -108,7 +109,7 @@ def again(run: str) -> None:
             folder = Path(run) / "models" / str(point["trial"])
             plan = json.loads((folder / "plan.json").read_text())
             slices = {name: torch.tensor(each) for name, each in plan["slices"].items()}
-            models.append((autoprune.load(str(folder), task=made), slices))
+            models.append(CutModel(autoprune.load(str(folder), task=made), slices=slices))
         measured = device.measure_again(models, lambda text: None)
         whole = device.reference()
     finally:

@@ -33,6 +33,7 @@ from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import apply, kept_slices, trace
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.classification import Classification, logits_of
 from autoprune.tasks.locate import locate
@@ -100,7 +101,7 @@ def table(prepared: Prepared) -> None:
             for plan in plans.values():
                 slices = kept_slices(traced, ranking, plan)
                 model = apply(task.model, traced, slices).eval()
-                calibrated.repair(model, slices, {})
+                calibrated.repair(CutModel(model, slices=slices))
                 cells.append("{:.4f} ({:.3f})".format(*score(task, model)))
             print(f"| {name} | {repair} | " + " | ".join(cells) + " |", flush=True)
 
@@ -118,7 +119,7 @@ def weights(prepared: Prepared) -> None:
             for repair in ("batchnorm", "reconstruct", "sequential"):
                 calibrated = calibrate(task.model, traced, name, repair, SystemClock(), task)
                 model = apply(task.model, traced, {})
-                calibrated.repair(model, {}, masks(traced, calibrated.ranking, plan, {}))
+                calibrated.repair(CutModel(model, masks=masks(traced, calibrated.ranking, plan, {})))
                 found = f"{divergence(task, model):.4f} | {score(task, model)[0]:.4f}"
                 print(f"| {pattern} {1 - keep:.0%} | {name} | {repair} | {found} |", flush=True)
 
@@ -139,7 +140,7 @@ def passes(prepared: Prepared) -> None:
         for word in ("first", "again"):
             model = apply(task.model, traced, slices).eval()
             start = time.perf_counter()
-            calibrated.repair(model, slices, {})
+            calibrated.repair(CutModel(model, slices=slices))
             repaired = time.perf_counter()
             task.score(model, "search")
             done = time.perf_counter()
@@ -177,7 +178,7 @@ def large() -> None:
     for word in ("first", "again"):
         cut = apply(model, traced, slices).eval()
         start = time.perf_counter()
-        repair(cut, slices, {})
+        repair(CutModel(cut, slices=slices))
         print(f"| {word} repair at 50% | {time.perf_counter() - start:.1f} s |")
 
 
@@ -198,7 +199,7 @@ def plan_at(prepared: Prepared, share: float) -> Plan:
             slices = kept_slices(traced, ranking, plan)
             if slices:
                 model = apply(task.model, traced, slices).eval()
-                found[plan] = device.measure(model, slices, {})["latency.relative"].value
+                found[plan] = device.measure(CutModel(model, slices=slices), {})["latency.relative"].value
     finally:
         device.close()
     return min(found, key=lambda plan: abs(found[plan] - share))

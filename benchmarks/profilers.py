@@ -40,6 +40,7 @@ from autoprune.remote.client import WorkerBench
 from autoprune.remote.packing import Packer
 from autoprune.search_spaces import choose
 from autoprune.surgery import apply, trace
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example
 from autoprune.tasks.locate import locate
 
@@ -70,9 +71,9 @@ class Cut:
     def random(self, draw: np.random.Generator) -> Plan:
         return self.space.plan({v.name: int(draw.integers(len(v.levels))) for v in self.space.variables})
 
-    def cut(self, plan: Plan):
+    def cut(self, plan: Plan) -> CutModel:
         slices = first_slices(self.traced, plan)
-        return apply(self.model, self.traced, slices).eval(), slices
+        return CutModel(apply(self.model, self.traced, slices).eval(), plan, slices)
 
     @contextmanager
     def device(self, profiler: str, seed: int = 0) -> Iterator[Device]:
@@ -101,7 +102,7 @@ def budget(digits: Cut, between: Callable[[], None]) -> None:
     packer, again = Packer("module", False, digits.model, Example.of(digits.inputs), digits.traced), []
     for plan in plans:
         bench = WorkerBench("torch", RunSpec(), "digits")
-        (artifact,) = packer.packed(*digits.cut(plan))
+        (artifact,) = packer.packed(digits.cut(plan))
         bench.prepare("model", artifact)
         blocks = [blocks[0] for blocks in bench.rounds(["model"], 40, 0.02, 2, 0)]
         again.append(float(np.median([estimator.median(block) for block in blocks])))
@@ -118,7 +119,7 @@ def budget(digits: Cut, between: Callable[[], None]) -> None:
 def tools(digits: Cut) -> None:
     """Our medians against those of the runtimes' own tools, alternating, each in a process of its own."""
     packer = Packer("onnx", False, digits.model, Example.of(digits.inputs), digits.traced)
-    (artifact,) = packer.packed(digits.model, {})
+    (artifact,) = packer.packed(CutModel(digits.model))
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         Path(file.name).write_bytes(artifact.content)
         theirs = {
@@ -176,10 +177,10 @@ def cost(digits: Cut) -> None:
         times, narrow = [], 0
         with digits.device(profiler) as device:
             for _ in range(12):
-                model, slices = digits.cut(digits.random(draw))
-                rough = device.measure(model, slices, {})["latency"].value
+                cut = digits.cut(digits.random(draw))
+                rough = device.measure(cut, {})["latency"].value
                 start = time.monotonic()
-                found = device.measure(model, slices, {"latency": rough})["latency.relative"]
+                found = device.measure(cut, {"latency": rough})["latency.relative"]
                 times.append(time.monotonic() - start)
                 narrow += found.converged
         say(f"{profiler}: time to a half-width of 2 %", f"{np.median(times):.2f} s, {narrow} of 12 reached it", "3 s")
@@ -190,13 +191,13 @@ def candidate(resnet: Cut) -> None:
     draw = np.random.default_rng(0)
     with resnet.device("onnxruntime") as device:
         for _ in range(3):  # the first few show how sizes stand in the graph
-            device.measure(*resnet.cut(resnet.random(draw)), {})
+            device.measure(resnet.cut(resnet.random(draw)), {})
         bench, seconds, expected = WorkerBench("onnxruntime", RunSpec()), [], []
         bench.fingerprint()
         for _ in range(12):
-            model, slices = resnet.cut(resnet.random(draw))
+            cut = resnet.cut(resnet.random(draw))
             start = time.monotonic()
-            artifact = next(device.packer.packed(model, slices))
+            artifact = next(device.packer.packed(cut))
             packed = time.monotonic()
             bench.prepare("candidate", artifact)
             seconds.append(time.monotonic() - start - WARM_S)
@@ -208,7 +209,7 @@ def candidate(resnet: Cut) -> None:
         "0.5 s",
     )
     whole = time.monotonic()
-    device.packer._exporter.anew(*resnet.cut(resnet.random(draw))[:1], {})
+    device.packer._exporter.anew(resnet.cut(resnet.random(draw)).model, {})
     say("ResNet-18: the same by exporting anew", f"{time.monotonic() - whole:.2f} s", "")
 
 
@@ -221,9 +222,9 @@ def predictor(resnet: Cut, held: int = 50) -> None:
             built = tabulate(device, resnet.space, 0, Silent())
             pairs, inside = [], 0
             for _ in range(held):
-                model, slices = resnet.cut(resnet.random(draw))
-                said = built.predictor.predict(DeviceTable.of(device).units(model, slices))
-                latency = device.measure(model, slices, {})["latency"].value
+                cut = resnet.cut(resnet.random(draw))
+                said = built.predictor.predict(DeviceTable.of(device).units(cut))
+                latency = device.measure(cut, {})["latency"].value
                 pairs.append((said.value, latency))
                 inside += said.low <= latency <= said.high
         said, latency = np.array(pairs).T
@@ -246,7 +247,7 @@ def repeat(digits: Cut, minutes: float = 10.0, runs: int = 20) -> None:
         busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(2)] if run % 2 else []
         try:
             with digits.device("torch", run) as device:
-                found = device.measure(*digits.cut(plan), {"latency": device.session.dense.typical * 0.4})
+                found = device.measure(digits.cut(plan), {"latency": device.session.dense.typical * 0.4})
         finally:
             for process in busy:
                 process.kill()

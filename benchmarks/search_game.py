@@ -40,6 +40,7 @@ from autoprune.measure.setup import Setup
 from autoprune.recovery.calibrate import calibrate
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.forecasting import foresee, goal_of
+from autoprune.surgery.cut_model import CutModel
 from autoprune.tasks.classification import Batches
 from autoprune.tasks.task import Task
 from autoprune.training.finetune import finetune
@@ -67,8 +68,8 @@ class Quick:
     def __getattr__(self, name: str) -> object:
         return getattr(self.device, name)
 
-    def measure(self, model: nn.Module, slices: object, bounds: object) -> dict[str, Measurement]:
-        share = self.share(model)
+    def measure(self, cut: CutModel, bounds: object, ceilings: object = None) -> dict[str, Measurement]:
+        share = self.share(cut.model)
         return {"latency": Measurement.exact("latency", share * self.seconds, "s")}
 
     def share(self, model: nn.Module, longer: int = 1) -> float:
@@ -174,7 +175,7 @@ class Game:
         if plan not in self._again:
             self._again.add(plan)
             chosen = self.space.at(plan)
-            share = 1.0 if self.evaluator.whole(chosen) else self.quick.share(self.evaluator.cut(chosen), LONGER)
+            share = 1.0 if self.evaluator.whole(chosen) else self.quick.share(self.evaluator.cut(chosen).model, LONGER)
             append(self.folder / "again.jsonl", {"plan": plan, "share": share})
 
     def unseen(self, plan: tuple[int, ...]) -> None:
@@ -182,7 +183,7 @@ class Game:
         if plan not in self._unseen:
             self._unseen.add(plan)
             chosen = self.space.at(plan)
-            model = self.task.model if self.evaluator.whole(chosen) else self.evaluator.cut(chosen)
+            model = self.task.model if self.evaluator.whole(chosen) else self.evaluator.cut(chosen).model
             append(self.folder / "unseen.jsonl", {"plan": plan, "accuracy": self._generalised(model)[0]})
 
     def tuned(self, plan: tuple[int, ...], seed: int) -> dict[str, float]:
@@ -191,7 +192,7 @@ class Game:
         if (plan, seed) not in self._tuned:
             chosen = self.space.at(plan)
             whole = self.evaluator.whole(chosen)
-            model = self.task.model if whole else self.evaluator.cut(chosen)
+            model = self.task.model if whole else self.evaluator.cut(chosen).model
             row = {"plan": plan, "seed": seed, "share": 1.0 if whole else self.quick.share(model)}
             row |= self.scored(model) if whole else self.trained(model, seed)
             self._tuned[plan, seed] = row
@@ -200,7 +201,7 @@ class Game:
 
     def trained(self, model: nn.Module, seed: int) -> dict[str, float]:
         """The score of a model after two epochs with the dense one as its teacher."""
-        finetune(model, self.task, self.teacher, EPOCHS, seed, lambda _: None)
+        finetune(CutModel(model), self.task, self.teacher, EPOCHS, seed, lambda _: None)
         return self.scored(model)
 
     def scored(self, model: nn.Module) -> dict[str, float]:

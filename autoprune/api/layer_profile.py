@@ -19,6 +19,7 @@ from autoprune.engine.prepare import make_task, prepare
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
 from autoprune.surgery import Traced
+from autoprune.surgery.cut_model import CutModel
 from autoprune.tasks.task import Task
 
 #: Seconds for units of one model, and for all sweeps of counts.
@@ -43,7 +44,7 @@ def by_layer(subject: Subject, profiler: str, spec: RunSpec, reporter: Reporter 
     """
     with _opened(subject, None, profiler, spec, reporter or Logged()) as (device, latency):
         known = DeviceTable.of(device)
-        units = known.units(subject.model, {})
+        units = known.units(CutModel(subject.model))
         known.fill(units, _UNITS_S)
         known.keep()
         roof = roofline(device)

@@ -24,6 +24,7 @@ from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
 from autoprune.recovery.calibrate import Calibrated, calibrate
 from autoprune.surgery import Traced, apply, kept_slices, trace, twin
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task
 
@@ -95,7 +96,8 @@ def prune(
     plan = keep if isinstance(keep, Plan) else _plan(keep, traced, calibrated, scope, weights=bool(pattern))
     slices = kept_slices(traced, calibrated.ranking, plan)
     cut = apply(model, traced, slices)
-    calibrated.repair(cut, slices, masks(traced, calibrated.ranking, plan, slices))
+    zeros = masks(traced, calibrated.ranking, plan, slices)
+    calibrated.repair(CutModel(cut, plan, slices, zeros))
     before = counts(twin(model, meta=False)[0], example_inputs)  # running the user's own might fill its caches
     kept = {name: tuple(chosen.tolist()) for name, chosen in slices.items()}
     return Pruned(cut, plan, kept, traced, before, counts(twin(cut, meta=False)[0], example_inputs), calibrated.notes)

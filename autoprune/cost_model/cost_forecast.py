@@ -81,12 +81,12 @@ class _Models:
 
     def latency(self) -> CostForecast:
         """By the device's table of units; by operations, where this format has none."""
-        places = evenly([parameters(model) for model, _ in self._cut], _WHOLE)
+        places = evenly([parameters(each.model) for each in self._cut], _WHOLE)
         whole = [self._space.settled(self._plans[k]) for k in places]
-        measured = [self._device.rough(*self._cut[k]) for k in places]
+        measured = [self._device.rough(self._cut[k]) for k in places]
         known = DeviceTable.of(self._device)
         try:
-            units = [known.units(*cut) for cut in self._cut]
+            units = [known.units(each) for each in self._cut]
         except DeviceError as error:
             self._reporter.note(f"latency is forecast from operations: {error}")
             return self._by_operations(whole, measured)
@@ -112,8 +112,8 @@ class _Models:
     def counted(self, metric: str) -> CostForecast:
         """Parameters, operations, or bytes of weights and buffers."""
         pieces = [
-            [Piece(name, (size,), lambda sizes: float(sizes[0])) for name, size in self._sizes(model, metric)]
-            for model, _ in self._cut
+            [Piece(name, (size,), lambda sizes: float(sizes[0])) for name, size in self._sizes(each.model, metric)]
+            for each in self._cut
         ]
         offset, terms = terms_of(self._space, self._plans, pieces)
         return CostForecast(metric, offset, tuple(terms))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import nn
-
 from autoprune.cost_model.table import Table
 from autoprune.cost_model.units import Unit, taken_apart
 from autoprune.errors import StorageError
 from autoprune.measure import estimator
 from autoprune.measure.device import Device
-from autoprune.remote.packing import Slices, accepted
+from autoprune.remote.packing import accepted
+from autoprune.surgery.cut_model import CutModel
 
 
 @dataclass(frozen=True)
@@ -27,14 +26,14 @@ class DeviceTable:
         """The table that the device's folder has."""
         return cls(device, Table.of(device.store))
 
-    def units(self, model: nn.Module, slices: Slices) -> list[Unit]:
+    def units(self, cut: CutModel) -> list[Unit]:
         """The pieces of work that a model consists of on this device; see `cost_model.units`."""
         device = self.device
         apart = taken_apart(device.capabilities.format)
         if device.capabilities.format == "module":
-            found: list[Unit] = apart.units(model, device.example)
+            found: list[Unit] = apart.units(cut.model, device.example)
             return found
-        return accepted(device.packer.packed(model, slices), lambda artifact: list(apart.units(artifact.content)))
+        return accepted(device.packer.packed(cut), lambda artifact: list(apart.units(artifact.content)))
 
     def fill(self, units: Iterable[Unit], limit_s: float) -> int:
         """Measure the units that the table lacks, as far as time allows; how many that were."""

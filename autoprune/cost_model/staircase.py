@@ -14,6 +14,7 @@ from autoprune.core.group import Group, Kind
 from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.units import Unit
 from autoprune.surgery import apply
+from autoprune.surgery.cut_model import CutModel
 
 MULTIPLES: Final = (1, 2, 4, 8, 16, 32)
 #: Counts in a row that are measured, and kinds of group that have so many.
@@ -42,7 +43,7 @@ def staircases(known: DeviceTable, groups: Sequence[Group], limit_s: float) -> I
     """One sweep for each group that is wide enough, those with most operations first, as far as time allows."""
     clock = known.device.spec.clock
     start = clock.wall()
-    dense = known.units(known.device.spec.dense, {})
+    dense = known.units(CutModel(known.device.spec.dense))
     wide = [g for g in groups if g.kind in _KINDS and g.size > _SPAN // 2 and g.step == 1 and not g.tie]
     for group in sorted(wide, key=lambda group: -group.share_flops):
         if clock.wall() - start > limit_s:
@@ -88,4 +89,4 @@ def _units(known: DeviceTable, group: Group, count: int) -> list[Unit]:
     if spec.traced is None:
         return []
     slices = {group.name: torch.arange(count)} if count < group.size else {}
-    return known.units(apply(spec.dense, spec.traced, slices).eval(), slices)
+    return known.units(CutModel(apply(spec.dense, spec.traced, slices).eval(), slices=slices))

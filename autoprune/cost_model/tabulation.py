@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Reporter
@@ -17,8 +17,8 @@ from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.predictor import Predictor, calibrated
 from autoprune.cost_model.units import Unit
 from autoprune.measure.device import Device
-from autoprune.remote.packing import Slices
 from autoprune.surgery import Traced, apply
+from autoprune.surgery.cut_model import CutModel
 
 #: Random plans whose units are measured, and whole models that calibrate their sums.
 PLANS: Final = 64
@@ -38,7 +38,7 @@ class Tabulated:
     seconds: float
 
 
-def first_slices(traced: Traced, plan: Plan) -> Slices:
+def first_slices(traced: Traced, plan: Plan) -> dict[str, Tensor]:
     """The first slices of each group that a plan cuts: which ones are left is nothing to latency."""
     sizes = {group.name: group.size for group in traced.groups if group.kind != "weight"}
     return {name: torch.arange(count) for name, count in plan.keep if count < sizes.get(name, 0)}
@@ -54,16 +54,16 @@ def tabulate(device: Device, space: SearchSpace, seed: int, reporter: Reporter) 
     known, needed, sizes = DeviceTable.of(device), list[Unit](), list[int]()
     with reporter.track("plans", len(plans)) as advance:
         for plan in plans:
-            model, slices = cut(device, traced, plan)
-            needed += known.units(model, slices)
-            sizes.append(parameters(model))
+            made = cut(device, traced, plan)
+            needed += known.units(made)
+            sizes.append(parameters(made.model))
             advance("")
     seen = []
     with reporter.track("whole models", WHOLE) as advance:
         for place in evenly(sizes, WHOLE):
-            model, slices = cut(device, traced, plans[place])
-            latency = device.measure(model, slices, {})["latency"].value
-            seen.append((known.units(model, slices), latency))
+            made = cut(device, traced, plans[place])
+            latency = device.measure(made, {})["latency"].value
+            seen.append((known.units(made), latency))
             advance("")
     table = known.table
     wanted = table.missing(needed)
@@ -86,10 +86,10 @@ def scattered(space: SearchSpace, count: int, seed: int) -> list[tuple[int, ...]
     return list(dict.fromkeys(plans))
 
 
-def cut(device: Device, traced: Traced, plan: Plan) -> tuple[nn.Module, Slices]:
+def cut(device: Device, traced: Traced, plan: Plan) -> CutModel:
     """The model of a plan, to be timed or taken apart; what it computes is of no interest."""
     slices = first_slices(traced, plan)
-    return apply(device.spec.dense, traced, slices).eval(), slices
+    return CutModel(apply(device.spec.dense, traced, slices).eval(), plan, slices)
 
 
 def parameters(model: nn.Module) -> int:

@@ -199,7 +199,7 @@ def _partial(job: SearchJob, resources: Resources, trials: Sequence[Trial], eval
     """The front as it is, scored on the search split, its models repaired but not fine-tuned."""
     front = Front.of(trials, resources.objectives)
     for trial in front.trials:
-        save(trial, evaluator.cut(trial.plan), evaluator, job.directory.model(trial.number))
+        save(trial, evaluator.cut(trial.plan), evaluator.task, job.directory.model(trial.number))
     return FinishedSearch(front, evaluator.dense, {})
 
 

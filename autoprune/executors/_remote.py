@@ -15,7 +15,6 @@ from typing import Any, Final
 import ray
 import ray.cloudpickle
 import torch
-from torch import nn
 
 from autoprune.bench.artifact import Artifact
 from autoprune.bench.compute_lock import Gate
@@ -27,7 +26,8 @@ from autoprune.errors import CrashedError, DeviceError, DeviceLostError
 from autoprune.measure.any_device import NOTHING
 from autoprune.measure.certificate import PROCESSES
 from autoprune.measure.device import Device, DeviceSpec
-from autoprune.remote.packing import Packer, Slices, accepted
+from autoprune.remote.packing import Packer, accepted
+from autoprune.surgery.cut_model import CutModel
 
 #: What a call raises whose actor, or its node, is no more.
 DEAD: Final = (
@@ -206,17 +206,13 @@ class RemoteDevice:
         return dict(dense)
 
     def measure(
-        self, model: nn.Module, slices: Slices, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
+        self, cut: CutModel, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
     ) -> dict[str, Measurement]:
         asked = dict(bounds), dict(ceilings)
-        return accepted(self._packed(model, slices), lambda artifact: self._ask("measured", artifact, *asked))
+        return accepted(self._packed(cut), lambda artifact: self._ask("measured", artifact, *asked))
 
-    def measure_again(
-        self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
-    ) -> list[dict[str, Measurement]]:
-        found: list[dict[str, Measurement]] = self._ask(
-            "measured_again", [list(self._packed(*each)) for each in models]
-        )
+    def measure_again(self, models: Sequence[CutModel], advance: Advance) -> list[dict[str, Measurement]]:
+        found: list[dict[str, Measurement]] = self._ask("measured_again", [list(self._packed(each)) for each in models])
         self._tell()
         for _ in range(PROCESSES):
             advance("")
@@ -235,7 +231,7 @@ class RemoteDevice:
         self._tell()
         return found
 
-    def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
+    def undisturbed(self, cut: CutModel, load: Callable[[], object]) -> bool:
         return False  # workers and the device's process arrange it among themselves
 
     def computing(self) -> AbstractContextManager[None]:
@@ -253,10 +249,10 @@ class RemoteDevice:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reporter": None}
 
-    def _packed(self, model: nn.Module, slices: Slices) -> Iterable[Artifact]:
+    def _packed(self, cut: CutModel) -> Iterable[Artifact]:
         if self._packer is None:
             raise RuntimeError("a device is opened before it measures")
-        return self._packer.packed(model, slices)
+        return self._packer.packed(cut)
 
     def _tell(self) -> None:
         if self._reporter is not None:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from torch import Tensor, nn
-
 from autoprune.core import quantity
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, vector
@@ -27,6 +25,7 @@ from autoprune.measure.certificate import PROCESSES
 from autoprune.searching.candidate import Evaluator, judged
 from autoprune.searching.forecasting import proxy_metric_of
 from autoprune.store.run import RunDirectory
+from autoprune.surgery.cut_model import CutModel
 
 #: Epochs of training after which candidates' ranks say something of their end.
 _TELLING: Final = 3
@@ -74,16 +73,16 @@ class Finisher:
     def finish(self, trials: Sequence[Trial]) -> FinishedSearch:
         """Choose candidates, fine-tune the best of them, save, measure again in fresh processes, validate, report."""
         task = self.evaluator.task
-        models: dict[int, nn.Module] = {}
+        models: dict[int, CutModel] = {}
         scored: list[Trial] = []
-        for trial, model in self._trained(trials):
+        for trial, cut in self._trained(trials):
             try:
-                scores = task.score(model, "validation")
+                scores = task.score(cut.model, "validation")
             except TaskError as error:
                 self._failed(trial, str(error))
                 continue
             scored.append(replace(trial, measurements={**trial.measurements, **scores}))
-            models[trial.number] = model
+            models[trial.number] = cut
         timed = self._measured_again(scored, models) if scored else {}
         dense = {**self.evaluator.dense, **self.evaluator.device.reference(), **task.score(task.model, "validation")}
         finished = []
@@ -94,12 +93,12 @@ class Finisher:
         front = Front.of(finished, self.objectives)
         test = {"dense": task.score(task.model, "test")}
         if front.best is not None:
-            test["best"] = task.score(models[front.best.number], "test")
+            test["best"] = task.score(models[front.best.number].model, "test")
         for trial in finished:  # at last: until here the models of an earlier end stand as its front says
-            save(trial, models[trial.number], self.evaluator, self.directory.model(trial.number))
+            save(trial, models[trial.number], task, self.directory.model(trial.number))
         return FinishedSearch(front, dense, test)
 
-    def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, nn.Module]]:
+    def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, CutModel]]:
         """The finalists and their models: fine-tuned, or as they were repaired where training leaves less than that."""
         task, epochs = self.evaluator.task, self.effort.epochs
         by_number = {trial.number: trial for trial in trials}
@@ -159,14 +158,14 @@ class Finisher:
             if place not in trained:
                 yield from self._cut(max(alike, key=lambda trial: worth(trial, trial.value(quality.name))))
 
-    def _best_of(self, run: FinetuneRun, halving: SuccessiveHalving, tuner: Tuner) -> Iterator[tuple[Trial, nn.Module]]:
+    def _best_of(self, run: FinetuneRun, halving: SuccessiveHalving, tuner: Tuner) -> Iterator[tuple[Trial, CutModel]]:
         if self._worse(run.scores, run.trial.measurements):
             yield from self._cut(run.trial)
         else:
             model = tuner.model(run.trial.plan, halving.state(run))
             yield replace(run.trial, measurements={**run.trial.measurements, **run.scores}), model
 
-    def _cut(self, trial: Trial) -> Iterator[tuple[Trial, nn.Module]]:
+    def _cut(self, trial: Trial) -> Iterator[tuple[Trial, CutModel]]:
         try:
             yield trial, self.evaluator.cut(trial.plan)
         except Exception as error:
@@ -240,10 +239,10 @@ class Finisher:
             earlier, name = now, f"epoch {rung}"
 
     def _measured_again(
-        self, chosen: Sequence[Trial], models: Mapping[int, nn.Module]
+        self, chosen: Sequence[Trial], models: Mapping[int, CutModel]
     ) -> dict[int, dict[str, Measurement]]:
         device = self.evaluator.device
-        cut = [(models[trial.number], self.evaluator.slices(trial.plan)) for trial in chosen]
+        cut = [models[trial.number] for trial in chosen]
         try:
             with self.reporter.track("measuring in fresh processes", PROCESSES) as advance:
                 found = device.measure_again(cut, advance)
@@ -254,15 +253,13 @@ class Finisher:
             return self._measured_here(chosen, cut)
         return dict(zip([trial.number for trial in chosen], found, strict=True))
 
-    def _measured_here(
-        self, chosen: Sequence[Trial], cut: Sequence[tuple[nn.Module, Mapping[str, Tensor]]]
-    ) -> dict[int, dict[str, Measurement]]:
+    def _measured_here(self, chosen: Sequence[Trial], cut: Sequence[CutModel]) -> dict[int, dict[str, Measurement]]:
         """Each by itself; what cannot be measured is left out, with a warning, unless that is all."""
         found: dict[int, dict[str, Measurement]] = {}
         reason: DeviceError | None = None
-        for trial, (model, slices) in zip(chosen, cut, strict=True):
+        for trial, each in zip(chosen, cut, strict=True):
             try:
-                found[trial.number] = self.evaluator.device.measure(model, slices, {})
+                found[trial.number] = self.evaluator.device.measure(each, {})
             except (DeviceLostError, UnreachableError):
                 raise
             except DeviceError as error:

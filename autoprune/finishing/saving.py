@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import nn
-
 from autoprune.core.trial import Trial
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import forms, to_bytes
-from autoprune.searching.candidate import Evaluator
+from autoprune.surgery import CutModel
+from autoprune.tasks.task import Task
 
 
-def save(trial: Trial, model: nn.Module, evaluator: Evaluator, folder: Path) -> None:
+def save(trial: Trial, cut: CutModel, task: Task, folder: Path) -> None:
     """Write the folder of one model."""
-    slices = evaluator.slices(trial.plan)
-    record = PrunedModel(
-        trial.number, evaluator.task.spec, trial.plan, {name: tuple(kept.tolist()) for name, kept in slices.items()}
-    )
-    write(folder, record, to_bytes(model), card(trial, evaluator.task.name, folder, forms(model)))
+    slices = {name: tuple(kept.tolist()) for name, kept in cut.slices.items()}
+    record = PrunedModel(trial.number, task.spec, trial.plan, slices)
+    write(folder, record, to_bytes(cut.model), card(trial, task.name, folder, forms(cut.model)))
 
 
 def card(trial: Trial, task: str, folder: Path, packed: Mapping[str, int]) -> str:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import safetensors.torch
-from torch import nn
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
 from autoprune.errors import AutopruneError, describe
 from autoprune.searching.candidate import Evaluator
+from autoprune.surgery import CutModel
 from autoprune.training import checkpoint
 from autoprune.training.finetune import Training, load_state
 from autoprune.training.teacher import Teacher
@@ -86,20 +86,19 @@ class Tuner:
         """What became of an epoch that never came back."""
         return EpochResult(job.number, job.done, error=reason)
 
-    def model(self, plan: Plan, state: bytes) -> nn.Module:
+    def model(self, plan: Plan, state: bytes) -> CutModel:
         """A candidate as a state has it, in eval mode."""
-        model = self.evaluator.bare(plan)
-        load_state(model, safetensors.torch.load(state))
-        return model.eval()
+        cut = self.evaluator.bare(plan)
+        load_state(cut.model, safetensors.torch.load(state))
+        return cut
 
     def _training(self, job: EpochJob) -> Training:
         if self._held is not None and (self._number, self._held.done) == (job.number, job.done):
             return self._held
         if self._teacher is None:
             self._teacher = (Teacher.of(self.evaluator.task),)
-        model = self.evaluator.bare(job.plan) if job.state else self.evaluator.cut(job.plan)
-        masks = self.evaluator.masks(job.plan)
-        training = Training(model, self.evaluator.task, self._teacher[0], self.epochs, self._seed, masks)
+        cut = self.evaluator.bare(job.plan) if job.state else self.evaluator.cut(job.plan)
+        training = Training(cut, self.evaluator.task, self._teacher[0], self.epochs, self._seed)
         if job.state:
             training.load(safetensors.torch.load(job.state), job.done)
         self._held, self._number = training, job.number

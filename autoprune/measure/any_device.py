@@ -7,13 +7,11 @@ from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from torch import nn
-
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.reporter import Advance
 from autoprune.core.space import SearchSpace
-from autoprune.remote.packing import Slices
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example
 
 #: No limits, no ceilings.
@@ -33,14 +31,12 @@ class AnyDevice(Protocol):
         ...
 
     def measure(
-        self, model: nn.Module, slices: Slices, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
+        self, cut: CutModel, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
     ) -> dict[str, Measurement]:
         """Measure a candidate; see `Session.measure`."""
         ...
 
-    def measure_again(
-        self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
-    ) -> list[dict[str, Measurement]]:
+    def measure_again(self, models: Sequence[CutModel], advance: Advance) -> list[dict[str, Measurement]]:
         """Measure finished models in fresh processes."""
         ...
 
@@ -58,7 +54,7 @@ class AnyDevice(Protocol):
         """What plans of a space will cost, without running them."""
         ...
 
-    def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
+    def undisturbed(self, cut: CutModel, load: Callable[[], object]) -> bool:
         """Whether work in this process leaves measurements as they are; load: such work."""
         ...
 

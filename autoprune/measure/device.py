@@ -29,9 +29,10 @@ from autoprune.measure.setup import Setup
 from autoprune.meters import open_meter
 from autoprune.profilers import Profiler
 from autoprune.remote.client import WorkerBench
-from autoprune.remote.packing import Packer, Slices, accepted, unpacked
+from autoprune.remote.packing import Packer, accepted, unpacked
 from autoprune.store.device import DeviceStore, cache_folder
 from autoprune.surgery import Traced
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example
 from autoprune.tasks.task import batch_size, rebatch
 
@@ -155,19 +156,19 @@ class Device:
         present = self.bench.speed()
         wander = history.STEADY if self._here else history.wander(self.store, present, spec.clock)
         session = Session(self.bench, setup.spec, setup.profiler, self.batch, spec.seed, wander, setup.limits)
-        (dense,) = packer.packed(spec.dense, {})
+        (dense,) = packer.packed(CutModel(spec.dense))
         self._opened = _Opened(session, packer, dense, present)
         return {**session.open(dense, patient=patient), **self._peak(dense)}
 
     def measure(
-        self, model: nn.Module, slices: Slices, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
+        self, cut: CutModel, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
     ) -> dict[str, Measurement]:
-        """See `Session.measure`; slices: what the model kept of the dense one's groups, by group that was cut."""
-        return accepted(self.packer.packed(model, slices), lambda artifact: self.measured(artifact, bounds, ceilings))
+        """See `Session.measure`."""
+        return accepted(self.packer.packed(cut), lambda artifact: self.measured(artifact, bounds, ceilings))
 
-    def rough(self, model: nn.Module, slices: Slices) -> float:
+    def rough(self, cut: CutModel) -> float:
         """See `Session.rough`."""
-        return accepted(self.packer.packed(model, slices), self.session.rough)
+        return accepted(self.packer.packed(cut), self.session.rough)
 
     def measured(
         self,
@@ -182,11 +183,9 @@ class Device:
             lambda: {**self.session.measure(artifact, bounds, ceilings, finished=finished), **self._peak(artifact)}
         )
 
-    def measure_again(
-        self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
-    ) -> list[dict[str, Measurement]]:
+    def measure_again(self, models: Sequence[CutModel], advance: Advance) -> list[dict[str, Measurement]]:
         """Finished models once more, each in several fresh processes: what they will meet where they are deployed."""
-        return self.measured_again([self.packer.packed(model, slices) for model, slices in models], advance)
+        return self.measured_again([self.packer.packed(cut) for cut in models], advance)
 
     def measured_again(self, models: Sequence[Iterable[Artifact]], advance: Advance) -> list[dict[str, Measurement]]:
         """`measure_again` of models that are packed; of each, what the device accepts first."""
@@ -228,14 +227,14 @@ class Device:
         forecast = self.spec.forecast
         return () if forecast is None else self._steadily(lambda: forecast(self, space, metrics, dense, seed))
 
-    def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
+    def undisturbed(self, cut: CutModel, load: Callable[[], object]) -> bool:
         """A device elsewhere is not disturbed; one here may be, where it has processors of its own, as a test tells."""
         if self.setup.address is not None:
             return True
         if self._here or not spare_processors(self.setup.spec.threads):
             return False
         test = partial(self.session.undisturbed, load=load)
-        return self._steadily(lambda: accepted(self.packer.packed(model, slices), test))
+        return self._steadily(lambda: accepted(self.packer.packed(cut), test))
 
     def computing(self) -> AbstractContextManager[None]:
         """Held while a candidate is worked on beside the device; nothing here, where one thing follows the other."""

@@ -10,8 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from torch import nn
-
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.metric import MetricKey
@@ -19,7 +17,7 @@ from autoprune.core.reporter import Advance
 from autoprune.core.space import SearchSpace
 from autoprune.measure.any_device import NOTHING, AnyDevice
 from autoprune.measure.setup import Setup
-from autoprune.remote.packing import Slices
+from autoprune.surgery.cut_model import CutModel
 
 T = TypeVar("T")
 
@@ -41,18 +39,13 @@ class Devices:
         return self._joined({name: device.open(patient=patient) for name, device in self.named.items()})
 
     def measure(
-        self, model: nn.Module, slices: Slices, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
+        self, cut: CutModel, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
     ) -> dict[str, Measurement]:
         return self._joined(
-            {
-                name: device.measure(model, slices, _own(bounds, name), _own(ceilings, name))
-                for name, device in self.named.items()
-            }
+            {name: device.measure(cut, _own(bounds, name), _own(ceilings, name)) for name, device in self.named.items()}
         )
 
-    def measure_again(
-        self, models: Sequence[tuple[nn.Module, Slices]], advance: Advance
-    ) -> list[dict[str, Measurement]]:
+    def measure_again(self, models: Sequence[CutModel], advance: Advance) -> list[dict[str, Measurement]]:
         *others, last = self.named
         found = {name: self.named[name].measure_again(models, lambda text: None) for name in others}
         found[last] = self.named[last].measure_again(models, advance)
@@ -84,8 +77,8 @@ class Devices:
                     found.append(each if of.counted else replace(each, metric=str(of.on(name))))
         return tuple(found)
 
-    def undisturbed(self, model: nn.Module, slices: Slices, load: Callable[[], object]) -> bool:
-        return all(device.undisturbed(model, slices, load) for device in self.named.values())
+    def undisturbed(self, cut: CutModel, load: Callable[[], object]) -> bool:
+        return all(device.undisturbed(cut, load) for device in self.named.values())
 
     def waited(self) -> float:
         return sum(device.waited() for device in self.named.values())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune import registry
 from autoprune.bench.artifact import Artifact, Runnable, here
@@ -17,12 +17,11 @@ from autoprune.errors import CrashedError, DeviceError, ExhaustedError, TimedOut
 from autoprune.exporters import Exporter
 from autoprune.models.weights import to_bytes
 from autoprune.surgery import Traced
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example, arrays
 from autoprune.surgery.modes import evaluating
 
 T = TypeVar("T")
-
-Slices = Mapping[str, Tensor]
 
 
 def unpacked(artifact: Artifact) -> Runnable:
@@ -61,23 +60,23 @@ class Packer:
     example: Example
     traced: Traced | None = None
 
-    def packed(self, model: nn.Module, slices: Slices) -> Iterator[Artifact]:
+    def packed(self, cut: CutModel) -> Iterator[Artifact]:
         """Artifacts of a model, cheapest first: the next is for when the one before computes something else."""
         if self.format == "module":
-            yield self._module(model, slices)
+            yield self._module(cut)
             return
-        counts = {name: len(kept) for name, kept in slices.items()}
+        model, counts = cut.model, {name: len(kept) for name, kept in cut.slices.items()}
         expected = self._expected(model)
         file = self._exporter.derived(model, counts) if model is not self.dense else None
         if file is not None:
             yield self._file(file, expected)
         yield self._file(self._exporter.anew(model, counts), expected)
 
-    def _module(self, model: nn.Module, slices: Slices) -> Artifact:
+    def _module(self, cut: CutModel) -> Artifact:
         if self.here:
-            return Artifact("module", module=(model, self.example))
-        content = to_bytes(model) if model is not self.dense else b""
-        return Artifact("module", content, {name: kept.tolist() for name, kept in slices.items()})
+            return Artifact("module", module=(cut.model, self.example))
+        content = to_bytes(cut.model) if cut.model is not self.dense else b""
+        return Artifact("module", content, {name: kept.tolist() for name, kept in cut.slices.items()})
 
     def _file(self, content: bytes, expected: tuple[Any, ...]) -> Artifact:
         return Artifact(self.format, content, inputs=self._exporter.inputs(), expected=expected)

@@ -23,7 +23,7 @@ from autoprune.errors import AutopruneError, DeviceLostError, StorageError, Surg
 from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.counts import counts
 from autoprune.recovery.repairs import Repair
-from autoprune.surgery import Traced, apply, kept_slices
+from autoprune.surgery import CutModel, Traced, apply, kept_slices
 from autoprune.surgery.sparsity import masks
 from autoprune.tasks.task import Task
 
@@ -34,8 +34,7 @@ class Begun:
     early."""
 
     proposal: Proposal
-    model: nn.Module | None = None
-    slices: Mapping[str, Tensor] = field(default_factory=dict)
+    cut: CutModel | None = None
     timing: Timing = field(default_factory=Timing)
     scored: Mapping[str, Measurement] = field(default_factory=dict)
     measured: Mapping[str, Measurement] = field(default_factory=dict)
@@ -92,9 +91,8 @@ class Evaluator:
             reporter: Told that it is so.
         """
         try:
-            slices = self.slices(plan)
-            model = apply(self.task.model, self.traced, slices).eval()
-            overlaps = self.device.undisturbed(model, slices, lambda: self.task.score(model, "search"))
+            cut = self.bare(plan)
+            overlaps = self.device.undisturbed(cut, lambda: self.task.score(cut.model, "search"))
         except (DeviceLostError, StorageError):
             raise
         except Exception:  # whatever it is, the plan's own trial fails of it and says so
@@ -117,36 +115,29 @@ class Evaluator:
         }
         return [again.get(trial.number, trial) for trial in trials]
 
-    def slices(self, plan: Plan) -> dict[str, Tensor]:
-        """What the plan keeps, by group that it cuts; empty for the dense plan."""
-        return kept_slices(self.traced, self.ranking, plan)
-
-    def masks(self, plan: Plan) -> dict[str, Tensor]:
-        """Which elements stay, by weight that the plan thins out."""
-        return masks(self.traced, self.ranking, plan, self.slices(plan))
-
     def whole(self, plan: Plan) -> bool:
         """Whether the plan cuts nothing."""
         sizes = {group.name: group.size for group in self.traced.groups}
         return all(count == sizes[name] for name, count in plan.keep)
 
-    def bare(self, plan: Plan) -> nn.Module:
+    def bare(self, plan: Plan) -> CutModel:
         """The plan's model as it is cut, in eval mode."""
-        return apply(self.task.model, self.traced, self.slices(plan)).eval()
+        slices = kept_slices(self.traced, self.ranking, plan)
+        zeros = masks(self.traced, self.ranking, plan, slices)
+        return CutModel(apply(self.task.model, self.traced, slices).eval(), plan, slices, zeros)
 
-    def cut(self, plan: Plan) -> nn.Module:
+    def cut(self, plan: Plan) -> CutModel:
         """The plan's model, repaired, in eval mode; a plan that cuts nothing leaves nothing to repair."""
-        if self.whole(plan):
-            return self.bare(plan)
-        slices = self.slices(plan)
-        model = apply(self.task.model, self.traced, slices).eval()
-        self._repair(model, plan, slices)
-        return model.eval()
+        cut = self.bare(plan)
+        if not self.whole(plan):
+            self._repair(cut)
+        return cut
 
-    def _repair(self, model: nn.Module, plan: Plan, slices: Mapping[str, Tensor]) -> None:
+    def _repair(self, cut: CutModel) -> None:
         """Repair in place; what is no number answers anything, and can score well."""
-        self.repair(model, slices, self.masks(plan))
-        broken = _broken(model)
+        self.repair(cut)
+        cut.model.eval()
+        broken = _broken(cut.model)
         if broken and (broken := broken - _broken(self.task.model)):
             raise SurgeryError(
                 expected="finite weights in a cut model that was repaired",
@@ -167,42 +158,40 @@ class Evaluator:
             return Begun(begun.proposal, trial=self.lost(begun.proposal, failure))
 
     def _cut_and_repaired(self, begun: Begun) -> Begun:
-        plan = begun.proposal.plan
         with self.device.computing():
             start = self.clock.wall()
-            slices = self.slices(plan)
-            model = apply(self.task.model, self.traced, slices).eval()
-            cut = self.clock.wall()
-            self._repair(model, plan, slices)
-        return replace(begun, model=model, slices=slices, timing=Timing(cut - start, self.clock.wall() - cut))
+            cut = self.bare(begun.proposal.plan)
+            done = self.clock.wall()
+            self._repair(cut)
+        return replace(begun, cut=cut, timing=Timing(done - start, self.clock.wall() - done))
 
     def _measured(self, begun: Begun) -> Begun:
         start, rivals = self.clock.wall(), begun.proposal.rivals
         limits, ceilings = bounds(self.budget, self.dense), rivals.ceilings(begun.scored) if rivals is not None else {}
-        found = self.device.measure(_there(begun.model), begun.slices, limits, ceilings)
+        found = self.device.measure(_there(begun.cut), limits, ceilings)
         return replace(begun, measured=found, timing=replace(begun.timing, measure=self.clock.wall() - start))
 
     def _scored(self, begun: Begun) -> Begun:
         with self.device.computing():
             start = self.clock.wall()
-            scored = self.task.score(_there(begun.model), "search")
+            scored = self.task.score(_there(begun.cut).model, "search")
         timing = replace(begun.timing, evaluate=begun.timing.evaluate + self.clock.wall() - start)
         return replace(begun, scored=scored, timing=timing)
 
     def _ended(self, begun: Begun) -> Begun:
         proposal = begun.proposal
         with self.device.computing():
-            counted = counts(_there(begun.model), self.device.example)
+            counted = counts(_there(begun.cut).model, self.device.example)
         found = {**begun.scored, **begun.measured, **counted}
         met = excesses(self.budget, found, self.dense)
         trial = Trial(proposal.number, proposal.plan, TrialState.COMPLETE, found, met, begun.timing)
         return replace(begun, trial=trial)
 
 
-def _there(model: nn.Module | None) -> nn.Module:
-    if model is None:
+def _there(cut: CutModel | None) -> CutModel:
+    if cut is None:
         raise RuntimeError("a candidate is cut before it is measured or scored")
-    return model
+    return cut
 
 
 def _broken(model: nn.Module) -> set[str]:

@@ -13,6 +13,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.plan import Plan
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import apply, kept_slices, trace
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task
 from autoprune.testing.criterion import attention_task, residual_task
@@ -24,13 +25,13 @@ def repaired(
     """The task's model with a share of every group, or of every weight where there is a pattern; its masks."""
     traced = trace(task.model, task.example_inputs)
     traced = with_weights(task.model, traced, pattern) if pattern else traced
-    readied = calibrate(task.model, traced, criterion, repair, SystemClock(), task)
+    calibrated = calibrate(task.model, traced, criterion, repair, SystemClock(), task)
     cut = [group for group in traced.open if group.kind != "layer" and (group.kind == "weight") == bool(pattern)]
     plan = Plan.of({group.name: max(round(keep * group.steps) * group.step, group.floor) for group in cut})
-    slices = kept_slices(traced, readied.ranking, plan)
-    kept = masks(traced, readied.ranking, plan, slices)
+    slices = kept_slices(traced, calibrated.ranking, plan)
+    kept = masks(traced, calibrated.ranking, plan, slices)
     model = apply(task.model, traced, slices).eval()
-    readied.repair(model, slices, kept)
+    calibrated.repair(CutModel(model, plan, slices, kept))
     return model, kept
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from autoprune.core.reporter import Advance
 from autoprune.errors import StorageError, TaskError
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
@@ -32,24 +33,22 @@ class Training:
 
     The task's own loss, plus the distance to the teacher's outputs where there is one (Hinton et al. 2015); AdamW
     under one cosine over all `epochs`, gradients clipped to norm 1. Torch's global state is seeded for each epoch, so
-    that one that begins from `state` is the same as one that was never interrupted. masks: by weight, the elements that
-    are trained; the others stay zero. done: epochs so far.
+    that one that begins from `state` is the same as one that was never interrupted. What was thinned out stays zero.
+    done: epochs so far.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        cut: CutModel,
         task: Task,
         teacher: Teacher | None,
         epochs: int,
         seed: int,
-        masks: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self.model, self.done = model, 0
+        self.cut, self.model, self.done = cut, cut.model, 0
         self._task, self._teacher, self._epochs, self._seed = task, teacher, epochs, seed
-        self._masks = masks or {}
         self._length = 0
-        weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        weights = [parameter for parameter in cut.model.parameters() if parameter.requires_grad]
         self._weights = weights if task.loss is not None else []
         self._rate = RATE * min(epochs / _UNHURRIED, 1)
         self._optimizer = torch.optim.AdamW(weights, self._rate) if self._weights else None
@@ -127,7 +126,7 @@ class Training:
                 cure="check the task's loss on the train split",
             )
         optimizer.step()
-        thin(self.model, self._masks)
+        thin(self.model, self.cut.masks)
         return value
 
     @contextmanager
@@ -147,16 +146,15 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def finetune(
-    model: nn.Module,
+    cut: CutModel,
     task: Task,
     teacher: Teacher | None,
     epochs: int,
     seed: int,
     advance: Advance,
-    masks: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Train in place to the end; see `Training`. `advance` is called after each epoch."""
-    training = Training(model, task, teacher, epochs, seed, masks)
+    training = Training(cut, task, teacher, epochs, seed)
     for _ in range(epochs):
         advance(f"loss {training.epoch():.3f}")
 

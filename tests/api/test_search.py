@@ -16,6 +16,7 @@ from autoprune.core.metric import Metric
 from autoprune.engine import stages
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
 from autoprune.recovery.calibrate import calibrate
+from autoprune.surgery.cut_model import CutModel
 from autoprune.testing.fakes import RecordingReporter
 from autoprune.training.finetune import finetune
 
@@ -100,8 +101,8 @@ def test_a_mistake_that_the_dense_model_shows_leaves_nothing_in_the_way_of_the_m
 
 def test_weights_that_are_no_numbers_make_no_candidate(small_task, monkeypatch):
     def spoiled(*arguments):
-        def repair(model, slices, masks):
-            torch.nn.init.constant_(model.conv2.weight, float("nan"))
+        def repair(cut):
+            torch.nn.init.constant_(cut.model.conv2.weight, float("nan"))
 
         return dataclasses.replace(calibrate(*arguments), repair=repair)
 
@@ -268,7 +269,7 @@ def test_profile_gives_latency_with_its_interval_and_exact_counts(small_task):
 
 
 def test_training_that_does_harm_leaves_the_repaired_model(small_task):
-    finetune(small_task.model, small_task, None, 20, 0, lambda text: None)
+    finetune(CutModel(small_task.model), small_task, None, 20, 0, lambda text: None)
     harmful = dataclasses.replace(
         small_task,
         loss=lambda out, batch: -small_task.loss(out, batch),
@@ -283,7 +284,7 @@ def test_training_that_does_harm_leaves_the_repaired_model(small_task):
 
 
 def test_a_floor_under_any_quality_asks_for_the_cheapest_above_it_as_far_as_is_known(small_task):
-    finetune(small_task.model, small_task, None, 10, 0, lambda text: None)
+    finetune(CutModel(small_task.model), small_task, None, 10, 0, lambda text: None)
     most = 1.2 * small_task.score(small_task.model, "search")["loss"].value
     floor = Budget.of(loss=AtMost(most), objectives=("accuracy", "params"))
     found = autoprune.search(
@@ -301,7 +302,7 @@ def test_a_floor_under_any_quality_asks_for_the_cheapest_above_it_as_far_as_is_k
 
 
 def test_a_floor_under_a_quality_that_is_no_objective_makes_it_one(small_task):
-    finetune(small_task.model, small_task, None, 10, 0, lambda text: None)
+    finetune(CutModel(small_task.model), small_task, None, 10, 0, lambda text: None)
     floor = Budget.of(accuracy=AtLeast(-0.1, of_dense=True), objectives=("params",))
     found = autoprune.search(
         small_task, budget=floor, sampler="random", run="r", trials=9, finetune_epochs=0, finalists=3

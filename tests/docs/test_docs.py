@@ -12,6 +12,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Silent
 from autoprune.surgery import trace
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example
 from autoprune.testing.criterion import residual_task
 from autoprune.testing.executor import ExecutorConformance
@@ -52,7 +53,7 @@ def test_the_criteria_of_their_page_rank_slices(place):
 def test_the_repair_of_its_page_leaves_a_finite_model():
     task = residual_task()
     repair = module("repair").prepare(task, trace(task.model, task.example_inputs), {})
-    repair(task.model, {}, {})
+    repair(CutModel(task.model))
     assert all(torch.isfinite(each).all() for each in task.model.state_dict().values())
 
 

@@ -16,6 +16,7 @@ from autoprune.core.scope import scoped
 from autoprune.errors import SurgeryError, TaskError, UsageError
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import apply, kept_slices, trace
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.sparsity import with_weights
 from autoprune.testing.criterion import residual_task, task_of
 from autoprune.testing.repair import difference, repaired
@@ -43,10 +44,10 @@ def test_a_singular_hessian_and_a_group_of_one_channel_are_survived(criterion):
     task = dataclasses.replace(task, splits={**task.splits, "calibration": constant})
     traced = trace(task.model, task.example_inputs)
     for repair in registry.names("repairs"):
-        readied = calibrate(task.model, traced, criterion, repair, SystemClock(), task)
-        slices = kept_slices(traced, readied.ranking, autoprune.Plan.of({"two": 3}))
+        calibrated = calibrate(task.model, traced, criterion, repair, SystemClock(), task)
+        slices = kept_slices(traced, calibrated.ranking, autoprune.Plan.of({"two": 3}))
         cut = apply(task.model, traced, slices)
-        readied.repair(cut, slices, {})
+        calibrated.repair(CutModel(cut, slices=slices))
         assert finite(cut)
 
 
@@ -55,12 +56,12 @@ def test_inputs_that_are_nan_are_named_and_nothing_becomes_nan():
     broken = [(inputs * float("nan"), labels) for inputs, labels in task.splits["calibration"]]
     task = dataclasses.replace(task, splits={**task.splits, "calibration": broken})
     traced = trace(task.model, task.example_inputs)
-    readied = calibrate(task.model, traced, "hessian", "sequential", SystemClock(), task)
-    assert any("not finite" in note and "inner.weight" in note for note in readied.notes)
-    assert any("ranked by l2" in note for note in readied.notes)
-    slices = kept_slices(traced, readied.ranking, autoprune.Plan.of({"inner": 6}))
+    calibrated = calibrate(task.model, traced, "hessian", "sequential", SystemClock(), task)
+    assert any("not finite" in note and "inner.weight" in note for note in calibrated.notes)
+    assert any("ranked by l2" in note for note in calibrated.notes)
+    slices = kept_slices(traced, calibrated.ranking, autoprune.Plan.of({"inner": 6}))
     cut = apply(task.model, traced, slices)
-    readied.repair(cut, slices, {})
+    calibrated.repair(CutModel(cut, slices=slices))
     assert all(bool(torch.isfinite(weight).all()) for weight in cut.parameters())
 
 

@@ -11,6 +11,7 @@ from autoprune.core.measurement import Capabilities, Measurement, RunSpec
 from autoprune.errors import CrashedError
 from autoprune.measure.devices import Devices, several, together
 from autoprune.measure.setup import Setup
+from autoprune.surgery.cut_model import CutModel
 
 SETUPS = {
     "pi": Setup("onnxruntime", RunSpec(threads=4)),
@@ -47,7 +48,7 @@ class Table:
     def reference(self):
         return self._found()
 
-    def measure(self, model, slices, bounds, ceilings):
+    def measure(self, cut, bounds, ceilings):
         self.asked.append({**bounds, **ceilings})
         return self._found(0.5)
 
@@ -89,15 +90,17 @@ def test_every_number_says_of_which_device_it_is(both):
     assert {key: found.value for key, found in both.open().items()} == {
         "latency@pi": 0.040, "latency.relative@pi": 1.0, "latency@server": 0.004, "latency.relative@server": 1.0,
     }  # fmt: skip
-    found = both.measure(nn.Identity(), {}, {})
+    found = both.measure(CutModel(nn.Identity()), {})
     assert found["latency@server"].value == 0.002
     assert all(key == each.metric for key, each in found.items())
-    (again,) = both.measure_again([(nn.Identity(), {})], lambda text: None)
+    (again,) = both.measure_again([CutModel(nn.Identity())], lambda text: None)
     assert again["latency@pi"].value == 0.010
 
 
 def test_each_device_is_told_its_own_limits(both, pi, server):
-    both.measure(nn.Identity(), {}, {"latency@pi": 0.02, "latency.p99@pi": 0.03, "latency@server": 0.002, "params": 9})
+    both.measure(
+        CutModel(nn.Identity()), {"latency@pi": 0.02, "latency.p99@pi": 0.03, "latency@server": 0.002, "params": 9}
+    )
     assert pi.asked == [{"latency": 0.02, "latency.p99": 0.03}]
     assert server.asked == [{"latency": 0.002}]
 
@@ -113,7 +116,7 @@ def test_costs_are_foretold_by_each_and_counted_once(both, pi, server):
 
 def test_what_was_measured_is_restated_by_the_device_that_measured_it_and_the_rest_is_left(both, pi):
     score = Measurement.exact("accuracy", 0.9, "1")
-    (found,) = both.restated([{**both.measure(nn.Identity(), {}, {}), "accuracy": score}])
+    (found,) = both.restated([{**both.measure(CutModel(nn.Identity()), {}), "accuracy": score}])
     assert found["accuracy"] == score
     assert found["latency@pi"].value == 0.040
     assert found["latency@server"].value == 0.004

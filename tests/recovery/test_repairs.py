@@ -7,6 +7,7 @@ import torch
 
 from autoprune import registry
 from autoprune.recovery.sequential import _choices
+from autoprune.surgery.cut_model import CutModel
 from autoprune.testing.criterion import attention_task, residual_task
 from autoprune.testing.repair import RepairConformance, difference, repaired
 from autoprune.training.finetune import finetune
@@ -32,7 +33,7 @@ def test_fine_tuning_keeps_zeros():
     model, kept = repaired(task, "sequential", pattern="unstructured")
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
     task = dataclasses.replace(task, splits={**task.splits, "train": task.splits["calibration"]})
-    finetune(model, task, None, 2, 0, lambda text: None, kept)
+    finetune(CutModel(model, masks=kept), task, None, 2, 0, lambda text: None)
     for name, mask in kept.items():
         assert not model.get_parameter(name)[~mask].any()
         assert not torch.equal(model.get_parameter(name), before[name])

@@ -6,10 +6,9 @@ A repair is a module with `prepare(task, traced, moments) -> Repair`, called onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from torch import Tensor, nn
+from autoprune.surgery.cut_model import CutModel
 
-#: Repair a cut model in place: the model, what it kept of each group that was cut, and by weight which elements may be
-#: other than zero (bool, of the cut weight's shape; only weights that were thinned out).
-Repair = Callable[[nn.Module, Mapping[str, Tensor], Mapping[str, Tensor]], None]
+#: Repairs the weights of a cut model in place.
+Repair = Callable[[CutModel], None]

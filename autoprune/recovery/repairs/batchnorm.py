@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from torch import Tensor, nn
-
 from autoprune.criteria import Moments
 from autoprune.recovery.batchnorm import recalibrate
 from autoprune.recovery.repairs import Repair
 from autoprune.surgery import Traced
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
 
@@ -18,8 +17,8 @@ NEEDS: Final = ""
 
 
 def prepare(task: Task, traced: Traced, moments: Mapping[str, Moments]) -> Repair:
-    def repair(model: nn.Module, slices: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-        thin(model, masks)
-        recalibrate(model, task)
+    def repair(cut: CutModel) -> None:
+        thin(cut.model, cut.masks)
+        recalibrate(cut.model, task)
 
     return repair

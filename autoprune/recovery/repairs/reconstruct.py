@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from torch import Tensor, nn
-
 from autoprune.criteria import Moments
 from autoprune.recovery.batchnorm import recalibrate
 from autoprune.recovery.reconstruct import Reconstruction
 from autoprune.recovery.refit import Refit
 from autoprune.recovery.repairs import Repair
 from autoprune.surgery import Traced
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
 
@@ -21,13 +20,13 @@ NEEDS: Final = "activations"
 
 
 def prepare(task: Task, traced: Traced, moments: Mapping[str, Moments]) -> Repair:
-    slices_healed = Reconstruction(task.model, traced, moments)
-    weights_healed = Refit(traced, moments)
+    by_slices = Reconstruction(task.model, traced, moments)
+    by_weights = Refit(traced, moments)
 
-    def repair(model: nn.Module, slices: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-        slices_healed.repair(model, slices)
-        weights_healed.repair(model, slices, masks)
-        thin(model, masks)
-        recalibrate(model, task)
+    def repair(cut: CutModel) -> None:
+        by_slices.repair(cut.model, cut.slices)
+        by_weights.repair(cut.model, cut.slices, cut.masks)
+        thin(cut.model, cut.masks)
+        recalibrate(cut.model, task)
 
     return repair
