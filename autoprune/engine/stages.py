@@ -21,12 +21,13 @@ from autoprune.engine.run_artifacts import begun_with, keep_forecast, keep_ranki
 from autoprune.engine.settings import able
 from autoprune.measure.counts import counts
 from autoprune.recovery.calibrate import calibrate
-from autoprune.samplers import SamplerContext, may_screen, seed_count
+from autoprune.samplers import ModelAccess, SamplerContext, may_screen, seed_count
 from autoprune.searching.candidate import Evaluator, excesses, judged
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.forecasting import check_reach, foresee, goal_of
 from autoprune.searching.progress import Progress
 from autoprune.searching.screen import Screen
+from autoprune.surgery import twin
 from autoprune.surrogate.initial_plans import initial_plans
 
 #: What a run goes on with that is fine-tuned meanwhile, which proposes nothing.
@@ -129,7 +130,15 @@ def able_sampler(job: SearchJob, goal: SearchGoal) -> SearchJob:
 def coordinate(job: SearchJob, resources: Resources, goal: SearchGoal, forecast: Forecast | None) -> Coordinator:
     """Who asks and tells, with all that earlier processes left."""
     study, settings, space = resources.study, job.settings, job.prepared.space
-    context = SamplerContext(space, settings.seed, goal, forecast, settings.options, settings.deterministic)
+    context = SamplerContext(
+        space=space,
+        seed=settings.seed,
+        goal=goal,
+        forecast=forecast,
+        options=settings.options,
+        deterministic=settings.deterministic,
+        access=_access(job),
+    )
     study.use(settings.made_sampler(context, resources.told))
     effort = settings.effort
     if not job.propose:  # what was being evaluated is still finished
@@ -194,6 +203,15 @@ def explore(
     coordinator.check_hope()
     if coordinator.exhausted:
         job.reporter.note(f"the sampler knows nothing new after {len(coordinator.trials)} candidates")
+
+
+def _access(job: SearchJob) -> ModelAccess:
+    """What a sampler may see of the task."""
+    task, loss = job.prepared.task, job.prepared.task.loss
+    scored = None if loss is None else lambda model, batch: loss(task.forward(model, batch), batch)
+    return ModelAccess(
+        model=lambda: twin(task.model, meta=False)[0], traced=job.prepared.traced, batches=task.split, loss=scored
+    )
 
 
 def _window(job: SearchJob, resources: Resources) -> int:

@@ -10,19 +10,21 @@ those with REPEAT are known ones, told again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Final
 
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
+from torch import Tensor, nn
 
 from autoprune.core.deprecation import renamed_attribute
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
 from autoprune.core.space import SearchSpace
 from autoprune.errors import UsageError
+from autoprune.surgery import Traced
 
 PROXY_VALUE: Final = "graded"
 SECONDS: Final = "seconds"
@@ -35,9 +37,35 @@ _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
 @dataclass(frozen=True)
+class ModelAccess:
+    """The task's model and data, for samplers that learn from gradients. Nothing is made before it is asked for.
+
+    Attributes:
+        model: Makes a copy of the dense model, of which a sampler may do what it likes.
+        traced: The groups of the dense model, with what belongs to each.
+        batches: The batches of a split, by its name.
+        loss: Of a model on a batch, a scalar; None where the task has none.
+    """
+
+    model: Callable[[], nn.Module]
+    traced: Traced
+    batches: Callable[[str], Iterable[Any]]
+    loss: Callable[[nn.Module, Any], Tensor] | None = None
+
+
+@dataclass(frozen=True)
 class SamplerContext:
-    """All that a sampler is told. forecast: None unless the module asked for one; options: every one of OPTIONS;
-    deterministic: what is proposed may not depend on how long anything took."""
+    """All that a sampler is told.
+
+    Attributes:
+        space: What may be cut, and to which levels.
+        seed: Of all that is random.
+        goal: Objectives, the dense model's values, limits.
+        forecast: What plans cost and hurt; None unless the module asked for it.
+        options: Every one of the module's OPTIONS.
+        deterministic: Whether what is proposed may not depend on how long anything took.
+        access: The model and its data; None where the search has none to give.
+    """
 
     space: SearchSpace
     seed: int
@@ -45,6 +73,7 @@ class SamplerContext:
     forecast: Forecast | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     deterministic: bool = False
+    access: ModelAccess | None = field(default=None, repr=False)
 
     @property
     def required_forecast(self) -> Forecast:

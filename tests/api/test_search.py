@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
 import yaml
 
 import autoprune
+from autoprune import registry
 from autoprune.cli.print_result import print_result
 from autoprune.core.budget import AtLeast, AtMost, Budget
 from autoprune.core.metric import Metric
@@ -97,6 +99,27 @@ def test_a_mistake_that_the_dense_model_shows_leaves_nothing_in_the_way_of_the_m
         autoprune.search(dataclasses.replace(small_task, evaluate=mistaken), **asked)
     assert not Path("new").exists()
     assert autoprune.search(small_task, **asked).best is not None
+
+
+def test_a_sampler_may_learn_from_gradients_of_a_copy_of_the_model(small_task, monkeypatch):
+    seen, before = [], {name: value.clone() for name, value in small_task.model.state_dict().items()}
+
+    class Steepest(optuna.samplers.RandomSampler):
+        """Stands for one that descends along gradients."""
+
+    def create(context):
+        model, batch = context.access.model(), next(iter(context.access.batches("calibration")))
+        context.access.loss(model, batch).backward()
+        seen.append(sum(float(each.grad.abs().sum()) for each in model.parameters()))
+        seen.append({group.name for group in context.access.traced.open})
+        return Steepest(context.seed)
+
+    monkeypatch.setattr(registry.load("samplers", "random"), "create", create)
+    autoprune.search(small_task, budget="params=70%", sampler="random", run="r", **QUICK)
+    assert seen[0] > 0
+    assert seen[1]
+    assert all(torch.equal(value, before[name]) for name, value in small_task.model.state_dict().items())
+    assert all(each.grad is None for each in small_task.model.parameters())
 
 
 def test_weights_that_are_no_numbers_make_no_candidate(small_task, monkeypatch):
