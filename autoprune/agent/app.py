@@ -154,7 +154,12 @@ def _add_leases(app: FastAPI, leases: Leases, artifacts: Artifacts, settings: Ag
             return _refusal(409, error, absent)
         digest = hashlib.sha256(body.encode()).hexdigest()
         made = leases.order(
-            found, job, digest, order.request.model_dump(), order.limit_s, artifacts.used(order.names())
+            found,
+            job,
+            body=digest,
+            request=order.request.model_dump(),
+            limit_s=order.limit_s,
+            files=artifacts.used(order.names()),
         )
         return await _answer(leases, found, made, wait)
 

@@ -105,6 +105,8 @@ class Guard:
 class PromptProtocol(H11Protocol):
     """A connection whose requests must arrive with their headers soon."""
 
+    _late: asyncio.TimerHandle
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._late = self.loop.call_later(_HEADERS_S, self._close_idle)

@@ -77,7 +77,12 @@ def _opened(
     """A device that has measured the model, with its latency."""
     setup = Setup(profiler, spec, subject.task)
     subject.model.eval()
-    device = Device(DeviceSpec(setup, subject.model, subject.inputs, traced, 0, SystemClock()), reporter)
+    device = Device(
+        DeviceSpec(
+            setup=setup, dense=subject.model, example_inputs=subject.inputs, traced=traced, seed=0, clock=SystemClock()
+        ),
+        reporter,
+    )
     try:
         yield device, device.open()["latency"]
     finally:

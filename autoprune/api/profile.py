@@ -49,7 +49,10 @@ def profile(
     setup = Setup(profiler, RunSpec(threads, batch, precision), task)
     setup = replace(setup, memory="memory" in setup.capabilities(clock).metrics)
     with evaluating(model):
-        device = Device(DeviceSpec(setup, model, example_inputs, None, 0, clock), reporter or Logged())
+        device = Device(
+            DeviceSpec(setup=setup, dense=model, example_inputs=example_inputs, traced=None, seed=0, clock=clock),
+            reporter or Logged(),
+        )
         try:
             measured = device.open()
         finally:

@@ -92,7 +92,14 @@ def prune(
     if pattern:
         traced = with_weights(model, traced, pattern)
     given = None if task is None else replace(task, model=model)
-    calibrated = calibrate(model, traced, criterion, repair or (REPAIR if given else "none"), SystemClock(), given)
+    calibrated = calibrate(
+        model,
+        traced,
+        criterion=criterion,
+        repair=repair or (REPAIR if given else "none"),
+        clock=SystemClock(),
+        task=given,
+    )
     plan = keep if isinstance(keep, Plan) else _plan(keep, traced, calibrated, scope, weights=bool(pattern))
     slices = kept_slices(traced, calibrated.ranking, plan)
     cut = apply(model, traced, slices)
@@ -100,7 +107,15 @@ def prune(
     calibrated.repair(CutModel(cut, plan, slices, zeros))
     before = counts(twin(model, meta=False)[0], example_inputs)  # running the user's own might fill its caches
     kept = {name: tuple(chosen.tolist()) for name, chosen in slices.items()}
-    return Pruned(cut, plan, kept, traced, before, counts(twin(cut, meta=False)[0], example_inputs), calibrated.notes)
+    return Pruned(
+        model=cut,
+        plan=plan,
+        slices=kept,
+        traced=traced,
+        before=before,
+        after=counts(twin(cut, meta=False)[0], example_inputs),
+        notes=calibrated.notes,
+    )
 
 
 def _plan(

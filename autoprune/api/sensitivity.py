@@ -44,11 +44,23 @@ def sensitivity(
     reporter, clock = reporter or Logged(), SystemClock()
     prepared = prepare(make_task(task, reporter), space)
     made, setup = prepared.task, Setup(profiler, spec or RunSpec(), prepared.task.spec)
-    device = Device(DeviceSpec(setup, made.model, made.example_inputs, prepared.traced, 0, clock), reporter)
+    device = Device(
+        DeviceSpec(
+            setup=setup,
+            dense=made.model,
+            example_inputs=made.example_inputs,
+            traced=prepared.traced,
+            seed=0,
+            clock=clock,
+        ),
+        reporter,
+    )
     try:
         with evaluating(made.model):
             dense = {**made.score(made.model, "search"), **device.open(), **counts(made.model, device.example)}
-            calibrated = calibrate(made.model, prepared.traced, criterion, repair, clock, made)
+            calibrated = calibrate(
+                made.model, prepared.traced, criterion=criterion, repair=repair, clock=clock, task=made
+            )
             evaluator = Evaluator(
                 task=made,
                 traced=prepared.traced,
@@ -68,7 +80,16 @@ def sensitivity(
                     complete = trial.state is TrialState.COMPLETE
                     measured = evaluator.restated([trial])[0].measurements if complete else {}
                     kept, size = sum(variable.levels[level]), sum(group.size for group in variable.groups)
-                    found.append(Level(variable.name, variable.groups[0].kind, kept, size, measured, trial.error))
+                    found.append(
+                        Level(
+                            group=variable.name,
+                            kind=variable.groups[0].kind,
+                            kept=kept,
+                            size=size,
+                            measured=measured,
+                            error=trial.error,
+                        )
+                    )
                     advance(variable.name)
     finally:
         device.close()

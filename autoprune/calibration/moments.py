@@ -81,7 +81,9 @@ class _Sums:
         if size > _LARGEST or (name not in self._sums and self._bytes + 8 * size**2 > _BYTES):
             return
         wanted = _ROWS_PER_INPUT * size + _ROWS
-        rows = sampled(contraction, inputs, self._tensors[name], wanted, self._generator, unfolded)
+        rows = sampled(
+            contraction, inputs, weight=self._tensors[name], wanted=wanted, generator=self._generator, unfolded=unfolded
+        )
         if name not in self._sums:
             self._bytes += 8 * size**2
             self._sums[name] = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)

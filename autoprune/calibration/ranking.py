@@ -117,7 +117,7 @@ class Sight:
                 InputStats(found, found.entries(torch.arange(found.inputs)).view(found.inputs, -1)) if found else None
             )
             for slices in slice_of_position(self.traced.layouts[member.tensor][member.dim], group.name):
-                yield View(member.tensor, rows, slices, group.size, role, reads)
+                yield View(tensor=member.tensor, rows=rows, slices=slices, size=group.size, role=role, reads=reads)
 
     def _elements(self, name: str, tensor: Tensor) -> View:
         found, reads, size = self.entering.get(name), None, tensor.numel()
@@ -127,7 +127,9 @@ class Sight:
             places = torch.arange(found.inputs * found.taps).view(found.inputs, 1, found.taps)
             places = places.expand(found.inputs, size // (found.inputs * found.taps), found.taps)
             reads = InputStats(found, places.reshape(ordered.shape).movedim(0, dim).reshape(-1, 1))
-        return View(name, tensor.reshape(-1, 1), torch.arange(size), size, "elements", reads)
+        return View(
+            tensor=name, rows=tensor.reshape(-1, 1), slices=torch.arange(size), size=size, role="elements", reads=reads
+        )
 
     def _role(self, name: str, dim: int, tensor: Tensor) -> str:
         reading = self.traced.reading.get(name)

@@ -52,12 +52,12 @@ def agent(
         if made:
             say(f"made a token in {token_file}: give it to drivers")
     settings = AgentSettings(
-        host,
-        port,
-        token,
-        str(tls_cert or ""),
-        str(tls_key or ""),
-        tuple(task or ()),
+        host=host,
+        port=port,
+        token=token,
+        tls_cert=str(tls_cert or ""),
+        tls_key=str(tls_key or ""),
+        tasks=tuple(task or ()),
         memory=size(memory) if memory else None,
         cache_bytes=int(size(cache)),
     )

@@ -39,5 +39,15 @@ def layers(units: Sequence[Unit], table: Table, whole: float, roof: Roofline) ->
     for name, own in gathered.items():
         seconds, flops, moved = alone[name] * scale, sum(u.flops for u in own), sum(u.moved for u in own)
         reached = roof.share(flops, moved, alone[name]) if alone[name] else 0.0
-        found.append(Layer(name, seconds, seconds / whole, flops, moved, flops / max(moved, 1.0), reached))
+        found.append(
+            Layer(
+                name=name,
+                seconds=seconds,
+                share=seconds / whole,
+                flops=flops,
+                moved=moved,
+                intensity=flops / max(moved, 1.0),
+                roofline=reached,
+            )
+        )
     return found

@@ -59,7 +59,9 @@ def staircases(known: DeviceTable, groups: Sequence[Group], limit_s: float) -> I
         seconds = tuple(known.table.seconds(unit)[0] for unit in column)
         multiple = step(counts, seconds)
         saving = float(np.polyfit(counts, seconds, 1)[0]) * multiple / max(seconds[-1], 1e-12)
-        yield Staircase(group.name, group.kind, counts, seconds, multiple, saving)
+        yield Staircase(
+            group=group.name, kind=group.kind, counts=counts, seconds=seconds, multiple=multiple, saving=saving
+        )
 
 
 def step(counts: Sequence[int], seconds: Sequence[float]) -> int:

@@ -85,6 +85,11 @@ class _Reader:
     H^-1 - C'W and G - Q'W - W'Q: C, W and Q have a row for each entry that is gone and still pending.
     """
 
+    _count: int
+    _c: Tensor
+    _w: Tensor
+    _q: Tensor
+
     def __init__(self, places: Sequence[tuple[View, InputStats]]) -> None:
         view, reads = places[0]
         entries = torch.cat([_entries(*place) for place in places], 1)

@@ -64,5 +64,12 @@ def read_result(run: Path, task: Task | None) -> Result:
             )
         record, _ = read(folder)
         measured = {key: Measurement.from_json(key, raw) for key, raw in point["metrics"].items()}
-        points[point["trial"]] = Point(record.trial, point["feasible"], record.plan, measured, folder, task)
+        points[point["trial"]] = Point(
+            trial=record.trial,
+            feasible=point["feasible"],
+            plan=record.plan,
+            measurements=measured,
+            folder=folder,
+            task=task,
+        )
     return Result(run, tuple(points.values()), points.get(content["best"]), content, math.nan)

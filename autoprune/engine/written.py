@@ -70,7 +70,12 @@ def written(
     directory.log("finished", best=content["best"], partial=short)
     points = {
         trial.number: Point(
-            trial.number, trial.feasible, trial.plan, trial.measurements, directory.model(trial.number), task
+            trial=trial.number,
+            feasible=trial.feasible,
+            plan=trial.plan,
+            measurements=trial.measurements,
+            folder=directory.model(trial.number),
+            task=task,
         )
         for trial in final.front.trials
     }

@@ -155,7 +155,15 @@ class Device:
         packer = Packer(self.capabilities.format, self._here, spec.dense, self.example, spec.traced)
         present = self.bench.speed()
         wander = history.STEADY if self._here else history.wander(self.store, present, spec.clock)
-        session = Session(self.bench, setup.spec, setup.profiler, self.batch, spec.seed, wander, setup.limits)
+        session = Session(
+            bench=self.bench,
+            spec=setup.spec,
+            profiler=setup.profiler,
+            batch=self.batch,
+            seed=spec.seed,
+            wander=wander,
+            limits=setup.limits,
+        )
         (dense,) = packer.packed(CutModel(spec.dense))
         self._opened = _Opened(session, packer, dense, present)
         return {**session.open(dense, patient=patient), **self._peak(dense)}

@@ -74,6 +74,14 @@ class Session:
     limits: Limits = USUAL
     dense: Reference = field(init=False)
     _deviations: list[float] = field(default_factory=list, init=False)
+    _rng: np.random.Generator = field(init=False, repr=False)
+    _single: bool = field(default=False, init=False)
+    _room: int = field(default=0, init=False)
+    _adoptions: int = field(default=0, init=False)
+    _stating: Stating = field(init=False, repr=False)
+    _anchors: list[_Anchor] = field(default_factory=list, init=False, repr=False)
+    _baseline: list[Block] = field(default_factory=list, init=False, repr=False)
+    _generation: int = field(default=0, init=False)
 
     def open(self, reference: Artifact, *, patient: bool = True) -> dict[str, Measurement]:
         """Take the dense model and measure it alone.

@@ -72,7 +72,7 @@ def calibrate(
             notes.append(f"inputs unknown ({why}): {', '.join(sorted(lost))}")
     start = clock.wall()
     if ranked is None:
-        ranking = rank(scoring, model, traced, task, entering, reporter)
+        ranking = rank(scoring, model, traced=traced, task=task, known=entering, reporter=reporter)
         passes.append(f"slices ranked by {criterion} in {clock.wall() - start:.1f} s")
     else:
         ranking = Ranking(ranked)

@@ -155,7 +155,9 @@ class Sequential:
         weight = self._dense[contraction.weight]
         wanted = _ROWS_PER_ENTRY * weight.shape[contraction.dim] * self._taps(contraction) + _ROWS
         drawn = torch.Generator().manual_seed(0)
-        rows = sampled(contraction, inputs, weight, wanted, drawn, unfolds(contraction, weight)).cpu()
+        rows = sampled(
+            contraction, inputs, weight=weight, wanted=wanted, generator=drawn, unfolded=unfolds(contraction, weight)
+        ).cpu()
         parts = contraction.groups
         return rows.reshape(len(rows), parts, rows.shape[1] // parts).movedim(1, 0)
 

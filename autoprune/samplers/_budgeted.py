@@ -5,6 +5,7 @@ Those are the first ones of a study, and mutations. Knows nothing of what a samp
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ from autoprune.samplers._observations import ObservationReader
 
 class Budgeted(BaseSampler):
     """Goes before an Optuna sampler among a class's bases; what is fresh is a function of seed and trial number."""
+
+    _context: SamplerContext
+    _observations: ObservationReader
+    _fresh: Mapping[str, int]
 
     def context(self, context: SamplerContext) -> None:
         """What the sampler is for; called once, before anything is asked."""

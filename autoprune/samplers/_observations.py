@@ -87,4 +87,12 @@ def _observed(trial: FrozenTrial, levels: Levels) -> Observation | None:
     attributes = trial.user_attrs
     told = attributes.get(PROXY_VALUE)
     seconds, arm = float(attributes.get(SECONDS, 0.0)), str(trial.system_attrs.get(ARM, ""))
-    return Observation(trial.number, levels, tuple(trial.values), told, dict(trial.constraints), seconds, arm)
+    return Observation(
+        number=trial.number,
+        levels=levels,
+        values=tuple(trial.values),
+        proxy_value=told,
+        excesses=dict(trial.constraints),
+        seconds=seconds,
+        arm=arm,
+    )

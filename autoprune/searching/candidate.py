@@ -184,7 +184,14 @@ class Evaluator:
             counted = counts(_there(begun.cut).model, self.device.example)
         found = {**begun.scored, **begun.measured, **counted}
         met = excesses(self.budget, found, self.dense)
-        trial = Trial(proposal.number, proposal.plan, TrialState.COMPLETE, found, met, begun.timing)
+        trial = Trial(
+            number=proposal.number,
+            plan=proposal.plan,
+            state=TrialState.COMPLETE,
+            measurements=found,
+            excesses=met,
+            timing=begun.timing,
+        )
         return replace(begun, trial=trial)
 
 

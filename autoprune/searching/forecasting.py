@@ -70,7 +70,15 @@ def foresee(
     seconds = evaluator.clock.wall() - start
     reporter.note(f"forecast of {', '.join(names)} and of what each group's loss does: {seconds:.1f} s")
     lost = lost_importance(space, evaluator.ranking)
-    return assembled(space, _beside(goal, scored), ablations, costs, evaluator.dense, seconds, lost)
+    return assembled(
+        space,
+        _beside(goal, scored),
+        ablations=ablations,
+        costs=costs,
+        dense=evaluator.dense,
+        seconds=seconds,
+        lost=lost,
+    )
 
 
 def _beside(goal: SearchGoal, scored: Mapping[str, Measurement]) -> SearchGoal:
@@ -151,7 +159,12 @@ def goal_of(
         if name not in names and (metric := cost(name)) is not None
     )
     return SearchGoal(
-        tuple(objectives), values, limits, proxy_metric, dense[proxy_metric].value if proxy_metric else 0.0, others
+        objectives=tuple(objectives),
+        dense=values,
+        limits=limits,
+        proxy_metric=proxy_metric,
+        proxy_value=dense[proxy_metric].value if proxy_metric else 0.0,
+        others=others,
     )
 
 

@@ -130,7 +130,16 @@ class ContractionWatch(TorchDispatchMode):
             bias = "" if args[2] is None else self._names.get(args[2], "")
             stride, padding, dilation = (tuple(args[place]) for place in (3, 4, 5))
             weight, dim, groups = self._names[args[1]], 0 if args[6] else 1, args[8]
-            return Contraction(weight, dim, bias, False, stride, padding, dilation, groups), args[0]
+            return Contraction(
+                weight=weight,
+                dim=dim,
+                bias=bias,
+                absorbed=False,
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+                groups=groups,
+            ), args[0]
         if name in ("aten.mm", "aten.addmm"):
             inputs, weight = args[-2:]
             if self._weight(weight) and weight.dim() == 2:

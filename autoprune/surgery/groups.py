@@ -83,7 +83,9 @@ def collect(
         (flops, tuple(dict.fromkeys(names[atom] for label in labels for atom in atoms(label) if atom in names)))
         for flops, labels in tracer.flops
     )
-    return Traced(tuple(groups), layouts, formulas, layers, work, tuple(tracer.notes))
+    return Traced(
+        groups=tuple(groups), layouts=layouts, formulas=formulas, layers=layers, work=work, notes=tuple(tracer.notes)
+    )
 
 
 def _members(tracer: Tracer) -> dict[Atom, list[Member]]:

@@ -62,14 +62,14 @@ def best_plans(
         order = _ordered(sizes, costs, loss_increases, held)
     buckets = min(buckets, max(_LARGEST // _largest(sizes, order), _FEWEST_BUCKETS))
     if not held:
-        return _levels(_solved(sizes, costs, loss_increases, order, buckets, most))
+        return _levels(_solved(sizes, costs, loss_increases=loss_increases, order=order, buckets=buckets, most=most))
     found: list[Ints] = []
     for ratio in np.linspace(0, 1, max(sizes[v] for v in held)):
         fixed = {v: round(float(ratio) * (sizes[v] - 1)) for v in held}
         slim = [1 if v in fixed else size for v, size in enumerate(sizes)]
         parts = [[_fixed(part, fixed) for part in group] for group in (costs, loss_increases)]
         spent = sum(float(part.values) for part in parts[0] if not part.variables)
-        plans = _solved(slim, parts[0], parts[1], order, buckets, most - spent)
+        plans = _solved(slim, parts[0], loss_increases=parts[1], order=order, buckets=buckets, most=most - spent)
         plans[:, list(fixed)] = list(fixed.values())
         found.append(plans)
     return _levels(_undominated(np.concatenate(found), costs, loss_increases))

@@ -75,15 +75,22 @@ class Surrogate:
         name = goal.objectives[goal.cost].name if goal.cost is not None else ""
         known = forecast.cost(name)
         self.cost_estimate = CostEstimate(
-            name, known, self.sizes, levels[recent], observations.cost[recent], self._room(name)
+            metric=name,
+            forecast=known,
+            sizes=self.sizes,
+            levels=levels[recent],
+            cost=observations.cost[recent],
+            room=self._room(name),
         )
         self.cost_limits = tuple(
             self._cost_limit(cost_limit, found, levels[recent], observations.worst(cost_limit)[recent])
             for cost_limit in goal.cost_limits
             if cost_limit.metric.name != name and (found := forecast.cost(cost_limit.metric.name)) is not None
         )
-        self._fit_loss_increase(levels[recent], observations.loss_increase[recent], observations.quality_drop[recent])
-        self._link(observations.loss_increase, observations.quality_drop)
+        seen = levels[recent], observations.loss_increase[recent], observations.quality_drop[recent]
+        self._loss_increases, self._loss_increase, self._relative = self._fit_loss_increase(*seen)
+        linked = _linked(observations.loss_increase, observations.quality_drop)
+        self._known_loss_increase, self._known_quality_drop, self.scatter = linked
 
     def expected(self, plans: Ints) -> Expected:
         """plans (N, variables)."""
@@ -99,13 +106,13 @@ class Surrogate:
         for cost_limit in self.cost_limits:
             within = within * cost_limit.chance(*cost_limit.expected(plans))
         return Expected(
-            cost,
-            doubt,
-            loss_increase,
-            self._loss_increase.widening * spread,
-            self.quality_drop(loss_increase),
-            self.worth(loss_increase),
-            within,
+            cost=cost,
+            cost_doubt=doubt,
+            loss_increase=loss_increase,
+            loss_increase_doubt=self._loss_increase.widening * spread,
+            quality_drop=self.quality_drop(loss_increase),
+            worth=self.worth(loss_increase),
+            within=within,
         )
 
     def worth_seen(self) -> Floats:
@@ -164,10 +171,11 @@ class Surrogate:
             found = np.maximum(found, cost_limit.quick(plans) / cost_limit.room)
         return found
 
-    def _fit_loss_increase(self, levels: Ints, loss_increase: Floats, quality_drop: Floats) -> None:
+    def _fit_loss_increase(
+        self, levels: Ints, loss_increase: Floats, quality_drop: Floats
+    ) -> tuple[list[Floats], BayesianLinearRegression, float]:
         """Regression of loss increase on steps cut. Beyond chance more loss increase cannot be told from less: that a
-        plan does so much
-        is learned where less was expected of it, and nothing else."""
+        plan does so much is learned where less was expected of it, and nothing else."""
         goal = self.observations.goal
         ends = goal.quality is not None and math.isfinite(goal.objectives[goal.quality].worst)
         chance = quality_drop >= (_CHANCE if ends else math.inf)
@@ -176,7 +184,7 @@ class Surrogate:
             told = ~chance | (_summed(self._prior, levels) < most)
             levels, loss_increase = levels[told], np.minimum(loss_increase, most)[told]
         fits = [self._fitted(_curved(self._prior, power), levels, loss_increase) for power in _CURVES]
-        self._loss_increases, self._loss_increase, self._relative = max(fits, key=lambda fit: fit[1].likelihood)
+        return max(fits, key=lambda fit: fit[1].likelihood)
 
     def _fitted(
         self, loss_increases: list[Floats], levels: Ints, loss_increase: Floats
@@ -194,15 +202,6 @@ class Surrogate:
             features, loss_increase - prior, variances, [each * size for each in _RELATIVE]
         )
         return loss_increases, line, _RELATIVE[place]
-
-    def _link(self, loss_increase: Floats, quality_drop: Floats) -> None:
-        """Quality by loss increase: the monotone step function nearest to what was seen (Barlow et al. 1972)."""
-        loss_increase, quality_drop = np.append(0.0, loss_increase), np.append(0.0, quality_drop)  # the dense model
-        order = np.argsort(loss_increase, kind="stable")
-        self._known_loss_increase = loss_increase[order]
-        self._known_quality_drop = np.maximum.accumulate(isotonic_regression(quality_drop[order]).x)
-        better = slice((len(loss_increase) + 1) // 2)
-        self.scatter = float(np.std((quality_drop[order] - self._known_quality_drop)[better]))
 
     def quality_drop(self, loss_increase: Floats) -> Floats:
         """The quality in the goal's box that goes with a loss increase."""
@@ -233,7 +232,14 @@ class Surrogate:
     def _cost_limit(self, cost_limit: CostLimit, forecast: CostForecast, levels: Ints, worst: Floats) -> CostEstimate:
         """What is seen of it are worse ends of intervals, so that its room is the limit itself."""
         known = np.isfinite(worst)
-        return CostEstimate(cost_limit.metric.name, forecast, self.sizes, levels[known], worst[known], cost_limit.most)
+        return CostEstimate(
+            metric=cost_limit.metric.name,
+            forecast=forecast,
+            sizes=self.sizes,
+            levels=levels[known],
+            cost=worst[known],
+            room=cost_limit.most,
+        )
 
     def _features(self, plans: Ints, prior: Floats) -> Floats:
         """For each variable the steps that are cut away, and the sum of what ablations said, which is `prior`."""
@@ -253,3 +259,13 @@ def _summed(loss_increases: list[Floats], plans: Ints) -> Floats:
     for v, row in enumerate(loss_increases):
         found += row[plans[:, v]]
     return found
+
+
+def _linked(loss_increase: Floats, quality_drop: Floats) -> tuple[Floats, Floats, float]:
+    """Loss increases in order, the quality drop that goes with each, and how far the better half of what was seen
+    scatters around that: the monotone step function nearest to what was seen (Barlow et al. 1972)."""
+    loss_increase, quality_drop = np.append(0.0, loss_increase), np.append(0.0, quality_drop)  # the dense model
+    order = np.argsort(loss_increase, kind="stable")
+    fitted = np.maximum.accumulate(isotonic_regression(quality_drop[order]).x)
+    better = slice((len(loss_increase) + 1) // 2)
+    return loss_increase[order], fitted, float(np.std((quality_drop[order] - fitted)[better]))

@@ -97,7 +97,17 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
                 expected="at least one batch in splits['calibration']", received="an empty split", cure="give it data"
             )
         example_inputs = (first[0][:1],)
-    return Task(name, model, example_inputs, batches, evaluate, METRICS, forward, loss, distance)
+    return Task(
+        name=name,
+        model=model,
+        example_inputs=example_inputs,
+        splits=batches,
+        evaluate=evaluate,
+        metrics=METRICS,
+        forward=forward,
+        loss=loss,
+        distance=distance,
+    )
 
 
 def evaluate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Measurement]:
@@ -113,8 +123,8 @@ def evaluate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Measurement]
     mean = float(each.mean())
     half = _Z * float(each.std()) / math.sqrt(count) if count > 1 else 0.0
     return {
-        "accuracy": Measurement("accuracy", correct / count, "1", low, high, count),
-        "loss": Measurement("loss", mean, "1", mean - half, mean + half, count),
+        "accuracy": Measurement(metric="accuracy", value=correct / count, unit="1", low=low, high=high, n=count),
+        "loss": Measurement(metric="loss", value=mean, unit="1", low=mean - half, high=mean + half, n=count),
     }
 
 

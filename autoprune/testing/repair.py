@@ -25,7 +25,7 @@ def repaired(
     """The task's model with a share of every group, or of every weight where there is a pattern; its masks."""
     traced = trace(task.model, task.example_inputs)
     traced = with_weights(task.model, traced, pattern) if pattern else traced
-    calibrated = calibrate(task.model, traced, criterion, repair, SystemClock(), task)
+    calibrated = calibrate(task.model, traced, criterion=criterion, repair=repair, clock=SystemClock(), task=task)
     cut = [group for group in traced.open if group.kind != "layer" and (group.kind == "weight") == bool(pattern)]
     plan = Plan.of({group.name: max(round(keep * group.steps) * group.step, group.floor) for group in cut})
     slices = kept_slices(traced, calibrated.ranking, plan)

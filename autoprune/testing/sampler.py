@@ -38,13 +38,29 @@ SIZE: Final = 64
 
 def small_space(groups: int = 5, size: int = SIZE) -> SearchSpace:
     """Groups of equal size with levels in steps of 8."""
-    family = SpaceConfig("test", (), ("channel",), (), 8, 8, tuple(k / 8 for k in range(1, 9)))
+    family = SpaceConfig(
+        name="test",
+        match=(),
+        kinds=("channel",),
+        frozen=(),
+        step=8,
+        floor=8,
+        keep_ratios=tuple(k / 8 for k in range(1, 9)),
+    )
     return SearchSpace.build([Group(f"g{k}", "channel", size, ()) for k in range(groups)], family)
 
 
 def block_space(blocks: int = 3) -> SearchSpace:
     """A stem, and blocks of one width each, of which any may be dropped."""
-    family = SpaceConfig("test", (), ("channel", "layer"), (), 8, 8, tuple(k / 8 for k in range(1, 9)))
+    family = SpaceConfig(
+        name="test",
+        match=(),
+        kinds=("channel", "layer"),
+        frozen=(),
+        step=8,
+        floor=8,
+        keep_ratios=tuple(k / 8 for k in range(1, 9)),
+    )
     groups = [Group("stem", "channel", SIZE, ())]
     for k in range(blocks):
         inside = (Member(f"b{k}.weight"),)

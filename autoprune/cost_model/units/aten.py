@@ -68,13 +68,13 @@ class _Recorder(TorchDispatchMode):
         numbers: list[int] = []
         family = json.dumps(_without_sizes(call, numbers), sort_keys=True)
         return Unit(
-            func.overloadpacket.__name__,
-            family,
-            tuple(numbers),
-            self.layers[-1],
-            float(operations(*args, **kwargs, out_val=out)) if operations else 0.0,
-            float(sum(tensor.numel() * tensor.element_size() for tensor in tensors)),
-            lambda: Artifact("unit", text.encode()),
+            operator=func.overloadpacket.__name__,
+            family=family,
+            sizes=tuple(numbers),
+            layer=self.layers[-1],
+            flops=float(operations(*args, **kwargs, out_val=out)) if operations else 0.0,
+            moved=float(sum(tensor.numel() * tensor.element_size() for tensor in tensors)),
+            artifact=lambda: Artifact("unit", text.encode()),
         )
 
 

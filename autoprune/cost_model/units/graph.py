@@ -120,13 +120,13 @@ def _unit(graph: _Graph, nodes: Sequence[Any]) -> Unit:
     out = graph.shapes.get(nodes[-1].output[0], ())
     arrays = [graph.shapes.get(name, ()) for name in names] + [out]
     return Unit(
-        nodes[0].op_type,
-        repr(described),
-        (*sizes, *out),
-        _layer(nodes[0]),
-        sum(_flops(graph, node) for node in nodes),
-        4.0 * sum(math.prod(shape) for shape in arrays),
-        lambda: _artifact(graph, nodes, names, fixed),
+        operator=nodes[0].op_type,
+        family=repr(described),
+        sizes=(*sizes, *out),
+        layer=_layer(nodes[0]),
+        flops=sum(_flops(graph, node) for node in nodes),
+        moved=4.0 * sum(math.prod(shape) for shape in arrays),
+        artifact=lambda: _artifact(graph, nodes, names, fixed),
     )
 
 

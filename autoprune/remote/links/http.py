@@ -50,6 +50,9 @@ class HttpLink:
     _dead: bool = field(default=False, init=False)
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
     _ended: threading.Event = field(default_factory=threading.Event, init=False)
+    _client: httpx.Client = field(init=False, repr=False)
+    _path: str = field(default="", init=False)
+    _blobs: Mapping[str, bytes] = field(default_factory=dict, init=False, repr=False)
 
     def start(self, opening: Mapping[str, Any]) -> None:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TextIO
 
 from autoprune.errors import CrashedError, DeviceError
 from autoprune.remote.links import PASSIVE, answer, death, overdue
@@ -40,6 +40,9 @@ class ProcessLink:
     profiler: str
     blobs: Path | None = None
     process: subprocess.Popen[str] | None = field(default=None, init=False)
+    _folder: Path = field(init=False)
+    _errors: TextIO = field(init=False, repr=False)
+    _buffer: str = field(default="", init=False, repr=False)
 
     def start(self, opening: Mapping[str, Any]) -> None:
         self._folder = scratch()

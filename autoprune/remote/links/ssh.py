@@ -47,6 +47,9 @@ class SshLink:
     _there: dict[str, int] = field(default_factory=dict, init=False)
     _said: str = field(default="", init=False)
     _live: bool = field(default=False, init=False)
+    _loop: asyncio.AbstractEventLoop = field(init=False, repr=False)
+    _thread: threading.Thread = field(init=False, repr=False)
+    _folder: str = field(default="", init=False)
 
     def start(self, opening: Mapping[str, Any]) -> None:
         self._loop = asyncio.new_event_loop()
