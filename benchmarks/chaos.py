@@ -95,7 +95,7 @@ class Chaos:
 
     def victim(self, driver: subprocess.Popen) -> tuple[str, int]:
         kind = self.rng.choice(["driver", "driver", "worker", "profiler"])
-        words = {"worker": "ray::Worker", "profiler": "ray::Profiler" if self.executor == "ray" else "measure.worker"}
+        words = {"worker": "ray::EvaluatorActor", "profiler": "ray::DeviceActor" if self.executor == "ray" else "remote.worker"}
         found = called(driver.pid, words[kind]) if kind != "driver" else [driver.pid]
         return (kind, self.rng.choice(found)) if found else ("driver", driver.pid)
 

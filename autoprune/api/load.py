@@ -17,15 +17,23 @@ from autoprune.tasks.task import Task
 def load(
     folder: str | PathLike[str], task: Task | None = None, *, model: nn.Module | None = None, example_inputs: Any = None
 ) -> nn.Module:
-    """Rebuild a pruned model in eval mode, from its plan, its safetensors, and what it was made from.
+    """Rebuild a pruned model, from its plan, its safetensors, and what it was made from.
 
-    folder: `runs/<name>/models/<trial>`, or what `Pruned.save` wrote; task: by default it is found by the name that the
-    search was started with; model, example_inputs: instead of a task, the dense model (any weights) as it was passed
-    to `prune`.
+    Args:
+        folder: `runs/<name>/models/<trial>`, or what `Pruned.save` wrote.
+        task: What the search was of; by default found by the name that it was started with.
+        model: Instead of a task, the dense model as it was passed to `prune`, with any weights.
+        example_inputs: Of that model.
+
+    Returns:
+        The model in eval mode.
 
     Raises:
         UsageError: a task and a model, or a model without inputs.
         StorageError: the folder is incomplete, damaged, or belongs to another model.
+
+    Example:
+        >>> load("runs/digits-1/models/17")  # doctest: +SKIP
     """
     if model is None and example_inputs is None:
         return rebuild(Path(folder), task, Silent())

@@ -36,14 +36,30 @@ def profile(
     reporter: Reporter | None = None,
     clock: Clock | None = None,
 ) -> dict[str, Measurement]:
-    """Latency with its statistics, throughput, memory, energy where it is metered, parameters, operations and size of a
-    model, by key.
+    """Measure and count a model.
 
-    batch: 0 takes the inputs as they are; precision: that the profiler computes in; task: the name of the task whose
-    model it is, so that another process can measure it: without it, profilers of torch modules measure in this process.
+    Args:
+        model: In any mode; it is measured in eval mode.
+        example_inputs: A tensor, a tuple of arguments, or a dict of keyword arguments.
+        profiler: What runs it.
+        threads: Of the processor.
+        batch: Size of the batch; 0 takes the inputs as they are.
+        precision: That the profiler computes in.
+        task: Name of the task whose model it is, so that another process can measure it; without it, profilers of torch
+            modules measure in this process.
+        reporter: Who is told of warnings and progress; default: the logger "autoprune".
+        clock: Tells seconds; default: the system's.
+
+    Returns:
+        By key: latency in seconds with its statistics, throughput, memory, energy where it is metered, parameters,
+        operations, bytes.
 
     Raises:
-        UsageError: an unknown profiler. DeviceError: it cannot run the model.
+        UsageError: an unknown profiler.
+        DeviceError: it cannot run the model.
+
+    Example:
+        >>> profile(model, images)["latency"].value  # doctest: +SKIP
     """
     clock = clock or SystemClock()
     setup = Setup(profiler, RunSpec(threads, batch, precision), task)

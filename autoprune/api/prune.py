@@ -33,9 +33,14 @@ from autoprune.tasks.task import Task
 class Pruned:
     """What `prune` returns.
 
-    model: the smaller model, of the class of the one that was passed in; plan: what was kept of every group that was
-    opened; slices: by group, the indices that were kept; traced: all groups; before, after: parameters, operations and
-    size by key; notes: what a criterion could not rank, and whose inputs are unknown.
+    Attributes:
+        model: The smaller model, of the class of the one that was passed in.
+        plan: What was kept of every group that was opened.
+        slices: By group, the indices that were kept.
+        traced: All groups of the dense model.
+        before: Parameters, operations and size of the dense model, by key.
+        after: The same of the smaller one.
+        notes: What a criterion could not rank, and whose inputs are unknown.
     """
 
     model: nn.Module = field(repr=False)
@@ -75,18 +80,30 @@ def prune(
     repair: str = "",
     task: Task | None = None,
 ) -> Pruned:
-    """A smaller copy of the model; the one passed in is left as it is.
+    """Cut a copy of a model; the one passed in is left as it is.
 
-    example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments; keep: one number for all groups of
-    slices, as `scope` reads it (by default the ratio in (0, 1] that each group keeps), or by group a ratio (a float) or
-    a count (an int), or a `Plan`; groups that are left out stay whole, those tied to one that is named follow it;
-    criterion: which slices go first; scope: "layer", "global", "threshold" or "percentile", see `core.scope`; pattern:
-    "unstructured", "2:4", "4x4" ... to zero single weights instead of cutting slices; task: whose data criteria such as
-    taylor, and repairs, look at; repair: by default what a search uses where there is a task, and none without.
+    Args:
+        model: Any model that runs on the inputs.
+        example_inputs: A tensor, a tuple of arguments, or a dict of keyword arguments.
+        keep: One number for all groups of slices, as `scope` reads it (by default the ratio in (0, 1] that each group
+            keeps); or by group a ratio (a float) or a count (an int); or a `Plan`. Groups that are left out stay whole,
+            those tied to one that is named follow it.
+        criterion: Which slices go first.
+        scope: "layer", "global", "threshold" or "percentile": how one number becomes counts; see `core.scope`.
+        pattern: "unstructured", "2:4", "4x4" ... to zero single weights instead of cutting slices.
+        repair: How what is left is fitted; by default what a search uses where there is a task, and none without.
+        task: Whose data criteria such as taylor, and repairs, look at.
+
+    Returns:
+        The smaller model with its plan, and what it costs before and after.
 
     Raises:
         UsageError: a plan that the groups cannot obey, an unknown name, or no task where data is needed.
         SurgeryError: the model does not run on the inputs, or one number is given and nothing in it can be cut.
+
+    Example:
+        >>> pruned = prune(model, images, keep=0.5)  # doctest: +SKIP
+        >>> pruned.model(images)  # doctest: +SKIP
     """
     traced = trace(model, example_inputs)
     if pattern:

@@ -32,8 +32,17 @@ _EXAMPLES: Final = "write for example latency=5ms, latency=50%, params=1M or acc
 
 @dataclass(frozen=True)
 class AtMost:
-    """An upper limit: `value` in SI units, or with `of_dense=True` a share of the dense model's value: of a cost in
-    (0, 1], of a quality that is minimised any above 0, such as 1.05."""
+    """An upper limit.
+
+    Attributes:
+        value: In SI units; with `of_dense`, a share of the dense model's: of a cost in (0, 1], of a quality that is
+            minimised any above 0, such as 1.05.
+        of_dense: Whether the value is a share of the dense model's.
+
+    Example:
+        >>> Budget.of(latency=AtMost(0.005), params=AtMost(0.5, of_dense=True))  # doctest: +ELLIPSIS
+        Budget(...)
+    """
 
     value: float
     of_dense: bool = False
@@ -41,7 +50,16 @@ class AtMost:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """A lower limit: `value` in SI units, or with `of_dense=True` a distance (<= 0) from the dense value."""
+    """A lower limit.
+
+    Attributes:
+        value: In SI units; with `of_dense`, a distance (<= 0) from the dense model's value.
+        of_dense: Whether the value is such a distance.
+
+    Example:
+        >>> Budget.of(accuracy=AtLeast(-0.01, of_dense=True)).limits[0].meaning()
+        "accuracy at most 1 points below the dense model's"
+    """
 
     value: float
     of_dense: bool = False
@@ -49,7 +67,18 @@ class AtLeast:
 
 @dataclass(frozen=True)
 class Limit:
-    """One checked limit. `key` is what a measurement must be called to be held against it."""
+    """One checked limit on a cost or a quality.
+
+    Attributes:
+        metric: What is limited, such as "latency" or "latency@pi".
+        relation: "<=" or ">=".
+        value: In SI units, as a share, or as a distance, as `basis` says.
+        basis: "absolute", "share" (of the dense model's value), or "below" (a distance from it).
+        statistic: Of a latency, such as "p99"; empty for its median.
+
+    Raises:
+        UsageError: a limit that nothing can meet, or of the wrong direction.
+    """
 
     metric: str
     relation: Relation
@@ -63,6 +92,7 @@ class Limit:
 
     @property
     def key(self) -> str:
+        """What a measurement must be called to be held against it."""
         return str(replace(MetricKey.parse(self.metric), statistic=self.statistic))
 
     @property
@@ -72,10 +102,12 @@ class Limit:
 
     @property
     def is_cost(self) -> bool:
+        """Whether it is on a cost, and not on a quality."""
         return cost(self.metric) is not None
 
     @property
     def unit(self) -> str:
+        """The SI unit of its metric."""
         found = cost(self.metric)
         return "1" if found is None else found.unit
 
@@ -137,7 +169,20 @@ class Limit:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits that a result must meet, and metrics to trade off (empty: the task's quality and all limited costs)."""
+    """Limits that a result must meet, and metrics to trade off.
+
+    Attributes:
+        limits: At most one of each key.
+        objectives: Names of metrics, the most wanted first; empty: the task's quality and every limited cost.
+
+    Raises:
+        UsageError: two limits of one key, or an objective twice.
+
+    Example:
+        >>> budget = Budget.parse("latency=5ms", "accuracy>=-1%")
+        >>> [limit.key for limit in budget.limits]
+        ['latency', 'accuracy']
+    """
 
     limits: tuple[Limit, ...]
     objectives: tuple[str, ...] = field(default=())

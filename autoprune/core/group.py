@@ -27,10 +27,18 @@ class Member:
 class Group:
     """Coupled slices of parameters that must go together.
 
-    size: how many slices; step, floor: legal counts are multiples of `step` (or the full size) from `floor` up;
-    share_params, share_flops: the part of the model that touches the group; frozen_reason: empty if it may be cut;
-    tie: groups with the same tie (the name of one of them; empty for none) keep their sizes in proportion, so they
-    keep equally many steps; pattern: of weights that are zeroed one by one, where zeros may stand.
+    Attributes:
+        name: Of the first tensor that it was found in, with a suffix where that has several.
+        kind: channel, neuron, head, head_dim, embedding, hidden, layer or weight.
+        size: How many slices.
+        members: Which dimensions of which tensors it is.
+        step: Legal counts are multiples of it, or the full size.
+        floor: The fewest slices that may stay.
+        share_params: Part of the model's parameters that touch the group, 0 to 1.
+        share_flops: Part of its operations that do.
+        frozen_reason: Why it stays whole; empty if it may be cut.
+        tie: Groups of one tie keep their sizes in proportion; empty for none.
+        pattern: Of weights that are zeroed one by one, where zeros may stand.
     """
 
     name: str

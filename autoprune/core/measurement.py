@@ -13,9 +13,19 @@ from autoprune.errors import DeviceError, StorageError, UsageError, describe
 class Measurement:
     """A number with its unit, count, interval, origin and validity.
 
-    value: the estimate in SI units; [low, high]: its 95 % interval; n: observations behind it; split: of the data,
-    for a quality; valid: nothing disturbed it beyond what the interval says; converged: the interval is as narrow as
-    was asked; note: why not, if not.
+    Attributes:
+        metric: What it is of, as a key such as "latency.p99".
+        value: The estimate in SI units.
+        unit: "s", "B", "J", "1/s" or "1".
+        low: Lower end of its 95 % interval.
+        high: Upper end of it.
+        n: Observations behind it.
+        valid: Whether nothing disturbed it beyond what the interval says.
+        converged: Whether the interval is as narrow as was asked.
+        device: Fingerprint of what measured it.
+        profiler: Name of what ran the model.
+        split: Of the data, for a quality.
+        note: Why it is not valid, or not converged.
     """
 
     metric: str

@@ -11,13 +11,28 @@ from autoprune.errors import UsageError
 
 @dataclass(frozen=True)
 class Plan:
-    """Slices kept by group, sorted by name; hashable, and the only thing that goes out to a worker."""
+    """Slices kept by group: hashable, JSON, and the only thing that goes out to a worker.
+
+    Attributes:
+        keep: (group, count) pairs, sorted by the group's name.
+
+    Example:
+        >>> Plan.of({"stem": 16, "head": 8}).keep
+        (('head', 8), ('stem', 16))
+    """
 
     keep: tuple[tuple[str, int], ...]
 
     @classmethod
     def of(cls, kept: Mapping[str, int]) -> Plan:
-        """Raises UsageError where a count is not a whole number of at least 0."""
+        """The plan that keeps so many slices of each group.
+
+        Args:
+            kept: Counts by the group's name.
+
+        Raises:
+            UsageError: a count that is not a whole number of at least 0.
+        """
         for name, count in kept.items():
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
                 raise UsageError(
@@ -29,6 +44,7 @@ class Plan:
 
     @property
     def kept(self) -> dict[str, int]:
+        """Counts by the group's name."""
         return dict(self.keep)
 
     @classmethod

@@ -49,7 +49,12 @@ class Variable:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The choices of a search. Groups of one choice keep their proportion, as the model or the family ties them."""
+    """The choices of a search: variables with their levels.
+
+    Attributes:
+        variables: Each a group, or several that are tied and keep their proportion.
+        digest: Tells two spaces apart.
+    """
 
     variables: tuple[Variable, ...]
     digest: str

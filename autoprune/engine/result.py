@@ -22,7 +22,19 @@ from autoprune.tasks.task import Task
 
 @dataclass(frozen=True)
 class Point:
-    """One finished model of the front: its plan, its measurements by key, and its folder."""
+    """One finished model of the front.
+
+    Attributes:
+        trial: Its number.
+        feasible: Whether it meets every limit.
+        plan: What it keeps of each group.
+        measurements: By key, such as "latency" and "accuracy".
+        folder: Where it lies.
+        task: What it is rebuilt from; None to find that by its name.
+
+    Example:
+        >>> result.best.load()  # doctest: +SKIP
+    """
 
     trial: int
     feasible: bool
@@ -32,14 +44,28 @@ class Point:
     task: Task | None = field(repr=False)
 
     def load(self) -> nn.Module:
-        """The pruned model with its weights, in eval mode."""
+        """Load it.
+
+        Returns:
+            The pruned model with its weights, in eval mode.
+
+        Raises:
+            StorageError: its folder is damaged, or belongs to another model.
+        """
         return rebuild(self.folder, self.task, Silent())
 
 
 @dataclass(frozen=True)
 class Result:
-    """run: the run directory; front: by ascending cost; best: None where nothing met the budget; document: front.json;
-    overhead: share of the search's wall time that was neither evaluation nor measurement; NaN where nobody looked."""
+    """What a search returns.
+
+    Attributes:
+        run: The run directory.
+        front: Finished models that no other finished one beats, by ascending cost.
+        best: Of those within the budget the one of the highest quality; None where nothing met the budget.
+        document: The content of `front.json`.
+        overhead: Share of the workers' time that was neither evaluation nor measurement; NaN where nobody looked.
+    """
 
     run: Path
     front: tuple[Point, ...]

@@ -14,9 +14,17 @@ _ORIGINAL, _MASK = "_orig", "_mask"
 
 
 def masks(model: nn.Module) -> dict[str, Tensor]:
-    """By name of each parameter of at least two dimensions with zeros in it: which elements are other (bool).
+    """Name the zeros of a model.
 
-    Parameters that `torch.nn.utils.prune` has masked are found under their own name, by their mask.
+    Args:
+        model: Whose parameters of at least two dimensions are looked at; those that `torch.nn.utils.prune` has masked
+            are found under their own name, by their mask.
+
+    Returns:
+        By name of each parameter with zeros in it, which elements are other: bool, of its shape.
+
+    Example:
+        >>> masks(model)["fc.weight"].float().mean()  # the share that is left  # doctest: +SKIP
     """
     found = {
         name: parameter != 0
@@ -30,7 +38,12 @@ def masks(model: nn.Module) -> dict[str, Tensor]:
 def to_torch_prune(model: nn.Module, kept: Mapping[str, Tensor] | None = None) -> nn.Module:
     """Hand zeros over to `torch.nn.utils.prune`, in place: each masked weight keeps its zeros in further training.
 
-    kept: by parameter which elements stay; None takes those of `masks`. The same model is returned.
+    Args:
+        model: With zeros in its weights.
+        kept: By parameter, which elements stay; None takes those of `masks`.
+
+    Returns:
+        The same model.
 
     Raises:
         UsageError: a mask for no parameter of this model, or of another shape.
@@ -54,7 +67,14 @@ def to_torch_prune(model: nn.Module, kept: Mapping[str, Tensor] | None = None) -
 
 
 def from_torch_prune(model: nn.Module) -> dict[str, Tensor]:
-    """Make the masks of `torch.nn.utils.prune` plain zeros, in place, so that the model can be cut; masks by name."""
+    """Make the masks of `torch.nn.utils.prune` plain zeros, in place, so that the model can be cut.
+
+    Args:
+        model: With masked parameters.
+
+    Returns:
+        The masks by name: bool, of the parameter's shape.
+    """
     found = {}
     for name, mask in masks(model).items():
         module, key = _place(model, name)

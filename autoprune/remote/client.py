@@ -28,7 +28,7 @@ _SLOWER: Final = 10
 
 @dataclass
 class WorkerBench:
-    """What `measure.worker` offers, through a link; one request at a time.
+    """What `remote.worker` offers, through a link; one request at a time.
 
     task: how the process finds the task whose modules it measures, empty where artifacts are whole files;
     memory: bytes that a model may use, None for most of what is free; patience: seconds until an answer is overdue, 0:

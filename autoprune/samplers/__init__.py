@@ -10,6 +10,7 @@ those with REPEAT are known ones, told again."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -86,9 +87,15 @@ class SamplerContext:
             raise UsageError(
                 expected="a forecast for this sampler",
                 received="none",
-                cure="let autoprune.search make the sampler, or put a Forecast into its brief",
+                cure="let autoprune.search make the sampler, or put a Forecast into its context",
             )
         return self.forecast
+
+    @property
+    def aim(self) -> SearchGoal:
+        """The name of `goal` before version 0.2."""
+        warnings.warn("context.aim is called context.goal now", DeprecationWarning, stacklevel=2)
+        return self.goal
 
     @property
     def sizes(self) -> tuple[int, ...]:

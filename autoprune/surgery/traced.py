@@ -20,10 +20,15 @@ from autoprune.surgery.tracked_int import Attribute
 class Traced:
     """The groups of a model, and how its tensors are made of them.
 
-    layouts: tensor name -> one layout a dimension (tied tensors under their first name);
-    formulas: what attributes of modules must hold; layers: name of a group of kind layer -> how it is dropped;
-    work: operations of each operator that costs any, with the groups that it touches; notes: what could not be done;
-    reading: weight -> how it reads its inputs; grouped: the same of convolutions in groups.
+    Attributes:
+        groups: All of them, those that stay whole with the reason.
+        layouts: By tensor (tied ones under their first name), one layout a dimension.
+        formulas: What attributes of modules must hold.
+        layers: By name of a group of kind layer, how it is dropped.
+        work: Operations of each operator that costs any, with the groups that it touches.
+        notes: What could not be done.
+        reading: By weight, how it reads its inputs.
+        grouped: The same of convolutions in groups.
     """
 
     groups: tuple[Group, ...]

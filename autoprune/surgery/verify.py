@@ -40,12 +40,20 @@ Unit = tuple[Group, ...]
 
 
 def trace(model: nn.Module, example_inputs: Any) -> Traced:
-    """Find the groups of a model by running it once in each mode; every group is verified.
+    """Find the groups of a model by running a twin of it once in each mode; every group is verified.
 
-    example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments.
+    Args:
+        model: Neither run nor changed; it may lie on meta tensors.
+        example_inputs: A tensor, a tuple of arguments, or a dict of keyword arguments.
+
+    Returns:
+        Its groups, those that stay whole with the reason.
 
     Raises:
         SurgeryError: the model does not run on the example inputs.
+
+    Example:
+        >>> [group.name for group in trace(model, images).open]  # doctest: +SKIP
     """
     example = Example.of(example_inputs)
     traced = verified(model, example, find(model, example))

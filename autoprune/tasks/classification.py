@@ -65,14 +65,25 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
     name: str = "classification",
     seed: int = 0,
 ) -> Task:
-    """A task from a classifier that maps inputs (N, ...) to logits (N, classes), alone or in an output with `.logits`.
+    """Make a task of a classifier from inputs (N, ...) to logits (N, classes), alone or in an output with `.logits`.
 
-    Give either `data`, arrays (inputs, labels) that are shuffled by `seed` and split in the proportions of `SHARES`,
-    or `splits`, by name arrays (inputs, labels) or iterables of such batches. `example_inputs` (default: the first
-    calibration sample alone) fixes the batch whose latency counts.
+    Args:
+        model: Trained.
+        data: Arrays (inputs, labels) that are shuffled by `seed` and split in the proportions of `SHARES`.
+        splits: Instead, by name, arrays (inputs, labels) or iterables of such batches.
+        example_inputs: The batch whose latency counts; default: the first calibration sample alone.
+        batch_size: Of the batches that arrays are cut into.
+        name: Of the task.
+        seed: Of the shuffle.
+
+    Returns:
+        A task whose quality is the accuracy, with the cross-entropy as its loss and distillation by divergence.
 
     Raises:
         TaskError: too little data for disjoint splits, unequal lengths, or neither or both of data and splits.
+
+    Example:
+        >>> Classification(model, data=(images, labels), example_inputs=(images[:8],))  # doctest: +SKIP
     """
     if (data is None) == (splits is None):
         raise TaskError(

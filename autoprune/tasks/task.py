@@ -38,14 +38,20 @@ def forward(model: nn.Module, batch: Any) -> Any:
 class Task:
     """What autoprune needs to know of a model.
 
-    model: trained, any device; example_inputs: what one forward pass takes at the batch size whose latency counts, as
-    a tensor, a tuple of arguments, or a dict of keyword arguments; splits: by name, an iterable of batches for each of
-    `SPLITS`, and "train" to fine-tune on; evaluate(model, split's batches): the score, or scores by name; metrics:
-    what they mean, the first one is the quality that is searched for; forward(model, batch): outputs, for repair and
-    distillation; loss(outputs, batch): a scalar to fine-tune on, None where the model must not be trained;
-    distance(outputs, dense model's outputs): a scalar to distil with, None to go without; choose_batch(threads,
-    reporter): the batch whose latency counts on this machine where the user names none, None: that of the example
-    inputs; spec: how another process finds this task (`file.py:callable`), filled in by `locate`.
+    Attributes:
+        name: Of runs and messages.
+        model: Trained, on any device.
+        example_inputs: What one forward pass takes at the batch size whose latency counts: a tensor, a tuple of
+            arguments, or a dict of keyword arguments.
+        splits: By name, an iterable of batches for each of `SPLITS`, and "train" to fine-tune on.
+        evaluate: (model, batches of a split) -> the score, or scores by name.
+        metrics: What scores mean; the first one is the quality that is searched for.
+        forward: (model, batch) -> outputs, for repair and distillation.
+        loss: (outputs, batch) -> a scalar to fine-tune on; None where the model must not be trained.
+        distance: (outputs, outputs of the dense model) -> a scalar to distil with; None to go without.
+        choose_batch: (threads, reporter) -> the batch whose latency counts on this machine where the user names none;
+            None: that of the example inputs.
+        spec: How another process finds this task (`file.py:callable`), filled in by `locate`.
 
     Raises:
         TaskError: something is missing or empty.
@@ -104,6 +110,7 @@ class Task:
 
     @property
     def quality(self) -> Metric:
+        """The metric that is searched for."""
         return self.metrics[0]
 
     def split(self, name: str) -> Iterable[Any]:

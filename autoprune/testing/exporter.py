@@ -25,32 +25,18 @@ class ExporterConformance:
         exporter: Exporter = registry.load("exporters", self.name).create(dense, example, counts)
         return exporter
 
-    def test_its_inputs_are_those_of_the_example(self) -> None:
-        exporter, _, images = self._ready()
+    def test_inputs_are_the_examples_and_files_shrink_with_their_model(self) -> None:
+        torch.manual_seed(0)
+        model, images = ResidualNet().eval(), torch.randn(2, 3, 8, 8)
+        traced = trace(model, images)
+        exporter = self.made(model, Example.of(images), {group.name: group.size for group in traced.open})
         (value,) = exporter.inputs().values()
         assert np.array_equal(value, images.numpy())
-
-    def test_the_dense_model_and_a_cut_one_become_files_of_their_own_size(self) -> None:
-        exporter, model, images = self._ready()
-        traced = trace(model, images)
-        slices = {group.name: torch.arange(group.size // 2) for group in traced.open}
-        cut = apply(model, traced, slices).eval()
         whole = exporter.anew(model, {})
-        part = exporter.anew(cut, {name: len(kept) for name, kept in slices.items()})
-        assert 0 < len(part) < len(whole)
-
-    def test_a_derived_file_is_none_or_as_large_as_one_made_anew(self) -> None:
-        exporter, model, images = self._ready()
-        traced = trace(model, images)
         for share in (2, 4):  # the second may be derived from what the first showed
             slices = {group.name: torch.arange(max(group.size // share, 1)) for group in traced.open}
             counts = {name: len(kept) for name, kept in slices.items()}
             cut = apply(model, traced, slices).eval()
-            derived, anew = exporter.derived(cut, counts), exporter.anew(cut, counts)
-            assert derived is None or abs(len(derived) - len(anew)) < 0.5 * len(anew)
-
-    def _ready(self) -> tuple[Exporter, nn.Module, torch.Tensor]:
-        torch.manual_seed(0)
-        model, images = ResidualNet().eval(), torch.randn(2, 3, 8, 8)
-        sizes = {group.name: group.size for group in trace(model, images).open}
-        return self.made(model, Example.of(images), sizes), model, images
+            derived = exporter.derived(cut, counts)
+            part = exporter.anew(cut, counts) if derived is None else derived
+            assert 0 < len(part) < len(whole)

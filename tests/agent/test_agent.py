@@ -226,7 +226,7 @@ def test_there_are_only_so_many_leases(http):
 
 
 @pytest.mark.parametrize("faulty", ["external", "domain"])
-def test_graphs_that_bring_more_than_themselves_are_refused_before_a_runtime_opens_them(agent, faulty, tmp_path):
+def test_graphs_with_foreign_parts_are_refused_unopened(agent, faulty, tmp_path):
     import onnx
 
     model = onnx.ModelProto.FromString(PRODUCT.content)

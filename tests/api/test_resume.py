@@ -160,7 +160,7 @@ def test_a_search_that_was_cut_short_goes_on_after_fine_tuning(small_task):
     assert len(plans()) == QUICK["trials"]
 
 
-def test_a_search_that_is_stopped_while_it_dismisses_a_plan_goes_the_same_way(small_task, monkeypatch):
+def test_stop_while_screening_leads_to_the_same_plans(small_task, monkeypatch):
     hopeless, stopping_at = [], []
 
     def reason(self, plan, trials):
@@ -185,7 +185,7 @@ def test_a_search_that_is_stopped_while_it_dismisses_a_plan_goes_the_same_way(sm
     assert courses[0] == courses[1]
 
 
-def test_a_search_that_goes_on_aims_at_the_dense_model_as_it_was_when_it_began(tmp_path):
+def test_resume_keeps_the_goal_that_the_run_began_with(tmp_path):
     def dense(seconds):
         return {"latency": Measurement("latency", seconds, "s", 0.9 * seconds, 1.1 * seconds)}
 
@@ -240,7 +240,7 @@ def test_runs_whose_parts_are_gone_or_of_another_device_are_refused(small_task):
     assert not Path("r/study.journal").exists()
 
 
-def test_a_disk_that_fills_while_candidates_are_evaluated_fails_none_of_them(small_task, monkeypatch):
+def test_full_disk_fails_no_candidate(small_task, monkeypatch):
     repair, full = Evaluator._repair, [False, False, True]
 
     def filled(evaluator, *about):

@@ -90,7 +90,7 @@ def test_a_sampler_that_cannot_propose_is_named_with_what_it_says(small_task):
 
 
 @pytest.mark.parametrize("storage", ["", "sqlite:///studies.db"])
-def test_a_mistake_that_the_dense_model_shows_leaves_nothing_in_the_way_of_the_mended_task(small_task, storage):
+def test_mistake_seen_on_the_dense_model_leaves_no_directory(small_task, storage):
     def mistaken(model, split):
         raise AttributeError("no such field")
 
@@ -141,7 +141,7 @@ def test_netadapt_walks_through_what_is_beyond_the_budget(small_task):
     assert found.document["trials"]["screened"] == 0
 
 
-def test_a_task_that_cannot_be_trained_is_finished_as_repaired_and_that_is_said(small_task):
+def test_task_without_a_loss_is_finished_as_repaired(small_task):
     reporter = RecordingReporter()
     task = dataclasses.replace(small_task, loss=None)
     found = autoprune.search(
@@ -151,7 +151,7 @@ def test_a_task_that_cannot_be_trained_is_finished_as_repaired_and_that_is_said(
     assert any("no loss: models stay as repaired" in note for note in reporter.notes)
 
 
-def test_an_impossible_budget_names_the_best_possible_before_anything_is_forecast(small_task):
+def test_impossible_budget_names_the_best_possible_at_once(small_task):
     reporter = RecordingReporter()
     with pytest.raises(BudgetInfeasibleError, match=r"best possible [0-9.]+ us|best possible [0-9.]+ ms"):
         autoprune.search(small_task, budget="latency=0.01us", run="r", reporter=reporter, **QUICK)
@@ -164,7 +164,7 @@ def test_a_budget_that_dense_meets_is_said(small_task):
     assert any("already meets the budget" in note for note in reporter.notes)
 
 
-def test_scores_that_are_not_numbers_fail_their_trial_and_the_search_goes_on(small_task, tmp_path):
+def test_scores_that_are_no_numbers_fail_their_trial_alone(small_task, tmp_path):
     def sometimes(model, split):
         return float("nan") if model.conv2.out_channels == 16 else 0.5
 
@@ -306,7 +306,7 @@ def test_training_that_does_harm_leaves_the_repaired_model(small_task):
     assert scores[0] == pytest.approx(scores[1])
 
 
-def test_a_floor_under_any_quality_asks_for_the_cheapest_above_it_as_far_as_is_known(small_task):
+def test_floor_under_a_quality_asks_for_the_cheapest_above_it(small_task):
     finetune(CutModel(small_task.model), small_task, None, 10, 0, lambda text: None)
     most = 1.2 * small_task.score(small_task.model, "search")["loss"].value
     floor = Budget.of(loss=AtMost(most), objectives=("accuracy", "params"))
@@ -384,7 +384,7 @@ def test_a_budget_that_nothing_meets_leaves_the_directory_for_another_try(small_
     assert autoprune.search(small_task, "params=70%", run="r", **QUICK).best is not None
 
 
-def test_a_loss_that_cannot_be_trained_with_is_told_before_anything_is_searched(small_task):
+def test_unusable_loss_is_told_before_the_search(small_task):
     task = dataclasses.replace(small_task, loss=lambda output, batch: output)
     with pytest.raises(TaskError, match=r"finite scalar tensor.*shape \[\d+, 3\].*finetune_epochs=0"):
         autoprune.search(task, "params=70%", run="r", **QUICK)

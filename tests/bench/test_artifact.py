@@ -14,7 +14,7 @@ WHOLE = np.array([1.0, 2.0, -np.inf, np.nan])
         ([np.inf, 2.0, -np.inf, np.nan], np.inf), ([1.0, 2.0, -np.inf], np.inf),
     ],
 )  # fmt: skip
-def test_outputs_are_compared_where_they_are_finite_and_must_agree_where_not(found, distance):
+def test_outputs_compare_where_finite_and_agree_elsewhere(found, distance):
     assert deviation([np.array(found)], [WHOLE]) == pytest.approx(distance)
 
 

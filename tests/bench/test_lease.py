@@ -23,7 +23,7 @@ def test_who_holds_it_may_hold_it_again_and_it_is_free_afterwards(tmp_path):
         assert json.loads(lease.path.read_text())["fence"] == 2
 
 
-def test_runtimes_of_one_device_share_its_lease_and_unlimited_devices_need_none(tmp_path):
+def test_runtimes_of_one_device_share_its_lease(tmp_path):
     clock = SystemClock()
     made = [device_lease(tmp_path, f"EPYC / {name}", clock, exclusive=True) for name in ("torch", "onnxruntime")]
     assert made[0].path == made[1].path
@@ -31,7 +31,7 @@ def test_runtimes_of_one_device_share_its_lease_and_unlimited_devices_need_none(
     assert isinstance(device_lease(tmp_path, "EPYC / torch", clock, exclusive=False), NoLease)
 
 
-def test_a_lease_that_was_not_renewed_is_taken_and_its_holder_learns_of_it(tmp_path):
+def test_lease_not_renewed_is_taken_and_its_holder_told(tmp_path):
     clock = FakeClock()
     first, second = (Lease(tmp_path / "device.lease", clock, term_s=5.0) for _ in range(2))
 

@@ -3,7 +3,7 @@ import torch
 from autoprune.calibration.batches import thinned
 
 
-def test_a_part_of_a_split_lies_all_over_it_and_has_the_samples_that_are_wanted():
+def test_part_of_a_split_lies_all_over_it():
     batches = [torch.full((16, 2), float(k)) for k in range(16)]
     part = thinned(batches, 1 / 8, least=64)
     assert [int(batch[0, 0]) for batch in part] == [0, 4, 8, 12]
@@ -11,7 +11,7 @@ def test_a_part_of_a_split_lies_all_over_it_and_has_the_samples_that_are_wanted(
     assert [int(batch[0, 0]) for batch in thinned(batches, 1 / 8, least=0)] == [0, 8]
 
 
-def test_a_part_of_few_large_batches_or_of_batches_of_any_kind_is_one_at_least():
+def test_part_of_a_split_has_at_least_one_batch():
     assert len(list(thinned([torch.zeros(500, 2)], 1 / 8, least=128))) == 1
     assert list(thinned(["a", "b", "c"], 1 / 8, least=128)) == ["a"]
 

@@ -66,7 +66,7 @@ def test_no_point_of_the_front_beats_another(searched):
     assert not any(a != b and a[0] <= b[0] and a[1] <= b[1] for a in points for b in points)
 
 
-def test_the_saved_model_is_smaller_and_gives_its_score_in_a_fresh_process(searched):
+def test_saved_model_gives_its_score_in_a_fresh_process(searched):
     folder, _ = searched
     front = json.loads((folder / "runs/demo/front.json").read_text())
     code = """
@@ -162,7 +162,7 @@ def test_inspect_lists_groups_with_reasons(searched, told, monkeypatch):
     assert {"name", "kind", "size", "step", "floor", "members", "tie", "frozen_reason"} <= groups["groups"][0].keys()
 
 
-def test_what_may_be_repeated_stands_alone_or_by_name_in_a_file_of_options(searched, told, monkeypatch):
+def test_repeated_options_in_a_file_are_lists_names_or_one(searched, told, monkeypatch):
     folder, _ = searched
     monkeypatch.chdir(folder)
     config = folder / "c.yaml"

@@ -109,7 +109,7 @@ def test_objects_and_text_mean_the_same():
     assert Budget.of(**{"latency__p99@pi": AtMost(0.008)}) == Budget.parse("latency.p99@pi<=8ms")
 
 
-def test_a_quality_that_is_minimised_is_limited_by_a_share_of_the_dense_one():
+def test_minimised_quality_is_limited_by_a_share_of_dense():
     (limit,) = Budget.parse("rmse<=105%").limits
     assert limit == Budget.of(rmse=AtMost(1.05, of_dense=True)).limits[0]
     assert limit.meaning() == "rmse at most 105 % of the dense model's"

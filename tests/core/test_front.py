@@ -42,7 +42,7 @@ def test_the_front_is_what_an_independent_library_says(points):
 
 
 @given(POINTS)
-def test_best_is_the_feasible_point_of_highest_quality_and_then_lowest_cost(points):
+def test_best_is_feasible_of_highest_quality_then_lowest_cost(points):
     best = Front.of(made(points), (QUALITY, COST)).best
     feasible = [(q, -c) for q, c, ok in points if ok]
     assert (best is None) == (not feasible)

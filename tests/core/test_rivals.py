@@ -55,7 +55,7 @@ def test_the_latency_of_a_named_device_is_compared_there():
 @pytest.mark.parametrize(
     "metrics", [(ACCURACY, cost("params")), (ACCURACY, cost("latency"), cost("params")), (cost("latency"),)]
 )
-def test_where_more_than_quality_and_latency_counts_nobody_is_beaten_for_sure(metrics):
+def test_other_objectives_leave_nobody_beaten_for_sure(metrics):
     assert Rivals.of([trial(0, 0.9, 0.5)], goal(*metrics)) is None
 
 

@@ -109,7 +109,7 @@ def test_a_tie_to_a_group_that_stays_closes_the_others():
         SearchSpace.build(groups, FAMILY)
 
 
-def test_a_family_ties_groups_by_what_their_names_have_in_common():
+def test_search_space_ties_groups_by_their_names():
     groups = [Group(f"layers.{k}.mlp", "neuron", size, ()) for k, size in ((1, 64), (2, 32), (11, 64))]
     config = SpaceConfig("test", (), ("neuron",), (), 8, 8, (1.0, 0.5), tied=(r"^(\w+ .*?\.)(\d*)\d(\..*)$",))
     space = SearchSpace.build(groups, config)

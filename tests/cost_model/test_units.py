@@ -23,7 +23,7 @@ EXAMPLE = Example.of(torch.randn(2, 3, 8, 8))
 FLOPS = 2 * 2 * (64 * 27 * 16 + 64 * 16 * 8 + 512 * 4)
 
 
-def test_operators_are_written_down_with_their_module_and_add_up_to_the_whole():
+def test_units_name_their_module_and_add_up_to_the_model():
     found = aten.units(net(), EXAMPLE)
     assert sum(unit.flops for unit in found) == FLOPS
     by_layer = {unit.layer: unit.operator for unit in found}

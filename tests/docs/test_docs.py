@@ -1,5 +1,7 @@
 """What the documentation shows is run: tutorials from top to bottom, and each plug-in that a page writes."""
 
+import doctest
+import importlib
 import re
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +42,11 @@ def module(page, place=0):
 def test_a_tutorial_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile("\n".join(blocks(path)), str(path), "exec"), {})  # noqa: S102
+
+
+@pytest.mark.parametrize("name", ["core.budget", "core.plan", "core.metric"])
+def test_examples_in_docstrings_are_true(name):
+    assert doctest.testmod(importlib.import_module(f"autoprune.{name}")).failed == 0
 
 
 @pytest.mark.parametrize("place", [0, 1])

@@ -13,7 +13,7 @@ from autoprune.engine.known_device import meant
         ("https://agent.measuring.namespace-of-the-team.svc.cluster-in-the-basement.example:7333", None),
     ],
 )
-def test_a_device_at_an_address_is_called_by_its_host_as_far_as_that_can_be_a_name(address, name):
+def test_device_at_an_address_is_called_by_its_host(address, name):
     found = meant(address)
     assert found.address.url == address
     assert found.name == name or (name is None and found.name.startswith("device-agent.measuring"))

@@ -21,7 +21,7 @@ def setups(*limits, **settings):
     return made.setups("tasks:made", Budget.parse(*limits).without(made.device).metrics)
 
 
-def test_devices_that_a_budget_names_run_as_they_were_added_or_as_is_said_for_all():
+def test_devices_of_a_budget_run_as_they_were_added():
     found = setups("latency@pi=20ms", "latency@server=2ms", threads=2)
     assert list(found) == ["pi", "server"]
     assert (found["pi"].profiler, found["pi"].spec.threads) == ("onnxruntime", 4)

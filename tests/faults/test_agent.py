@@ -60,7 +60,7 @@ def test_eight_drivers_never_measure_at_once(agent):
     assert all(later >= end for (_, end), (later, _) in pairwise(logged))
 
 
-def test_an_agent_killed_in_the_middle_leaves_no_process_and_the_measurement_is_void(agent):
+def test_killed_agent_leaves_no_process_and_no_measurement(agent):
     told = []
     bench = bench_on(agent, told=told)
     bench.prepare("one", PRODUCT)
@@ -118,7 +118,7 @@ def test_a_broken_connection_finds_its_job_again_which_ran_once(agent):
 
 
 @pytest.mark.slow
-def test_a_stopped_driver_loses_its_lease_and_its_late_result_counts_for_nothing(tmp_path):
+def test_stopped_driver_loses_its_lease_and_late_result(tmp_path):
     agent = Agent(tmp_path / "agent").start()
     script = (
         "import sys\nfrom tests.faults.test_agent import *\nfrom dataclasses import dataclass\n"

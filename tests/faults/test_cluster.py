@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from autoprune.testing.processes import until
-from tests.faults.test_ray import records, start
+from tests.faults.runs import records, start
 
 NODES = """
 import logging, os, sys, tempfile

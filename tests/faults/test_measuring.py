@@ -39,7 +39,7 @@ def gone(pid, limit_s=10.0):
 
 
 @pytest.mark.slow
-def test_a_candidate_that_kills_its_process_fails_alone_and_the_search_goes_on(tasks, command):
+def test_candidate_that_kills_its_process_fails_alone(tasks, command):
     options = ["--budget", "latency=99%", "--trials", "4", "--finetune-epochs", "0", "--run", "r"]
     code, _, stderr = command("search", "tasks.py:segfaults", *options)
     assert code in (0, 3), stderr
@@ -72,7 +72,7 @@ def trapped(tasks):
 NARROW = Artifact("module", slices={"net.2": tuple(range(8))})
 
 
-def test_a_hang_is_ended_with_all_its_processes_and_the_next_model_is_fine(trapped):
+def test_hang_is_ended_with_all_its_processes(trapped):
     bench = trapped("hangs", patience=1.0)
     pid = bench.link.process.pid
     with pytest.raises(TimedOutError, match="no answer"):
@@ -83,7 +83,7 @@ def test_a_hang_is_ended_with_all_its_processes_and_the_next_model_is_fine(trapp
     assert len(bench.rounds(["dense"], 2, 0.001, 2, 0)) == 2
 
 
-def test_a_process_that_somebody_kills_is_an_error_with_a_name_and_replaced(trapped):
+def test_killed_worker_is_a_named_error_and_replaced(trapped):
     bench = trapped("good")
     os.kill(bench.link.process.pid, signal.SIGKILL)
     with pytest.raises(ExhaustedError, match="SIGKILL"):

@@ -44,7 +44,7 @@ class Deciding(nn.Module):
         return self.head(torch.relu(x))
 
 
-def test_data_dependent_control_flow_is_traced_as_it_ran_and_the_rest_is_named():
+def test_data_dependent_control_flow_is_traced_as_it_ran():
     x = torch.randn(2, 4)
     found = reasons(Deciding(), x)
     assert found["one"] == ""
@@ -230,7 +230,7 @@ def test_a_model_without_tensors_to_cut_says_so():
     assert "0 of 0 groups" in pruned.summary()
 
 
-def test_an_operator_without_a_rule_freezes_what_it_touches_and_nothing_else():
+def test_operator_without_a_rule_freezes_only_what_it_touches():
     library = torch.library.Library("autoprune_test", "DEF")
     library.define("mystery(Tensor x) -> Tensor")
     library.impl("mystery", lambda x: x.clone(), "CPU")

@@ -2,11 +2,9 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import optuna
 import pytest
@@ -14,33 +12,18 @@ from optuna.storages import JournalStorage
 
 from autoprune.store.journal import Journal
 from autoprune.testing.processes import alive, called, descendants, until
-
-TASK = Path(__file__).with_name("tasks.py")
-
-
-def start(folder, *more, task="tasks.py:slow", trials="14"):
-    shutil.copy(TASK, folder)
-    return subprocess.Popen(
-        [sys.executable, "-m", "autoprune", "search", task, "--run", "r", "--trials", trials, "--executor", "ray", "--workers", "2", "--quiet", "--finetune-epochs", "0", "--finalists", "1", *more],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def records(folder):
-    path = folder / "r" / "measurements.jsonl"
-    found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [entry for entry in found if entry["stage"] == "search"]
+from tests.faults.runs import records, start
 
 
 @pytest.mark.slow
-def test_workers_the_profiler_and_the_driver_are_killed_and_every_trial_is_accounted_for(tmp_path):
+def test_killed_ray_processes_lose_no_trial(tmp_path):
     driver = start(tmp_path, "--objective", "accuracy", "--objective", "latency")
     try:
         until(lambda: len(records(tmp_path)) >= 1, 120)
-        os.kill(until(lambda: called(driver.pid, "ray::Worker.run"))[0], signal.SIGKILL)
+        os.kill(until(lambda: called(driver.pid, "ray::EvaluatorActor.run"))[0], signal.SIGKILL)
         seen = len(records(tmp_path))
         until(lambda: len(records(tmp_path)) > seen, 120)
-        os.kill(until(lambda: called(driver.pid, "ray::Profiler"))[0], signal.SIGKILL)
+        os.kill(until(lambda: called(driver.pid, "ray::DeviceActor"))[0], signal.SIGKILL)
         seen = len(records(tmp_path))
         until(lambda: len(records(tmp_path)) >= min(seen + 2, 6), 120)  # one of them was asked for after the kill
         children = list(descendants(driver.pid))

@@ -44,7 +44,7 @@ def killed(driver):
 
 
 @pytest.mark.slow
-def test_a_repeatable_search_that_is_killed_at_random_moments_goes_on_as_it_would_have(tmp_path):
+def test_repeatable_search_survives_kills_unchanged(tmp_path):
     options = ("--budget", "params=60%", "--deterministic", "--trials", "40", "--finetune-epochs", "0", "--finalists", "1")  # fmt: skip
     whole = start(tmp_path, "of_many_plans", *options, run="whole")
     driver = start(tmp_path, "of_many_plans", *options)

@@ -51,7 +51,7 @@ def three_objectives():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 @pytest.mark.parametrize(("wanted", "number"), [(None, 3), (excess, 0)])
-def test_the_best_or_the_nearest_is_a_finalist_whatever_else_is_traded_off(count, wanted, number):
+def test_best_or_nearest_is_always_a_finalist(count, wanted, number):
     chosen = evenly(list(three_objectives()), (ACCURACY, COSTS["latency"], COSTS["params"]), count, wanted)
     assert len(chosen) == count
     assert number in {trial.number for trial in chosen}

@@ -9,8 +9,7 @@ from autoprune.finishing.tuner import EpochResult
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.store.ledger import Ledger
 from autoprune.training import checkpoint
-from tests.searching.test_coordinator import QUALITY
-from tests.searching.test_progress import trial
+from tests.searching.trials import QUALITY, trial
 
 CANDIDATES = [trial(k, 0.5, 100 * k) for k in range(6)]
 BINS = {k: k // 3 for k in range(6)}
@@ -40,7 +39,7 @@ class Run:
         return EpochResult(job.number, job.done + 1, scores, state)
 
 
-def test_one_of_each_bin_is_trained_to_the_end_and_the_others_stop_at_the_rung(tmp_path):
+def test_one_of_each_bin_is_trained_to_the_end(tmp_path):
     run = Run(tmp_path)
     halving = run.open()
     for job in halving.jobs():
@@ -100,7 +99,7 @@ def test_halving_that_dies_goes_on_from_the_last_epoch_of_each_run(tmp_path, dea
     assert {k: run.outcome for k, run in halving.runs.items()} == {k: "complete" if k in (2, 5) else "pruned" for k in range(6)}  # fmt: skip
 
 
-def test_a_checkpoint_that_was_not_told_is_told_and_its_epoch_not_trained_again(tmp_path):
+def test_untold_checkpoint_is_told_and_not_trained_again(tmp_path):
     run = Run(tmp_path)
     halving = run.open()
     job = next(halving.jobs())

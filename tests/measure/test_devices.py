@@ -114,7 +114,7 @@ def test_costs_are_foretold_by_each_and_counted_once(both, pi, server):
     assert server.asked == [(["latency"], 5.0)]
 
 
-def test_what_was_measured_is_restated_by_the_device_that_measured_it_and_the_rest_is_left(both, pi):
+def test_measurements_are_restated_by_their_own_device(both, pi):
     score = Measurement.exact("accuracy", 0.9, "1")
     (found,) = both.restated([{**both.measure(CutModel(nn.Identity()), {}), "accuracy": score}])
     assert found["accuracy"] == score

@@ -79,7 +79,7 @@ def test_the_interval_of_a_median_is_that_of_its_order_statistics():
     assert estimator.order_interval(np.arange(5.0)) == (0.0, 4.0)
 
 
-def test_processor_time_ranks_where_it_agrees_with_the_wall_and_the_wall_counts_where_not():
+def test_processor_time_ranks_only_where_the_wall_agrees():
     worked, passed = Interval(0.50, 0.49, 0.51), Interval(0.53, 0.52, 0.54)
     assert estimator.agreed(worked, passed) == Interval(0.50, 0.49, 0.54)
     assert estimator.agreed(worked, Interval(0.8, 0.79, 0.81)).value == 0.8

@@ -11,7 +11,7 @@ from autoprune.errors import DeviceError
 from autoprune.measure.any_device import NOTHING
 from autoprune.measure.history import STEADY, Wander
 from autoprune.measure.session import Session
-from autoprune.testing.fakes import FakeProfiler
+from autoprune.testing.fakes import FakeClock, FakeProfiler
 
 
 class Machine(Watch):
@@ -26,6 +26,8 @@ class Machine(Watch):
 
 class Crowded(Watch):
     """Something always waits for a processor."""
+
+    clock: FakeClock
 
     def __init__(self, clock):
         super().__init__()
@@ -71,7 +73,7 @@ def test_candidates_are_ordered_right_while_the_device_wanders():
     assert found == sorted(found)
 
 
-def test_the_interval_says_how_well_it_was_measured_and_slow_hours_are_told_beside_it():
+def test_slow_hours_are_told_beside_the_interval():
     session, _, _ = opened(wave=0.2)
     for _ in range(120):
         session.measure(0.004, {})
@@ -88,7 +90,7 @@ def test_near_a_bound_more_blocks_are_spent_than_far_from_it():
     assert near > far
 
 
-def test_other_work_on_the_processor_does_not_change_the_order_of_candidates():
+def test_other_work_does_not_change_the_order_of_candidates():
     session, _, _ = opened(steal=1.5, noise=0.002)
     true = [0.0040, 0.0042, 0.0044]
     found = [session.measure(seconds, {})["latency"] for seconds in true]
@@ -96,7 +98,7 @@ def test_other_work_on_the_processor_does_not_change_the_order_of_candidates():
     assert all(each.valid for each in found)
 
 
-def test_where_only_the_wall_tells_times_other_work_makes_a_number_uncertain():
+def test_other_work_makes_wall_times_uncertain():
     session, _, _ = opened(steal=1.5, threads=2, crowded=True)
     found = session.measure(0.004, {})["latency"]
     assert not found.valid
@@ -108,7 +110,7 @@ def test_too_much_noise_is_said_to_be_so():
     assert not session.measure(0.004, {})["latency"].converged
 
 
-def test_earlier_numbers_are_restated_when_the_reference_was_first_seen_in_a_bad_moment():
+def test_numbers_are_restated_after_a_bad_first_moment():
     session, _profiler, _ = opened()
     session.dense.windows[:] = [0.015] * 3
     session.dense.typical = 0.015
@@ -130,7 +132,7 @@ def test_what_the_device_did_in_earlier_runs_is_told_and_widens_nothing():
     assert found["latency.worst"].value == pytest.approx(0.0052)
 
 
-def test_a_device_that_slowed_down_has_used_up_slowness_that_it_is_known_for():
+def test_slowed_device_has_used_up_known_slowness():
     session = opened(wander=Wander(2.0))[0]
     session.dense.windows += [0.014] * 20
     found = session.reference()
@@ -156,7 +158,7 @@ def test_models_of_other_sizes_become_references_and_agree_with_the_first():
 
 
 @pytest.mark.parametrize(("threads", "patient", "waits"), [(2, True, True), (2, False, False), (1, True, False)])
-def test_the_dense_model_waits_for_a_quiet_machine_only_where_nothing_but_the_wall_tells_times(threads, patient, waits):
+def test_dense_model_waits_only_where_the_wall_alone_tells(threads, patient, waits):
     profiler = FakeProfiler(lambda model: model)
     profiler.steal = 1.5
     bench = Bench(profiler, NoLease(), profiler.clock, watch=Crowded(profiler.clock))
@@ -230,7 +232,7 @@ class Mortal(Bench):
         self._handles.clear()
 
 
-def test_a_process_that_died_between_candidates_is_replaced_with_all_models_that_others_are_paired_with():
+def test_new_process_gets_all_models_that_others_pair_with():
     profiler = FakeProfiler(lambda model: model)
     bench = Mortal(profiler, NoLease(), profiler.clock, watch=Machine())
     session = Timed(bench, RunSpec(), "fake", 4, seed=0)

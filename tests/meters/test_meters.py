@@ -15,7 +15,7 @@ def powercap(root, *microjoules):
     return root
 
 
-def test_packages_are_added_up_and_a_counter_that_begins_anew_loses_nothing(tmp_path):
+def test_packages_add_up_and_wrapped_counters_lose_nothing(tmp_path):
     platform = powercap(tmp_path, 0, 0, 700_000) / "intel-rapl:2"
     (platform / "name").write_text("psys")
     found = cpu.create(powercap(tmp_path, 900_000, 100_000))

@@ -76,7 +76,7 @@ def test_a_damaged_plan_is_refused(saved, small_task, damage):
         autoprune.load(folder, small_task)
 
 
-def test_a_pickle_under_the_weights_name_is_refused_and_its_payload_does_not_run(saved, small_task, tmp_path):
+def test_pickle_in_place_of_weights_is_refused_unrun(saved, small_task, tmp_path):
     import pickle
 
     folder, _ = saved

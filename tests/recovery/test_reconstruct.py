@@ -91,7 +91,7 @@ def test_a_repaired_kernel_is_the_least_squares_solution_over_its_windows():
     assert repaired < plain / 2
 
 
-def test_the_scores_of_hessian_are_the_errors_of_least_squares_at_every_level():
+def test_hessian_scores_are_least_squares_errors():
     task = mlp_task()
     traced = trace(task.model, task.example_inputs)
     scores = rank(registry.load("criteria", "hessian"), task.model, traced, task).scores["0"]
@@ -163,7 +163,7 @@ def test_singular_equations_give_finite_numbers(moment):
     assert torch.isfinite(solved(moment, torch.ones(4, 2), 0.01)).all()
 
 
-def test_coefficients_are_shared_between_plans_and_forgotten_when_they_are_many(monkeypatch):
+def test_coefficients_are_shared_and_forgotten_when_many(monkeypatch):
     task = mlp_task()
     traced = trace(task.model, task.example_inputs)
     reconstruction = Reconstruction(task.model, traced, gather(task, traced.reading))

@@ -21,7 +21,7 @@ class TestEveryRepair(RepairConformance):
 
 
 @pytest.mark.parametrize("make", [residual_task, attention_task])
-def test_reconstruction_comes_nearer_to_the_dense_model_and_in_sequence_nearer_still(make):
+def test_sequential_is_nearer_to_dense_than_reconstruct(make):
     task = make()
     found = {repair: difference(task, repaired(task, repair)[0]) for repair in ("none", "reconstruct", "sequential")}
     assert found["reconstruct"] < 0.7 * found["none"]

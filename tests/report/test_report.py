@@ -123,7 +123,7 @@ def test_the_table_has_a_column_a_device():
     ]  # fmt: skip
 
 
-def test_a_picture_tells_small_models_apart_beside_a_large_one_and_a_hopeless_trial():
+def test_picture_tells_small_models_apart():
     hopeless = Trial(9, Plan.of({"g": 1}), TrialState.COMPLETE, measured(0.02, 0.002), {"latency": -0.5})
     (axes,) = front_figure("t", [*TRIALS, hopeless], measured(0.99, 0.05), FRONT, BUDGET).axes
     assert axes.get_xscale() == "log"

@@ -12,7 +12,7 @@ from autoprune.core.forecast import CostForecast, Term
 from autoprune.core.goal import CostLimit
 from autoprune.core.metric import COSTS
 from autoprune.errors import UsageError
-from autoprune.samplers import checked
+from autoprune.samplers import SamplerContext, checked
 from autoprune.samplers._observations import ARM
 from autoprune.samplers.uniform import van_der_corput
 from autoprune.searching.coordinator import Coordinator
@@ -54,7 +54,7 @@ def test_what_is_counted_is_a_whole_number(name, option):
 
 
 @pytest.mark.parametrize("name", ["annealing", "auto", "dp", "evolution", "netadapt", "nsga2", "tpe"])
-def test_where_blocks_can_be_dropped_no_model_is_evaluated_twice_and_proposals_stay_the_samplers_own(name):
+def test_droppable_blocks_make_no_model_twice(name):
     space, module = block_space(), registry.load("samplers", name)
     made = module.create(small_context(space, options=checked(module, {})))
     ledger = Ledger(InMemoryStorage())
@@ -112,3 +112,17 @@ def test_a_limit_on_a_cost_that_is_no_objective_is_kept_to(name):
         flops = float((weights * (levels + 1) / 8).sum() / weights.sum())
         coordinator.tell(replace(pretended(proposal), excesses={"flops": flops / 0.4 - 1}))
     assert sum(trial.feasible for trial in coordinator.trials[6:]) > 25
+
+
+def test_names_of_an_earlier_version_still_lead_to_what_they_meant():
+    from autoprune import criteria, samplers
+
+    with pytest.warns(DeprecationWarning, match="SamplerContext"):
+        assert samplers.Brief is SamplerContext
+    with pytest.warns(DeprecationWarning, match="GroupView"):
+        assert criteria.Scored is criteria.GroupView
+    context = small_context(small_space(), 0)
+    with pytest.warns(DeprecationWarning, match="goal"):
+        assert context.aim is context.goal
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = samplers.Nothing

@@ -7,12 +7,12 @@ from autoprune.errors import UsageError
 GOOD = "match: []\nkinds: [channel]\nfrozen: []\nstep: 8\nfloor: 8\nkeep_ratios: [1.0, 0.5]\ntied: []\npriority: 1\n"
 
 
-def test_every_shipped_family_reads():
+def test_every_shipped_search_space_reads():
     for name in search_spaces.names():
         assert search_spaces.choose(name, []).name == name
 
 
-def test_a_family_is_chosen_by_the_modules_of_the_model():
+def test_search_space_is_chosen_by_the_models_modules():
     assert search_spaces.choose(None, ["Linear", "Conv2d"]).name == "cnn"
     assert search_spaces.choose(None, ["Linear"]).name == "default"
 
@@ -31,7 +31,7 @@ def test_an_unknown_name_suggests_the_nearest():
         GOOD + "step: 4", GOOD + "note: !!int foo", GOOD + "note: !!timestamp foo", "{", "x" * (1 << 21), "[" * 5000,
     ],
 )  # fmt: skip
-def test_files_that_are_no_family_are_refused_and_not_executed(tmp_path, text):
+def test_files_that_are_no_search_space_are_refused_unexecuted(tmp_path, text):
     (tmp_path / "f.yaml").write_text(text)
     with pytest.raises(UsageError) as refused:
         search_spaces.choose(str(tmp_path / "f.yaml"), [])
@@ -49,7 +49,7 @@ def test_files_that_are_no_family_are_refused_and_not_executed(tmp_path, text):
         (["TransformerEncoderLayer", "Linear"], "encoder"), (["Linear", "ReLU"], "default"),
     ],
 )  # fmt: skip
-def test_models_find_their_family(classes, config):
+def test_models_find_their_search_space(classes, config):
     assert search_spaces.choose(None, classes).name == config
 
 

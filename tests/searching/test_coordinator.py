@@ -9,7 +9,7 @@ from autoprune import registry
 from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import COSTS, Metric
+from autoprune.core.metric import COSTS
 from autoprune.core.proposal import Proposal
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import BudgetInfeasibleError, StorageError, TaskError
@@ -18,9 +18,7 @@ from autoprune.searching.study import Study
 from autoprune.store.ledger import Ledger
 from autoprune.testing.fakes import FakeClock
 from autoprune.testing.sampler import small_context, small_space
-
-SPACE = small_space(groups=3, size=32)
-QUALITY = Metric("accuracy", "1", lower_is_better=False, high=1.0)
+from tests.searching.trials import QUALITY, SPACE
 
 
 def coordinator(
@@ -52,7 +50,7 @@ def test_dense_smallest_and_uniform_plans_come_first():
     assert SPACE.uniform(0.5) in plans
 
 
-def test_no_plan_is_evaluated_twice_and_an_exhausted_space_ends_the_search():
+def test_exhausted_space_ends_the_search_without_repeats():
     made = coordinator(trials=10_000)
     plans = []
     for proposal in made.proposals():
@@ -102,7 +100,7 @@ def test_dismissals_in_a_row_are_counted_on_after_a_kill():
     assert len(again.screened) == 40
 
 
-def test_a_plan_that_was_dismissed_and_comes_again_and_again_is_evaluated_in_its_turn():
+def test_dismissed_plan_that_keeps_coming_is_evaluated():
     """A sampler that has one plan in mind, as those that see no value in what was dismissed."""
 
     class Stubborn(BaseSampler):
@@ -191,7 +189,7 @@ def test_the_smallest_plan_need_not_be_the_fastest():
             check_possible(smallest, dense, Budget.parse("latency=5ms"))
 
 
-def test_a_share_is_judged_by_the_paired_ratio_and_not_by_latencies_of_two_processes():
+def test_share_is_judged_by_the_paired_ratio():
     made = coordinator(budget="latency=70%", trials=9)
     proposals = made.proposals()
     for slower in (1.0, 5.0):  # the device of the second process is in a slow phase
@@ -220,7 +218,7 @@ def test_failures_are_counted_by_cause():
             made.tell(Trial(proposal.number, proposal.plan, TrialState.FAILED, error=cause))
 
 
-def test_two_workers_never_get_the_same_plan_and_the_second_ask_is_answered_from_the_first():
+def test_two_workers_never_get_the_same_plan():
     made = coordinator(trials=SPACE.plans)
     out, seen = [], []
     for proposal in made.proposals():
@@ -274,7 +272,7 @@ def test_a_study_goes_on_where_another_process_left_it():
     assert not {p.plan for p in rest} & {t.plan for t in first.trials}
 
 
-def test_an_outcome_that_was_kept_and_not_told_is_told_and_not_evaluated_again():
+def test_kept_outcome_is_told_and_not_evaluated_again():
     ledger = Ledger(InMemoryStorage())
     first = coordinator(ledger=ledger, window=2, trials=9)
     proposals = first.proposals()
@@ -296,7 +294,7 @@ def test_a_candidate_that_always_takes_its_process_down_is_given_up():
     assert after.number != killer.number
 
 
-def test_candidates_that_only_waited_while_another_killed_the_process_are_evaluated():
+def test_bystanders_of_a_killed_process_are_evaluated():
     ledger = Ledger(InMemoryStorage())
     proposals = coordinator(ledger=ledger, window=3, trials=9).proposals()
     first = [next(proposals) for _ in range(3)]

@@ -25,7 +25,7 @@ def dense(**values):
     return {name: Measurement.exact(name, value, "1") for name, value in values.items()}
 
 
-def test_a_limit_on_a_quality_that_is_zero_for_the_dense_model_is_none_on_a_cost():
+def test_limit_on_a_quality_of_zero_is_none_on_a_cost():
     goal = goal_of(
         Budget.parse("false_alarms<=0.05"), (ALARMS, COSTS["params"]), dense(false_alarms=0.0, params=10.0), ""
     )
@@ -45,7 +45,7 @@ def test_throughput_lies_in_the_box_by_its_inverse():
     assert in_box(COSTS["throughput"], 10.0, 10.0) == 1.0
 
 
-def test_between_its_ends_an_ablation_counts_by_what_is_cut_and_not_by_the_place_among_levels():
+def test_ablations_count_by_what_is_cut_not_by_level():
     family = SpaceConfig("test", (), ("channel",), (), 1, 1, (0.1, 0.2, 0.5, 1.0))
     space = SearchSpace.build([Group("g", "channel", 100, ())], family)
     found = {"accuracy": Measurement.exact("accuracy", 0.5, "1"), "params": Measurement.exact("params", 1.0, "1")}
@@ -62,7 +62,7 @@ def test_a_cost_that_the_dense_model_does_not_have_cannot_be_saved():
             goal_of(Budget.parse(budget), objectives, dense(false_alarms=0.1, params=10.0, flops=0.0), "")
 
 
-def test_what_nobody_cut_alone_is_judged_by_its_lost_importance_and_by_those_of_its_kind():
+def test_uncut_groups_are_judged_by_lost_importance():
     family = SpaceConfig("test", (), ("channel", "layer"), (), 1, 1, (0.5, 1.0))
     groups = [Group(name, "channel", 10, ()) for name in "abc"]
     space = SearchSpace.build(groups, family)

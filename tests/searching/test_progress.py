@@ -11,17 +11,9 @@ from autoprune.core.metric import COSTS
 from autoprune.core.trial import Trial, TrialState
 from autoprune.searching.progress import Progress
 from autoprune.testing.fakes import FakeClock
-from tests.searching.test_coordinator import QUALITY, SPACE
+from tests.searching.trials import QUALITY, SPACE, trial
 
 AIM = SearchGoal((QUALITY, COSTS["params"]), (0.9, 1000.0), (None, 900.0))
-
-
-def trial(number, accuracy, params, excess=0.0):
-    found = {
-        "accuracy": Measurement.exact("accuracy", accuracy, "1"),
-        "params": Measurement.exact("params", params, "1"),
-    }
-    return Trial(number, SPACE.dense(), TrialState.COMPLETE, found, {"params": excess})
 
 
 def test_a_line_says_how_far_how_well_and_how_long_still():
@@ -45,7 +37,7 @@ def test_the_best_is_not_forgotten_where_one_beyond_the_budget_beats_it():
     assert progress.volume() == pytest.approx(0.6)
 
 
-def test_the_volume_of_many_objectives_is_close_to_the_exact_one_and_quick():
+def test_volume_of_many_objectives_is_nearly_exact_and_quick():
     names = ("params", "flops", "size", "latency")
     goal = SearchGoal((QUALITY, *(COSTS[name] for name in names)), (0.9, 1.0, 1.0, 1.0, 1.0), (None,) * 5)
     progress, rng, points = Progress(goal, Effort(), FakeClock(), 1), np.random.default_rng(0), []

@@ -19,7 +19,7 @@ for count in range(200):
 """
 
 
-def test_searches_that_share_a_device_neither_disturb_nor_overwrite_each_other(tmp_path):
+def test_searches_that_share_a_device_keep_both_tables(tmp_path):
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), name], stderr=subprocess.PIPE, text=True)
         for name in ("one", "other")
@@ -50,7 +50,7 @@ def test_a_log_with_bytes_that_are_no_text_keeps_its_other_lines(tmp_path):
     assert DeviceStore(tmp_path).lines("speed.jsonl") == [{"a": 1}, {"a": 2}]
 
 
-def test_a_cache_that_cannot_be_written_is_replaced_by_a_temporary_one_of_this_user(tmp_path, monkeypatch):
+def test_unwritable_cache_gives_way_to_a_temporary_one(tmp_path, monkeypatch):
     (tmp_path / "home").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

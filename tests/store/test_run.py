@@ -172,7 +172,7 @@ def test_what_a_kill_left_of_a_write_is_gone_when_the_run_goes_on(tmp_path):
     assert not left.exists()
 
 
-def test_an_inner_stage_is_not_the_outer_ones_and_later_processes_go_on_counting(tmp_path):
+def test_inner_stages_count_alone_and_over_processes(tmp_path):
     clock = FakeClock()
     run = RunDirectory.create(tmp_path / "r", clock)
     run.write_recipe({"task": "t"})

@@ -12,7 +12,7 @@ from autoprune.surgery.example import Example
 from autoprune.surgery.layout import size
 from autoprune.surgery.tracer import tensors_of
 from benchmarks import zoo
-from tests.surgery.test_trace import drawn, open_groups
+from tests.surgery.groups import drawn, open_groups
 
 pytest.importorskip("transformers")
 MODELS = (

@@ -164,7 +164,7 @@ def test_objects_that_all_know_each_other_are_not_followed_for_ever():
 
     known = [Known() for _ in range(30)]
     for each in known:
-        each.others = known
+        vars(each)["others"] = known
     model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 3)).eval()
     model.known = known
     found = []

@@ -102,7 +102,7 @@ def test_the_old_model_is_freed():
     assert gone() is None
 
 
-def test_whole_numbers_are_found_where_they_lie_and_set_for_one_module_alone():
+def test_whole_numbers_are_set_for_one_module_alone():
     model = clone(Net(), doubled)
     found = []
     tag_all(model, lambda attribute: found.append(attribute) or attribute.size)

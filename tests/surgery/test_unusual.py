@@ -55,7 +55,7 @@ class Pooled(nn.Module):
         return (scores, which) if self.tell else scores
 
 
-def test_a_largest_channel_keeps_the_others_whole_only_where_it_is_told_which_one_it_was():
+def test_argmax_over_channels_freezes_and_max_does_not():
     x = torch.randn(2, 3, 8, 8)
     assert "stem" in {group.name for group in autoprune.trace(Pooled().eval(), x).open}
     assert "stem" not in {group.name for group in autoprune.trace(Pooled(tell=True).eval(), x).open}
@@ -77,7 +77,7 @@ class Stubborn(nn.Linear):
         raise RuntimeError("not me")
 
 
-def test_a_module_that_refuses_to_be_copied_is_rebuilt_and_the_users_left_alone():
+def test_module_that_refuses_copies_is_rebuilt():
     model = nn.Sequential(Stubborn(8, 16), nn.ReLU(), nn.Linear(16, 2))
     pruned = autoprune.prune(model.eval(), torch.randn(2, 8), 0.5)
     assert pruned.model[0] is not model[0]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from autoprune.surrogate.acquisition import added, best_seen, box, expected, ranked
 from autoprune.surrogate.observations import Observations
 from autoprune.surrogate.surrogate import Surrogate
-from tests.surrogate.test_surrogate import BRIEF, believed, seen
+from tests.surrogate.seen import CONTEXT, believed, seen
 
 points = st.lists(st.tuples(st.floats(0, 1.5), st.floats(-0.5, 1.5)), min_size=1, max_size=8)
 
@@ -40,7 +40,7 @@ def test_what_each_point_adds_to_those_before_it_makes_up_the_volume(found):
 def test_what_a_plan_is_expected_to_add_is_the_mean_over_what_may_be():
     """Against draws of cost and loss increase, each plan added to all that was seen."""
     surrogate = believed(25)
-    plans = Observations(BRIEF.goal, seen(40, seed=9)).levels
+    plans = Observations(CONTEXT.goal, seen(40, seed=9)).levels
     found = dataclasses.replace(surrogate.expected(plans), cost_doubt=np.full(len(plans), 0.15))
     observations, rng = surrogate.observations, np.random.default_rng(0)
     known = [observations.cost[observations.feasible], surrogate.worth_seen()[observations.feasible]]
@@ -54,7 +54,7 @@ def test_what_a_plan_is_expected_to_add_is_the_mean_over_what_may_be():
     assert np.abs(expected(surrogate, found) - mean).max() < 0.1 * mean.max()
 
 
-def test_of_two_plans_that_seem_to_add_nothing_the_less_certain_one_is_expected_to_add_more():
+def test_less_certain_plan_is_expected_to_add_more():
     surrogate = believed(25)
     place = int(best_seen(surrogate)[-1])
     found = surrogate.expected(surrogate.observations.levels[[place, place]])
@@ -63,12 +63,12 @@ def test_of_two_plans_that_seem_to_add_nothing_the_less_certain_one_is_expected_
     assert open_ > 1.1 * sure
 
 
-def test_where_all_within_the_budget_is_far_worse_than_dense_what_is_within_still_comes_first():
-    dense = BRIEF.goal.dense[0]
+def test_feasible_plans_come_first_even_if_far_worse():
+    dense = CONTEXT.goal.dense[0]
     hurt = tuple(
         dataclasses.replace(each, values=(dense - 30 * (dense - each.values[0]), each.values[1])) for each in seen(40)
     )
-    surrogate = Surrogate(BRIEF.forecast, Observations(BRIEF.goal, hurt), BRIEF.space)
+    surrogate = Surrogate(CONTEXT.forecast, Observations(CONTEXT.goal, hurt), CONTEXT.space)
     assert surrogate.observations.quality_drop[surrogate.observations.feasible].min() > 1
     first = ranked(surrogate, surrogate.front())[:3]
     assert (surrogate.expected(np.array(first)).within > 0.5).all()

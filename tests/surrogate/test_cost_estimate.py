@@ -31,7 +31,7 @@ def test_what_was_counted_is_believed_exactly():
     assert doubt.max() < 0.001
 
 
-def test_a_count_that_had_to_be_approximated_is_doubted_as_much_as_it_is_wrong():
+def test_approximated_count_is_doubted_as_it_is_wrong():
     def real(levels):  # a layer that joins the first two groups, behind the third
         return SHARES[levels[:, :2]].sum(axis=1) * SHARES[levels[:, 2]] * 4.5
 
@@ -40,7 +40,7 @@ def test_a_count_that_had_to_be_approximated_is_doubted_as_much_as_it_is_wrong()
     assert np.mean(misses < 1.96) > 0.9
 
 
-def test_a_cost_with_a_fixed_part_that_nobody_foretold_is_put_right_where_it_is_quickly_told_too():
+def test_unforeseen_fixed_cost_is_put_right_everywhere():
     def real(levels):
         return 0.3 + 0.7 * kept(levels)
 

@@ -14,7 +14,7 @@ from autoprune.surrogate.observations import loss_increase
         (Metric("r2", "1", lower_is_better=False, low=-math.inf, high=1.0), 0.9, -500.0),
     ],
 )
-def test_what_has_no_bad_end_counts_by_its_logarithm_far_from_the_dense_model(metric, dense, far):
+def test_unbounded_quality_counts_by_its_logarithm_far_away(metric, dense, far):
     goal = SearchGoal((metric, COSTS["latency"]), (dense, 1.0), (None, None))
     assert 1 < loss_increase(goal, (far, 0.5), None) < 15
 

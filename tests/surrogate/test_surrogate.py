@@ -6,32 +6,13 @@ import pytest
 from autoprune.core.forecast import CostForecast, Forecast, Term
 from autoprune.core.goal import CostLimit, SearchGoal
 from autoprune.core.metric import COSTS, Metric
-from autoprune.core.proposal import Proposal
 from autoprune.surrogate.observations import Observation, Observations
 from autoprune.surrogate.surrogate import Surrogate
-from autoprune.testing.sampler import OBJECTIVES, pretended, small_context, small_space
-
-SPACE = small_space()
-BRIEF = small_context(SPACE, most=0.6)
+from tests.surrogate.seen import CONTEXT, SPACE, believed, seen
 
 
-def seen(count, seed=0, latency=1.0):
-    """Random plans as `pretended` answers them; latency: what costs are multiplied with."""
-    rng, found = np.random.default_rng(seed), []
-    for number in range(count):
-        levels = tuple(int(level) for level in rng.integers(0, BRIEF.sizes))
-        trial = pretended(Proposal(number, SPACE.at(levels)), 0.6)
-        quality, cost = (trial.value(metric.name) for metric in OBJECTIVES)
-        found.append(Observation(number, levels, (quality, latency * cost), None, trial.excesses))
-    return tuple(found)
-
-
-def believed(count, latency=1.0, forecast=None):
-    return Surrogate(forecast or BRIEF.forecast, Observations(BRIEF.goal, seen(count, latency=latency)), BRIEF.space)
-
-
-def test_harm_is_predicted_the_better_the_more_was_seen():
-    unseen = Observations(BRIEF.goal, seen(60, seed=9))
+def test_loss_increase_is_predicted_better_the_more_was_seen():
+    unseen = Observations(CONTEXT.goal, seen(60, seed=9))
     misses = [
         np.abs(believed(count).expected(unseen.levels).loss_increase - unseen.loss_increase).mean()
         for count in (0, 20, 80)
@@ -39,16 +20,16 @@ def test_harm_is_predicted_the_better_the_more_was_seen():
     assert misses[0] > 2 * misses[1] > 2 * misses[2]
 
 
-def test_how_far_harm_strays_from_a_sum_is_told_by_the_evidence():
+def test_observations_tell_how_far_loss_strays_from_a_sum():
     """Where it follows the sum closely, plans are believed to within less, and yet most of them turn out so."""
-    rng, plans, unseen = np.random.default_rng(0), seen(60), Observations(BRIEF.goal, seen(60, seed=9))
-    dense = BRIEF.goal.dense[0]
+    rng, plans, unseen = np.random.default_rng(0), seen(60), Observations(CONTEXT.goal, seen(60, seed=9))
+    dense = CONTEXT.goal.dense[0]
     strayed = tuple(
         dataclasses.replace(each, values=(dense - (dense - each.values[0]) * rng.lognormal(0, 0.3), each.values[1]))
         for each in plans
     )
     sure, unsure = (
-        Surrogate(BRIEF.forecast, Observations(BRIEF.goal, rows), BRIEF.space).expected(unseen.levels)
+        Surrogate(CONTEXT.forecast, Observations(CONTEXT.goal, rows), CONTEXT.space).expected(unseen.levels)
         for rows in (plans, strayed)
     )
     assert np.median(unsure.loss_increase_doubt / sure.loss_increase_doubt) > 1.5
@@ -56,9 +37,9 @@ def test_how_far_harm_strays_from_a_sum_is_told_by_the_evidence():
 
 
 def test_a_cost_that_was_foretold_wrongly_is_put_right():
-    cost = dataclasses.replace(BRIEF.forecast.costs[0], error=0.1)
-    forecast = dataclasses.replace(BRIEF.forecast, costs=(cost,))
-    plans = Observations(BRIEF.goal, seen(30, seed=9)).levels
+    cost = dataclasses.replace(CONTEXT.forecast.costs[0], error=0.1)
+    forecast = dataclasses.replace(CONTEXT.forecast, costs=(cost,))
+    plans = Observations(CONTEXT.goal, seen(30, seed=9)).levels
     right = believed(0).expected(plans).cost
     assert believed(20, 1.3, forecast).expected(plans).cost == pytest.approx(1.3 * right, rel=0.05)
 
@@ -78,18 +59,18 @@ def test_a_limit_on_another_cost_leaves_the_room_of_the_one_that_binds():
     )
     assert max(each.excess for each in rows) >= 0.5
     assert (
-        Surrogate(BRIEF.forecast, Observations(BRIEF.goal, rows), BRIEF.space).cost_estimate.room
+        Surrogate(CONTEXT.forecast, Observations(CONTEXT.goal, rows), CONTEXT.space).cost_estimate.room
         == believed(30).cost_estimate.room
     )
 
 
 def test_the_wider_intervals_are_the_less_room_a_limit_leaves():
     """Limits are held against the upper ends, here 1.8 times the values, also before anything near the limit was seen."""
-    bound = 0.6 * BRIEF.goal.dense[1]
+    bound = 0.6 * CONTEXT.goal.dense[1]
     rows = tuple(dataclasses.replace(each, excesses={"params": 1.8 * each.values[1] / bound - 1}) for each in seen(30))
-    whole = dataclasses.replace(rows[0], levels=(7,) * 5, values=BRIEF.goal.dense, excesses={"params": 1.8 / 0.6 - 1})
+    whole = dataclasses.replace(rows[0], levels=(7,) * 5, values=CONTEXT.goal.dense, excesses={"params": 1.8 / 0.6 - 1})
     for observations in (rows, (whole,)):
-        room = Surrogate(BRIEF.forecast, Observations(BRIEF.goal, observations), SPACE).cost_estimate.room
+        room = Surrogate(CONTEXT.forecast, Observations(CONTEXT.goal, observations), SPACE).cost_estimate.room
         assert room == pytest.approx(0.6 / 1.8)
 
 
@@ -98,10 +79,12 @@ def test_draws_differ_and_the_same_generator_draws_the_same():
     assert fronts[0] == fronts[1] != fronts[2]
 
 
-def test_groups_that_are_harmless_alone_and_not_together_are_learned_from_trials():
-    flat = dataclasses.replace(BRIEF.forecast, loss_increases=tuple((0.0,) * size for size in BRIEF.sizes), noise=0.0)
-    unseen = Observations(BRIEF.goal, seen(60, seed=9))
-    found = Surrogate(flat, Observations(BRIEF.goal, seen(60)), BRIEF.space).expected(unseen.levels)
+def test_groups_harmless_only_alone_are_learned_from_trials():
+    flat = dataclasses.replace(
+        CONTEXT.forecast, loss_increases=tuple((0.0,) * size for size in CONTEXT.sizes), noise=0.0
+    )
+    unseen = Observations(CONTEXT.goal, seen(60, seed=9))
+    found = Surrogate(flat, Observations(CONTEXT.goal, seen(60)), CONTEXT.space).expected(unseen.levels)
     assert np.corrcoef(found.loss_increase, unseen.loss_increase)[0, 1] > 0.9
 
 
@@ -126,10 +109,12 @@ def test_every_limited_cost_bounds_the_front():
     assert surrogate.expected(plans).within[both].mean() > 3 * surrogate.expected(plans).within[~both].mean()
 
 
-def test_a_quality_without_an_end_is_learned_from_plans_far_beyond_the_box():
+def test_unbounded_quality_is_learned_far_beyond_the_box():
     """Perplexity is multiplied by what each cut does: ten times the dense one says which plans are worse still."""
     perplexity, rng = Metric("perplexity", "1", lower_is_better=True), np.random.default_rng(0)
-    goal = dataclasses.replace(BRIEF.goal, objectives=(perplexity, COSTS["params"]), dense=(10.0, BRIEF.goal.dense[1]))
+    goal = dataclasses.replace(
+        CONTEXT.goal, objectives=(perplexity, COSTS["params"]), dense=(10.0, CONTEXT.goal.dense[1])
+    )
 
     def scored(count):
         levels = rng.integers(0, 8, (count, 5))
@@ -142,5 +127,5 @@ def test_a_quality_without_an_end_is_learned_from_plans_far_beyond_the_box():
 
     unseen = scored(60)
     assert np.median(unseen.quality_drop) > 4
-    found = Surrogate(BRIEF.forecast, scored(60), SPACE).expected(unseen.levels)
+    found = Surrogate(CONTEXT.forecast, scored(60), SPACE).expected(unseen.levels)
     assert np.corrcoef(found.loss_increase, unseen.loss_increase)[0, 1] > 0.9

@@ -1,3 +1,4 @@
+import platformdirs
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from autoprune.testing.fakes import RecordingReporter
 
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(digits.platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache"))
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 

@@ -47,7 +47,7 @@ def test_one_seed_gives_one_result_whatever_happened_before(small_task):
     assert torch.equal(*results)
 
 
-def test_a_training_that_goes_on_from_a_state_ends_as_one_that_was_never_interrupted(small_task):
+def test_resumed_training_ends_as_an_uninterrupted_one(small_task):
     whole, part, rest = (copy.deepcopy(small_task.model) for _ in range(3))
     finetune(CutModel(whole), small_task, None, 3, 0, lambda text: None)
     first, then = (Training(CutModel(model), small_task, None, 3, 0) for model in (part, rest))

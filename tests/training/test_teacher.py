@@ -12,7 +12,7 @@ def test_a_model_that_holds_a_lock_has_a_teacher_too(small_task):
     assert torch.allclose(Teacher(small_task).answer((x,)), small_task.model.eval()(x), atol=1e-5)
 
 
-def test_a_batch_that_comes_again_is_answered_from_memory_and_one_that_was_changed_is_not(small_task):
+def test_repeated_batch_is_answered_from_memory(small_task):
     asked = []
 
     def forward(model, batch):

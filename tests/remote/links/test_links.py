@@ -97,7 +97,7 @@ def test_over_ssh_a_process_that_dies_is_replaced_and_leaves_nothing(sshd, ssh_a
     assert not folder.exists() or bench.generation() == 0
 
 
-def test_over_ssh_a_lost_connection_is_told_and_the_next_request_connects_again(sshd, ssh_address):
+def test_lost_ssh_connection_is_told_and_made_again(sshd, ssh_address):
     bench = WorkerBench("onnxruntime", RunSpec(), linked=reached(ssh_address, silent))
     bench.prepare("one", PRODUCT)
     worker, folder = int(Path(bench.link._folder).name.split("-")[1]), Path(bench.link._folder)

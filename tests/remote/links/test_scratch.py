@@ -6,7 +6,7 @@ from autoprune.store.machine import namespace
 DEAD = 2**22 + 1
 
 
-def test_scratch_of_dead_processes_goes_and_that_of_other_containers_stays(tmp_path, monkeypatch):
+def test_scratch_of_dead_processes_goes(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("autoprune.remote.links.process._ROOM", float("inf"))  # not in memory
     names = {f"autoprune-{DEAD}-{namespace()}-a": False, f"autoprune-{DEAD}-another-b": True,
