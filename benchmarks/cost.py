@@ -129,8 +129,8 @@ def told(found: dict[str, Any]) -> None:
     if timing:
         busy = sum(timing) + sum(scoring)
         each = f"timing {statistics.median(timing):.2f} s, scoring {statistics.median(scoring):.2f} s"
-        share = (sum(timing) + stages.get("waiting", 0)) / busy
-        print(f"a candidate (medians): {each}; timing and waiting are {share:.0%} of the search")
+        share = sum(timing) / busy
+        print(f"a candidate (medians): {each}; timing is {share:.0%} of the search")
         if "forecast" in stages:
             print(f"forecast: as long as {stages['forecast'] / max(scoring):.1f} evaluations of the largest candidate")
     best = next((point for point in front["front"] if point["trial"] == front["best"]), None)
