@@ -55,7 +55,7 @@ class Study:
         new: bool = True,
         proxy_metric: str = "",
     ) -> None:
-        """Create the study, or open it where it is not `new`. sampler: None where `use` gives it later; proxy metric:
+        """Create the study, or open it where it is not `new`. sampler: None where `use` gives it later; proxy_metric:
         what samplers may learn from beside the objectives.
 
         Raises:

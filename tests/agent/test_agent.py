@@ -19,6 +19,7 @@ from autoprune.errors import DeviceError, RefusedError, UsageError
 from autoprune.remote.client import WorkerBench
 from autoprune.remote.links.connect import TOKEN, reached
 from autoprune.remote.wire_format import packed
+from autoprune.testing.processes import alive, until
 from tests.services import Agent, client
 
 PRODUCT = graph._single("MatMul", (64, 64)).artifact()
@@ -321,7 +322,8 @@ def test_without_a_token_only_this_machine_by_its_own_name_is_served(tmp_path):
 
 def test_a_lease_whose_process_died_between_two_jobs_is_over(agent, http, lease):
     assert put(http, lease, "first", {"call": "speed"}).status_code == 200
-    for pid in agent.workers():
+    workers = agent.workers()
+    for pid in workers:
         os.kill(pid, 9)
-    time.sleep(0.2)
+    until(lambda: not alive(workers))
     assert put(http, lease, "second", {"call": "speed"}).status_code == 410

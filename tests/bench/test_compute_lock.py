@@ -15,6 +15,14 @@ for _ in range(int(sys.argv[3])):
     with gate.working():
         begin = time.monotonic(); time.sleep(float(sys.argv[2])); print(begin, time.monotonic(), flush=True)
 """
+HOLD = """
+import sys
+from pathlib import Path
+from autoprune.bench.compute_lock import Gate
+with Gate(Path(sys.argv[1])).working():
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
 
 
 def test_work_overlaps_with_work_and_never_with_a_measurement(tmp_path):
@@ -47,8 +55,10 @@ def test_work_overlaps_with_work_and_never_with_a_measurement(tmp_path):
 
 
 def test_the_place_of_a_worker_that_dies_is_free(tmp_path):
-    worker = subprocess.Popen([sys.executable, "-c", WORK, str(tmp_path / "g"), "60", "1"], stdout=subprocess.PIPE, text=True)  # fmt: skip
-    time.sleep(1.5)
+    worker = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "g")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdout.readline() == "held\n"
     worker.kill()
     worker.communicate()
     begin = time.monotonic()
