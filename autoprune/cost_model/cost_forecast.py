@@ -23,7 +23,7 @@ from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.predictor import calibrated
 from autoprune.cost_model.tabulation import cut, evenly, parameters, scattered
 from autoprune.cost_model.units import Unit, aten
-from autoprune.errors import DeviceError
+from autoprune.errors import DeviceError, DeviceLostError, UnreachableError
 from autoprune.measure.device import Device
 from autoprune.models.weights import stored
 
@@ -82,8 +82,9 @@ class _Models:
     def latency(self) -> CostForecast:
         """By the device's table of units; by operations, where this format has none."""
         places = evenly([parameters(each.model) for each in self._cut], _WHOLE)
+        timed = self._timed(places)
+        places, measured = [*timed], [*timed.values()]
         whole = [self._space.settled(self._plans[k]) for k in places]
-        measured = [self._device.rough(self._cut[k]) for k in places]
         known = DeviceTable.of(self._device)
         try:
             units = [known.units(each) for each in self._cut]
@@ -108,6 +109,25 @@ class _Models:
         offset, terms = terms_of(self._space, self._plans, pieces)
         made = CostForecast("latency", fit.offset + offset, tuple(terms))
         return replace(made, error=_error(made, whole, measured))
+
+    def _timed(self, places: Sequence[int]) -> dict[int, float]:
+        """Seconds of whole models by their place; those that the device cannot run are left to their own trials.
+
+        Raises:
+            DeviceError: it can run none of them.
+        """
+        found: dict[int, float] = {}
+        refused: DeviceError | None = None
+        for place in places:
+            try:
+                found[place] = self._device.rough(self._cut[place])
+            except (DeviceLostError, UnreachableError):
+                raise
+            except DeviceError as error:
+                refused = error
+        if refused is not None and not found:
+            raise refused
+        return found
 
     def counted(self, metric: str) -> CostForecast:
         """Parameters, operations, or bytes of weights and buffers."""

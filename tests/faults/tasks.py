@@ -39,10 +39,6 @@ def returns_text():
     return with_metric(lambda model, split: "0.9")
 
 
-def returns_tensor():
-    return with_metric(lambda model, split: torch.tensor(0.9))
-
-
 def returns_nan():
     return with_metric(lambda model, split: float("nan"))
 
