@@ -17,7 +17,9 @@ from autoprune.core.defaults import REPAIR
 from autoprune.core.group import Group
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
+from autoprune.core.reporter import SILENT
 from autoprune.core.scope import Scope, scoped
+from autoprune.engine.prepare import make_task
 from autoprune.errors import SurgeryError, UsageError
 from autoprune.measure.counts import counts
 from autoprune.models.folder import PrunedModel, write
@@ -78,7 +80,7 @@ def prune(
     scope: Scope = "layer",
     pattern: str = "",
     repair: str = "",
-    task: Task | None = None,
+    task: Task | str | None = None,
 ) -> Pruned:
     """Cut a copy of a model; the one passed in is left as it is.
 
@@ -92,7 +94,7 @@ def prune(
         scope: "layer", "global", "threshold" or "percentile": how one number becomes counts; see `core.scope`.
         pattern: "unstructured", "2:4", "4x4" ... to zero single weights instead of cutting slices.
         repair: How what is left is fitted; by default what a search uses where there is a task, and none without.
-        task: Whose data criteria such as taylor, and repairs, look at.
+        task: Whose data criteria such as taylor, and repairs, look at; or its name, such as "my_task.py:task".
 
     Returns:
         The smaller model with its plan, and what it costs before and after.
@@ -108,7 +110,7 @@ def prune(
     traced = trace(model, example_inputs)
     if pattern:
         traced = with_weights(model, traced, pattern)
-    given = None if task is None else replace(task, model=model)
+    given = None if task is None else replace(make_task(task, SILENT), model=model)
     calibrated = calibrate(
         model,
         traced,

@@ -157,12 +157,14 @@ def _parameters(model: nn.Module) -> dict[str, Tensor]:
 
 def _checked(scores: Tensor, group: GroupView, criterion: str) -> Tensor:
     """The scores with dead slices below all others."""
-    if scores.shape != (group.size,) or not torch.isfinite(scores).all():
-        raise SurgeryError(
-            expected=f"{group.size} finite scores of '{group.name}' from the criterion '{criterion}'",
-            received=f"shape {list(scores.shape)}" if scores.shape != (group.size,) else "nan or infinity",
-            cure="check the model's weights for nan, or choose another criterion",
-        )
+    expected = f"{group.size} finite scores of '{group.name}' from the criterion '{criterion}'"
+    if not isinstance(scores, Tensor) or scores.shape != (group.size,):
+        shape = f"shape {list(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        cure = "return one number a slice, as a tensor (size,), from its score"
+        raise SurgeryError(expected=expected, received=shape, cure=cure)
+    if not torch.isfinite(scores).all():
+        cure = "check the model's weights for nan, or choose another criterion"
+        raise SurgeryError(expected=expected, received="nan or infinity", cure=cure)
     scores = scores.double()
     dead = group.total(lambda view: view.rows.abs().sum(1)) == 0
     return torch.where(dead, scores.min() - 1, scores) if dead.any() else scores

@@ -104,7 +104,11 @@ class SearchOptions:
             )
         },
     )
-    deterministic: bool = _option(False, "The same proposals whenever the search is interrupted.", HOW)
+    deterministic: bool = _option(
+        False,
+        "Propose by seed and earlier outcomes alone, however often it is interrupted.",
+        HOW,
+    )
     seed: int = _option(0, "Of all that is random.", HOW)
     profiler: str = _option(
         "",
@@ -120,7 +124,7 @@ class SearchOptions:
     )
     on_device_loss: str = _option(
         LOSSES[0],
-        "Where a device does not answer: wait for it, or fail the candidate and go on.",
+        "When the device does not answer: wait for it, or fail the candidate and go on.",
         WHERE,
         resumable=True,
     )

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from autoprune.core.deprecation import renamed_attribute
 from autoprune.criteria._moments import DAMPING, Moments, factored, ridged
+from autoprune.errors import UsageError
 
 __all__ = [
     "DAMPING",
@@ -33,6 +34,8 @@ __all__ = [
     "ridged",
 ]
 
+#: What a criterion may need besides the weights.
+SOURCES: Final = ("activations", "gradients")
 #: Names of before version 0.2, which are taken for one release more.
 _FORMERLY = {"Reads": "InputStats", "Scored": "GroupView", "Sensitivity": "GradientStats"}
 
@@ -117,7 +120,13 @@ class GroupView:
         return self._sum((view, per_position(view)) for view in (self.views if views is None else views))
 
     def total_read(self, per_position: Callable[[View, InputStats], Tensor]) -> Tensor:
-        """The same over the views whose inputs are known."""
+        """The same over the views whose inputs are known.
+
+        Raises:
+            LookupError: there is none, as the criterion does not say that it needs activations.
+        """
+        if not self.readers:
+            raise LookupError("a criterion that looks at inputs says so: NEEDS = 'activations'")
         return self._sum((view, per_position(view, reads)) for view, reads in self.readers)
 
     def _sum(self, parts: Iterable[tuple[View, Tensor]]) -> Tensor:
@@ -128,9 +137,22 @@ Score = Callable[[GroupView], Tensor]
 
 
 def needs_of(criterion: ModuleType) -> tuple[str, ...]:
-    """What a criterion's module looks at besides the weights."""
+    """What a criterion's module looks at besides the weights.
+
+    Raises:
+        UsageError: it says something that nobody gathers, or has no `score`.
+    """
     needs = getattr(criterion, "NEEDS", ())
-    return ((needs,) if needs else ()) if isinstance(needs, str) else tuple(needs)
+    found = ((needs,) if needs else ()) if isinstance(needs, str) else tuple(needs)
+    name = criterion.__name__.rpartition(".")[2]
+    if wrong := [each for each in found if each not in SOURCES]:
+        cure = "correct NEEDS in its module"
+        expected = f"NEEDS of '{name}' among {', '.join(SOURCES)}"
+        raise UsageError(expected=expected, received=", ".join(map(str, wrong)), cure=cure)
+    if not callable(getattr(criterion, "score", None)):
+        cure = "write score(group) -> Tensor"
+        raise UsageError(expected=f"a function score in the criterion '{name}'", received="none", cure=cure)
+    return found
 
 
 def __getattr__(name: str) -> Any:

@@ -89,6 +89,11 @@ class CriterionConformance:
                     assert scores[group.name].shape == (group.size,)
                     assert torch.isfinite(scores[group.name]).all()
 
+    def test_scores_tell_slices_apart(self) -> None:
+        task = residual_task()
+        scores = self.ranked(task, trace(task.model, task.example_inputs))
+        assert any(float(each.max()) > float(each.min()) for each in scores.values()), "every slice has the same score"
+
     def test_one_finite_score_a_weight(self) -> None:
         task = residual_task()
         traced = with_weights(task.model, trace(task.model, task.example_inputs), "unstructured")
@@ -113,7 +118,7 @@ class CriterionConformance:
             for name, before in self.ranked(task, traced).items():
                 order = torch.randperm(len(before), generator=torch.Generator().manual_seed(1))
                 after = self.ranked(task, traced, apply(task.model, traced, {name: order}))[name]
-                assert torch.allclose(after, before[order], rtol=1e-6, atol=1e-9), name
+                assert torch.allclose(after, before[order], rtol=1e-6, atol=1e-9), f"scores of {name} do not follow"
 
     def test_dead_slices_come_last(self) -> None:
         task = residual_task()
