@@ -44,9 +44,10 @@ def search(
         reporter: Who is told of warnings and progress; default: the logger "autoprune".
         **options: See `SearchOptions`.
 
+    `sampler` may also be any Optuna sampler for several objectives, `timeout` a number of seconds.
+
     Returns:
-        The front, the best model, and the run directory that has both. `sampler` may also be any Optuna sampler for
-        several objectives, `timeout` a number of seconds.
+        The front, the best model, and the run directory that has both.
 
     Raises:
         UsageError: an option that does not exist, or outside of its range.

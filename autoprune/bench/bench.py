@@ -1,7 +1,7 @@
 """Where models are run: one profiler, the device's lease, its meters. Knows how a round is taken; no statistics.
 
 A bench returns raw blocks; what they mean is the session's business. The same bench serves in the process that searches
-(`Bench`), and behind a pipe in a process of its own (`measure.client.WorkerBench`).
+(`Bench`), and behind a pipe in a process of its own (`remote.client.WorkerBench`).
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ def inspect(
     from autoprune.report.table import aligned
 
     with aside():
-        family, groups, coverage = inspected(make_task(task, ConsoleReporter(False, SystemClock())), space)
+        config, groups, coverage = inspected(make_task(task, ConsoleReporter(False, SystemClock())), space)
     if as_json:
         document = {
-            "family": family.name,
+            "family": config.name,
             "coverage": asdict(coverage),
             "groups": [asdict(group) for group in groups],
         }
@@ -69,7 +69,7 @@ def inspect(
             ]
         )
     typer.echo(aligned(rows, right=range(2, 4)))
-    typer.echo(f"search space '{family.name}': {coverage}")
+    typer.echo(f"search space '{config.name}': {coverage}")
 
 
 def _sensitivity(task: str, picture: Path, as_json: bool, **names: Any) -> None:

@@ -13,8 +13,8 @@ from typer.core import TyperCommand
 from autoprune.core.options import Option, SearchOptions, described
 from autoprune.errors import UsageError
 
-#: The last section of a command's help, and what is left over.
-OUTPUT = "Output"
+#: The last sections of a command's help: what it prints, and what is left over.
+OUTPUT, _OTHERS = "Output", "Options"
 
 
 class GroupedCommand(TyperCommand):
@@ -27,17 +27,20 @@ class GroupedCommand(TyperCommand):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 panel = getattr(parameter, "rich_help_panel", None)
-                usual = "Arguments" if parameter.param_type_name == "argument" else OUTPUT
+                usual = "Arguments" if parameter.param_type_name == "argument" else _OTHERS
                 sections.setdefault(panel or usual, []).append(record)
-        last = sections.pop(OUTPUT, [])
-        for name, rows in [*sections.items(), (OUTPUT, last)]:
-            if rows:
-                with formatter.section(name):
-                    formatter.write_dl(rows)
+        ends = {name: sections.pop(name) for name in (OUTPUT, _OTHERS) if name in sections}
+        for name, rows in (sections | ends).items():
+            with formatter.section(name):
+                formatter.write_dl(rows)
 
 
 def with_options(
-    function: Callable[..., int], *, names: tuple[str, ...] = (), as_begun: bool = False
+    function: Callable[..., int],
+    *,
+    names: tuple[str, ...] = (),
+    as_begun: bool = False,
+    required: tuple[str, ...] = (),
 ) -> Callable[..., int]:
     """The command, which takes options by name beside its own arguments.
 
@@ -45,6 +48,7 @@ def with_options(
         function: Takes them as `**options`.
         names: Of the options; all where none is given.
         as_begun: Whether an option that is not given is None, and the run has it.
+        required: Of those, what must be given.
     """
     own = [each for each in signature(function, eval_str=True).parameters.values() if each.kind.name != "VAR_KEYWORD"]
     hints = get_type_hints(SearchOptions)
@@ -53,9 +57,11 @@ def with_options(
         if not names or item.name in names:
             kind = option.shell or hints[item.name]
             default = None if as_begun or item.default is MISSING else item.default
-            if default is None and type(None) not in get_args(kind):
+            if item.name in required:
+                default = Parameter.empty
+            elif default is None and type(None) not in get_args(kind):
                 kind = kind | None
-            annotation: Any = Annotated[kind, _shown(item.name, option)]
+            annotation: Any = Annotated[kind, _shown(item.name, option, option.resumed if as_begun else "")]
             taken.append(Parameter(item.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
     own = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own]
     parameters = sorted([*own, *taken], key=_place)
@@ -77,9 +83,9 @@ def parsed(options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _shown(name: str, option: Option) -> Any:
+def _shown(name: str, option: Option, instead: str) -> Any:
     flag = "--" + (option.flag or name.replace("_", "-"))
-    return typer.Option(flag, help=option.help, rich_help_panel=option.panel)
+    return typer.Option(flag, help=instead or option.help, rich_help_panel=option.panel)
 
 
 def _place(parameter: Parameter) -> int:

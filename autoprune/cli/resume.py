@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoprune.cli.options import with_options
+from autoprune.cli.options import OUTPUT, with_options
 from autoprune.core.options import finetunable, resumable
 
 if TYPE_CHECKING:
     from autoprune.engine.result import Result
 
 Run = Annotated[Path, typer.Argument(help="The run directory of an earlier search.")]
-Json = Annotated[bool, typer.Option("--json", help="Print front.json instead of a table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only warnings.")]
+Json = Annotated[bool, typer.Option("--json", help="Print front.json instead of a table.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only warnings.", rich_help_panel=OUTPUT)]
 
 
 def _resume(run: Run, as_json: Json = False, quiet: Quiet = False, **options: Any) -> int:
@@ -27,14 +27,16 @@ def _resume(run: Run, as_json: Json = False, quiet: Quiet = False, **options: An
 
 
 def _finetune(run: Run, as_json: Json = False, quiet: Quiet = False, **options: Any) -> int:
-    """Choose and fine-tune the best candidates of a run once more; no new ones are proposed."""
+    """Choose and fine-tune the best candidates of a run once more; no new ones are proposed, and what is not given is
+    as
+    it was begun."""
     from autoprune.api.resume import finetune as train
 
     return _done(train, run, as_json, quiet, options)
 
 
 resume = with_options(_resume, names=resumable(), as_begun=True)
-finetune = with_options(_finetune, names=finetunable(), as_begun=True)
+finetune = with_options(_finetune, names=finetunable(), as_begun=True, required=("finetune_epochs",))
 resume.__name__, finetune.__name__ = "resume", "finetune"
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autoprune.cli.options import parsed, with_options
+from autoprune.cli.options import OUTPUT, parsed, with_options
 from autoprune.core.options import WHAT, SearchOptions
 
 
@@ -77,9 +77,13 @@ def run_search(
     config: Annotated[
         Path | None, typer.Option(help="A YAML file with these options.", is_eager=True, callback=_configured)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print front.json instead of a table.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only warnings.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be searched, and stop.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print front.json instead of a table.", rich_help_panel=OUTPUT)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only warnings.", rich_help_panel=OUTPUT)] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be searched, and stop.", rich_help_panel=OUTPUT)
+    ] = False,
     **options: Any,
 ) -> int:
     """Search the pruned models that no other candidate beats, within a budget that is measured."""

@@ -70,6 +70,8 @@ QUANTILES: Final[dict[str, float | None]] = {"mean": None, "p50": 0.5, "p90": 0.
 #: The statistic that says how long a model takes in the device's slow hours.
 WORST: Final = "worst"
 
+_RELATIVE: Final = "relative"
+
 #: Which statistics of a latency may be limited, `latency.p99<=8ms`.
 STATISTICS: Final = (*QUANTILES, WORST)
 
@@ -99,7 +101,9 @@ class MetricKey:
         """The key that a text writes."""
         base, _, device = text.partition("@")
         metric, _, statistic = base.partition(".")
-        return cls(metric, statistic, device)
+        if metric in COSTS and statistic in (*STATISTICS, _RELATIVE, ""):
+            return cls(metric, statistic, device)
+        return cls(base, "", device)  # a quality, whose name is the task's own
 
     def __str__(self) -> str:
         base = f"{self.metric}.{self.statistic}" if self.statistic else self.metric
@@ -132,7 +136,7 @@ class MetricKey:
 
 LATENCY: Final = MetricKey("latency")
 #: A candidate's share of the dense model's latency, which pairs tell better than either of the two.
-RELATIVE: Final = MetricKey("latency", "relative")
+RELATIVE: Final = MetricKey("latency", _RELATIVE)
 SLOW_HOURS: Final = MetricKey("latency", WORST)
 
 

@@ -47,6 +47,7 @@ class Option:
         recorded: Whether `run.yaml` has it among the settings.
         flag: What the command line calls it where that is not its name.
         shell: Its type on the command line where that is another one.
+        resumed: Its help where a run goes on, if that is another one.
     """
 
     help: str
@@ -55,6 +56,7 @@ class Option:
     recorded: bool = True
     flag: str = ""
     shell: Any = None
+    resumed: str = ""
 
 
 def _option(default: Any, text: str, panel: str, **more: Any) -> Any:
@@ -143,11 +145,22 @@ class SearchOptions:
         "A Ray cluster to join: auto or HOST:PORT; default: a private one on this machine.",
         WHERE,
         resumable=True,
+        resumed="A Ray cluster to join: auto or HOST:PORT.",
     )
     gpus: float = _option(0.0, "What each worker holds of a GPU, such as 0.5.", WHERE, resumable=True)
-    dashboard: bool = _option(False, "Ray's dashboard, in a private cluster.", WHERE, resumable=True)
+    dashboard: bool = _option(
+        False,
+        "Ray's dashboard, in a private cluster.",
+        WHERE,
+        resumable=True,
+        flag="dashboard/--no-dashboard",
+    )
     storage: str = _option(
-        "", "URL of a database for the study; default: a journal in the run directory.", WHERE, resumable=True
+        "",
+        "URL of a database for the study; default: a journal in the run directory.",
+        WHERE,
+        resumable=True,
+        resumed="URL of the study's database, where its password is needed.",
     )
     run: str | PathLike[str] | None = field(
         default=None,
@@ -157,7 +170,14 @@ class SearchOptions:
             )
         },
     )
-    trials: int = _option(Effort.trials, "Candidates to evaluate.", HOW_LONG, resumable=True, recorded=False)
+    trials: int = _option(
+        Effort.trials,
+        "Candidates to evaluate.",
+        HOW_LONG,
+        resumable=True,
+        recorded=False,
+        resumed="Candidates to evaluate in all.",
+    )
     timeout: float | str | None = _option(
         None,
         "How long to look for candidates, such as 10m; the forecast and finishing are extra.",
@@ -165,6 +185,7 @@ class SearchOptions:
         resumable=True,
         recorded=False,
         shell=str,
+        resumed="When to stop looking for candidates, from now, such as 10m.",
     )
     finetune_epochs: int = _option(
         Effort.epochs, "Fine-tuning of each finished model.", HOW_LONG, resumable=True, recorded=False
@@ -271,7 +292,8 @@ def documented(*names: str, optional: bool = False) -> Callable[[F], F]:
             default = None if optional else item.default_factory() if callable(item.default_factory) else item.default
             kind = hints[item.name] | None if optional else hints[item.name]
             taken.append(Parameter(item.name, Parameter.KEYWORD_ONLY, default=default, annotation=kind))
-        lines = "\n".join(f"        {item.name}: {option.help}" for item, option in chosen)
+        help_of = {item.name: (option.resumed if optional else "") or option.help for item, option in chosen}
+        lines = "\n".join(f"        {name}: {text}" for name, text in help_of.items())
         text = function.__doc__ or ""
         function.__doc__ = text.replace("        **options: See `SearchOptions`.", lines)
         function.__signature__ = Signature(  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from autoprune.errors import UsageError
 
 @dataclass(frozen=True)
 class Plan:
-    """Slices kept by group: hashable, JSON, and the only thing that goes out to a worker.
+    """Slices kept by group: hashable, JSON, and all that a worker needs to know of a candidate.
 
     Attributes:
         keep: (group, count) pairs, sorted by the group's name.

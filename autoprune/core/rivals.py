@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import Measurement
@@ -18,7 +18,7 @@ from autoprune.core.trial import Trial
 
 @dataclass(frozen=True)
 class Rivals:
-    """Candidates within the budget.
+    """Candidates within the budget that no other one of them beats.
 
     Attributes:
         quality: By which they are compared.
@@ -28,7 +28,7 @@ class Rivals:
 
     quality: Metric
     key: str
-    known: tuple[tuple[float, float], ...]
+    known: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(cls, trials: Iterable[Trial], goal: SearchGoal) -> Rivals | None:
@@ -39,9 +39,24 @@ class Rivals:
         timed = MetricKey.parse(cost.name)
         if timed.here != LATENCY:
             return None
-        key = str(RELATIVE.on(timed.device))
-        within = [trial for trial in trials if trial.feasible and key in trial.measurements]
-        return cls(quality, key, tuple((trial.value(quality.name), trial.value(key)) for trial in within))
+        found = cls(quality, str(RELATIVE.on(timed.device)))
+        for trial in trials:
+            found = found.joined_by(trial)
+        return found
+
+    def joined_by(self, trial: Trial) -> Rivals:
+        """These and one more, less those that it beats."""
+        if not trial.feasible or self.key not in trial.measurements:
+            return self
+        new = trial.value(self.quality.name), trial.value(self.key)
+        if any(self._beats(each, new) for each in self.known):
+            return self
+        return replace(self, known=(*(each for each in self.known if not self._beats(new, each)), new))
+
+    def _beats(self, one: tuple[float, float], other: tuple[float, float]) -> bool:
+        """Whether one is as good as another in both."""
+        sign = 1 if self.quality.lower_is_better else -1
+        return sign * one[0] <= sign * other[0] and one[1] <= other[1]
 
     def ceilings(self, scored: Mapping[str, Measurement]) -> dict[str, float]:
         """By key, the least cost at which a model as good as a candidate is known; empty where there is none.

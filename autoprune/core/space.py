@@ -61,7 +61,7 @@ class SearchSpace:
 
     @classmethod
     def build(cls, groups: Iterable[Group], config: SpaceConfig) -> SearchSpace:
-        """Open what the family opens.
+        """Open what the configuration opens.
 
         Raises:
             SurgeryError: nothing is left to prune; the commonest reason is named.
@@ -186,7 +186,7 @@ class SearchSpace:
 
 
 def opened(groups: Iterable[Group], config: SpaceConfig) -> tuple[Group, ...]:
-    """All groups as the family sees them: its step and floor, and its reason where it keeps one whole.
+    """All groups as the configuration sees them: its step and floor, and its reason where it keeps one whole.
 
     What is tied to a group that stays, stays.
     """
@@ -217,7 +217,7 @@ def _variable(bundles: Sequence[Sequence[Group]], config: SpaceConfig) -> Variab
 
 
 def _counts(bundle: Sequence[Group], config: SpaceConfig, ratio: float) -> list[int]:
-    """Tied groups keep equally many steps: as many as round all their counts as the family asks."""
+    """Tied groups keep equally many steps: as many as round all their counts as the configuration asks."""
     most = bundle[0].steps
     rounding = math.lcm(*(config.step_of(group) // group.step for group in bundle))
     least = max(math.ceil(config.floor_of(group) / group.step) for group in bundle)

@@ -1,4 +1,4 @@
-"""How a family of models is opened: one file of `search_spaces/`. Knows kinds and patterns; no particular model."""
+"""How models of one kind are opened: one file of `search_spaces/`. Knows kinds and patterns; no particular model."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from autoprune.core.group import Group, Kind
 
 @dataclass(frozen=True)
 class SpaceConfig:
-    """How a family of models is opened.
+    """How models of one kind are opened.
 
-    match: regular expressions on class names of modules, any of which selects the family; priority: of several, the
+    match: regular expressions on class names of modules, any of which selects it; priority: of several, the
     highest wins; kinds: kinds of group to open; frozen: regular
     expressions on group names that stay whole; step: rounding of counts, and floor: fewest slices left, each one
     number or one a kind (1 where it is not named); keep_ratios: in (0, 1]; tied: regular expressions on
@@ -34,19 +34,19 @@ class SpaceConfig:
     pattern: str = "unstructured"
 
     def step_of(self, group: Group) -> int:
-        """The group's own step as often as the family's rounding asks for."""
+        """The group's own step as often as its rounding asks for."""
         return math.lcm(group.step, _of(self.step, group.kind)) if group.size > 1 else 1
 
     def floor_of(self, group: Group) -> int:
-        """The fewest slices that the group itself and the family leave it."""
+        """The fewest slices that the group itself and the configuration leave it."""
         return group.floor if group.kind == "layer" else min(max(group.floor, _of(self.floor, group.kind)), group.size)
 
     def fits(self, class_name: str) -> bool:
-        """Whether a module of that class selects the family."""
+        """Whether a module of that class selects it."""
         return any(re.fullmatch(pattern, class_name) for pattern in self.match)
 
     def closes(self, group: Group) -> str:
-        """Why the family keeps a group whole; empty if it opens it."""
+        """Why it keeps a group whole; empty if it opens it."""
         if group.kind not in self.kinds:
             return f"the search space '{self.name}' does not open groups of kind {group.kind}"
         for pattern in self.frozen:

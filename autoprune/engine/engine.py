@@ -19,6 +19,7 @@ from autoprune.engine.result import Result
 from autoprune.engine.written import written
 from autoprune.errors import (
     BudgetInfeasibleError,
+    DeviceError,
     StorageError,
     TaskError,
     Terminated,
@@ -47,6 +48,7 @@ class Ending:
         overhead: The share of the workers' time that was neither evaluation nor measurement.
         reason: Why it ended early; None where it did not.
         final: The finished models; None where it did not come to them.
+        tuning: The study of their fine-tuning.
     """
 
     evaluator: Evaluator
@@ -55,6 +57,7 @@ class Ending:
     overhead: float
     reason: BaseException | None = None
     final: FinishedSearch | None = None
+    tuning: TuningStudy | None = None
 
 
 def run_search(job: SearchJob) -> Result:
@@ -72,11 +75,10 @@ def run_search(job: SearchJob) -> Result:
         with evaluating(job.prepared.task.model):
             stages.announce(job, resources)
             job, evaluator, goal, coordinator = _get_ready(job, resources)
-            tuning = TuningStudy(resources.ledger, resources.study_name, job.prepared.task.quality)
             ending = _explored(job, resources, coordinator, evaluator, goal)
             ending = _restated(job, resources, ending)
-            ending = _finished(job, resources, ending, tuning)
-            return _concluded(job, resources, ending, tuning)
+            ending = _finished(job, resources, ending)
+            return _concluded(job, resources, ending)
 
 
 def _get_ready(job: SearchJob, resources: Resources) -> tuple[SearchJob, Evaluator, SearchGoal, Coordinator]:
@@ -138,30 +140,32 @@ def _restated(job: SearchJob, resources: Resources, ending: Ending) -> Ending:
         return replace(ending, reason=ending.reason or error, evaluator=evaluator)
 
 
-def _finished(job: SearchJob, resources: Resources, ending: Ending, tuning: TuningStudy) -> Ending:
+def _finished(job: SearchJob, resources: Resources, ending: Ending) -> Ending:
     """The best few fine-tuned and measured again, unless the search has ended early."""
     if ending.reason is not None:
         return ending
-    finisher = Finisher(
-        evaluator=replace(ending.evaluator, budget=job.budget),
-        objectives=resources.objectives,
-        effort=job.settings.effort,
-        seed=job.settings.seed,
-        finetune=resources.executor.finetune,
-        tuning=tuning,
-        directory=job.directory,
-        reporter=job.reporter,
-    )
     try:
+        tuning = TuningStudy(resources.ledger, resources.study_name, job.prepared.task.quality)
+        finisher = Finisher(
+            evaluator=replace(ending.evaluator, budget=job.budget),
+            objectives=resources.objectives,
+            effort=job.settings.effort,
+            seed=job.settings.seed,
+            finetune=resources.executor.finetune,
+            tuning=tuning,
+            directory=job.directory,
+            reporter=job.reporter,
+        )
         with job.directory.stage("finishing"):
             final = finisher.finish(ending.trials)
-        job.directory.move("finishing", "waiting", resources.device.waited())
-        return replace(ending, final=final)
     except (Exception, KeyboardInterrupt, Terminated) as reason:
         return replace(ending, reason=reason)
+    with suppress(DeviceError):  # how long was waited is no reason to lose what was finished
+        job.directory.move("finishing", "waiting", resources.device.waited())
+    return replace(ending, final=final, tuning=tuning)
 
 
-def _concluded(job: SearchJob, resources: Resources, ending: Ending, tuning: TuningStudy) -> Result:
+def _concluded(job: SearchJob, resources: Resources, ending: Ending) -> Result:
     """The front, written; the reason is raised where the search ended early."""
     reason, directory, evaluator = ending.reason, job.directory, ending.evaluator
     if reason is not None and directory.finished:  # never a worse front in its place
@@ -190,7 +194,8 @@ def _concluded(job: SearchJob, resources: Resources, ending: Ending, tuning: Tun
         raise reason from None
     if reason is not None:
         _stop(job, reason, f"the front so far has {len(result.front)} models", len(ending.trials))
-    tuning.close()
+    if ending.tuning is not None:
+        ending.tuning.close()
     directory.forget_checkpoints()
     return result
 

@@ -30,7 +30,7 @@ from autoprune.tasks.task import Task
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task whose model was traced and opened by a family."""
+    """A task whose model was traced and opened."""
 
     task: Task
     traced: Traced
@@ -66,14 +66,15 @@ def prepare(task: Task, space: str | None) -> Prepared:
 
 
 def _traced(task: Task, space: str | None) -> tuple[SpaceConfig, Traced]:
-    """The family, and the model's groups; with those of single weights where the family opens them."""
+    """The configuration, and the model's groups; with those of single weights where that opens them."""
     config = choose(space, (type(module).__name__ for module in task.model.modules()))
     traced = trace(task.model, task.example_inputs)
     return config, with_weights(task.model, traced, config.pattern) if "weight" in config.kinds else traced
 
 
 def inspected(task: Task, space: str | None) -> tuple[SpaceConfig, tuple[Group, ...], Coverage]:
-    """All groups as the family sees them, with its step and floor, and with its reason where it keeps one whole; and
+    """All groups as the configuration sees them, with its step and floor, and with its reason where it keeps one whole;
+    and
     how much of the model they are."""
     config, traced = _traced(task, space)
     groups = tuple(replace(group, step=config.step_of(group)) for group in opened(traced.groups, config))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,8 +19,9 @@ from autoprune.engine.recipe import installed, recipe, understood
 from autoprune.engine.resources import Resources
 from autoprune.engine.run_artifacts import begun_with, keep_forecast, keep_ranking, kept_forecast, kept_ranking
 from autoprune.engine.settings import able
+from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
-from autoprune.recovery.calibrate import calibrate
+from autoprune.recovery.calibrate import WITHOUT, calibrate
 from autoprune.samplers import ModelAccess, SamplerContext, may_screen, seed_count
 from autoprune.searching.candidate import Evaluator, excesses, judged
 from autoprune.searching.coordinator import Coordinator
@@ -93,6 +94,7 @@ def open_evaluator(job: SearchJob, resources: Resources) -> Evaluator:
         clock=job.clock,
         repair=calibrated.repair,
         timed=resources.timed,
+        guarded=settings.repair == WITHOUT,
     )
 
 
@@ -182,10 +184,14 @@ def explore(
     progress.resume([judged(trial, job.budget, evaluator.dense) for trial in known], job.directory.searched)
     job.directory.log("searching")
     with job.reporter.track("searching", effort.trials, len(known)) as advance:
+        # In a repeatable search, what others happen to know by then does not count.
+        rivals = None if job.settings.deterministic else Rivals.of(known, goal)
 
         def told(trial: Trial) -> None:
+            nonlocal rivals
             for taken in coordinator.tell(trial):
                 job.directory.record(taken, "search")
+                rivals = rivals and rivals.joined_by(taken)
                 if taken.error:
                     job.reporter.warn(f"trial {taken.number} failed: {taken.error}")
                 state = progress.add(judged(taken, job.budget, evaluator.dense), resources.executor.busy)
@@ -194,11 +200,7 @@ def explore(
 
         for trial in coordinator.evaluated:
             told(trial)
-        # In a repeatable search, what others happen to know by then does not count.
-        proposals = coordinator.proposals()
-        if not job.settings.deterministic:
-            proposals = contested(proposals, lambda: Rivals.of(coordinator.trials, goal))
-        for trial in resources.executor.drive(proposals, evaluator):
+        for trial in resources.executor.drive(contested(coordinator.proposals(), lambda: rivals), evaluator):
             told(trial)
     coordinator.check_hope()
     if coordinator.exhausted:
@@ -208,9 +210,16 @@ def explore(
 def _access(job: SearchJob) -> ModelAccess:
     """What a sampler may see of the task."""
     task, loss = job.prepared.task, job.prepared.task.loss
+
+    def learned(split: str) -> Iterable[Any]:
+        """Samplers learn from no sample on which a candidate or a finalist is judged."""
+        if split not in ("train", "calibration"):
+            raise UsageError(expected="train or calibration", received=repr(split), cure="learn from one of them")
+        return task.split(split)
+
     scored = None if loss is None else lambda model, batch: loss(task.forward(model, batch), batch)
     return ModelAccess(
-        model=lambda: twin(task.model, meta=False)[0], traced=job.prepared.traced, batches=task.split, loss=scored
+        model=lambda: twin(task.model, meta=False)[0], traced=job.prepared.traced, batches=learned, loss=scored
     )
 
 

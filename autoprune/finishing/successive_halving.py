@@ -63,7 +63,7 @@ class SuccessiveHalving:
 
     @property
     def open(self) -> list[FinetuneRun]:
-        """Lanes that are neither finished nor stopped."""
+        """Runs that are neither finished nor stopped."""
         return [run for run in self.runs.values() if not run.outcome]
 
     def jobs(self) -> Iterator[EpochJob | None]:

@@ -1,7 +1,7 @@
 """How precisely a measurement is worth taking. Knows what it decides; takes none.
 
 Its place among others needs a few pairs, the side of a limit on which a candidate lies may need many, and one that is
-beaten anyway needs no more than to be known as beaten.
+beaten anyway need not be pinned down at a limit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Decision:
 
     Attributes:
         edges: Limits on its latency in seconds.
-        ceiling: Share of the dense model's latency beyond which nothing more need be known.
+        ceiling: Share of the dense model's latency beyond which it is beaten, wherever limits are.
         finished: Whether it is no candidate any more, and pinned down in any case.
     """
 
@@ -50,10 +50,10 @@ class Decision:
         return cls((*latencies, *rates), ceilings.get(str(RELATIVE), math.inf), finished)
 
     def precision(self, ratio: Interval, dense: Reference, limits: Limits) -> float:
-        """The half width of the ratio's interval that is worth measuring; infinite where all is decided."""
+        """The half width of the ratio's interval that is worth measuring."""
         if self.finished:
             return limits.near
         if ratio.low > self.ceiling:
-            return math.inf
+            return limits.far
         latency = scaled(ratio, dense.typical)
         return limits.near if any(latency.low <= edge <= latency.high for edge in self.edges) else limits.far

@@ -131,7 +131,7 @@ class Session:
             candidate: What is measured.
             bounds: The budget's limits in SI units by key; where one of them lies within the interval, the ratio is
                 pinned down more narrowly.
-            ceilings: By key, a cost beyond which nothing more need be known of the candidate.
+            ceilings: By key, a cost beyond which the candidate is beaten, and not pinned down at a limit.
             finished: Whether it is no candidate any more: it is held to the wall, and pinned down in any case.
 
         Returns:

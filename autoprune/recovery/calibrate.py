@@ -19,14 +19,15 @@ from autoprune.recovery.repairs import Repair
 from autoprune.surgery import Traced
 from autoprune.tasks.task import Task
 
-#: The repair that needs no data.
-_WITHOUT: Final = "none"
+#: The repair that needs no data, and runs no model.
+WITHOUT: Final = "none"
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """ranking: scores of slices by group; instead: groups that l2 ranked, as the criterion could not; repair: repairs a
-    cut model; passes: what was gathered in how many seconds; notes: what could not be, and what took its place."""
+    """ranking: scores of slices by group; instead: groups that l2 ranked, as the criterion could not; repair: what is
+    done to
+    each cut model; passes: what was gathered in how many seconds; notes: what could not be, and what took its place."""
 
     ranking: Mapping[str, Tensor]
     instead: tuple[str, ...]
@@ -53,11 +54,11 @@ def calibrate(
         UsageError: an unknown name, or no task where one is needed. TaskError: gradients that cannot be taken.
     """
     scoring, repairing = registry.load("criteria", criterion), registry.load("repairs", repair)
-    if task is None and repair != _WITHOUT:
+    if task is None and repair != WITHOUT:
         raise UsageError(
             expected=f"a task, as the repair '{repair}' looks at its data",
             received="a model alone",
-            cure=f"pass task=, or repair='{_WITHOUT}'",
+            cure=f"pass task=, or repair='{WITHOUT}'",
         )
     passes, notes = [], []
     entering: Mapping[str, Moments] | None = None

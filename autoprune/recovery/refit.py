@@ -1,4 +1,4 @@
-"""Repair weights that were thinned out: those that are left are fitted again to what the whole ones put out.
+"""Repair of weights that were thinned out: those that are left are fitted again to what the whole ones put out.
 
 Knows the moments S of a weight's inputs; runs no model. Each row solves min (w - w0)' S (w - w0) over the elements that
 its mask leaves, by conjugate gradients on all rows at once, preconditioned by the diagonal (as ALPS, Meng et al. 2024,

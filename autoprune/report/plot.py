@@ -103,13 +103,15 @@ def _panel(
         elif limit.metric == quality.name:
             axes.axhline(bound, color="C3", linestyle=":", linewidth=1, label=label)
     axes.set_xlabel(f"{against.name} [{unit}]" if unit else against.name, parse_math=False)
-    values = [each for each in (x(dense), *map(x, complete), *map(x, points)) if each > 0]
+    drawn = [limit.bound(dense[limit.key].value) * factor for limit in budget.limits if limit.metric == against.name]
+    values = [each for each in (x(dense), *map(x, complete), *map(x, points), *drawn) if each > 0]
     ends = [end * factor for m in points for end in (m[against.name].low, m[against.name].high) if end > 0]
     if values and max(values) > _WIDE * min(values):
         _by_factors(axes, min(values + ends), max(values + ends))
     else:
         axes.set_xlim(left=0)
-    _focus(axes, [y(dense), *map(y, points)], [*map(y, complete)])
+    floors = [limit.bound(dense[limit.key].value) for limit in budget.limits if limit.metric == quality.name]
+    _focus(axes, [y(dense), *map(y, points), *floors], [*map(y, complete)])
     axes.grid(alpha=0.25)
     for text in axes.legend(loc="lower right", fontsize=8).get_texts():
         text.set_parse_math(False)

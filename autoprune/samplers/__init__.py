@@ -44,7 +44,7 @@ class ModelAccess:
     Attributes:
         model: Makes a copy of the dense model, of which a sampler may do what it likes.
         traced: The groups of the dense model, with what belongs to each.
-        batches: The batches of a split, by its name.
+        batches: The batches of "train" or "calibration".
         loss: Of a model on a batch, a scalar; None where the task has none.
     """
 
@@ -90,6 +90,12 @@ class SamplerContext:
                 cure="let autoprune.search make the sampler, or put a Forecast into its context",
             )
         return self.forecast
+
+    @property
+    def foretold(self) -> Forecast:
+        """The name of `required_forecast` before version 0.2."""
+        warnings.warn("context.foretold is called required_forecast now", DeprecationWarning, stacklevel=2)
+        return self.required_forecast
 
     @property
     def aim(self) -> SearchGoal:

@@ -1,4 +1,5 @@
-"""Optuna's samplers with one change: levels that they would draw uniformly are drawn as `Witness.scattered` says.
+"""Optuna's samplers with one change: levels that they would draw uniformly are drawn as `ObservationReader.scattered`
+says.
 
 Those are the first ones of a study, and mutations. Knows nothing of what a sampler does with the trials.
 """

@@ -44,8 +44,8 @@ class NetAdapt(PlannedSampler):
         # Steps are taken by the forecast as it was made: one that is refitted would go another way each time.
         surrogate = Surrogate(self.context.required_forecast, Observations(observations.goal, ()), self.context.space)
         loss_increase = {
-            each.levels: float(each_harm)
-            for each, each_harm in zip(observations.seen, observations.loss_increase, strict=True)
+            each.levels: float(each_increase)
+            for each, each_increase in zip(observations.seen, observations.loss_increase, strict=True)
         }
         current = tuple(size - 1 for size in self.context.sizes)
         saving = self._step

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from itertools import takewhile
 from pathlib import Path
@@ -121,7 +122,10 @@ def load(path: Path) -> SpaceConfig:
     """One search space from its file; unknown keys are refused."""
     text = read(path)
     if isinstance(text, dict):
-        text = {_FORMERLY.get(key, key): value for key, value in text.items()}
+        for old, new in _FORMERLY.items():
+            if old in text and new not in text:
+                warnings.warn(f"{path}: '{old}' is called '{new}' now", DeprecationWarning, stacklevel=2)
+                text = {new if key == old else key: value for key, value in text.items()}
     if not isinstance(text, dict) or not set(text) <= set(_CHECKS) or not {"kinds", "keep_ratios"} <= set(text):
         received = ", ".join(map(str, text)) if isinstance(text, dict) else type(text).__name__
         raise UsageError(

@@ -45,9 +45,19 @@ class Begun:
 class Evaluator:
     """Evaluates plans of one task against one dense model.
 
-    ranking: scores of slices by group; dense: the dense model's measurements by key, on the search split; repair:
-    repairs a cut model; timed: whether candidates are measured on the device, which finished models are in any case;
-    overlaps: whether a candidate may be measured while another one is worked on."""
+    Attributes:
+        task: Of the model, with its data.
+        traced: The dense model's groups.
+        ranking: Scores of slices by group.
+        device: On which candidates are measured.
+        budget: Limits on costs.
+        dense: The dense model's measurements by key, on the search split.
+        clock: That tells seconds.
+        repair: What is done to each cut model.
+        timed: Whether candidates are measured on the device, which finished models are in any case.
+        guarded: Whether a candidate runs on the device before it runs here, as no repair runs it anyway.
+        overlaps: Whether a candidate may be measured while another one is worked on.
+    """
 
     task: Task
     traced: Traced
@@ -58,6 +68,7 @@ class Evaluator:
     clock: Clock
     repair: Repair
     timed: bool = True
+    guarded: bool = False
     overlaps: bool = False
 
     def __call__(self, proposal: Proposal) -> Trial:
@@ -70,7 +81,8 @@ class Evaluator:
             met = excesses(self.budget, self.dense, self.dense)
             found = Trial(proposal.number, proposal.plan, TrialState.COMPLETE, self.dense, met)
             return Begun(proposal, trial=found)
-        return self._tried(self._tried(Begun(proposal), self._cut_and_repaired), self._scored)
+        repaired = self._tried(Begun(proposal), self._cut_and_repaired)
+        return repaired if self.guarded and self.timed else self._tried(repaired, self._scored)
 
     def measure(self, begun: Begun) -> Begun:
         """Measure on the device, as precisely as decides something: a score says what a candidate has to beat."""
@@ -78,7 +90,8 @@ class Evaluator:
 
     def end(self, begun: Begun) -> Trial:
         """Put together what was found."""
-        ended = self._tried(begun, self._ended).trial
+        scored = begun if begun.scored else self._tried(begun, self._scored)
+        ended = self._tried(scored, self._ended).trial
         if ended is None:
             raise RuntimeError("a candidate that was scored has a trial")
         return ended
@@ -167,7 +180,8 @@ class Evaluator:
 
     def _measured(self, begun: Begun) -> Begun:
         start, rivals = self.clock.wall(), begun.proposal.rivals
-        limits, ceilings = bounds(self.budget, self.dense), rivals.ceilings(begun.scored) if rivals is not None else {}
+        known = rivals is not None and bool(begun.scored)
+        limits, ceilings = bounds(self.budget, self.dense), rivals.ceilings(begun.scored) if rivals and known else {}
         found = self.device.measure(_there(begun.cut), limits, ceilings)
         return replace(begun, measured=found, timing=replace(begun.timing, measure=self.clock.wall() - start))
 

@@ -82,7 +82,7 @@ def foresee(
 
 
 def _beside(goal: SearchGoal, scored: Mapping[str, Measurement]) -> SearchGoal:
-    """The aim with the dense model's qualities as they are on other samples."""
+    """The goal with the dense model's qualities as they are on other samples."""
     known = zip(goal.objectives, goal.dense, strict=True)
     dense = tuple(scored[metric.name].value if metric.name in scored else value for metric, value in known)
     return replace(

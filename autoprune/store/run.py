@@ -174,9 +174,10 @@ class RunDirectory:
         self.log("stage", stage=name, took=round(seconds, 3))
 
     def move(self, name: str, other: str, seconds: float) -> None:
-        """Seconds of one stage are another's."""
-        self.spend(name, -seconds)
-        self.spend(other, seconds)
+        """Seconds of one stage are another's, of which the log has a line each."""
+        if seconds:
+            self.spend(name, -seconds)
+            self.spend(other, seconds)
 
     def close(self) -> None:
         self._lock.release()

@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 @dataclass(frozen=True)
 class Observation:
     """One evaluated plan: its trial's number, the level of each variable, the objectives' values, the value of the
-    aim's proxy metric (None where the task has none), the excess over each limit by its key (<= 0: met), seconds that
+    goal's proxy metric (None where the task has none), the excess over each limit by its key (<= 0: met), seconds that
     it took, and who proposed it."""
 
     number: int

@@ -1,10 +1,9 @@
 """What a forecast and the observations say together of any plan: cost, loss increase and quality, each with its doubt.
 
-Costs: the forecast times a factor that evaluated plans refit. Harm (the increase of the task's loss): a sum over
-variables of what each level does, begun by what ablations found of the lowest, with a power of what is cut between that
-and the whole, and refitted by regression with relative errors; the observations tell which. Quality: what plans of such
-loss increase scored. Knows nothing of who asks.
-"""
+Costs: the forecast times a factor that evaluated plans refit. Loss increase (the increase of the task's loss): a sum
+over variables of what each level does, begun by what ablations found of the lowest, with a power of what is cut between
+that and the whole, and refitted by regression with relative errors; the observations tell which. Quality: what plans of
+such loss increase scored. Knows nothing of who asks."""
 
 from __future__ import annotations
 
@@ -46,8 +45,8 @@ _CHANCE: Final = 4.0
 @dataclass(frozen=True)
 class Expected:
     """Of N plans: cost as a share of dense, loss increase (below 0 where a model is better than the dense one), quality
-    in the aim's box (lower is better), `worth`, which is the quality with a little of the loss increase, and the chance
-    to be within every limit on a cost. *_doubt: standard deviations, of cost relative."""
+    in the goal's box (lower is better), `worth`, which is the quality with a little of the loss increase, and the
+    chance to be within every limit on a cost. *_doubt: standard deviations, of cost relative."""
 
     cost: Floats
     cost_doubt: Floats
@@ -61,10 +60,9 @@ class Expected:
 class Surrogate:
     """Made anew as observations come in; making it takes milliseconds.
 
-    price: the cost that is traded off; walls: other costs that are limited; settled: the levels that are evaluated
-    where others are asked for, both being one model; scatter: standard deviation of the quality of plans that do like
-    loss increase, of the better half of what was seen.
-    """
+    cost_estimate: of the cost that is traded off; cost_limits: of other costs that are limited; settled: the levels
+    that are evaluated where others are asked for, both being one model; scatter: standard deviation of the quality of
+    plans that do like loss increase, of the better half of what was seen."""
 
     def __init__(self, forecast: Forecast, observations: Observations, space: SearchSpace) -> None:
         self.observations, self.sizes, self.settled = observations, space.sizes, space.settled

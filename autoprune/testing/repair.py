@@ -78,7 +78,7 @@ class RepairConformance:
                 model, _ = repaired(small, self.name)
                 assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
 
-    def test_nothing_to_cut_is_nothing_to_heal(self) -> None:
+    def test_nothing_to_cut_is_nothing_to_repair(self) -> None:
         for task in self.tasks():
             model, _ = repaired(task, self.name, keep=1.0)
             normalised = any("running" in name for name, _ in task.model.named_buffers())

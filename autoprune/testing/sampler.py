@@ -38,7 +38,7 @@ SIZE: Final = 64
 
 def small_space(groups: int = 5, size: int = SIZE) -> SearchSpace:
     """Groups of equal size with levels in steps of 8."""
-    family = SpaceConfig(
+    config = SpaceConfig(
         name="test",
         match=(),
         kinds=("channel",),
@@ -47,12 +47,12 @@ def small_space(groups: int = 5, size: int = SIZE) -> SearchSpace:
         floor=8,
         keep_ratios=tuple(k / 8 for k in range(1, 9)),
     )
-    return SearchSpace.build([Group(f"g{k}", "channel", size, ()) for k in range(groups)], family)
+    return SearchSpace.build([Group(f"g{k}", "channel", size, ()) for k in range(groups)], config)
 
 
 def block_space(blocks: int = 3) -> SearchSpace:
     """A stem, and blocks of one width each, of which any may be dropped."""
-    family = SpaceConfig(
+    config = SpaceConfig(
         name="test",
         match=(),
         kinds=("channel", "layer"),
@@ -65,7 +65,7 @@ def block_space(blocks: int = 3) -> SearchSpace:
     for k in range(blocks):
         inside = (Member(f"b{k}.weight"),)
         groups += [Group(f"b{k}", "layer", 1, inside, floor=0), Group(f"b{k}.width", "channel", SIZE, inside)]
-    return SearchSpace.build(groups, family)
+    return SearchSpace.build(groups, config)
 
 
 def small_context(

@@ -112,6 +112,8 @@ def test_a_sampler_may_learn_from_gradients_of_a_copy_of_the_model(small_task, m
         context.access.loss(model, batch).backward()
         seen.append(sum(float(each.grad.abs().sum()) for each in model.parameters()))
         seen.append({group.name for group in context.access.traced.open})
+        with pytest.raises(UsageError, match="train or calibration"):
+            context.access.batches("test")
         return Steepest(context.seed)
 
     monkeypatch.setattr(registry.load("samplers", "random"), "create", create)

@@ -46,3 +46,23 @@ def test_an_old_name_is_taken_for_one_release_more():
         assert options.renamed({"epochs": 3}) == {"finetune_epochs": 3}
     with pytest.raises(UsageError, match="leave out epochs"):
         options.renamed({"epochs": 3, "finetune_epochs": 2})
+
+
+def test_no_options_of_the_sampler_may_be_said_as_none():
+    from autoprune.engine.settings import Settings
+
+    assert Settings.settled(SearchOptions(sampler_options=None)).sampler_options == {}
+
+
+@pytest.mark.parametrize("command", ["search", "resume"])
+def test_help_lists_options_under_headings_and_flags_have_an_opposite(command, capsys):
+    from autoprune.cli import main
+
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    headings = [
+        heading for heading in ("What is searched:", "Where:", "How long:", "Output:", "Options:") if heading in text
+    ]
+    assert headings == sorted(headings, key=text.index)
+    assert "Output:" in headings
+    assert "--no-dashboard" in text

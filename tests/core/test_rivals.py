@@ -66,3 +66,10 @@ def test_each_proposal_meets_those_that_are_known_when_it_goes_out():
     known.append((0.9, 0.5))
     assert next(found) is None
     assert next(found).rivals.known == ((0.9, 0.5),)
+
+
+def test_only_those_that_nobody_beats_are_kept():
+    rivals = Rivals.of([], goal(ACCURACY, cost("latency")))
+    for each in (trial(0, 0.8, 0.5), trial(1, 0.9, 0.4), trial(2, 0.7, 0.6), trial(3, 0.95, 0.9), trial(4, 0.9, 0.4)):
+        rivals = rivals.joined_by(each)
+    assert rivals.known == ((0.9, 0.4), (0.95, 0.9))

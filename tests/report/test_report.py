@@ -137,3 +137,8 @@ def test_costs_that_are_alike_are_drawn_from_zero():
     (axes,) = front_figure("t", TRIALS, measured(0.99, 0.01), FRONT, BUDGET).axes
     assert axes.get_xscale() == "linear"
     assert axes.get_xlim()[0] == 0
+
+
+def test_a_limit_that_nothing_met_is_inside_of_the_picture():
+    (axes,) = front_figure("t", TRIALS, measured(0.99, 0.1), FRONT, Budget.parse("latency=1ms")).axes
+    assert axes.get_xlim()[0] < 1

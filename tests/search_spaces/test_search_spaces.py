@@ -68,4 +68,8 @@ def test_steps_may_differ_by_kind(tmp_path):
 
 def test_a_file_that_was_written_for_an_earlier_version_still_counts(tmp_path):
     (tmp_path / "own.yaml").write_text("kinds: [neuron]\nladder: [1.0, 0.5]\n")
-    assert search_spaces.choose(str(tmp_path / "own.yaml"), []).keep_ratios == (1.0, 0.5)
+    with pytest.warns(DeprecationWarning, match="keep_ratios"):
+        assert search_spaces.choose(str(tmp_path / "own.yaml"), []).keep_ratios == (1.0, 0.5)
+    (tmp_path / "own.yaml").write_text("kinds: [neuron]\nladder: [1.0]\nkeep_ratios: [1.0, 0.5]\n")
+    with pytest.raises(UsageError, match="ladder"):
+        search_spaces.choose(str(tmp_path / "own.yaml"), [])
