@@ -93,7 +93,7 @@ def test_a_full_disk_stops_the_search_and_it_goes_on_once_there_is_room(tmp_path
     driver = start(tmp_path, "of_many_plans", "--budget", "params=60%", "--trials", "60", "--finetune-epochs", "0", "--finalists", "1", preexec_fn=limit)  # fmt: skip
     _, stderr = driver.communicate(timeout=60)
     assert driver.returncode == 6, stderr
-    assert "File too large" in stderr
+    assert "file too large" in stderr
     assert str(tmp_path / "r")[-5:] in stderr or "r/" in stderr
     known = [entry["trial"] for entry in searched(tmp_path / "r")]
     done = resume(tmp_path, "--trials", str(len(known) + 3), "--quiet")
