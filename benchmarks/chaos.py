@@ -94,10 +94,11 @@ class Chaos:
         until(more, 180)
 
     def victim(self, driver: subprocess.Popen) -> tuple[str, int]:
-        kind = self.rng.choice(["driver", "driver", "worker", "profiler"]) words = {"worker": "ray::EvaluatorActor",
-        "profiler": "ray::DeviceActor" if self.executor == "ray" else "remote.worker"} found = called(driver.pid,
-        words[kind]) if kind != "driver" else [driver.pid] return (kind, self.rng.choice(found)) if found else
-        ("driver", driver.pid)
+        kind = self.rng.choice(["driver", "driver", "worker", "profiler"])
+        device = "ray::DeviceActor" if self.executor == "ray" else "remote.worker"
+        words = {"worker": "ray::EvaluatorActor", "profiler": device}
+        found = called(driver.pid, words[kind]) if kind != "driver" else [driver.pid]
+        return (kind, self.rng.choice(found)) if found else ("driver", driver.pid)
 
     def survive(self, kills: int) -> None:
         driver, began, hurt = self.start(), time.monotonic(), "driver"
