@@ -83,7 +83,7 @@ def _loss_increase(forecast: Forecast, goal: SearchGoal, runs: Sequence[Sequence
 def _distance(loss_increase: np.ndarray, later: Observations, noise: float) -> float:
     """Between logarithms of harms above the noise, of plans that are not beyond the box."""
     forecast, seen = (
-        np.log(np.maximum(each, 0) + noise)[later.loss < 1] for each in (loss_increase, later.loss_increase)
+        np.log(np.maximum(each, 0) + noise)[later.quality_drop < 1] for each in (loss_increase, later.loss_increase)
     )
     return float(np.sqrt(np.mean((forecast - seen) ** 2)))
 
@@ -97,5 +97,5 @@ def _evidence(goal: SearchGoal, trials: Sequence[list]) -> Observations:
 
 def _belief(forecast: Forecast, observations: Observations) -> Surrogate:
     """Of a space it needs the numbers of levels, and what only solving asks for."""
-    sizes = tuple(len(row) for row in forecast.damage)
+    sizes = tuple(len(row) for row in forecast.loss_increases)
     return Surrogate(forecast, observations, SimpleNamespace(sizes=sizes, settled=lambda levels: levels))
