@@ -75,7 +75,7 @@ def _loss_increase(forecast: Forecast, goal: SearchGoal, runs: Sequence[Sequence
         if not errors:
             return
         cells.append(f"{statistics.mean(errors):.2f}")
-    print(f"\n| harm of the next {NEXT} plans of {', '.join(LOOKING_AHEAD)}, after so many | ", end="")
+    print(f"\n| loss increase of the next {NEXT} plans of {', '.join(LOOKING_AHEAD)}, after so many | ", end="")
     print(f"{' | '.join(map(str, HARM_SEEN))} |\n|---|{'---|' * len(HARM_SEEN)}")
     print(f"| error (root mean square, of its logarithm) | {' | '.join(cells)} |")
 
