@@ -56,8 +56,8 @@ def _prior(
 ) -> tuple[float, float, float]:
     """Median error, rank correlation and coverage on all plans but `most`, of which so many are fitted."""
     shuffled = [plans[place] for place in np.random.default_rng(draw).permutation(len(plans))]
-    later = _evidence(goal, shuffled[most:])
-    found = _belief(forecast, _evidence(goal, shuffled[:count])).expected(later.levels)
+    later = _observations(goal, shuffled[most:])
+    found = _surrogate(forecast, _observations(goal, shuffled[:count])).expected(later.levels)
     off = np.log(found.cost / later.cost)
     held = np.mean(np.abs(off) <= 1.96 * found.cost_doubt)
     return float(np.median(np.abs(np.expm1(off)))), float(kendalltau(found.cost, later.cost)[0]), float(held)
@@ -69,8 +69,8 @@ def _loss_increase(forecast: Forecast, goal: SearchGoal, runs: Sequence[Sequence
         errors = []
         for trials in runs:
             if len(trials) >= count + NEXT:
-                later = _evidence(goal, trials[count : count + NEXT])
-                found = _belief(forecast, _evidence(goal, trials[:count])).expected(later.levels)
+                later = _observations(goal, trials[count : count + NEXT])
+                found = _surrogate(forecast, _observations(goal, trials[:count])).expected(later.levels)
                 errors.append(_distance(found.loss_increase, later, 4 * forecast.noise))
         if not errors:
             return
@@ -88,14 +88,14 @@ def _distance(loss_increase: np.ndarray, later: Observations, noise: float) -> f
     return float(np.sqrt(np.mean((forecast - seen) ** 2)))
 
 
-def _evidence(goal: SearchGoal, trials: Sequence[list]) -> Observations:
+def _observations(goal: SearchGoal, trials: Sequence[list]) -> Observations:
     """Trials [seconds, plan, accuracy, loss, share] as a sampler sees them."""
     return Observations(
         goal, tuple(Observation(k, tuple(each[1]), (each[2], each[4]), each[3], {}) for k, each in enumerate(trials))
     )
 
 
-def _belief(forecast: Forecast, observations: Observations) -> Surrogate:
+def _surrogate(forecast: Forecast, observations: Observations) -> Surrogate:
     """Of a space it needs the numbers of levels, and what only solving asks for."""
     sizes = tuple(len(row) for row in forecast.loss_increases)
     return Surrogate(forecast, observations, SimpleNamespace(sizes=sizes, settled=lambda levels: levels))

@@ -54,7 +54,7 @@ LONGER: int = 4
 #: Samples that are enough to repair by. To score by, all of the search split is used: with a third of the 1050 of
 #: digits,
 #: the fronts of 200 evaluations were mostly those whose plans came out high by chance.
-HEALED = 64
+REPAIRED = 64
 EPOCHS = 2
 
 
@@ -92,7 +92,7 @@ class Quick:
 def fewer(task: Task) -> Task:
     """The task with as many samples to repair by as are enough."""
     whole = task.splits["calibration"]
-    repaired = Batches(whole.inputs[:HEALED], whole.targets[:HEALED], whole.size)
+    repaired = Batches(whole.inputs[:REPAIRED], whole.targets[:REPAIRED], whole.size)
     return dataclasses.replace(task, splits={**task.splits, "calibration": repaired})
 
 

@@ -41,7 +41,9 @@ def module(page, place=0):
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile("\n".join(blocks(path)), str(path), "exec"), {})  # noqa: S102
+    code = "\n".join(blocks(path))
+    assert re.findall(r"^assert ", code, re.MULTILINE), "a tutorial checks what it says"
+    exec(compile(code, str(path), "exec"), {})  # noqa: S102
 
 
 @pytest.mark.parametrize("name", ["core.budget", "core.plan", "core.metric"])

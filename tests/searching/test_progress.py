@@ -13,12 +13,12 @@ from autoprune.searching.progress import Progress
 from autoprune.testing.fakes import FakeClock
 from tests.searching.trials import QUALITY, SPACE, trial
 
-AIM = SearchGoal((QUALITY, COSTS["params"]), (0.9, 1000.0), (None, 900.0))
+GOAL = SearchGoal((QUALITY, COSTS["params"]), (0.9, 1000.0), (None, 900.0))
 
 
 def test_a_line_says_how_far_how_well_and_how_long_still():
     clock = FakeClock()
-    progress = Progress(AIM, Effort(trials=20), clock, workers=2)
+    progress = Progress(GOAL, Effort(trials=20), clock, workers=2)
     progress.resume([trial(k, 0.5, 900, 1.0) for k in range(8)])
     clock.advance(30)
     progress.add(trial(8, 0.8, 400, 1.0), busy=2)
@@ -31,7 +31,7 @@ def test_a_line_says_how_far_how_well_and_how_long_still():
 
 
 def test_the_best_is_not_forgotten_where_one_beyond_the_budget_beats_it():
-    progress = Progress(AIM, Effort(), FakeClock(), 1)
+    progress = Progress(GOAL, Effort(), FakeClock(), 1)
     progress.add(trial(1, 0.8, 500), 1)
     assert progress.add(trial(2, 0.9, 400, excess=1.0), 1)["best"] == 1
     assert progress.volume() == pytest.approx(0.6)
@@ -54,7 +54,7 @@ def test_volume_of_many_objectives_is_nearly_exact_and_quick():
 
 
 def test_where_all_is_far_below_dense_the_box_reaches_there_and_says_so():
-    progress = Progress(AIM, Effort(), FakeClock(), 1)
+    progress = Progress(GOAL, Effort(), FakeClock(), 1)
     state = progress.add(trial(1, 0.4, 500), 1)
     assert 0 < state["hypervolume"] < 1
     assert "in a box 3.0 times as deep as usual" in progress.line(state)
