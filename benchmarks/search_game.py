@@ -7,7 +7,6 @@ are the processor's, of one thread: whatever else runs, comparisons stay the sam
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import statistics
 import time
@@ -91,9 +90,9 @@ class Quick:
 
 def fewer(task: Task) -> Task:
     """The task with as many samples to repair by as are enough."""
-    whole = task.splits["calibration"]
+    whole = task.split("calibration")
     repaired = Batches(whole.inputs[:REPAIRED], whole.targets[:REPAIRED], whole.size)
-    return dataclasses.replace(task, splits={**task.splits, "calibration": repaired})
+    return task.with_split("calibration", repaired)
 
 
 def worked(model: nn.Module, example) -> float:

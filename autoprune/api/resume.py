@@ -31,6 +31,8 @@ from autoprune.tasks.task import Task
 _TASK = "task"
 #: What `run.yaml` says of what may be spent, by the names of options.
 _EFFORT: Final = {"trials": "trials", "seconds": "timeout", "epochs": "finetune_epochs", "finalists": "finalists"}
+#: What else decides how a run is fine-tuned.
+_TRAINING: Final = ("finetune_lr", "finetune_steps")
 _CLUSTER = tuple(item.name for item in fields(Cluster))
 
 
@@ -111,7 +113,7 @@ def _go_on(
         if changes.get("timeout") is not None:  # from now on
             changes["timeout"] = (seconds(changes["timeout"]) or 0.0) + directory.searched
         settings = _settings(recipe, sampler if propose else "random", changes)
-        if directory.ended and not changes.keys() & _EFFORT.values():
+        if directory.ended and not changes.keys() & {*_EFFORT.values(), *_TRAINING}:
             reporter.note("this search has ended; give it more --trials, or `autoprune finetune` it")
             return read_result(path, task if isinstance(task, Task) else None)
         made = make_task(task if task is not None else _task(recipe), reporter)

@@ -5,20 +5,20 @@ Knows the task's loss; keeps four numbers a slice and nothing of a single sample
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from autoprune.calibration.batches import pieces
 from autoprune.criteria import GradientStats, View
 from autoprune.errors import TaskError, describe
 from autoprune.surgery.find import named_tensors
-from autoprune.surgery.modes import evaluating
+from autoprune.surgery.modes import evaluating, learning
 from autoprune.tasks.task import Task
 
 #: Samples whose gradients are averaged before they are squared: few, so that what cancels on the whole still counts.
@@ -47,8 +47,12 @@ def gather(task: Task, views: Views) -> dict[str, GradientStats]:
     loss_of = partial(_loss, task)
     sums: dict[str, Tensor] = {}
     count = 0
-    with evaluating(task.model), _differentiable(weights.values()):
-        for batch in islice(_small(task, loss_of), BATCHES):
+    batches = iter(task.batches("calibration"))
+    first = next(batches)
+    with _differentiable(weights.values()):
+        mode, divisible = _how(task.model, loss_of, first)
+    with mode(task.model), _differentiable(weights.values()):
+        for batch in islice(_small(chain([first], batches), divisible=divisible), BATCHES):
             found = torch.autograd.grad(loss_of(batch), list(weights.values()), allow_unused=True)
             slopes = {
                 name: (torch.zeros_like(weight) if slope is None else slope).detach().cpu()
@@ -97,15 +101,30 @@ def _loss(task: Task, batch: Any) -> Tensor:
     return loss
 
 
-def _small(task: Task, loss_of: Callable[[Any], Tensor]) -> Iterator[Any]:
-    """The calibration split in small batches; as it is where a batch cannot be cut, such as a graph."""
-    divisible = True
-    for number, batch in enumerate(task.split("calibration")):
-        if number == 0:
+def _how(
+    model: nn.Module, loss_of: Callable[[Any], Tensor], batch: Any
+) -> tuple[Callable[[nn.Module], AbstractContextManager[None]], bool]:
+    """In which mode the loss exists, and whether batches can be cut: a batch that is a graph, for example, cannot.
+
+    Raises:
+        TaskError: it exists in none; what it said in eval mode.
+    """
+    reason: TaskError | None = None
+    for mode in (evaluating, learning):
+        for part, divisible in ((next(pieces(batch, SAMPLES)), True), (batch, False)):
             try:
-                loss_of(next(pieces(batch, SAMPLES)))
-            except TaskError:
-                divisible = False
+                with mode(model):
+                    loss_of(part)
+            except TaskError as error:
+                reason = error if mode is evaluating else reason
+            else:
+                return mode, divisible
+    raise reason or RuntimeError("no mode was tried")
+
+
+def _small(batches: Iterable[Any], *, divisible: bool) -> Iterator[Any]:
+    """Batches in small pieces, or as they are."""
+    for batch in batches:
         yield from pieces(batch, SAMPLES) if divisible else [batch]
 
 

@@ -37,7 +37,7 @@ def gather(task: Task, reading: Mapping[str, Contraction], reporter: Reporter = 
     tensors = dict(named_tensors(task.model))
     sums = _Sums(tensors, reading)
     watch = ContractionWatch(tensors, sums.add)
-    split = task.split("calibration")
+    split = task.batches("calibration")
     try:
         most = min(len(split), BATCHES)  # type: ignore[arg-type]
     except TypeError:  # a stream does not know its end

@@ -22,6 +22,7 @@ from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
 from autoprune.core.measurement import RunSpec
 from autoprune.core.quantity import seconds
+from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
 
 #: Sections of the help.
@@ -112,6 +113,13 @@ class SearchOptions:
         HOW,
     )
     seed: int = _option(0, "Of all that is random.", HOW)
+    finetune_lr: float | None = _option(
+        None,
+        "Highest learning rate of fine-tuning; default: the one that does best in a few steps, or that of the task's "
+        "own optimizer.",
+        HOW,
+        resumable=True,
+    )
     profiler: str = _option(
         "",
         "What runs and times models: torch, torch-compile, onnxruntime, openvino, executorch, cuda; default: the "
@@ -190,6 +198,9 @@ class SearchOptions:
     finetune_epochs: int = _option(
         Effort.epochs, "Fine-tuning of each finished model.", HOW_LONG, resumable=True, recorded=False
     )
+    finetune_steps: int = _option(
+        0, "Batches of an epoch of fine-tuning at most; 0: all of them.", HOW_LONG, resumable=True
+    )
     finalists: int = _option(
         Effort.finalists,
         "How many models of the front are finished at most.",
@@ -199,7 +210,12 @@ class SearchOptions:
     )
 
     def __post_init__(self) -> None:
-        _ = self.effort, self.cluster, RunSpec(1 if self.threads is None else self.threads, self.batch, self.precision)
+        _ = (
+            self.effort,
+            self.training,
+            self.cluster,
+            RunSpec(1 if self.threads is None else self.threads, self.batch, self.precision),
+        )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < _SEEDS:
             cure = "pass a whole number to seed"
             raise UsageError(expected=f"a seed from 0 to {_SEEDS - 1}", received=repr(self.seed), cure=cure)
@@ -211,6 +227,11 @@ class SearchOptions:
     def effort(self) -> Effort:
         """What may be spent."""
         return Effort(self.trials, seconds(self.timeout), self.finetune_epochs, self.finalists)
+
+    @property
+    def training(self) -> TrainingOptions:
+        """How finished models are fine-tuned."""
+        return TrainingOptions(epochs=self.finetune_epochs, steps=self.finetune_steps, rate=self.finetune_lr)
 
     @property
     def cluster(self) -> Cluster:

@@ -88,7 +88,7 @@ def _get_ready(job: SearchJob, resources: Resources) -> tuple[SearchJob, Evaluat
         goal = stages.set_goal(job, resources, evaluator, new=job.new)
         job = stages.able_sampler(job, goal)
         forecast = stages.make_forecast(job, resources, evaluator, goal)
-        if job.new and forecast is not None:
+        if job.new and forecast is not None and resources.timed:
             # The forecast looked at the device at other moments, too: what is quiet is known better by now.
             evaluator = replace(evaluator, dense={**evaluator.dense, **resources.device.reference()})
             goal = stages.set_goal(job, resources, evaluator, new=True)
@@ -131,6 +131,8 @@ def _explored(
 def _restated(job: SearchJob, resources: Resources, ending: Ending) -> Ending:
     """Latencies as they read with what is known of the dense model by now."""
     evaluator = ending.evaluator
+    if not resources.timed:
+        return ending
     try:
         evaluator = replace(evaluator, dense={**evaluator.dense, **resources.device.reference()})
         return replace(ending, evaluator=evaluator, trials=tuple(evaluator.restated(ending.trials)))
@@ -150,6 +152,7 @@ def _finished(job: SearchJob, resources: Resources, ending: Ending) -> Ending:
             evaluator=replace(ending.evaluator, budget=job.budget),
             objectives=resources.objectives,
             effort=job.settings.effort,
+            training=job.settings.training,
             seed=job.settings.seed,
             finetune=resources.executor.finetune,
             tuning=tuning,

@@ -21,6 +21,8 @@ from autoprune.measure.devices import profilers, several
 from autoprune.measure.setup import Setup
 from autoprune.searching.study import Study, trials_told
 from autoprune.store.ledger import Ledger, open_ledger
+from autoprune.tasks.task import SPLITS
+from autoprune.training.check import check_training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +62,10 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         AutopruneError: something cannot be opened, or does not go with what the job asks for.
     """
     settings, task, reporter = job.settings, job.prepared.task, job.reporter
+    for name in (*SPLITS[1:], *(["train"] if settings.effort.epochs and not settings.finetune_steps else [])):
+        task.split(name).measure(job.clock, reporter)
     if settings.effort.epochs:
-        task.check_training()
+        check_training(task)
     setups = settings.setups(task.spec, job.budget.metrics)
     names = profilers(setups)
     with ExitStack() as closing:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
+from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
 from autoprune.core.proposal import contested
 from autoprune.core.rivals import Rivals
@@ -67,10 +68,12 @@ def open_evaluator(job: SearchJob, resources: Resources) -> Evaluator:
     task, traced, settings = job.prepared.task, job.prepared.traced, job.settings
     ranked = None if job.new else kept_ranking(job.directory)
     with job.directory.stage("opening"):
-        # Not beside other work: threads that wait for each other on taken processors lose more than is gained.
-        with job.reporter.track("opening the device", 1) as advance:
-            opened = resources.device.open(patient=resources.timed)
-            advance("")
+        opened: Mapping[str, Measurement] = {}
+        if resources.timed:
+            # Not beside other work: threads that wait for each other on taken processors lose more than is gained.
+            with job.reporter.track("opening the device", 1) as advance:
+                opened = resources.device.open()
+                advance("")
         with job.reporter.track("scoring the dense model", 1) as advance:
             scored = task.score(task.model, "search")
             advance("")

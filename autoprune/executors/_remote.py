@@ -124,10 +124,10 @@ class DeviceActor:
         node = ray.get_runtime_context().get_node_id() if device.setup.address is None else _ELSEWHERE
         return About(device.capabilities, device.fingerprint, device.batch, node)
 
-    def open(self, patient: bool) -> tuple[dict[str, Measurement], bool]:
+    def open(self) -> tuple[dict[str, Measurement], bool]:
         """The dense model's measurements, and whether models are measured in this very process."""
         with self._measuring():
-            return self._opened(patient), self._device.packer.here
+            return self._opened(), self._device.packer.here
 
     def measured(
         self, artifact: Artifact, bounds: Mapping[str, float], ceilings: Mapping[str, float]
@@ -178,10 +178,10 @@ class DeviceActor:
     def _measuring(self) -> AbstractContextManager[Any]:
         return self._gate.measuring() if self._device.setup.address is None else self._one
 
-    def _opened(self, patient: bool = True) -> dict[str, Measurement]:
+    def _opened(self) -> dict[str, Measurement]:
         """After this process was started anew, too: those before knew the reference, this one must look."""
         if self._dense is None:
-            self._dense = self._device.open(patient=patient)
+            self._dense = self._device.open()
         return self._dense
 
 
@@ -199,8 +199,8 @@ class RemoteDevice:
         self._packing = (spec.dense, self.example, spec.traced)
         self._packer: Packer | None = None
 
-    def open(self, *, patient: bool = True) -> dict[str, Measurement]:
-        dense, here = self._ask("open", patient)
+    def open(self) -> dict[str, Measurement]:
+        dense, here = self._ask("open")
         self._packer = Packer(self.capabilities.format, here, *self._packing)
         self._tell()
         return dict(dense)

@@ -13,6 +13,7 @@ from autoprune.core.front import Front, vector
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric, costs
 from autoprune.core.reporter import Reporter
+from autoprune.core.training_options import TrainingOptions
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
 from autoprune.finishing.halving import ETA, bins, rungs, spearman
@@ -26,6 +27,7 @@ from autoprune.searching.candidate import Evaluator, judged
 from autoprune.searching.forecasting import proxy_metric_of
 from autoprune.store.run import RunDirectory
 from autoprune.surgery.cut_model import CutModel
+from autoprune.training.rate import find_rate
 
 #: Epochs of training after which candidates' ranks say something of their end.
 _TELLING: Final = 3
@@ -54,6 +56,7 @@ class Finisher:
         evaluator: With the whole budget, qualities too.
         objectives: What is traded off.
         effort: What may be spent.
+        training: How models are fine-tuned.
         seed: Of training.
         finetune: Trains runs, wherever.
         tuning: The study of fine-tuning.
@@ -64,6 +67,7 @@ class Finisher:
     evaluator: Evaluator
     objectives: Sequence[Metric]
     effort: Effort
+    training: TrainingOptions
     seed: int
     finetune: Callable[[SuccessiveHalving, Tuner], None]
     tuning: TuningStudy
@@ -84,7 +88,8 @@ class Finisher:
             scored.append(replace(trial, measurements={**trial.measurements, **scores}))
             models[trial.number] = cut
         timed = self._measured_again(scored, models) if scored else {}
-        dense = {**self.evaluator.dense, **self.evaluator.device.reference(), **task.score(task.model, "validation")}
+        known = self.evaluator.device.reference() if self.evaluator.timed else {}
+        dense = {**self.evaluator.dense, **known, **task.score(task.model, "validation")}
         finished = []
         for trial in (trial for trial in scored if trial.number in timed):
             again = replace(trial, measurements={**trial.measurements, **timed[trial.number]})
@@ -109,9 +114,9 @@ class Finisher:
             for trial in (*self._spread(within, self.objectives, self.effort.finalists - len(beyond)), *beyond):
                 yield from self._cut(trial)
             return
-        asked = f"{len(trials)} trials, {epochs} epochs, {self.effort.finalists} finalists"
+        asked = f"{len(trials)} trials, {epochs} epochs, {self.effort.finalists} finalists" + self.training.told
         bins = self.tuning.chosen(asked, lambda: self._bins(trials))
-        tuner = Tuner(self.evaluator, epochs, self.seed)
+        tuner = Tuner(self.evaluator, self._rated([by_number[number] for number in bins]), self.seed)
         first = rungs(epochs)[0]
         most = len(bins) * first + len(set(bins.values())) * (epochs - first)
         with self.reporter.track("fine-tuning", most) as advance:
@@ -143,6 +148,7 @@ class Finisher:
         if halving.open:
             raise RuntimeError(f"{len(halving.open)} candidates were left untrained")
         self._correlations(halving)
+        self._harm(halving, tuner.rate_told)
         failed: dict[int, list[Trial]] = {}
         for number, run in halving.runs.items():
             if run.outcome == "fail":
@@ -157,6 +163,27 @@ class Finisher:
         for place, alike in failed.items():
             if place not in trained:
                 yield from self._cut(max(alike, key=lambda trial: worth(trial, trial.value(quality.name))))
+
+    def _rated(self, candidates: Sequence[Trial]) -> TrainingOptions:
+        """How to train, at a rate that was tried on the candidate of middling cost where nobody has said one."""
+        task = self.evaluator.task
+        if self.training.rate is not None or task.optimizer is not None or not candidates:
+            return self.training
+        by = next(iter(costs(self.objectives)), self.objectives[0])
+        middle = sorted(candidates, key=lambda trial: trial.value(by.name))[len(candidates) // 2]
+
+        def tried() -> float:
+            with self.directory.stage("training"):
+                found = find_rate(self.evaluator.cut(middle.plan), task, self.training, self.seed, self.reporter)
+            self.directory.log(
+                "learning rate", rate=found.rate, losses={f"{rate:g}": loss for rate, loss in found.losses.items()}
+            )
+            self.reporter.note(
+                f"learning rate {found.rate:g}, which does best in a few steps (--finetune-lr to choose)"
+            )
+            return found.rate
+
+        return replace(self.training, rate=self.tuning.rate(tried))
 
     def _best_of(self, run: FinetuneRun, halving: SuccessiveHalving, tuner: Tuner) -> Iterator[tuple[Trial, CutModel]]:
         if self._worse(run.scores, run.trial.measurements):
@@ -174,6 +201,16 @@ class Finisher:
     def _failed(self, trial: Trial, reason: str) -> None:
         self.directory.record(replace(trial, state=TrialState.FAILED, error=reason), "final")
         self.reporter.warn(f"trial {trial.number} could not be finished: {reason}")
+
+    def _harm(self, halving: SuccessiveHalving, rate: str) -> None:
+        """Say so where training did harm."""
+        ended = [run for run in halving.runs.values() if run.outcome == "complete"]
+        worse = sum(self._worse(run.scores, run.trial.measurements) for run in ended)
+        if worse:
+            self.reporter.note(
+                f"training made {worse} of {len(ended)} models worse, which stay as repaired: more epochs or a lower "
+                f"learning rate may help (--finetune-lr, here {rate})"
+            )
 
     def _worse(self, tuned: Mapping[str, Measurement], repaired: Mapping[str, Measurement]) -> bool:
         quality = self.evaluator.task.quality
@@ -241,6 +278,8 @@ class Finisher:
     def _measured_again(
         self, chosen: Sequence[Trial], models: Mapping[int, CutModel]
     ) -> dict[int, dict[str, Measurement]]:
+        if not self.evaluator.timed:
+            return {trial.number: {} for trial in chosen}
         device = self.evaluator.device
         cut = [models[trial.number] for trial in chosen]
         try:

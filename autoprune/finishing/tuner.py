@@ -11,6 +11,7 @@ import safetensors.torch
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
+from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import AutopruneError, describe
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery import CutModel
@@ -62,8 +63,8 @@ class EpochResult:
 class Tuner:
     """Trains candidates epoch by epoch, wherever it is asked to; the candidate of the last epoch is kept at hand."""
 
-    def __init__(self, evaluator: Evaluator, epochs: int, seed: int) -> None:
-        self.evaluator, self.epochs = evaluator, epochs
+    def __init__(self, evaluator: Evaluator, options: TrainingOptions, seed: int) -> None:
+        self.evaluator, self.options = evaluator, options
         self._seed = seed
         self._held: Training | None = None
         self._number = -1
@@ -74,13 +75,20 @@ class Tuner:
         try:
             training = self._training(job)
             loss = training.epoch()
-            wanted = training.done in (*job.compared, self.epochs)
+            wanted = training.done in (*job.compared, self.options.epochs)
             scores = self.evaluator.task.score(training.model, "search") if wanted else {}
-            state = safetensors.torch.save(training.state(), checkpoint.metadata(training.done, self.epochs, scores))
+            state = safetensors.torch.save(
+                training.state(), checkpoint.metadata(training.done, self.options.epochs, scores)
+            )
             return EpochResult(job.number, training.done, scores, state, loss)
         except Exception as error:
             self._forget()
             return self.lost(job, str(error) if isinstance(error, AutopruneError) else describe(error))
+
+    @property
+    def rate_told(self) -> str:
+        """The learning rate, for people."""
+        return "that of the task's own optimizer" if self.options.rate is None else f"{self.options.rate:g}"
 
     def lost(self, job: EpochJob, reason: str) -> EpochResult:
         """What became of an epoch that never came back."""
@@ -98,7 +106,7 @@ class Tuner:
         if self._teacher is None:
             self._teacher = (Teacher.of(self.evaluator.task),)
         cut = self.evaluator.bare(job.plan) if job.state else self.evaluator.cut(job.plan)
-        training = Training(cut, self.evaluator.task, self._teacher[0], self.epochs, self._seed)
+        training = Training(cut, self.evaluator.task, self._teacher[0], self.options, self._seed)
         if job.state:
             training.load(safetensors.torch.load(job.state), job.done)
         self._held, self._number = training, job.number

@@ -18,7 +18,7 @@ from autoprune.searching.study import quiet
 from autoprune.store.ledger import Ledger
 
 _SUFFIX: Final = "-finetune"
-_CANDIDATE, _ROUND, _CHOSEN, _ENDED = "candidate", "round", "chosen", "ended"
+_CANDIDATE, _ROUND, _CHOSEN, _ENDED, _RATE = "candidate", "round", "chosen", "ended", "rate"
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,15 @@ class TuningStudy:
                 if not frozen.state.is_finished():
                     self._open[number] = optuna.Trial(self._study, frozen._trial_id)
         return {int(number): place for number, place in kept["bins"].items()}
+
+    def rate(self, find: Callable[[], float]) -> float:
+        """The learning rate of the round, as it was found first."""
+        kept: Any = self._study.user_attrs[_CHOSEN]
+        if _RATE not in kept:
+            kept = {**kept, _RATE: find()}
+            with self._ledger.commit():
+                self._study.set_user_attr(_CHOSEN, kept)
+        return float(kept[_RATE])
 
     def close(self) -> None:
         """The round has come to its end: who asks for the same again wants another one."""

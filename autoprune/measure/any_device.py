@@ -26,8 +26,8 @@ class AnyDevice(Protocol):
     batch: int
     example: Example
 
-    def open(self, *, patient: bool = True) -> dict[str, Measurement]:
-        """Measure the dense model; patient: wait for a quiet machine, as those do whose candidates are timed."""
+    def open(self) -> dict[str, Measurement]:
+        """Measure the dense model. Only a device that is open measures others."""
         ...
 
     def measure(

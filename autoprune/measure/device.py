@@ -116,11 +116,16 @@ class Device:
             self.capabilities, self.fingerprint = setup.looked()
         self.store = DeviceStore.of(f"{self.fingerprint} / {setup.spec.threads} threads / {setup.spec.precision}")
         self._here = self.capabilities.format == "module" and not setup.task
-        self.bench: AnyBench = (
-            self._local(self._profiler) if self._here and self._profiler is not None else self._worker()
-        )
+        self._bench: AnyBench | None = None
         self._opened: _Opened | None = None
         self._waited = 0.0
+
+    @property
+    def bench(self) -> AnyBench:
+        """Where models run, started by now: a search that times nothing starts no process."""
+        if self._bench is None:
+            self._bench = self._local(self._profiler) if self._here and self._profiler is not None else self._worker()
+        return self._bench
 
     @property
     def session(self) -> Session:
@@ -138,11 +143,11 @@ class Device:
             raise RuntimeError("a device is opened before it measures")
         return self._opened
 
-    def open(self, *, patient: bool = True) -> dict[str, Measurement]:
-        """Measure the dense model; its measurements by key. patient: see `Session.open`."""
-        return self._steadily(lambda: self._open(patient))
+    def open(self) -> dict[str, Measurement]:
+        """Measure the dense model; its measurements by key."""
+        return self._steadily(self._open)
 
-    def _open(self, patient: bool) -> dict[str, Measurement]:
+    def _open(self) -> dict[str, Measurement]:
         try:
             self.bench.fingerprint()
         except AutopruneError as error:
@@ -150,7 +155,7 @@ class Device:
                 raise
             self.reporter.warn(f"models are measured in this process, as another one cannot make them: {error}")
             self.bench.close()
-            self._here, self.bench = True, self._local(self._profiler)
+            self._here, self._bench = True, self._local(self._profiler)
         spec, setup = self.spec, self.setup
         packer = Packer(self.capabilities.format, self._here, spec.dense, self.example, spec.traced)
         present = self.bench.speed()
@@ -166,7 +171,7 @@ class Device:
         )
         (dense,) = packer.packed(CutModel(spec.dense))
         self._opened = _Opened(session, packer, dense, present)
-        return {**session.open(dense, patient=patient), **self._peak(dense)}
+        return {**session.open(dense), **self._peak(dense)}
 
     def measure(
         self, cut: CutModel, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
@@ -266,7 +271,8 @@ class Device:
         except StorageError as error:
             self.reporter.warn(f"how fast the device was is not remembered: {error}")
         finally:
-            self.bench.close()
+            if self._bench is not None:
+                self._bench.close()
             if not self._here and self._profiler is not None:
                 self._profiler.close()
 

@@ -35,8 +35,8 @@ class Devices:
         )
         self.capabilities = together({name: device.capabilities for name, device in self.named.items()})
 
-    def open(self, *, patient: bool = True) -> dict[str, Measurement]:
-        return self._joined({name: device.open(patient=patient) for name, device in self.named.items()})
+    def open(self) -> dict[str, Measurement]:
+        return self._joined({name: device.open() for name, device in self.named.items()})
 
     def measure(
         self, cut: CutModel, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING

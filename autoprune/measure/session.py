@@ -83,12 +83,12 @@ class Session:
     _baseline: list[Block] = field(default_factory=list, init=False, repr=False)
     _generation: int = field(default=0, init=False)
 
-    def open(self, reference: Artifact, *, patient: bool = True) -> dict[str, Measurement]:
-        """Take the dense model and measure it alone.
+    def open(self, reference: Artifact) -> dict[str, Measurement]:
+        """Take the dense model and measure it alone; a quiet machine is waited for where only the wall tells how long
+        a model takes.
 
         Args:
             reference: The dense model.
-            patient: Whether a quiet machine is waited for where only the wall tells how long a model takes.
 
         Returns:
             Its measurements by key.
@@ -103,7 +103,7 @@ class Session:
         self._anchors = [_Anchor(_REFERENCE, reference, _ONE, _ONE)]
         self._restart()
         self._baseline = self._alone()
-        if patient and not self._single and not self._mostly_calm(self._baseline):
+        if not self._single and not self._mostly_calm(self._baseline):
             self.bench.settle(self.limits.wait_s)
             self._baseline = self._alone()
         self.dense.look(self._baseline)

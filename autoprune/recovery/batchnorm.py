@@ -32,7 +32,7 @@ def recalibrate(model: nn.Module, task: Task) -> None:
     with renewed(model) as enough, torch.no_grad():
         if enough():
             return
-        for batch in islice(task.split("calibration"), BATCHES):
+        for batch in islice(task.batches("calibration"), BATCHES):
             if not lone(batch):
                 task.forward(model, batch)
             if enough():

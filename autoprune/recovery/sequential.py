@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 import torch
@@ -192,11 +193,12 @@ def _still(moment: Tensor) -> Tensor:
 
 def _choices(task: Task) -> tuple[Any, Any]:
     """Batches to run at once: one of as many samples as are wanted, and the first one as it is."""
-    first = next(iter(task.split("calibration")))
+    batches = iter(task.batches("calibration"))
+    first = next(batches)
     tensors = Example.of((first,)).tensors
     if not tensors or not tensors[0].dim() or not tensors[0].numel():
-        return joined(task.split("calibration"), SAMPLES), first
+        return joined(chain([first], batches), SAMPLES), first
     numbers = tensors[0].is_floating_point()
     most = (_NUMBERS if numbers else _TOKENS) // tensors[0][0].numel()
     samples = max(min(SAMPLES, most), min(len(tensors[0]), SAMPLES) if numbers else 1)
-    return joined(task.split("calibration"), samples), first
+    return joined(chain([first], batches), samples), first

@@ -44,7 +44,7 @@ def in_part(evaluator: Evaluator, *, hurried: bool) -> tuple[Evaluator, Mapping[
     """
     task = evaluator.task
     for least in (_FEW, _LEAST)[not hurried :]:
-        part = replace(task, splits={**task.splits, "search": thinned(task.split("search"), _SHARE, least)})
+        part = task.with_split("search", thinned(task.split("search"), _SHARE, least))
         start = evaluator.clock.wall()
         try:
             scored = part.score(task.model, "search")

@@ -1,11 +1,12 @@
-"""Classifiers: accuracy and cross-entropy, on arrays or loaders. Knows how to split, batch and score."""
+"""Classifiers: a score and cross-entropy, on arrays or loaders. Knows splits and batches; not how scores are made."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +15,15 @@ from torch.nn import functional
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
 from autoprune.errors import TaskError
-from autoprune.tasks.task import SPLITS, Task, forward
+from autoprune.registry import unknown
+from autoprune.tasks.batch import classify, device_of, inputs_of, labels_of, moved
+from autoprune.tasks.scores import SCORES, cross_entropy
+from autoprune.tasks.split import Source, Split
+from autoprune.tasks.task import SPLITS, Scores, Task
 
-METRICS: Final = (
-    Metric("accuracy", "1", lower_is_better=False, high=1.0),
-    Metric("loss", "1", lower_is_better=True),
-)
+LOSS: Final = Metric("loss", "1", lower_is_better=True)
 #: Shares of one data set that is given whole.
 SHARES: Final = {"train": 0.4, "calibration": 0.1, "search": 0.2, "validation": 0.15, "test": 0.15}
-_Z: Final = 1.96
 _TEMPERATURE: Final = 2.0
 
 
@@ -58,29 +59,38 @@ class Batches:
 def Classification(  # noqa: N802 - read as the kind of task it makes
     model: nn.Module,
     *,
-    data: tuple[Any, Any] | None = None,
-    splits: Mapping[str, Any] | None = None,
+    data: tuple[Any, Any] | Callable[[], tuple[Any, Any]] | None = None,
+    splits: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
     example_inputs: Any = None,
     batch_size: int = 64,
     name: str = "classification",
     seed: int = 0,
+    metric: str | Callable[[Tensor, Tensor], float] = "accuracy",
+    stratify: bool = True,
 ) -> Task:
     """Make a task of a classifier from inputs (N, ...) to logits (N, classes), alone or in an output with `.logits`.
 
     Args:
         model: Trained.
-        data: Arrays (inputs, labels) that are shuffled by `seed` and split in the proportions of `SHARES`.
-        splits: Instead, by name, arrays (inputs, labels) or iterables of such batches.
-        example_inputs: The batch whose latency counts; default: the first calibration sample alone.
+        data: Arrays (inputs, labels) that are shuffled by `seed` and split in the proportions of `SHARES`; or a
+            function without arguments that loads them when they are first needed.
+        splits: Instead, by name, arrays (inputs, labels) or iterables of batches (see `classify` for their forms); or
+            functions that load them.
+        example_inputs: The batch whose latency counts; default: the first calibration sample alone, for which the data
+            is loaded at once.
         batch_size: Of the batches that arrays are cut into.
         name: Of the task.
         seed: Of the shuffle.
+        metric: The quality: accuracy, balanced_accuracy, f1 (macro), top5; or a function of logits (N, classes) and
+            labels (N,) whose name it takes and of which more is better.
+        stratify: Whether every split of `data` gets its share of each class.
 
     Returns:
-        A task whose quality is the accuracy, with the cross-entropy as its loss and distillation by divergence.
+        A task with that quality, the cross-entropy as its loss and distillation by divergence.
 
     Raises:
-        TaskError: too little data for disjoint splits, unequal lengths, or neither or both of data and splits.
+        TaskError: too little data for disjoint splits, unequal lengths, neither or both of data and splits, or no such
+            metric.
 
     Example:
         >>> Classification(model, data=(images, labels), example_inputs=(images[:8],))  # doctest: +SKIP
@@ -93,50 +103,67 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
         )
     weights = model.parameters() if isinstance(model, nn.Module) else ()  # anything else is refused by `Task`
     dtype = next((weight.dtype for weight in weights if weight.is_floating_point()), torch.float32)
-    given = splits if splits is not None else divide(*arrays("data", data, dtype), seed)
-    batches = {key: _batches(key, part, batch_size, dtype) for key, part in given.items()}
-    if example_inputs is None:
-        if "calibration" not in batches:
-            raise TaskError(
-                expected=f"the splits {', '.join(SPLITS)}",
-                received=", ".join(batches) or "none",
-                cure="add splits['calibration']",
-            )
-        first = next(iter(batches["calibration"]), None)
-        if first is None:
-            raise TaskError(
-                expected="at least one batch in splits['calibration']", received="an empty split", cure="give it data"
-            )
-        example_inputs = (first[0][:1],)
+
+    def divided() -> Mapping[str, Any]:
+        """The splits of the data, loaded by now."""
+        return divide(*arrays("data", data() if callable(data) else data, dtype), seed, stratify=stratify)
+
+    def batched(given: Mapping[str, Any]) -> dict[str, Source]:
+        return {key: _batches(key, part, batch_size, dtype) for key, part in given.items()}
+
+    def load() -> Mapping[str, Source]:
+        return batched(divided() if splits is None else splits() if callable(splits) else splits)
+
+    wanted = example_inputs is None or not (callable(data) or callable(splits))
+    batches: Mapping[str, Source] | Callable[[], Mapping[str, Source]] = load() if wanted else load
+    quality, evaluate = _quality(metric)
     return Task(
         name=name,
         model=model,
-        example_inputs=example_inputs,
+        example_inputs=_example(batches) if example_inputs is None and isinstance(batches, Mapping) else example_inputs,
         splits=batches,
         evaluate=evaluate,
-        metrics=METRICS,
-        forward=forward,
+        metrics=(quality, LOSS),
+        forward=classify,
         loss=loss,
         distance=distance,
     )
 
 
-def evaluate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Measurement]:
-    """Accuracy with its Wilson interval, and mean cross-entropy with a normal one."""
-    correct, losses = 0, []
-    for inputs, targets in batches:
-        logits = logits_of(model(inputs))
-        correct += int((logits.argmax(-1) == targets).sum())
-        losses.append(functional.cross_entropy(logits, targets, reduction="none").double())
-    each = torch.cat(losses)
-    count = len(each)
-    low, high = wilson(correct, count)
-    mean = float(each.mean())
-    half = _Z * float(each.std()) / math.sqrt(count) if count > 1 else 0.0
-    return {
-        "accuracy": Measurement(metric="accuracy", value=correct / count, unit="1", low=low, high=high, n=count),
-        "loss": Measurement(metric="loss", value=mean, unit="1", low=mean - half, high=mean + half, n=count),
-    }
+def _example(splits: Mapping[str, Source]) -> Any:
+    """The first calibration sample alone."""
+    if "calibration" not in splits:
+        raise TaskError(
+            expected=f"the splits {', '.join(SPLITS)}",
+            received=", ".join(splits) or "none",
+            cure="add splits['calibration']",
+        )
+    args, kwargs = inputs_of(next(iter(Split("calibration", splits["calibration"]))))
+    return {key: value[:1] for key, value in kwargs.items()} or tuple(value[:1] for value in args)
+
+
+def _quality(metric: str | Callable[[Tensor, Tensor], float]) -> tuple[Metric, Callable[[nn.Module, Any], Scores]]:
+    """What a classifier is searched for, and what scores it."""
+    if callable(metric):
+        name = getattr(metric, "__name__", type(metric).__name__)
+        return Metric(name, "1", lower_is_better=False), partial(_evaluate, name=name, score=metric)
+    if metric not in SCORES:
+        raise unknown("metric of a classifier", str(metric), tuple(SCORES))
+    return Metric(metric, "1", lower_is_better=False, high=1.0), partial(_evaluate, name=metric, score=SCORES[metric])
+
+
+def _evaluate(
+    model: nn.Module, batches: Iterable[Any], *, name: str, score: Callable[[Tensor, Tensor], float | Measurement]
+) -> Mapping[str, float | Measurement]:
+    """A score of all logits and labels, and their mean cross-entropy."""
+    device = device_of(model)
+    logits, labels = [], []
+    for given in batches:
+        batch = moved(given, device)
+        logits.append(logits_of(classify(model, batch)).float())
+        labels.append(labels_of(batch).long())
+    both = torch.cat(logits), torch.cat(labels)
+    return {name: score(*both), LOSS.name: cross_entropy(*both)}
 
 
 def logits_of(outputs: Any) -> Tensor:
@@ -155,8 +182,8 @@ def logits_of(outputs: Any) -> Tensor:
 
 
 def loss(outputs: Any, batch: Any) -> Tensor:
-    """Mean cross-entropy of logits against a batch (inputs, labels)."""
-    return functional.cross_entropy(logits_of(outputs), batch[1])
+    """Mean cross-entropy of logits against the labels of a batch."""
+    return functional.cross_entropy(logits_of(outputs), labels_of(batch).long())
 
 
 def distance(outputs: Any, taught: Any) -> Tensor:
@@ -166,18 +193,21 @@ def distance(outputs: Any, taught: Any) -> Tensor:
     return functional.kl_div(own, soft, reduction="batchmean", log_target=True) * _TEMPERATURE**2
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson 1927)."""
-    share = hits / count
-    centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z / (1 + _Z**2 / count) * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
-    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
-
-
 def divide(
-    inputs: Tensor, targets: Tensor, seed: int, shares: Mapping[str, float] = SHARES
+    inputs: Tensor, targets: Tensor, seed: int, shares: Mapping[str, float] = SHARES, *, stratify: bool = False
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Disjoint random parts in the given shares; the last one takes the remainder."""
+    """Disjoint random parts in the given shares.
+
+    Args:
+        inputs: (N, ...).
+        targets: (N,).
+        seed: Of the shuffle.
+        shares: By name; they sum to one.
+        stratify: Whether each part gets its share of each class, as nearly as whole samples allow.
+
+    Raises:
+        TaskError: a part would be empty.
+    """
     count = len(inputs)
     sizes = [math.floor(share * count) for share in shares.values()]
     sizes[-1] = count - sum(sizes[:-1])
@@ -188,7 +218,25 @@ def divide(
             cure="pass more data, or your own splits",
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    return {name: (inputs[part], targets[part]) for name, part in zip(shares, order.split(sizes), strict=True)}
+    if not stratify:
+        parts = list(order.split(sizes))
+    else:
+        # Samples of one class lie side by side; each is dealt to the part that lacks most by then.
+        dealt = torch.empty(count, dtype=torch.int64)
+        dealt[targets[order].argsort(stable=True)] = torch.tensor(_deal(count, tuple(shares.values())))
+        parts = [order[dealt == part] for part in range(len(sizes))]
+    return {name: (inputs[part], targets[part]) for name, part in zip(shares, parts, strict=True)}
+
+
+def _deal(count: int, shares: tuple[float, ...]) -> list[int]:
+    """The part of each of so many samples in a row, so that any stretch of them has its share of each part."""
+    lacking, dealt = [0.0] * len(shares), []
+    for _ in range(count):
+        lacking = [lack + share for lack, share in zip(lacking, shares, strict=True)]
+        part = max(range(len(shares)), key=lacking.__getitem__)
+        lacking[part] -= 1
+        dealt.append(part)
+    return dealt
 
 
 def arrays(name: str, data: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -214,9 +262,11 @@ def arrays(name: str, data: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return inputs.to(dtype) if inputs.is_floating_point() else inputs, targets.long()
 
 
-def _batches(name: str, part: Any, size: int, dtype: torch.dtype) -> Any:
+def _batches(name: str, part: Any, size: int, dtype: torch.dtype) -> Source:
+    if callable(part) and not isinstance(part, Iterable):
+        return lambda: cast(Iterable[Any], _batches(name, part(), size, dtype))
     pair = isinstance(part, Sequence) and len(part) == 2 and all(hasattr(array, "shape") for array in part)
     if not pair:
-        return part
+        return cast(Source, part)
     inputs, targets = arrays(f"splits['{name}']", part, dtype)
     return Batches(inputs, targets, size, shuffle=name == "train")

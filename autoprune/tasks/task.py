@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Any, Final
 
 import torch
@@ -17,6 +18,8 @@ from autoprune.core.reporter import Reporter
 from autoprune.errors import AutopruneError, TaskError, UsageError, describe
 from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
+from autoprune.tasks.batch import device_of, forward, moved
+from autoprune.tasks.split import Source, Split
 
 #: Disjoint parts of the data: statistics for repair; scores of candidates; the choice between finalists; the last word.
 SPLITS: Final = ("calibration", "search", "validation", "test")
@@ -25,13 +28,6 @@ SPLITS: Final = ("calibration", "search", "validation", "test")
 ATTEMPTS: Final = 2
 
 Scores = float | Mapping[str, float | Measurement]
-
-
-def forward(model: nn.Module, batch: Any) -> Any:
-    """Run a batch: a mapping as keywords without `labels`, of a tuple the first entry, anything else as it is."""
-    if isinstance(batch, Mapping):
-        return model(**{key: value for key, value in batch.items() if key != "labels"})
-    return model(batch[0] if isinstance(batch, tuple | list) else batch)
 
 
 @dataclass(frozen=True)
@@ -43,12 +39,18 @@ class Task:
         model: Trained, on any device.
         example_inputs: What one forward pass takes at the batch size whose latency counts: a tensor, a tuple of
             arguments, or a dict of keyword arguments.
-        splits: By name, an iterable of batches for each of `SPLITS`, and "train" to fine-tune on.
+        splits: By name, an iterable of batches for each of `SPLITS`, and "train" to fine-tune on. Each of them, or the
+            whole mapping, may be a function without arguments that loads it: processes that only need the model do not
+            call it.
         evaluate: (model, batches of a split) -> the score, or scores by name.
         metrics: What scores mean; the first one is the quality that is searched for.
         forward: (model, batch) -> outputs, for repair and distillation.
-        loss: (outputs, batch) -> a scalar to fine-tune on; None where the model must not be trained.
-        distance: (outputs, outputs of the dense model) -> a scalar to distil with; None to go without.
+        loss: (outputs, batch) -> a scalar to fine-tune on, of outputs in train mode; None where the model must not be
+            trained.
+        distance: (outputs in train mode, what `teach` returned) -> a scalar to distil with; None to go without.
+        teach: (dense model in eval mode, batch) -> what is distilled from; None: what `forward` returns of it.
+        optimizer: (model) -> a torch optimizer of its parameters, whose rates are the highest that are used; None:
+            AdamW at a rate that is tried out.
         choose_batch: (threads, reporter) -> the batch whose latency counts on this machine where the user names none;
             None: that of the example inputs.
         spec: How another process finds this task (`file.py:callable`), filled in by `locate`.
@@ -60,12 +62,14 @@ class Task:
     name: str
     model: nn.Module = field(repr=False)
     example_inputs: Any = field(repr=False)
-    splits: Mapping[str, Iterable[Any]] = field(repr=False)
+    splits: Mapping[str, Source] | Callable[[], Mapping[str, Source]] = field(repr=False)
     evaluate: Callable[[nn.Module, Any], Scores]
     metrics: tuple[Metric, ...] = (Metric("accuracy", "1", lower_is_better=False, high=1.0),)
     forward: Callable[[nn.Module, Any], Any] = forward
     loss: Callable[[Any, Any], Tensor] | None = None
     distance: Callable[[Any, Any], Tensor] | None = None
+    teach: Callable[[nn.Module, Any], Any] | None = None
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None
     choose_batch: Callable[[int, Reporter], int] | None = field(default=None, repr=False)
     spec: str = ""
 
@@ -86,7 +90,7 @@ class Task:
                 received=repr(self.evaluate),
                 cure="pass evaluate(model, split)",
             )
-        for name in ("forward", "loss", "distance"):
+        for name in ("forward", "loss", "distance", "teach", "optimizer"):
             given = getattr(self, name)
             if not callable(given) and (given is not None or name == "forward"):
                 raise TaskError(
@@ -105,67 +109,34 @@ class Task:
                 received=", ".join(taken),
                 cure="rename them: costs are measured by autoprune",
             )
-        for name in SPLITS:
-            self.split(name)
+        object.__setattr__(self, "splits", _named_splits(self.splits))
+
+    @property
+    def _splits(self) -> Mapping[str, Any]:
+        """Checked, as `__post_init__` leaves them."""
+        return self.splits if isinstance(self.splits, Mapping) else {}
 
     @property
     def quality(self) -> Metric:
         """The metric that is searched for."""
         return self.metrics[0]
 
-    def split(self, name: str) -> Iterable[Any]:
-        """The batches of a split; "train" falls back on "calibration".
+    def split(self, name: str) -> Split:
+        """A split by its name; "train" falls back on "calibration".
 
         Raises:
-            TaskError: it is missing, cannot be iterated twice, or has no batch.
+            TaskError: it is missing.
         """
-        data = self.splits.get(name, self.splits.get("calibration") if name == "train" else None)
-        if data is None:
-            raise TaskError(
-                expected=f"the splits {', '.join(SPLITS)}",
-                received=f"no '{name}' among {', '.join(self.splits) or 'none'}",
-                cure=f"add splits['{name}']",
-            )
-        if not isinstance(data, Iterable) or iter(data) is data:
-            raise TaskError(
-                expected=f"splits['{name}'] to give its batches as often as it is asked",
-                received=type(data).__name__,
-                cure="pass a list or a DataLoader",
-            )
-        try:
-            next(iter(data))
-        except StopIteration:
-            raise TaskError(
-                expected=f"at least one batch in splits['{name}']", received="an empty split", cure="give it data"
-            ) from None
-        return data
+        found: Split = _taken(self._splits, name)
+        return found
 
-    def check_training(self) -> None:
-        """Whether the model can be trained on the first batch of "train" as it is.
+    def with_split(self, name: str, source: Source) -> Task:
+        """The same task with other batches in a split."""
+        return replace(self, splits={**self._splits, name: source})
 
-        Raises:
-            TaskError: the loss, or the distance to the dense model's outputs, is no finite scalar there.
-        """
-        if self.loss is None:
-            return
-        batch = next(iter(self.split("train")))
-        with torch.enable_grad(), evaluating(self.model):  # a loss may differentiate, too
-            try:
-                outputs = self.forward(self.model, batch)
-            except Exception as error:
-                raise TaskError(
-                    expected="Task.forward to run the model on a batch of splits['train']",
-                    received=describe(error),
-                    cure="pass forward=a function of the model and a batch",
-                ) from error
-            for name, function, other in (("loss", self.loss, batch), ("distance", self.distance, outputs)):
-                received = "" if function is None else _no_scalar(function, outputs, other)
-                if received:
-                    raise TaskError(
-                        expected=f"Task.{name} to return a finite scalar tensor for a batch of splits['train']",
-                        received=received,
-                        cure=f"mend it, leave {name} out, or do not fine-tune (--finetune-epochs 0, finetune_epochs=0)",
-                    )
+    def batches(self, name: str) -> Iterable[Any]:
+        """The batches of a split on the device of the model."""
+        return _Moved(self.split(name), device_of(self.model))
 
     def score(self, model: nn.Module, split: str) -> dict[str, Measurement]:
         """Evaluate in eval mode without gradients, and check what came back; an evaluation that raises is tried again.
@@ -173,7 +144,7 @@ class Task:
         Raises:
             TaskError: the function raised twice, or returned other than finite numbers in range; it is named.
         """
-        data = self.split(split)
+        data = self.split(split).given
         for attempt in range(ATTEMPTS):
             try:
                 with torch.no_grad(), evaluating(model):
@@ -221,6 +192,55 @@ class Task:
         return replace(Measurement.exact(metric.name, value, metric.unit), split=split)
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """Batches of a split on a device."""
+
+    split: Split
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (moved(batch, self.device) for batch in self.split)
+
+
+def _named_splits(given: Mapping[str, Source] | Callable[[], Mapping[str, Source]]) -> dict[str, Split]:
+    """Each split, checked as far as that needs no pass over it."""
+    if isinstance(given, Mapping):
+        found = {name: each if isinstance(each, Split) else Split(name, each) for name, each in given.items()}
+        for name in SPLITS:
+            _taken(found, name)
+        return found
+    if not callable(given):
+        raise TaskError(
+            expected="splits by name, or a function that loads them",
+            received=type(given).__name__,
+            cure="pass a dict of iterables of batches",
+        )
+    loaded = cache(given)
+
+    def part(name: str) -> Iterable[Any]:
+        source = _taken(loaded(), name)
+        found: Iterable[Any] = source if isinstance(source, Iterable) or not callable(source) else source()
+        return found
+
+    return {name: Split(name, partial(part, name)) for name in ("train", *SPLITS)}
+
+
+def _taken(splits: Mapping[str, Any], name: str) -> Any:
+    """A split by its name; "train" falls back on "calibration"."""
+    found = splits.get(name, splits.get("calibration") if name == "train" else None)
+    if found is None:
+        raise TaskError(
+            expected=f"the splits {', '.join(SPLITS)}",
+            received=f"no '{name}' among {', '.join(splits) or 'none'}",
+            cure=f"add splits['{name}']",
+        )
+    return found
+
+
 def _number(score: object) -> float | None:
     """A float of what is one number: Python's, NumPy's, or a tensor of one element; None of anything else."""
     if isinstance(score, bool) or not hasattr(score, "__float__"):
@@ -229,20 +249,6 @@ def _number(score: object) -> float | None:
         return float(score)
     except (TypeError, ValueError, RuntimeError):  # of an array, or of a tensor of several elements
         return None
-
-
-def _no_scalar(function: Callable[[Any, Any], Any], outputs: Any, other: Any) -> str:
-    """What a function returns or raises instead of a finite scalar tensor; empty where it returns one."""
-    try:
-        value = function(outputs, other)
-    except Exception as error:
-        return describe(error)
-    if not isinstance(value, Tensor):
-        return type(value).__name__
-    if value.numel() != 1:
-        return f"a tensor of shape {list(value.shape)}"
-    number = value.detach().item()
-    return "" if math.isfinite(number) else f"{number:g}"
 
 
 def rebatch(inputs: Any, size: int) -> Example:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -73,8 +72,8 @@ class RepairConformance:
     def test_a_calibration_split_of_one_sample_or_one_batch_is_survived(self) -> None:
         for task in self.tasks():
             for count in (1, 3):
-                first = [(inputs[:count], labels[:count]) for inputs, labels in list(task.splits["calibration"])[:1]]
-                small = dataclasses.replace(task, splits={**task.splits, "calibration": first})
+                first = [(inputs[:count], labels[:count]) for inputs, labels in list(task.split("calibration"))[:1]]
+                small = task.with_split("calibration", first)
                 model, _ = repaired(small, self.name)
                 assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
 

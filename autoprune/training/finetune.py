@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from autoprune.core.reporter import Advance
+from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import StorageError, TaskError
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import evaluating
@@ -21,19 +23,21 @@ from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
 from autoprune.training.teacher import Teacher, arrange
 
+#: The rate of AdamW where nobody says another one, and none is tried out.
 RATE: Final = 5e-3
-#: Fewer epochs have no time to make good what a high rate undoes at first, and get so much less of it.
-_UNHURRIED: Final = 8
+#: The share of all steps, and of the first epoch at most, over which the rate rises to its height.
+_WARM: Final = 0.1
 _CLIP: Final = 1.0
-_MODEL, _OPTIMIZER = "model.", "optimizer."
+_MODEL, _OPTIMIZER, _NUMBER = "model.", "optimizer.", "number."
 
 
 class Training:
     """A model that is trained in place on the train split, one epoch at a time.
 
-    The task's own loss, plus the distance to the teacher's outputs where there is one (Hinton et al. 2015); AdamW
-    under one cosine over all `epochs`, gradients clipped to norm 1. Torch's global state is seeded for each epoch, so
-    that one that begins from `state` is the same as one that was never interrupted. What was thinned out stays zero.
+    The task's own loss, plus the distance to the teacher's outputs where there is one (Hinton et al. 2015); the task's
+    optimizer or AdamW, whose rates rise linearly at first (Goyal et al. 2017) and then fall as a cosine to zero at the
+    end of all epochs; gradients clipped to norm 1. Torch's global state is seeded for each epoch, so that one that
+    begins from `state` is the same as one that was never interrupted. What was thinned out stays zero.
     done: epochs so far.
     """
 
@@ -42,37 +46,51 @@ class Training:
         cut: CutModel,
         task: Task,
         teacher: Teacher | None,
-        epochs: int,
+        options: TrainingOptions,
         seed: int,
     ) -> None:
+        """Raises TaskError where the task's optimizer is none."""
         self.cut, self.model, self.done = cut, cut.model, 0
-        self._task, self._teacher, self._epochs, self._seed = task, teacher, epochs, seed
+        self._task, self._teacher, self._options, self._seed = task, teacher, options, seed
         self._length = 0
         weights = [parameter for parameter in cut.model.parameters() if parameter.requires_grad]
         self._weights = weights if task.loss is not None else []
-        self._rate = RATE * min(epochs / _UNHURRIED, 1)
-        self._optimizer = torch.optim.AdamW(weights, self._rate) if self._weights else None
+        self._optimizer = _optimizer(cut.model, self._weights, task, options.rate) if self._weights else None
+        self._rates = [] if self._optimizer is None else [group["lr"] for group in self._optimizer.param_groups]
 
     def epoch(self) -> float:
         """Train for one more epoch, leaving eval mode; the last batch's loss. Nothing happens without a loss.
 
         Raises:
-            TaskError: the loss or its gradients are no finite numbers.
+            TaskError: the loss or its gradients are no finite numbers, or there is no batch.
         """
-        optimizer = self._optimizer
         self.done += 1
-        if optimizer is None:
+        if self._optimizer is None:
             return math.nan
-        batches = self._task.split("train")
-        self._length = length = self._length or _count(batches)
+        batches = self._task.batches("train")
+        self._length = length = self._length or self._options.steps or _count(batches)
+        begun = (self.done - 1) * length
+        return self.burst(islice(batches, self._options.steps or None), self._options.epochs * length, begun)
+
+    def burst(self, batches: Iterable[Any], steps: int, begun: int = 0) -> float:
+        """Train on some batches, leaving eval mode; the last one's loss.
+
+        Args:
+            batches: Of which no more are taken than there are steps.
+            steps: Of the whole training.
+            begun: Steps before these.
+        """
+        if self._optimizer is None:
+            return math.nan
+        loss = math.nan
         with self._arranged(), evaluating(self.model), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed * 1_000_003 + self.done)
             self.model.train()
-            for place, batch in enumerate(batches):
-                spent = ((self.done - 1) * length + place) / (self._epochs * length)
-                for group in optimizer.param_groups:
-                    group["lr"] = self._rate * (1 + math.cos(math.pi * min(spent, 1.0))) / 2
-                loss = self._step(optimizer, batch)
+            for place, batch in enumerate(islice(batches, max(steps - begun, 1)), begun):
+                share = scheduled(place, steps, self._length or steps)
+                for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+                    group["lr"] = rate * share
+                loss = self.step(batch)
         self.model.eval()
         return loss
 
@@ -82,7 +100,11 @@ class Training:
         found = {f"{_MODEL}{name}": value for name, value in whole if isinstance(value, Tensor)}
         if self._optimizer is not None:
             for place, kept in self._optimizer.state_dict()["state"].items():
-                found |= {f"{_OPTIMIZER}{place}.{name}": value for name, value in kept.items()}
+                for name, value in kept.items():
+                    if isinstance(value, Tensor):
+                        found[f"{_OPTIMIZER}{place}.{name}"] = value
+                    elif isinstance(value, int | float):
+                        found[f"{_OPTIMIZER}{place}.{_NUMBER}{name}"] = torch.tensor(value, dtype=torch.float64)
         # Tied tensors share memory, which safetensors does not store.
         return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
 
@@ -92,11 +114,12 @@ class Training:
         Raises:
             StorageError: it is one of another model.
         """
-        kept: dict[int, dict[str, Tensor]] = {}
+        kept: dict[int, dict[str, Any]] = {}
         for name, value in state.items():
             if name.startswith(_OPTIMIZER):
                 place, _, part = name.removeprefix(_OPTIMIZER).partition(".")
-                kept.setdefault(int(place), {})[part] = value
+                number = part.startswith(_NUMBER)
+                kept.setdefault(int(place), {})[part.removeprefix(_NUMBER)] = value.item() if number else value
         try:
             load_state(self.model, state)
             if self._optimizer is not None and kept:
@@ -110,13 +133,13 @@ class Training:
             ) from error
         self.done = done
 
-    def _step(self, optimizer: torch.optim.Optimizer, batch: Any) -> float:
-        task = self._task
+    def step(self, batch: Any) -> float:
+        """One step on a batch, in the mode that the model is in; its loss, of which nothing is done without one."""
+        optimizer = self._optimizer
+        if optimizer is None:
+            return math.nan
         optimizer.zero_grad()
-        outputs = task.forward(self.model, batch)
-        loss: Tensor = task.loss(outputs, batch)  # type: ignore[misc] # without one there is no optimizer
-        if self._teacher is not None and task.distance is not None:
-            loss = loss + task.distance(outputs, self._teacher.answer(batch))
+        loss = loss_of(self._task, self._teacher, self.model, batch)
         loss.backward()
         length, value = float(nn.utils.clip_grad_norm_(self._weights, _CLIP)), float(loss.detach())
         if not (math.isfinite(length) and math.isfinite(value)):
@@ -138,6 +161,29 @@ class Training:
             arrange(self.model, torch.contiguous_format)
 
 
+def loss_of(task: Task, teacher: Teacher | None, model: nn.Module, batch: Any) -> Tensor:
+    """What is descended: the task's loss, and the distance to what is taught."""
+    outputs = task.forward(model, batch)
+    loss: Tensor = task.loss(outputs, batch)  # type: ignore[misc] # nobody trains without one
+    if teacher is not None and task.distance is not None:
+        loss = loss + task.distance(outputs, teacher.answer(batch))
+    return loss
+
+
+def scheduled(step: int, steps: int, epoch: int) -> float:
+    """The share of the highest rate at a step.
+
+    Args:
+        step: From 0 on.
+        steps: Of all epochs.
+        epoch: Of one of them.
+    """
+    warm = max(min(round(_WARM * steps), epoch), 1)
+    if step < warm:
+        return (step + 1) / warm
+    return (1 + math.cos(math.pi * min((step - warm) / max(steps - warm, 1), 1.0))) / 2
+
+
 def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """The model's part of a training's state, into a model of the same shape."""
     model.load_state_dict(
@@ -149,14 +195,32 @@ def finetune(
     cut: CutModel,
     task: Task,
     teacher: Teacher | None,
-    epochs: int,
+    options: TrainingOptions,
     seed: int,
     advance: Advance,
 ) -> None:
     """Train in place to the end; see `Training`. `advance` is called after each epoch."""
-    training = Training(cut, task, teacher, epochs, seed)
-    for _ in range(epochs):
+    training = Training(cut, task, teacher, options, seed)
+    for _ in range(options.epochs):
         advance(f"loss {training.epoch():.3f}")
+
+
+def _optimizer(model: nn.Module, weights: list[nn.Parameter], task: Task, rate: float | None) -> torch.optim.Optimizer:
+    """The task's own, at a rate where one is asked for; or AdamW."""
+    if task.optimizer is None:
+        return torch.optim.AdamW(weights, RATE if rate is None else rate)
+    made = task.optimizer(model)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise TaskError(
+            expected="Task.optimizer to return a torch.optim.Optimizer of the model's parameters",
+            received=type(made).__name__,
+            cure="write for example optimizer=lambda model: torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)",
+        )
+    if rate is not None:
+        highest = max(group["lr"] for group in made.param_groups)
+        for group in made.param_groups:
+            group["lr"] *= rate / highest
+    return made
 
 
 def _count(batches: Iterable[Any]) -> int:

@@ -43,7 +43,7 @@ class Teacher:
             self._known.move_to_end(key)
             return self._known[key][0]
         with torch.no_grad():
-            outputs = self._task.forward(self._model, batch)
+            outputs = (self._task.teach or self._task.forward)(self._model, batch)
         if key is not None:
             self._keep(key, outputs)
         return outputs

@@ -15,6 +15,7 @@ from autoprune import registry
 from autoprune.cli.print_result import print_result
 from autoprune.core.budget import AtLeast, AtMost, Budget
 from autoprune.core.metric import Metric
+from autoprune.core.training_options import TrainingOptions
 from autoprune.engine import stages
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
 from autoprune.recovery.calibrate import calibrate
@@ -294,7 +295,7 @@ def test_profile_gives_latency_with_its_interval_and_exact_counts(small_task):
 
 
 def test_training_that_does_harm_leaves_the_repaired_model(small_task):
-    finetune(CutModel(small_task.model), small_task, None, 20, 0, lambda text: None)
+    finetune(CutModel(small_task.model), small_task, None, TrainingOptions(epochs=20), 0, lambda text: None)
     harmful = dataclasses.replace(
         small_task,
         loss=lambda out, batch: -small_task.loss(out, batch),
@@ -309,7 +310,7 @@ def test_training_that_does_harm_leaves_the_repaired_model(small_task):
 
 
 def test_floor_under_a_quality_asks_for_the_cheapest_above_it(small_task):
-    finetune(CutModel(small_task.model), small_task, None, 10, 0, lambda text: None)
+    finetune(CutModel(small_task.model), small_task, None, TrainingOptions(epochs=10), 0, lambda text: None)
     most = 1.2 * small_task.score(small_task.model, "search")["loss"].value
     floor = Budget.of(loss=AtMost(most), objectives=("accuracy", "params"))
     found = autoprune.search(
@@ -327,7 +328,7 @@ def test_floor_under_a_quality_asks_for_the_cheapest_above_it(small_task):
 
 
 def test_a_floor_under_a_quality_that_is_no_objective_makes_it_one(small_task):
-    finetune(CutModel(small_task.model), small_task, None, 10, 0, lambda text: None)
+    finetune(CutModel(small_task.model), small_task, None, TrainingOptions(epochs=10), 0, lambda text: None)
     floor = Budget.of(accuracy=AtLeast(-0.1, of_dense=True), objectives=("params",))
     found = autoprune.search(
         small_task, budget=floor, sampler="random", run="r", trials=9, finetune_epochs=0, finalists=3

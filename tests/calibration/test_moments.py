@@ -65,8 +65,8 @@ def test_wide_kernels_have_a_moment_a_channel(monkeypatch):
 
 def test_inputs_that_are_not_finite_are_left_out():
     task = residual_task()
-    broken = [(inputs * float("nan"), labels) for inputs, labels in task.splits["calibration"]]
-    task = dataclasses.replace(task, splits={**task.splits, "calibration": broken})
+    broken = [(inputs * float("nan"), labels) for inputs, labels in task.split("calibration")]
+    task = task.with_split("calibration", broken)
     assert gathered(task, {"inner.weight", "head.weight"}) == {}
 
 
@@ -126,8 +126,8 @@ def test_a_weight_of_two_layers_has_the_moments_of_both():
 
 def test_a_small_spread_around_a_large_mean_is_not_lost():
     base = attention_task()
-    shifted = [(inputs + 1000, labels) for inputs, labels in base.splits["calibration"]]
-    task = dataclasses.replace(base, splits={**base.splits, "calibration": shifted})
+    shifted = [(inputs + 1000, labels) for inputs, labels in base.split("calibration")]
+    task = base.with_split("calibration", shifted)
     found, wanted = (gathered(each, {"embed.weight"})["embed.weight"] for each in (task, base))
     torch.testing.assert_close(found.covariance, wanted.covariance, rtol=1e-3, atol=1e-3)
 
@@ -139,6 +139,6 @@ def test_a_stream_without_a_length_has_moments_too(small_task):
                 yield batch[0]
 
     loader = torch.utils.data.DataLoader(Stream(), batch_size=None)
-    streaming = dataclasses.replace(small_task, splits={**small_task.splits, "calibration": loader})
+    streaming = small_task.with_split("calibration", loader)
     names = [*trace(small_task.model, small_task.example_inputs).reading]
     assert gathered(streaming, names).keys() == gathered(small_task, names).keys()

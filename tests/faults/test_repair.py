@@ -40,8 +40,8 @@ def test_a_singular_hessian_and_a_group_of_one_channel_are_survived(criterion):
 
     torch.manual_seed(0)
     task = task_of(Narrow(), 1, 5, 5)
-    constant = [(torch.ones_like(inputs), labels) for inputs, labels in task.splits["calibration"]]
-    task = dataclasses.replace(task, splits={**task.splits, "calibration": constant})
+    constant = [(torch.ones_like(inputs), labels) for inputs, labels in task.split("calibration")]
+    task = task.with_split("calibration", constant)
     traced = trace(task.model, task.example_inputs)
     for repair in registry.names("repairs"):
         calibrated = calibrate(task.model, traced, criterion, repair, SystemClock(), task)
@@ -53,8 +53,8 @@ def test_a_singular_hessian_and_a_group_of_one_channel_are_survived(criterion):
 
 def test_inputs_that_are_nan_are_named_and_nothing_becomes_nan():
     task = residual_task()
-    broken = [(inputs * float("nan"), labels) for inputs, labels in task.splits["calibration"]]
-    task = dataclasses.replace(task, splits={**task.splits, "calibration": broken})
+    broken = [(inputs * float("nan"), labels) for inputs, labels in task.split("calibration")]
+    task = task.with_split("calibration", broken)
     traced = trace(task.model, task.example_inputs)
     calibrated = calibrate(task.model, traced, "hessian", "sequential", SystemClock(), task)
     assert any("not finite" in note and "inner.weight" in note for note in calibrated.notes)
@@ -223,8 +223,8 @@ def test_statistics_of_batch_norm_stay_where_nothing_or_nan_arrives():
     task.model.unused = nn.BatchNorm2d(8).double()
     task.model.unused.running_mean.fill_(5.0)
     for value, repair in ((1.0, "batchnorm"), (float("nan"), "batchnorm"), (float("nan"), "sequential")):
-        broken = [(inputs * value, labels) for inputs, labels in task.splits["calibration"]]
-        model, _ = repaired(dataclasses.replace(task, splits={**task.splits, "calibration": broken}), repair)
+        broken = [(inputs * value, labels) for inputs, labels in task.split("calibration")]
+        model, _ = repaired(task.with_split("calibration", broken), repair)
         assert finite(model)
         assert float(model.unused.running_mean[0]) == 5.0
 
@@ -244,7 +244,7 @@ class Graph:
 @pytest.mark.parametrize("kind", [Pair, Graph, lambda x, y: {"x": x, "labels": y}])
 def test_batches_of_any_kind_are_looked_at(kind):
     base = residual_task()
-    batches = [kind(*batch) for batch in base.splits["calibration"]]
+    batches = [kind(*batch) for batch in base.split("calibration")]
 
     def part(batch, place):
         if isinstance(batch, dict):
@@ -252,8 +252,7 @@ def test_batches_of_any_kind_are_looked_at(kind):
         return (batch.inputs, batch.labels)[place] if isinstance(batch, Pair | Graph) else batch[place]
 
     task = dataclasses.replace(
-        base,
-        splits={**base.splits, "calibration": batches},
+        base.with_split("calibration", batches),
         forward=lambda model, batch: model(part(batch, 0)),
         loss=lambda outputs, batch: nn.functional.cross_entropy(outputs, part(batch, 1)),
     )

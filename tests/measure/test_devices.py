@@ -42,7 +42,7 @@ class Table:
             "latency.relative": Measurement.exact("latency.relative", factor, "1"),
         }
 
-    def open(self, *, patient=True):
+    def open(self):
         return self._found()
 
     def reference(self):

@@ -157,13 +157,13 @@ def test_models_of_other_sizes_become_references_and_agree_with_the_first():
     assert profiler.prepared - profiler.released == held
 
 
-@pytest.mark.parametrize(("threads", "patient", "waits"), [(2, True, True), (2, False, False), (1, True, False)])
-def test_dense_model_waits_only_where_the_wall_alone_tells(threads, patient, waits):
+@pytest.mark.parametrize(("threads", "waits"), [(2, True), (1, False)])
+def test_dense_model_waits_only_where_the_wall_alone_tells(threads, waits):
     profiler = FakeProfiler(lambda model: model)
     profiler.steal = 1.5
     bench = Bench(profiler, NoLease(), profiler.clock, watch=Crowded(profiler.clock))
     session = Session(bench, RunSpec(threads), "fake", 4, seed=0)
-    session.open(Artifact("module", module=(0.010, ())), patient=patient)
+    session.open(Artifact("module", module=(0.010, ())))
     assert (profiler.clock.now >= 10) == waits
     assert profiler.clock.now < 16
 

@@ -1,11 +1,10 @@
 """Every repair, by the registry."""
 
-import dataclasses
-
 import pytest
 import torch
 
 from autoprune import registry
+from autoprune.core.training_options import TrainingOptions
 from autoprune.recovery.sequential import _choices
 from autoprune.surgery.cut_model import CutModel
 from autoprune.testing.criterion import attention_task, residual_task
@@ -32,8 +31,8 @@ def test_fine_tuning_keeps_zeros():
     task = residual_task()
     model, kept = repaired(task, "sequential", pattern="unstructured")
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
-    task = dataclasses.replace(task, splits={**task.splits, "train": task.splits["calibration"]})
-    finetune(CutModel(model, masks=kept), task, None, 2, 0, lambda text: None)
+    task = task.with_split("train", task.split("calibration"))
+    finetune(CutModel(model, masks=kept), task, None, TrainingOptions(epochs=2), 0, lambda text: None)
     for name, mask in kept.items():
         assert not model.get_parameter(name)[~mask].any()
         assert not torch.equal(model.get_parameter(name), before[name])
@@ -43,5 +42,5 @@ def test_fine_tuning_keeps_zeros():
 def test_healing_runs_no_more_samples_at_once_than_are_known_to_fit(side, batch, most):
     x = torch.zeros(1, 1, 1, 1).expand(batch, 1, side, side)
     task = residual_task()
-    task = dataclasses.replace(task, splits={**task.splits, "calibration": [(x, torch.zeros(batch))] * 200})
+    task = task.with_split("calibration", [(x, torch.zeros(batch))] * 200)
     assert len(_choices(task)[0][0]) == most

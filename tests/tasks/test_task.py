@@ -11,8 +11,10 @@ import autoprune
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
 from autoprune.errors import TaskError
-from autoprune.tasks.classification import Batches, divide, wilson
+from autoprune.tasks.classification import Batches, divide
+from autoprune.tasks.scores import wilson
 from autoprune.tasks.task import SPLITS, rebatch
+from autoprune.training.check import check_training
 
 ARRAYS = (np.zeros((60, 4), dtype=np.float32), np.arange(60) % 3)
 
@@ -159,14 +161,14 @@ def test_inputs_are_brought_to_another_batch_size():
 )
 def test_what_a_model_cannot_be_trained_with_is_named(small_task, changes, received):
     with pytest.raises(TaskError, match=received):
-        dataclasses.replace(small_task, **changes).check_training()
+        check_training(dataclasses.replace(small_task, **changes))
 
 
 def test_a_loss_may_differentiate(small_task):
     def penalty(output, batch):
         return torch.autograd.grad(output.sum(), output, create_graph=True)[0].sum() + output.sum()
 
-    dataclasses.replace(small_task, loss=penalty).check_training()
+    check_training(dataclasses.replace(small_task, loss=penalty))
 
 
 @pytest.mark.parametrize(

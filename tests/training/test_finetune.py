@@ -3,6 +3,7 @@ import dataclasses
 
 import torch
 
+from autoprune.core.training_options import TrainingOptions
 from autoprune.surgery.cut_model import CutModel
 from autoprune.training.finetune import Training, finetune
 from autoprune.training.teacher import Teacher
@@ -12,7 +13,7 @@ def test_training_lowers_the_loss_and_leaves_teacher_and_mode_alone(small_task):
     before = small_task.score(small_task.model, "test")["loss"].value
     dense = {name: tensor.clone() for name, tensor in small_task.model.state_dict().items()}
     model, epochs = copy.deepcopy(small_task.model), []
-    finetune(CutModel(model), small_task, None, 30, 0, epochs.append)
+    finetune(CutModel(model), small_task, None, TrainingOptions(epochs=30), 0, epochs.append)
     assert small_task.score(model, "test")["loss"].value < before / 2
     assert len(epochs) == 30
     assert not model.training
@@ -20,11 +21,11 @@ def test_training_lowers_the_loss_and_leaves_teacher_and_mode_alone(small_task):
 
 
 def test_a_student_comes_closer_to_its_teacher(small_task):
-    finetune(CutModel(small_task.model), small_task, None, 30, 0, lambda text: None)
+    finetune(CutModel(small_task.model), small_task, None, TrainingOptions(epochs=30), 0, lambda text: None)
     student = copy.deepcopy(small_task.model)
     with torch.no_grad():
         student.head.weight.zero_()
-    finetune(CutModel(student), small_task, Teacher.of(small_task), 30, 0, lambda text: None)
+    finetune(CutModel(student), small_task, Teacher.of(small_task), TrainingOptions(epochs=30), 0, lambda text: None)
     x = next(iter(small_task.split("test")))[0]
     with torch.no_grad():
         assert (student(x).argmax(1) == small_task.model(x).argmax(1)).float().mean() > 0.9
@@ -33,7 +34,7 @@ def test_a_student_comes_closer_to_its_teacher(small_task):
 def test_a_task_without_a_loss_is_left_untrained(small_task):
     task = dataclasses.replace(small_task, loss=None)
     before = task.model.head.weight.clone()
-    finetune(CutModel(task.model), task, Teacher.of(task), 3, 0, lambda text: None)
+    finetune(CutModel(task.model), task, Teacher.of(task), TrainingOptions(epochs=3), 0, lambda text: None)
     assert torch.equal(before, task.model.head.weight)
 
 
@@ -41,7 +42,7 @@ def test_one_seed_gives_one_result_whatever_happened_before(small_task):
     results = []
     for _ in range(2):
         model = copy.deepcopy(small_task.model)
-        finetune(CutModel(model), small_task, None, 2, 0, lambda text: None)
+        finetune(CutModel(model), small_task, None, TrainingOptions(epochs=2), 0, lambda text: None)
         results.append(model.head.weight.detach())
         torch.rand(7)
     assert torch.equal(*results)
@@ -49,8 +50,8 @@ def test_one_seed_gives_one_result_whatever_happened_before(small_task):
 
 def test_resumed_training_ends_as_an_uninterrupted_one(small_task):
     whole, part, rest = (copy.deepcopy(small_task.model) for _ in range(3))
-    finetune(CutModel(whole), small_task, None, 3, 0, lambda text: None)
-    first, then = (Training(CutModel(model), small_task, None, 3, 0) for model in (part, rest))
+    finetune(CutModel(whole), small_task, None, TrainingOptions(epochs=3), 0, lambda text: None)
+    first, then = (Training(CutModel(model), small_task, None, TrainingOptions(epochs=3), 0) for model in (part, rest))
     first.epoch()
     then.load(first.state(), first.done)
     then.epoch()

@@ -1,0 +1,96 @@
+"""Whether a task can be trained as it is. Knows the first batch and one step on it; nothing of candidates.
+
+Outputs may be of another kind in train mode than in eval mode: what trains is tried in the modes that it will run in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from autoprune.core.training_options import TrainingOptions
+from autoprune.errors import AutopruneError, TaskError, describe
+from autoprune.surgery import CutModel, twin
+from autoprune.tasks.task import Task
+from autoprune.training.finetune import Training
+from autoprune.training.teacher import Teacher
+
+_WITHOUT: Final = "do not fine-tune (--finetune-epochs 0, finetune_epochs=0)"
+
+
+def check_training(task: Task) -> None:
+    """Take one step on the first batch of "train" with a copy of the model; nothing happens without a loss.
+
+    Args:
+        task: Whose functions are tried; its model stays as it is.
+
+    Raises:
+        TaskError: the model does not run in train mode, its loss or the distance to the dense model's outputs is no
+            finite scalar there, or no gradient or step can be taken of them.
+    """
+    if task.loss is None:
+        return
+    batch = next(iter(task.batches("train")))
+    model = twin(task.model, meta=False)[0].train()
+    teacher = Teacher.of(task)
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        outputs = _run(
+            lambda: task.forward(model, batch),
+            "Task.forward to run the model in train mode on a batch of splits['train']",
+            "pass forward=a function of the model and a batch; it may ask model.training",
+        )
+        losses = [_scalar("loss", "outputs in train mode", lambda: task.loss and task.loss(outputs, batch))]
+        if teacher is not None and task.distance is not None:
+            taught = _run(
+                lambda: teacher.answer(batch),
+                f"Task.{'teach' if task.teach else 'forward'} to run the dense model in eval mode on a batch of "
+                "splits['train']",
+                "pass teach=a function of the dense model and a batch",
+            )
+            compared = "outputs in train mode and the dense model's in eval mode"
+            losses.append(_scalar("distance", compared, lambda: task.distance and task.distance(outputs, taught)))
+        if not any(loss.requires_grad for loss in losses):
+            raise _wrong("loss", "outputs in train mode", "one that no gradient can be taken of")
+        _run(
+            lambda: Training(CutModel(model), task, teacher, TrainingOptions(epochs=1), 0).step(batch),
+            "a training step on a batch of splits['train'], in train mode",
+            f"mend the loss or the optimizer, or {_WITHOUT}",
+        )
+
+
+def _run(work: Callable[[], Any], expected: str, cure: str) -> Any:
+    try:
+        return work()
+    except AutopruneError:
+        raise
+    except Exception as error:
+        raise TaskError(expected=expected, received=describe(error), cure=cure) from error
+
+
+def _scalar(name: str, of: str, work: Callable[[], Any]) -> Tensor:
+    try:
+        value = work()
+    except Exception as error:
+        raise _wrong(name, of, describe(error)) from error
+    if not isinstance(value, Tensor):
+        raise _wrong(name, of, type(value).__name__)
+    if value.numel() != 1:
+        raise _wrong(name, of, f"a tensor of shape {list(value.shape)}")
+    number = float(value.detach())
+    if not math.isfinite(number):
+        raise _wrong(name, of, f"{number:g}")
+    return value
+
+
+def _wrong(name: str, of: str, received: str) -> TaskError:
+    hint = "say with teach= what is distilled from, " if name == "distance" else ""
+    return TaskError(
+        expected=f"Task.{name} to return a finite scalar tensor for {of}, of a batch of splits['train']",
+        received=received,
+        cure=f"mend it, {hint}leave {name} out, or {_WITHOUT}",
+    )
