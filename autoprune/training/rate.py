@@ -17,7 +17,6 @@ import torch
 
 from autoprune.core.reporter import Reporter
 from autoprune.core.training_options import TrainingOptions
-from autoprune.errors import TaskError
 from autoprune.surgery import twin
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import learning
@@ -79,7 +78,7 @@ def _tried(cut: CutModel, task: Task, teacher: Teacher | None, options: Training
     training = Training(tried, task, teacher, replace(options, epochs=1, steps=_STEPS), seed)
     try:
         training.burst(endlessly(task), _STEPS)
-    except TaskError:
+    except Exception:  # what fails at every rate fails again in the training, which says why
         return math.inf
     with torch.no_grad(), learning(tried.model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
