@@ -20,7 +20,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT
 from autoprune.core.scope import Scope, scoped
 from autoprune.engine.prepare import make_task
-from autoprune.errors import SurgeryError, UsageError
+from autoprune.errors import SurgeryError, UsageError, describe
 from autoprune.measure.counts import counts
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
@@ -132,9 +132,21 @@ def prune(
         slices=kept,
         traced=traced,
         before=before,
-        after=counts(twin(cut, meta=False)[0], example_inputs),
+        after=_counted(cut, example_inputs),
         notes=calibrated.notes,
     )
+
+
+def _counted(model: nn.Module, example_inputs: Any) -> dict[str, Measurement]:
+    """What the cut model costs; it may take ways that no proof has seen, where its numbers decide on them."""
+    try:
+        return counts(twin(model, meta=False)[0], example_inputs)
+    except Exception as error:
+        raise SurgeryError(
+            expected=f"{type(model).__name__} to run on its example inputs when cut",
+            received=describe(error),
+            cure="pass example inputs that reach all of its modules, or keep more",
+        ) from error
 
 
 def _plan(

@@ -7,7 +7,7 @@ never run and never changed; its twin has copies of its tensors, or meta ones.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +27,7 @@ from autoprune.surgery.groups import collect
 from autoprune.surgery.labels import freeze
 from autoprune.surgery.layers import LayerWatcher
 from autoprune.surgery.rules import POINTWISE, table
+from autoprune.surgery.siblings import Siblings
 from autoprune.surgery.sizes import SizeWatcher
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import INPUT, OUTPUT, UNUSED, Tracer, tensors_of
@@ -162,6 +163,7 @@ def _observed(model: nn.Module, example: Example, way: Way) -> Traced:
                 _run(tagged(real).train(), example, tracer, watch)
             except Exception as error:
                 tracer.notes.append(f"not traced in train mode ({describe(error)})")
+        tracer.notes.extend(_joined(copied, shown, tracer, watch))
     scripted = _scripted(copied)
     tracer.notes.extend(_unreached(copied, set(tracer.seeds) - tracer.used - scripted))
     for name, labels in tracer.seeds.items():
@@ -170,6 +172,29 @@ def _observed(model: nn.Module, example: Example, way: Way) -> Traced:
                 freeze(label, SCRIPTED if name in scripted else UNUSED)
     equations = [*sizes.equations, *(Equation(left, right) for left, right in tracer.equal)]
     return collect(tracer, equations, dict(model.named_parameters()), layers.found)
+
+
+def _joined(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractContextManager[Any]) -> list[str]:
+    """Run what was not reached beside its siblings, from the inside out; what to say of it."""
+    names: list[str] = []
+    while (siblings := Siblings(model, tracer)).families or siblings.strangers:
+        before = len(tracer.used)
+        with siblings.joined():
+            _run(model.eval(), example, tracer, watch)
+        if len(tracer.used) == before:
+            break
+        names += [name for family in siblings.families for name in family.unreached]
+    if not names:
+        return []
+    return [
+        f"the example inputs do not reach {_listed(names)}: they are cut like those beside them; pass example inputs "
+        "that reach all to have that proved"
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return f"{len(names)} modules ({shown})"
 
 
 def _unreached(model: nn.Module, unused: set[str]) -> list[str]:
@@ -181,9 +206,8 @@ def _unreached(model: nn.Module, unused: set[str]) -> list[str]:
     ]
     if not names:
         return []
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     return [
-        f"the example inputs do not reach {len(names)} modules ({shown}): they stay whole, and inputs that reach them "
+        f"the example inputs do not reach {_listed(names)}: they stay whole, and inputs that reach them "
         "may fail where what they read was cut; pass example inputs that reach all"
     ]
 
