@@ -119,16 +119,21 @@ def attention(call: Call) -> None:
 
 
 def grouped(call: Call) -> None:
-    """aten._grouped_mm(x, weight, ...): (rows, m) @ (experts, m, p), each row with the matrix of its expert.
+    """aten._grouped_mm(x, weight, offsets): (rows, m) @ (experts, m, p) -> (rows, p), each row with its expert's.
 
+    Whatever has no experts' dimension of its own is dealt out to them by the offsets, of which there is one an expert.
     The kernel wants rows of a multiple of 16 bytes.
     """
-    *rows, summed = call.trace.of(call.args[0])
-    *_, other, columns = call.trace.of(call.args[1])
-    unify(summed, other)
+    *experts, rows, summed = call.trace.of(call.args[0])
+    *others, other_summed, columns = call.trace.of(call.args[1])
+    unify(summed, other_summed)
+    offsets = call.arg(2, "offs")
+    counted = [*experts, *others, *(() if offsets is None else call.trace.of(offsets))]
+    for label in counted[1:]:
+        unify(counted[0], label)
     aligned = 16 // call.args[0].element_size()
     call.trace.multiples += [(summed, aligned), (columns, aligned)]
-    call.trace.set(call.out, (*rows[-1:], columns))
+    call.trace.set(call.out, (*counted[: call.out.dim() - 2], rows, columns))
 
 
 def outer(call: Call) -> None:
