@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoprune.core.measurement import Measurement
 from autoprune.models.weights import file_size
@@ -14,23 +13,17 @@ from autoprune.surgery.contractions import unfused
 from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
 from autoprune.surgery.operations import formula
+from autoprune.surgery.operator_watch import OperatorWatch
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(OperatorWatch):
     """Adds up the operations of each operator."""
 
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def seen(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         operations = formula(func)
         if operations is None and func._can_decompose():
             with self:

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from autoprune.surgery.operator_watch import OperatorWatch
 
 _ADDS: Final = ("aten.add", "aten.add_")
 _SHAPES: Final = ("aten.view", "aten._unsafe_view", "aten.transpose", "aten.permute")
@@ -70,7 +71,7 @@ def unfused() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-class ContractionWatch(TorchDispatchMode):
+class ContractionWatch(OperatorWatch):
     """Sees the contractions of what runs inside; `see(contraction, inputs)` is called before each one.
 
     inputs: (rows, size) of a matrix, (samples, channels, ...) of a convolution. `found` has each weight's contraction
@@ -92,10 +93,6 @@ class ContractionWatch(TorchDispatchMode):
         for name, tensor in tensors.items():
             self._names[tensor] = name
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False
-
     @property
     def found(self) -> dict[str, Contraction]:
         return {
@@ -104,14 +101,12 @@ class ContractionWatch(TorchDispatchMode):
             if name not in self._otherwise
         }
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def seen(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = str(func.overloadpacket)
         matched = self._matched(name, args)
         if matched is not None and self._see is not None:
             self._see(*matched)
-        out = func(*args, **(kwargs or {}))
+        out = func(*args, **kwargs)
         if matched is not None:
             contraction = matched[0]
             if (

@@ -26,6 +26,7 @@ from autoprune.surgery.example import Example
 from autoprune.surgery.groups import collect
 from autoprune.surgery.labels import freeze
 from autoprune.surgery.layers import LayerWatcher
+from autoprune.surgery.operator_watch import eager
 from autoprune.surgery.rules import POINTWISE, table
 from autoprune.surgery.siblings import Siblings
 from autoprune.surgery.sizes import SizeWatcher
@@ -76,29 +77,32 @@ def find(model: nn.Module, example: Example) -> Traced:
         SurgeryError: the model does not run on the example inputs.
     """
     notes: tuple[str, ...] = ()
+    failures: list[str] = []
     for way in WAYS:
         try:
             traced = _observed(model, example, way)
         except Exception as error:
-            failure = error
+            failures.append(describe(error))
             if way.tagged and not way.meta:
                 notes = (f"sizes could not be watched ({describe(error)})",)
         else:
             return replace(traced, notes=(*traced.notes, *notes))
-    return _unwatched(model, example, failure)
+    # The first one is the cause, and what a failed attempt left behind may be that of the others; but what is said of
+    # tensors without data tells little where the same model fails with data.
+    return _unwatched(model, example, "; on real tensors ".join(dict.fromkeys(failures[:2])))
 
 
-def _unwatched(model: nn.Module, example: Example, failure: Exception) -> Traced:
+def _unwatched(model: nn.Module, example: Example, failure: str) -> Traced:
     """A model that runs, but not while it is watched: all of it stays whole, with that reason."""
     try:
-        with torch.no_grad():
+        with torch.no_grad(), eager():
             example.fresh().call(twin(model, meta=False)[0].eval())
     except Exception as error:
         raise does_not_run(model, example, error) from error
     tracer = Tracer(dict(named_tensors(model)), table(), POINTWISE)
     for labels in tracer.seeds.values():
         for label in labels:
-            freeze(label, f"the model does not run while it is watched ({describe(failure)})")
+            freeze(label, f"the model does not run while it is watched ({failure})")
     return collect(tracer, (), dict(model.named_parameters()), ())
 
 

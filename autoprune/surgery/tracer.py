@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -17,6 +16,7 @@ from autoprune.core.group import Kind
 from autoprune.surgery.flow import PASSING, Flow
 from autoprune.surgery.labels import Atom, Label, freeze
 from autoprune.surgery.operations import formula
+from autoprune.surgery.operator_watch import OperatorWatch
 
 INPUT, OUTPUT = "model input", "model output"
 UNUSED = "not used in the traced run"
@@ -41,7 +41,7 @@ Rule = Callable[[Call], None]
 
 
 @dataclass(eq=False)
-class Tracer(TorchDispatchMode):
+class Tracer(OperatorWatch):
     """The labels of all tensors of one run.
 
     tensors: the model's parameters, buffers and other tensors by name; rules: operator name -> rule; pointwise: the
@@ -81,11 +81,6 @@ class Tracer(TorchDispatchMode):
             self.labels[tensor] = self.seeds[name]
             self.names[tensor] = name
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Spare each process the seconds that wrapping this mode for torch.compile takes to import."""
-        return False
-
     def of(self, tensor: Tensor) -> tuple[Label, ...]:
         """One label a dimension; a tensor that came from nowhere is frozen."""
         if tensor in self.names:
@@ -119,12 +114,10 @@ class Tracer(TorchDispatchMode):
             for label in self.of(tensor):
                 freeze(label, reason)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def seen(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # Scripted functions and autograd come here while Python calls are watched; what rules ask is not the model's.
         with torch._C.DisableTorchFunction():
-            return self._dispatched(func, args, kwargs or {})
+            return self._dispatched(func, args, kwargs)
 
     def _dispatched(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = str(func.overloadpacket)

@@ -24,6 +24,7 @@ from autoprune.surgery.apply import apply
 from autoprune.surgery.clone import clone
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import contractions, does_not_run, find, twin
+from autoprune.surgery.operator_watch import eager
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import tensors_of
 
@@ -234,7 +235,7 @@ def _failure(error: Exception, how: str) -> str:
 
 def _call(example: Example, model: nn.Module) -> Any:
     """One forward pass with the same random numbers each time; the caller's are given back."""
-    with torch.no_grad(), torch.random.fork_rng():
+    with torch.no_grad(), eager(), torch.random.fork_rng():
         torch.manual_seed(0)
         return example.fresh().call(model)
 

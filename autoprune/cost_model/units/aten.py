@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from autoprune.bench.artifact import Artifact
@@ -21,6 +20,7 @@ from autoprune.cost_model.units import Unit
 from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
 from autoprune.surgery.operations import formula
+from autoprune.surgery.operator_watch import OperatorWatch
 
 
 def units(model: nn.Module, example: Example) -> list[Unit]:
@@ -43,7 +43,7 @@ def peak_units() -> tuple[Unit, Unit]:
     return product, total
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(OperatorWatch):
     """Writes down every operator that works."""
 
     def __init__(self) -> None:
@@ -51,10 +51,7 @@ class _Recorder(TorchDispatchMode):
         self.found: list[Unit] = []
         self.layers: list[str] = [""]
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def seen(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = {"op": str(func), "args": tree_map(_written, list(args)), "kwargs": tree_map(_written, kwargs)}
         out = func(*args, **kwargs)
         if func.namespace == "aten" and not func.is_view and torch.Tag.data_dependent_output not in func.tags:
