@@ -25,7 +25,7 @@ from autoprune.measure.counts import counts
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
 from autoprune.recovery.calibrate import Calibrated, calibrate
-from autoprune.surgery import Traced, apply, kept_slices, trace, twin
+from autoprune.surgery import Traced, apply, kept_slices, trace, twin, unwrapped
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task
@@ -36,7 +36,7 @@ class Pruned:
     """What `prune` returns.
 
     Attributes:
-        model: The smaller model, of the class of the one that was passed in.
+        model: The smaller model, of the class of the one that was passed in, without wrappers.
         plan: What was kept of every group that was opened.
         slices: By group, the indices that were kept.
         traced: All groups of the dense model.
@@ -85,7 +85,7 @@ def prune(
     """Cut a copy of a model; the one passed in is left as it is.
 
     Args:
-        model: Any model that runs on the inputs.
+        model: Any model that runs on the inputs. Wrappers such as `DistributedDataParallel` are taken off.
         example_inputs: A tensor, a tuple of arguments, or a dict of keyword arguments.
         keep: One number for all groups of slices, as `scope` reads it (by default the ratio in (0, 1] that each group
             keeps); or by group a ratio (a float) or a count (an int); or a `Plan`. Groups that are left out stay whole,
@@ -107,7 +107,7 @@ def prune(
         >>> pruned = prune(model, images, keep=0.5)  # doctest: +SKIP
         >>> pruned.model(images)  # doctest: +SKIP
     """
-    traced = trace(model, example_inputs)
+    traced, model = trace(model, example_inputs), unwrapped(model)
     if pattern:
         traced = with_weights(model, traced, pattern)
     given = None if task is None else replace(make_task(task, SILENT), model=model)

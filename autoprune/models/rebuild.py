@@ -12,7 +12,7 @@ from autoprune.core.reporter import Reporter
 from autoprune.errors import StorageError
 from autoprune.models.folder import PrunedModel, read
 from autoprune.models.weights import load_into
-from autoprune.surgery import Traced, apply
+from autoprune.surgery import Traced, apply, unwrapped
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import find
 from autoprune.tasks.locate import locate
@@ -41,6 +41,7 @@ def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
 
 def rebuild_from(folder: Path, model: nn.Module, example_inputs: Any) -> nn.Module:
     """`rebuild` of a model that was pruned without a task, from the dense model; errors as there."""
+    model = unwrapped(model)
     return assemble(*read(folder), model, find(model, Example.of(example_inputs)), folder)
 
 

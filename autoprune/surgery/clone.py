@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from autoprune.surgery.attributes import INTERNAL
 from autoprune.surgery.closures import Closures
+from autoprune.surgery.wrappers import inner, wrappers
 
 _SHARED: Final = frozenset((
     type(None), bool, int, float, complex, str, bytes, type, BuiltinFunctionType,
@@ -27,21 +28,40 @@ _SHARED: Final = frozenset((
 def clone(model: nn.Module, replace: Callable[[Tensor], Tensor]) -> nn.Module:
     """A model of the same class; replace: a tensor of the old one -> the new one's.
 
-    Modules that say themselves how to be copied (`__deepcopy__`, scripted ones) are asked.
+    Modules that say themselves how to be copied (`__deepcopy__`, scripted ones) are asked. Where a wrapper was, there is
+    what it wraps.
     """
     memo: dict[int, Any] = {}
-    modules = list(model.modules())
+    modules = list(_children_first(model, set()))
     for module in modules:
-        if not (hasattr(type(module), "__deepcopy__") or isinstance(module, torch.jit.ScriptModule)):
+        if (wrapped := inner(module)) is not None and id(wrapped) in memo:
+            memo[id(module)] = memo[id(wrapped)]
+        elif not (hasattr(type(module), "__deepcopy__") or isinstance(module, torch.jit.ScriptModule)):
             memo[id(module)] = object.__new__(type(module))
     copier = _Copier(memo, replace)
     copier.tensors(modules)
     for module in modules:
-        if type(memo.get(id(module))) is type(module) and not vars(memo[id(module)]):
+        if type(memo.get(id(module))) is type(module) and not vars(memo[id(module)]):  # not yet, by one that copies it
             copier.fill(module, memo[id(module)])
     copied: nn.Module = copier.copied(model)
     copier.closures.bind()
     return copied
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model without wrappers: what the outermost runs, or, where there are others inside, a model of the same
+    tensors without them."""
+    model = inner(model) or model
+    return clone(model, lambda tensor: tensor) if wrappers(model) else model
+
+
+def _children_first(module: nn.Module, seen: set[int]) -> Iterator[nn.Module]:
+    """Each module after those inside of it, which a `__setstate__` may look at."""
+    seen.add(id(module))
+    for child in module.children():
+        if id(child) not in seen:
+            yield from _children_first(child, seen)
+    yield module
 
 
 class _Copier:

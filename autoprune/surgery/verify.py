@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from autoprune.core.group import Group
 from autoprune.errors import SurgeryError, describe
 from autoprune.surgery.apply import apply
-from autoprune.surgery.clone import clone
+from autoprune.surgery.clone import clone, unwrapped
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import contractions, does_not_run, find, twin
 from autoprune.surgery.operator_watch import eager
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import tensors_of
+from autoprune.surgery.wrappers import wrappers
 
 #: Largest relative change that reordering sums in float32 is allowed to cause.
 TOLERANCE = 1e-3
@@ -44,7 +45,8 @@ def trace(model: nn.Module, example_inputs: Any) -> Traced:
     """Find the groups of a model by running a twin of it once in each mode; every group is verified.
 
     Args:
-        model: Neither run nor changed; it may lie on meta tensors.
+        model: Neither run nor changed; it may lie on meta tensors. Wrappers (`DistributedDataParallel`,
+            `DataParallel`, what `torch.compile` returns) are taken off, and groups are called as without them.
         example_inputs: A tensor, a tuple of arguments, or a dict of keyword arguments.
 
     Returns:
@@ -56,11 +58,14 @@ def trace(model: nn.Module, example_inputs: Any) -> Traced:
     Example:
         >>> [group.name for group in trace(model, images).open]  # doctest: +SKIP
     """
-    example = Example.of(example_inputs)
+    example, around = Example.of(example_inputs), wrappers(model)
+    model = unwrapped(model)
     traced = verified(model, example, find(model, example))
     found, notes = contractions(model, example)
     reading = {name: each for name, each in found.items() if each.groups == 1}
     grouped = {name: each for name, each in found.items() if each.groups > 1}
+    if around:
+        notes = (*notes, f"seen through {', '.join(around)}: a smaller model comes without, and can be wrapped again")
     return replace(traced, reading=reading, grouped=grouped, notes=(*traced.notes, *notes))
 
 

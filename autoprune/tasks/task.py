@@ -16,6 +16,7 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric, cost
 from autoprune.core.reporter import Reporter
 from autoprune.errors import AutopruneError, TaskError, UsageError, describe
+from autoprune.surgery.clone import unwrapped
 from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.batch import device_of, forward, moved
@@ -36,7 +37,7 @@ class Task:
 
     Attributes:
         name: Of runs and messages.
-        model: Trained, on any device.
+        model: Trained, on any device. Wrappers (`DistributedDataParallel`, `torch.compile`) are taken off.
         example_inputs: What one forward pass takes at the batch size whose latency counts: a tensor, a tuple of
             arguments, or a dict of keyword arguments.
         splits: By name, an iterable of batches for each of `SPLITS`, and "train" to fine-tune on. Each of them, or the
@@ -80,6 +81,7 @@ class Task:
                 received=type(self.model).__name__,
                 cure="pass the trained model",
             )
+        object.__setattr__(self, "model", unwrapped(self.model))
         try:
             Example.of(self.example_inputs)
         except UsageError as error:
