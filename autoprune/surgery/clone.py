@@ -28,7 +28,7 @@ _SHARED: Final = frozenset((
 def clone(model: nn.Module, replace: Callable[[Tensor], Tensor]) -> nn.Module:
     """A model of the same class; replace: a tensor of the old one -> the new one's.
 
-    Modules that say themselves how to be copied (`__deepcopy__`, scripted ones) are asked. Where a wrapper was, there is
+    Modules that say themselves how to be copied (`__deepcopy__`, scripted ones) are asked. In the place of a wrapper is
     what it wraps.
     """
     memo: dict[int, Any] = {}

@@ -20,8 +20,8 @@ class Net(nn.Module):
 
 
 @pytest.fixture
-def group():
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+def group(tmp_path):
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
     yield
     distributed.destroy_process_group()
 
