@@ -11,6 +11,7 @@ import copy
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from numbers import Integral
 from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -39,7 +40,13 @@ def tag_all(model: nn.Module, tag: Tag) -> None:
 def _numbers_of_class(kind: type[nn.Module]) -> dict[str, int]:
     """Whole numbers that the classes of a module keep for all of theirs; torch's own keep none that is a size."""
     own = [each for each in kind.__mro__ if each.__module__.partition(".")[0] != "torch"]
-    return {key: value for each in reversed(own) for key, value in vars(each).items() if type(value) is int}
+    return {key: value for each in reversed(own) for key, value in vars(each).items() if is_whole(value)}
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, of Python's or of another library's, and no truth value or name of one."""
+    kind = type(value)
+    return kind is int or (issubclass(kind, Integral) and not issubclass(kind, int))
 
 
 class _Walk:
@@ -50,8 +57,8 @@ class _Walk:
 
     def tagged(self, value: Any, path: tuple[Step, ...], above: tuple[int, ...]) -> Any:
         """The value with its numbers tagged: a copy, or itself where it has none. above: ids of what holds it."""
-        if type(value) is int:
-            return self._tag(Attribute(self._module, path, value)) if value > 1 else value
+        if is_whole(value):
+            return self._tag(Attribute(self._module, path, int(value))) if value > 1 else value
         if len(above) == _DEPTH or id(value) in above or not self._left:
             return value
         self._left -= 1
@@ -67,15 +74,16 @@ def set_all(model: nn.Module, values: Mapping[Attribute, int]) -> None:
     """Set attributes, in place."""
     modules = dict(model.named_modules())
     for attribute, number in values.items():
-        holder: dict[Any, Any] = modules[attribute.module].__dict__
+        module = modules[attribute.module]
         first, *rest = attribute.path
-        holder[first] = _replaced(holder.get(first), rest, number)
+        own: dict[Any, Any] = module.__dict__
+        own[first] = _replaced(own.get(first, getattr(type(module), str(first), None)), rest, number)
 
 
 def _replaced(value: Any, path: list[Step], number: int) -> Any:
     """The value with the number at the end of the path changed; what lies on the way is copied, never shared."""
     if not path:
-        return number
+        return type(value)(number) if is_whole(value) else number
     first, *rest = path
     return _changed(value, {first: _replaced(_parts(value)[first], rest, number)})
 
@@ -136,7 +144,7 @@ def _read_otherwise(value: Any, changes: Mapping[Step, Any]) -> dict[Step, Any]:
     return {
         twin: changes[step]
         for step, twin in other.items()
-        if twin in parts and (parts[twin] is parts[step] or (type(parts[twin]) is int and parts[twin] == parts[step]))
+        if twin in parts and (parts[twin] is parts[step] or (is_whole(parts[twin]) and parts[twin] == parts[step]))
     }
 
 

@@ -22,16 +22,30 @@ from autoprune.surgery.tracked_int import Attribute, Expression, Operation, size
 
 LITERAL = "the code gives its size as a number, or ties it to one that stays"
 TIED = "the code ties its size to others in a way that no proportion keeps"
+PRODUCT = "the code derives another size from its product with one that can be cut"
 LONE = "the code ties it to sizes that share no divisor"
 
 
 @dataclass(frozen=True)
 class Equation:
-    """`label` has the size `expression`; weak ones (comparisons) only define what nothing else does."""
+    """`label` has the size `expression`; weak ones (comparisons) only define what nothing else does; `site` is where
+    the code says so, as people read it."""
 
     label: Expression
     expression: Expression
     weak: bool = False
+    site: str = ""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A polynomial that vanishes, and the site of the equation that said so last."""
+
+    poly: Poly
+    site: str
+
+    def reason(self, plain: str) -> str:
+        return f"{plain} ({self.site})" if self.site else plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,28 +98,30 @@ class _Solver:
 
     def __init__(self) -> None:
         self.known: dict[Variable, Poly] = {}
-        self.constraints: list[Poly] = []
-        self._queue: deque[Poly] = deque()
-        self._waiting: dict[Variable, list[Poly]] = defaultdict(list)
-        self.spoiled: list[Atom] = []
+        self.constraints: list[Constraint] = []
+        self._queue: deque[Constraint] = deque()
+        self._waiting: dict[Variable, list[Constraint]] = defaultdict(list)
+        self._site = ""
+        self.spoiled: dict[Atom, Constraint] = {}
 
     def run(self, equations: Iterable[Equation]) -> None:
         equations = list(equations)
         for weak in (False, True):
             for equation in equations:
                 if equation.weak is weak:
+                    self._site = equation.site
                     difference = self.expression(equation.label) - self.expression(equation.expression)
                     if not weak or self._unknown(difference.substitute(self.known)):
-                        self._queue.append(difference)
+                        self._queue.append(Constraint(difference, equation.site))
             self._eliminate()
-        while stuck := next((variable for variable, polys in self._waiting.items() if polys), None):
+        while stuck := next((variable for variable, waiting in self._waiting.items() if waiting), None):
             if stuck not in self.known:
                 self._define(stuck, Poly.number(stuck.size))
             else:
                 self._queue.extend(self._waiting.pop(stuck))
             self._eliminate()
-        for atom in self.spoiled:
-            freeze(atom, TIED)
+        for atom, constraint in self.spoiled.items():
+            freeze(atom, constraint.reason(TIED))
 
     def expression(self, expression: Expression) -> Poly:
         """An expression as a polynomial of atoms and unknowns."""
@@ -122,29 +138,32 @@ class _Solver:
 
     def _quotient(self, expression: Operation, left: Poly, right: Poly) -> Poly:
         divisor = size_of(expression.right)
-        if not divisor or size_of(expression.left) % divisor:
-            self.spoiled += [each for each in (*left.variables, *right.variables) if isinstance(each, Atom)]
+        if not divisor or expression.size * divisor != size_of(expression.left):
+            for each in (*left.variables, *right.variables):
+                if isinstance(each, Atom):
+                    self.spoiled.setdefault(each, Constraint(left, self._site))
             return Poly.number(expression.size)
         exact = left.over(right)
         if exact is None:
             quotient = Quotient(expression.size)
             exact = Poly.of(quotient)
-            self._queue.append(exact * right - left)
+            self._queue.append(Constraint(exact * right - left, self._site))
         return exact
 
     def _eliminate(self) -> None:
         while self._queue:
-            poly = self._queue.popleft().substitute(self.known)
+            constraint = self._queue.popleft()
+            poly = constraint.poly.substitute(self.known)
             if not poly.terms:
                 continue
             unknown = self._unknown(poly)
             if not unknown:
-                self.constraints.append(poly.reduced())
+                self.constraints.append(Constraint(poly.reduced(), constraint.site))
                 continue
             value = _solved(poly, unknown[0]) if len(unknown) == 1 else None
             if value is None:
                 for variable in unknown:
-                    self._waiting[variable].append(poly)
+                    self._waiting[variable].append(Constraint(poly, constraint.site))
             else:
                 self._define(unknown[0], value)
 
@@ -176,12 +195,12 @@ def _solved(poly: Poly, variable: Variable) -> Poly | None:
 def _ties(solver: _Solver, multiples: Iterable[tuple[Label, int]]) -> list[dict[Atom, int]] | None:
     """The ties that satisfy all constraints; None where atoms had to be frozen, and everything looks different now."""
     ranks: dict[Variable, int] = {}
-    frozen = [_linearise(poly, ranks) for poly in solver.constraints]
+    frozen = [_linearise(constraint, ranks) for constraint in solver.constraints]
     if solver.spoiled or any(frozen):
         return None
     classes = _Classes()
-    for poly in solver.constraints:
-        classes.join([each for each in poly.variables if isinstance(each, Atom)])
+    for constraint in solver.constraints:
+        classes.join([each for each in constraint.poly.variables if isinstance(each, Atom)])
     for value in solver.attributes().values():
         for monomial, factor in value.terms.items():
             if factor.denominator > 1:
@@ -196,19 +215,20 @@ def _ties(solver: _Solver, multiples: Iterable[tuple[Label, int]]) -> list[dict[
     return None if alone else [{atom: atom.size // unit for atom in members} for members, unit in found]
 
 
-def _linearise(poly: Poly, ranks: dict[Variable, int]) -> bool:
+def _linearise(constraint: Constraint, ranks: dict[Variable, int]) -> bool:
     """Freeze what keeps a constraint from being a proportion; whether anything had to be.
 
     Of a product all but the largest factor stay whole: the width heads x dimension follows the dimension. ranks: of
     factors of one size that which comes last here, the same one in all constraints; added to.
     """
+    poly = constraint.poly
     live = [each for each in poly.variables if isinstance(each, Atom)]
     if not live:
         return False
     if poly.constant:
         reason = LITERAL if len(poly.terms) == 2 else TIED
         for atom in live:
-            freeze(atom, reason)
+            freeze(atom, constraint.reason(reason))
         return True
     products = [monomial for monomial in poly.terms if len(monomial) > 1]
     for monomial in products:
@@ -219,7 +239,7 @@ def _linearise(poly: Poly, ranks: dict[Variable, int]) -> bool:
         kept = max(monomial, key=lambda variable: (variable.size, ranks[variable]))
         for variable in set(monomial) - {kept} or {kept}:
             if isinstance(variable, Atom):
-                freeze(variable, "the code derives another size from its product with one that can be cut")
+                freeze(variable, constraint.reason(PRODUCT))
     return bool(products)
 
 

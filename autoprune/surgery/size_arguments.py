@@ -6,18 +6,22 @@ Each entry reads one call and says which sizes it was given; what follows from t
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
+from autoprune.surgery.call_site import call_site
 from autoprune.surgery.equations import Equation
 from autoprune.surgery.labels import Label, Sum, cut, freeze, split
 from autoprune.surgery.tracer import Tracer
 from autoprune.surgery.tracked_int import Expression, TrackedInt, expression_of
 
 UNEQUAL = "split into unequal pieces"
+
+
+_COUNTS: Final = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 class Said(NamedTuple):
@@ -46,26 +50,37 @@ class Said(NamedTuple):
             self.same(label, expression_of(value))
 
     def same(self, left: Expression, right: Expression) -> None:
-        self.equations.append(Equation(left, right))
+        self.equations.append(Equation(left, right, site=call_site()))
 
 
 def _whole(values: Any) -> list[int]:
-    """Every int in nested arguments, in order."""
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, int) and not isinstance(leaf, bool)]
+    """Every whole number in nested arguments, in order."""
+    if isinstance(values, list | tuple):
+        return [number for each in values for number in _whole(each)]
+    return [] if (number := _number(values)) is None else [number]
+
+
+def _number(value: Any) -> int | None:
+    """A whole number, also as another library has it, or as a tensor of no dimension; None where it is none."""
+    if isinstance(value, Tensor):
+        known = not value.dim() and not value.is_meta
+        return int(value) if known and value.dtype in _COUNTS else None
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return None
+    return value if isinstance(value, int) else int(value)
 
 
 def _sizes(said: Said) -> None:
     """view(x, *sizes), zeros(*sizes): one size a dimension of the result."""
-    given = _whole([arg for arg in said.args if not isinstance(arg, Tensor)]) + _whole(
-        [said.kwargs.get("size"), said.kwargs.get("shape")]
-    )
+    args = said.args[1:] if said.args and isinstance(said.args[0], Tensor) else said.args
+    given = _whole([*args, said.kwargs.get("size"), said.kwargs.get("shape")])
     if isinstance(said.out, Tensor) and len(given) == said.out.dim():
         for label, value in zip(said.of(said.out), given, strict=True):
             said.equal(label, value)
 
 
 def _filled(said: Said) -> None:
-    """full(size, value), new_full(x, size, value)."""
+    """full(size, value), new_full(x, size, value), normal(mean, deviation, size)."""
     size = next((arg for arg in said.args if isinstance(arg, list | tuple)), said.kwargs.get("size", ()))
     _sizes(said._replace(args=(size,), kwargs={}))
 
@@ -83,6 +98,7 @@ _PARTS: Final = ("split_size", "split_sizes", "split_size_or_sections")
 def _split(said: Said) -> None:
     """split(x, size or sizes, dim)."""
     given = said.args[1] if len(said.args) > 1 else next(said.kwargs[name] for name in _PARTS if name in said.kwargs)
+    given = given if (number := _number(given)) is None else number
     dim = said.arg(2, "dim", 0) % said.args[0].dim()
     pieces = [said.of(piece)[dim] for piece in said.out]
     if isinstance(given, int) and len({piece.size for piece in pieces}) > 1:
@@ -94,7 +110,7 @@ def _split(said: Said) -> None:
 
 def _chunk(said: Said) -> None:
     """chunk(x, count, dim): as many equal pieces, whatever their size; tensor_split may be given places instead."""
-    if not isinstance(said.arg(1, "sections", said.kwargs.get("chunks")), int):
+    if _number(said.arg(1, "sections", said.kwargs.get("chunks"))) is None:
         raise TypeError("places, not a count")
     dim = said.arg(2, "dim", 0) % said.args[0].dim()
     pieces = [said.of(piece)[dim] for piece in said.out]
@@ -117,9 +133,9 @@ def _repeat(said: Said) -> None:
 
 def _interleave(said: Said) -> None:
     """repeat_interleave(x, count, dim): the dimension is size x count."""
-    count = said.arg(1, "repeats")
+    count = _number(said.arg(1, "repeats"))
     dim = said.arg(2, "dim")
-    if isinstance(count, int) and count > 1 and isinstance(dim, int):
+    if count is not None and count > 1 and isinstance(dim, int):
         said.equal(split(said.of(said.out)[dim], count)[1], count)
 
 
@@ -151,7 +167,7 @@ def _normalized(said: Said) -> None:
 
 def _pad(said: Said) -> None:
     """pad(x, amounts): pairs of before and after, from the last dimension."""
-    amounts = list(said.arg(1, "pad"))
+    amounts = _whole(said.arg(1, "pad"))
     labels = said.of(said.out)
     for place in range(len(amounts) // 2):
         before, after = amounts[2 * place : 2 * place + 2]
@@ -188,17 +204,17 @@ def _takes(each: Any) -> int:
 
 def _narrow(said: Said) -> None:
     """narrow(x, dim, start, length)."""
-    start = said.arg(2, "start")
-    length = said.arg(3, "length")
+    start, length = _number(said.arg(2, "start")), _number(said.arg(3, "length"))
     dim = said.arg(1, "dim")
-    if isinstance(start, int):
+    if start is not None and length is not None:
         _bounds(said, said.of(said.args[0])[dim], start, start + length)
 
 
 def _bounds(said: Said, label: Label, start: Any, stop: Any) -> None:
     """label[start:stop]: what lies before, between and behind has sizes that the code gave."""
-    if not isinstance(start, int | None) or not isinstance(stop, int | None):
+    if any(each is not None and _number(each) is None for each in (start, stop)):
         return
+    start, stop = _number(start), _number(stop)
     size = label.size
     first, last, _ = slice(start, stop).indices(size)
     head, rest = cut(label, first)
@@ -216,11 +232,11 @@ def _measured(before: Label, behind: Label, bound: int) -> tuple[Label, int]:
     return (before, bound) if bound >= 0 else (behind, -bound)
 
 
-_CREATED: Final = ("zeros", "ones", "empty", "rand", "randn", "new_zeros", "new_ones", "new_empty")
+_CREATED: Final = ("zeros", "ones", "empty", "rand", "randn", "new_zeros", "new_ones", "new_empty", "new")
 #: By the name of the function: what to read off when it has run.
 AFTER: Final[dict[str, Callable[[Said], None]]] = {
     **dict.fromkeys(("view", "reshape", "expand", "broadcast_to", *_CREATED), _sizes),
-    **dict.fromkeys(("full", "new_full"), _filled),
+    **dict.fromkeys(("full", "new_full", "normal"), _filled),
     "unflatten": _unflatten,
     **dict.fromkeys(("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"), _split),
     **dict.fromkeys(("chunk", "unsafe_chunk", "tensor_split"), _chunk),

@@ -16,11 +16,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from autoprune.surgery.call_site import call_site
 from autoprune.surgery.equations import Equation
 from autoprune.surgery.labels import Label, Prod
 from autoprune.surgery.size_arguments import AFTER, BEFORE, Said
 from autoprune.surgery.tracer import Tracer
 from autoprune.surgery.tracked_int import Attribute, Expression, Operation, TrackedInt
+from autoprune.surgery.tracked_size import TrackedSize
 
 UNREAD = "given a size in a way that is not understood"
 
@@ -51,7 +53,7 @@ class SizeWatcher(TorchFunctionMode):
                 self.tracer.multiples.append((left.left, left.right))
             return
         kept = (isinstance(each, Attribute | Operation) for each in (left, right))
-        self.equations.append(Equation(left, right, weak=any(kept)))
+        self.equations.append(Equation(left, right, weak=any(kept), site=call_site()))
 
     def tagged(self, label: Label) -> TrackedInt:
         return TrackedInt(label.size, label, self.compared)
@@ -102,7 +104,7 @@ class SizeWatcher(TorchFunctionMode):
         if name == "size":
             labels = self.tracer.look(args[0])
             dim = args[1] if len(args) > 1 else kwargs.get("dim")
-            return torch.Size(map(self.tagged, labels)) if dim is None else self.tagged(labels[dim])
+            return TrackedSize(map(self.tagged, labels)) if dim is None else self.tagged(labels[dim])
         if name in ("numel", "nelement"):
             return TrackedInt(out, Prod(self.tracer.look(args[0])), self.compared)
         return out
@@ -124,7 +126,7 @@ class SizeWatcher(TorchFunctionMode):
     def _attribute(self, func: Any, args: tuple[Any, ...]) -> Any:
         out = func(*args)
         if isinstance(out, torch.Size):
-            return torch.Size(map(self.tagged, self.tracer.look(args[0])))
+            return TrackedSize(map(self.tagged, self.tracer.look(args[0])))
         if func == _DATA and isinstance(out, Tensor):
             self.tracer.set(out, self.tracer.of(args[0]))
         return out

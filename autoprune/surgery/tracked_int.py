@@ -1,14 +1,20 @@
-"""Whole numbers that remember where they came from. Knows arithmetic; not models, tensors or what becomes of it.
+"""Numbers that remember where they came from. Knows arithmetic; not models, tensors or what becomes of it.
 
-A `Tagged` is an int to everybody else. What it was made of is an expression: the size of a dimension (its label), an
-attribute of a module, or whole-number arithmetic on these. What becomes a float, or goes through `int()`, is forgotten.
+A `TrackedInt` is an int to everybody else. What it was made of is an expression: the size of a dimension (its label),
+an attribute of a module, or whole-number arithmetic on these. Its halves and shares are `TrackedFloat`, a float to
+everybody else, which `floor`, `ceil` and `round` make whole again. What goes through `int()` is forgotten: Python makes
+that an int of its own.
 """
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from fractions import Fraction
+from numbers import Integral
+from typing import Any, Final, Literal
 
 from autoprune.surgery.labels import Label
 
@@ -54,13 +60,18 @@ class Operation:
 Expression = int | Attribute | Label | Operation
 
 
+Seen = Callable[[Expression, Expression], None]
+
+
 class TrackedInt(int):
     """An int with its expression; `seen` is called with what a comparison found equal, and with remainders of 0."""
 
+    #: What NumPy's own numbers and arrays go by to leave arithmetic to the other operand.
+    __array_priority__ = 100.0
     expression: Expression
-    seen: Callable[[Expression, Expression], None]
+    seen: Seen
 
-    def __new__(cls, value: int, expression: Expression, seen: Callable[[Expression, Expression], None]) -> TrackedInt:
+    def __new__(cls, value: int, expression: Expression, seen: Seen) -> TrackedInt:
         tagged = super().__new__(cls, value)
         tagged.expression = expression
         tagged.seen = seen
@@ -75,7 +86,7 @@ class TrackedInt(int):
     def __eq__(self, other: object) -> bool:
         same = int.__eq__(self, other)
         if same is True and self > 1:
-            self.seen(self.expression, expression_of(other))  # type: ignore[arg-type]
+            self.seen(self.expression, expression_of(other))
         return same
 
     def __ne__(self, other: object) -> bool:
@@ -84,51 +95,134 @@ class TrackedInt(int):
 
     __hash__ = int.__hash__
 
-    def __add__(self, other: int) -> Any:
+    def __add__(self, other: Any) -> Any:
         return _combined("+", self, other)
 
-    def __radd__(self, other: int) -> Any:
+    def __radd__(self, other: Any) -> Any:
         return _combined("+", other, self)
 
-    def __sub__(self, other: int) -> Any:
+    def __sub__(self, other: Any) -> Any:
         return _combined("-", self, other)
 
-    def __rsub__(self, other: int) -> Any:
+    def __rsub__(self, other: Any) -> Any:
         return _combined("-", other, self)
 
-    def __mul__(self, other: int) -> Any:
+    def __mul__(self, other: Any) -> Any:
         return _combined("*", self, other)
 
-    def __rmul__(self, other: int) -> Any:
+    def __rmul__(self, other: Any) -> Any:
         return _combined("*", other, self)
 
-    def __floordiv__(self, other: int) -> Any:
+    def __floordiv__(self, other: Any) -> Any:
         return _combined("//", self, other)
 
-    def __rfloordiv__(self, other: int) -> Any:
+    def __rfloordiv__(self, other: Any) -> Any:
         return _combined("//", other, self)
 
-    def __mod__(self, other: int) -> Any:
+    def __truediv__(self, other: Any) -> Any:
+        return _combined("/", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _combined("/", other, self)
+
+    def __mod__(self, other: Any) -> Any:
         rest = int.__mod__(self, other)
         if rest == 0 and type(other) is int:  # mostly asked to know whether it is
             self.seen(Operation("%", self.expression, other, 0), 0)
         return rest
 
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __lshift__(self, places: int) -> Any:
+        return self * (1 << places)
+
+    def __rshift__(self, places: int) -> Any:
+        return self // (1 << places)
+
+    def __pow__(self, power: Any, modulo: Any = None) -> Any:
+        small = type(power) is int and 0 < power <= _HIGHEST and modulo is None
+        return math.prod([self] * power) if small else int.__pow__(self, power, modulo)
+
     def __neg__(self) -> Any:
         return _combined("-", 0, self)
 
+    def __pos__(self) -> TrackedInt:
+        return self
 
-_PLAIN: dict[str, Callable[[Any, Any], Any]] = {
-    "+": int.__add__,
-    "-": int.__sub__,
-    "*": int.__mul__,
-    "//": int.__floordiv__,
+    __abs__ = __floor__ = __ceil__ = __trunc__ = __pos__  # sizes are not negative
+
+    def __round__(self, digits: Any = None) -> Any:
+        return self if digits is None else int.__round__(self, digits)
+
+
+class TrackedFloat(float):
+    """A float that is the quotient of two whole numbers; `exact` where it has no rounding in it, so that neither has
+    what becomes of it when the code divides other sizes."""
+
+    __array_priority__ = 100.0
+    numerator: Expression
+    denominator: Expression
+    exact: bool
+    seen: Seen
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrackedFloat:
+        return self
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        return float, (float(self),)
+
+    def __add__(self, other: Any) -> Any:
+        return _combined("+", self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return _combined("+", other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return _combined("-", self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _combined("-", other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return _combined("*", self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _combined("*", other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _combined("/", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _combined("/", other, self)
+
+    def __floor__(self) -> int:
+        return self._whole(math.floor(float(self))) if self.exact else math.floor(float(self))
+
+    def __ceil__(self) -> int:
+        return self._whole(math.ceil(float(self))) if self.exact else math.ceil(float(self))
+
+    def __round__(self, digits: Any = None) -> Any:
+        return self._whole(round(float(self))) if digits is None else round(float(self), digits)
+
+    def _whole(self, value: int) -> TrackedInt:
+        return TrackedInt(value, Operation("//", self.numerator, self.denominator, value), self.seen)
+
+
+#: Highest power that is a product to us; and of what makes a share a fraction, such as 0.1 one tenth.
+_HIGHEST, _FINEST = 4, 10**6
+_PLAIN: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "//": operator.floordiv,
+    "/": operator.truediv,
 }
 
 
-def expression_of(value: int) -> Expression:
-    """What a number is made of: itself, if it was not tagged."""
-    return value.expression if isinstance(value, TrackedInt) else value
+def expression_of(value: Any) -> Expression:
+    """What a number is made of: itself, if it was not tagged, also where another library's stands for it."""
+    return value.expression if isinstance(value, TrackedInt) else int(value)
 
 
 def size_of(expression: Expression) -> int:
@@ -136,9 +230,73 @@ def size_of(expression: Expression) -> int:
     return expression if isinstance(expression, int) else expression.size
 
 
-def _combined(operator: Operator, left: Any, right: Any) -> Any:
-    if not isinstance(left, int) or not isinstance(right, int):
-        return NotImplemented
-    result = _PLAIN[operator](int(left), int(right))
-    seen = left.seen if isinstance(left, TrackedInt) else right.seen  # type: ignore[attr-defined]
-    return TrackedInt(result, Operation(operator, expression_of(left), expression_of(right), result), seen)
+def _plain(value: Any) -> Any:
+    """The number without what it remembers, as one of Python's own where it is whole."""
+    if isinstance(value, TrackedFloat):
+        return float(value)
+    return int(value) if isinstance(value, Integral) else value
+
+
+def _combined(sign: Any, left: Any, right: Any) -> Any:
+    """What comes of two operands, of which one at least is tagged."""
+    if isinstance(left, TrackedInt | TrackedFloat):
+        seen, other = left.seen, right
+    else:
+        seen, other = right.seen, left
+    if not isinstance(other, Integral | float):
+        # Arrays and tensors, which would have to be asked first; any other knows what to do with an int.
+        return _PLAIN[sign](_plain(left), _plain(right)) if hasattr(other, "__array__") else NotImplemented
+    value = _PLAIN[sign](_plain(left), _plain(right))
+    if isinstance(value, int):
+        return TrackedInt(value, Operation(sign, expression_of(left), expression_of(right), value), seen)
+    return _share(sign, left, right, value, seen)
+
+
+def _share(sign: Any, left: Any, right: Any, value: Any, seen: Seen) -> Any:
+    """A float with what it is the quotient of; the mere float where that cannot be told."""
+    first, second = _fraction(left), _fraction(right)
+    if sign == "//" or first is None or second is None:
+        return value
+    (above, below), (other_above, other_below) = first, second
+    if sign == "/":
+        other_above, other_below = other_below, other_above
+    if sign in "*/":
+        above = _operation("*", above, other_above)
+    else:
+        above = _operation(sign, _operation("*", above, other_below), _operation("*", other_above, below))
+    below = _operation("*", below, other_below)
+    if not size_of(below) or not math.isfinite(value):
+        return value
+    share = TrackedFloat(value)
+    share.numerator, share.denominator, share.seen = above, below, seen
+    share.exact = Fraction(value) == Fraction(size_of(above), size_of(below)) and all(map(_exact, (left, right)))
+    return share
+
+
+def _fraction(value: Any) -> tuple[Expression, Expression] | None:
+    """A number as the quotient of whole ones."""
+    if isinstance(value, TrackedFloat):
+        return value.numerator, value.denominator
+    if isinstance(value, Integral):
+        return expression_of(value), 1
+    if not math.isfinite(value):
+        return None
+    meant = Fraction(float(value)).limit_denominator(_FINEST)
+    return (meant.numerator, meant.denominator) if float(meant) == value else None
+
+
+def _exact(value: Any) -> bool:
+    """Whether the number is what was meant: of one tenth there is no float."""
+    if isinstance(value, TrackedFloat):
+        return value.exact
+    return isinstance(value, Integral) or Fraction(float(value)).denominator <= _FINEST
+
+
+def _operation(sign: Operator, left: Expression, right: Expression) -> Expression:
+    """The operation, worked out where it is one on numbers."""
+    value = _PLAIN[sign](size_of(left), size_of(right))
+    if isinstance(left, int) and isinstance(right, int):
+        return int(value)
+    if sign == "*" and 1 in (left, right):
+        return right if left == 1 else left
+    return Operation(sign, left, right, value)

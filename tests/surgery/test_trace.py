@@ -74,7 +74,10 @@ def test_every_channel_of_plain_networks_is_offered():
     for name in ("Depthwise", "Grouped", "Dense", "PaddedShortcut", "SqueezeExcite"):
         model, inputs = made(name)
         frozen = {g.frozen_reason for g in trace(model, inputs) if g.frozen_reason}
-        assert frozen <= {"model input", "model output", LITERAL}, (name, frozen)
+        assert {reason.partition(" (")[0] for reason in frozen} <= {"model input", "model output", LITERAL}, (
+            name,
+            frozen,
+        )
 
 
 def test_an_operator_that_orders_freezes_what_it_touches_and_nothing_else():
@@ -88,7 +91,7 @@ def test_an_operator_that_orders_freezes_what_it_touches_and_nothing_else():
 def test_a_size_written_into_forward_freezes_its_group_alone():
     model, inputs = made("Constant")
     reasons = {group.name: group.frozen_reason for group in trace(model, inputs)}
-    assert reasons["stem"] == LITERAL
+    assert reasons["stem"].startswith(LITERAL)
     assert reasons["free"] == ""
 
 
@@ -157,7 +160,7 @@ def test_bfloat16_and_frozen_parameters_are_cut_too():
 def test_a_number_of_groups_that_is_written_into_the_code_stays():
     model, inputs = made("Regrouped")
     reasons = {group.size: group.frozen_reason for group in trace(model, inputs) if group.name.startswith("stem")}
-    assert reasons[8] == LITERAL
+    assert reasons[8].startswith(LITERAL)
 
 
 @dataclasses.dataclass

@@ -8,12 +8,21 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from autoprune.surgery.labels import Atom
+from autoprune.surgery.rules.pointwise import pointwise
 from autoprune.surgery.tracer import Call, Rule
 
 
 def uniform(call: Call) -> None:
     """Every position is alike, so that a part of it is the same with less."""
     call.trace.set(call.out, [Atom(size) for size in call.out.shape])
+
+
+def drawn(call: Call) -> None:
+    """aten.normal(mean, deviation, size): tensors go element by element; of numbers, every position is alike."""
+    if any(isinstance(each, Tensor) for each in call.args[:2]):
+        pointwise(call)
+    else:
+        uniform(call)
 
 
 def counted(call: Call) -> None:
@@ -26,6 +35,7 @@ def counted(call: Call) -> None:
 RULES: Final[dict[str, Rule]] = {
     **{f"aten.{prefix}{name}": uniform for name in ("zeros", "ones", "empty", "full") for prefix in ("", "new_")},
     **dict.fromkeys(("aten.rand", "aten.randn", "aten.empty_strided", "aten.new_empty_strided"), uniform),
+    "aten.normal": drawn,
     **dict.fromkeys(
         (
             *("aten.arange", "aten.linspace", "aten.logspace", "aten.eye", "aten.tril_indices", "aten.triu_indices"),
