@@ -25,12 +25,18 @@ from autoprune.engine.prepare import make_task, prepare
 from autoprune.engine.result import Result, read_result
 from autoprune.engine.settings import Settings
 from autoprune.errors import StorageError, UsageError, describe
-from autoprune.store.run import RunDirectory
+from autoprune.store.run import RunDirectory, read_front
 from autoprune.tasks.task import Task
 
 _TASK = "task"
 #: What `run.yaml` says of what may be spent, by the names of options.
-_EFFORT: Final = {"trials": "trials", "seconds": "timeout", "epochs": "finetune_epochs", "finalists": "finalists"}
+_EFFORT: Final = {
+    "trials": "trials",
+    "seconds": "timeout",
+    "epochs": "finetune_epochs",
+    "finalists": "finalists",
+    "deadline": "deadline",
+}
 #: What else decides how a run is fine-tuned.
 _TRAINING: Final = ("finetune_lr", "finetune_steps")
 _CLUSTER = tuple(item.name for item in fields(Cluster))
@@ -49,8 +55,8 @@ def resume(
     fine-tuned last.
 
     Candidates that were being evaluated are evaluated again, finished ones never; fine-tuning goes on from the last
-    epoch. A timeout counts from now on; of the one that it was begun with, what is left. A run that has ended is
-    returned as it is, unless more trials, or other epochs or finalists, are asked for.
+    epoch. A timeout or a deadline counts from now on; of the one that it was begun with, what is left. A run that has
+    ended is returned as it is, unless more candidates than it has, or other epochs or finalists, are asked for.
 
     Args:
         run: The run directory.
@@ -110,10 +116,11 @@ def _go_on(
     changes = {name: value for name, value in options.items() if value is not None}
     directory, recipe = RunDirectory.reopen(path, clock)
     try:
-        if changes.get("timeout") is not None:  # from now on
-            changes["timeout"] = (seconds(changes["timeout"]) or 0.0) + directory.searched
+        for name, passed in (("timeout", directory.searched), ("deadline", directory.seconds)):
+            if changes.get(name) is not None:  # from now on
+                changes[name] = (seconds(changes[name]) or 0.0) + passed
         settings = _settings(recipe, sampler if propose else "random", changes)
-        if directory.ended and not changes.keys() & {*_EFFORT.values(), *_TRAINING}:
+        if propose and directory.ended and not _asks_more(settings, recipe, changes, path):
             reporter.note("this search has ended; give it more --trials, or `autoprune finetune` it")
             return read_result(path, task if isinstance(task, Task) else None)
         made = make_task(task if task is not None else _task(recipe), reporter)
@@ -130,6 +137,16 @@ def _go_on(
         return run_search(job)
     finally:
         directory.close()
+
+
+def _asks_more(settings: Settings, recipe: dict[str, Any], changes: Mapping[str, Any], path: Path) -> bool:
+    """Whether a search that has ended is asked for what it did not do: more candidates, or to finish others."""
+    before, now = Effort(**recipe["effort"]), settings.effort
+    if (now.epochs, now.finalists) != (before.epochs, before.finalists) or changes.keys() & {*_TRAINING}:
+        return True
+    counted = read_front(path)["trials"]
+    known = counted["complete"] + counted["failed"]
+    return now.trials > known and bool(changes.keys() & {"trials", "timeout", "deadline", "until"})
 
 
 def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes: Mapping[str, Any]) -> Settings:

@@ -12,11 +12,12 @@ from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import PROFILER
+from autoprune.core.metric import COUNTED
 from autoprune.core.options import SearchOptions, checked, documented, every
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.engine.engine import run_search
 from autoprune.engine.job import SearchJob
-from autoprune.engine.prepare import check_zeros, make_task, objectives_of, prepare
+from autoprune.engine.prepare import check_enough, check_zeros, make_task, objectives_of, prepare, timed
 from autoprune.engine.recipe import recipe
 from autoprune.engine.result import Result
 from autoprune.engine.settings import Settings
@@ -44,7 +45,7 @@ def search(
         reporter: Who is told of warnings and progress; default: the logger "autoprune".
         **options: See `SearchOptions`.
 
-    `sampler` may also be any Optuna sampler for several objectives, `timeout` a number of seconds.
+    `sampler` may also be any Optuna sampler for several objectives, `timeout` and `deadline` numbers of seconds.
 
     Returns:
         The front, the best model, and the run directory that has both.
@@ -119,6 +120,7 @@ def preview(task: str, budget: Budget, *, reporter: Reporter, **options: Any) ->
     objectives = objectives_of(budget, prepared.task, capabilities, profilers(setups))
     wanted = {*budget.metrics, *(metric.name for metric in objectives)}
     check_zeros(prepared.space, wanted, capabilities, profilers(setups))
+    check_enough(settings.enough, (*COUNTED, *(capabilities.metrics if timed(wanted) else ())), prepared.task)
     return recipe(prepared, budget, [metric.name for metric in objectives], settings) | {
         "meaning": [limit.meaning() for limit in budget.limits]
     }

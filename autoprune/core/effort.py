@@ -9,13 +9,15 @@ from autoprune.errors import UsageError
 
 @dataclass(frozen=True)
 class Effort:
-    """trials: candidates to evaluate; seconds: wall time of the search for candidates, None for no limit;
-    epochs: fine-tuning of each finalist; finalists: how many points of the front are finished."""
+    """trials: candidates to evaluate; seconds: wall time of the search for candidates and of its forecast, None for no
+    limit; epochs: fine-tuning of each finalist; finalists: how many points of the front are finished; deadline: wall
+    time of all of it, finishing included, None for no limit."""
 
     trials: int = 64
     seconds: float | None = None
     epochs: int = 6
     finalists: int = 9
+    deadline: float | None = None
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -27,9 +29,12 @@ class Effort:
                 raise UsageError(
                     expected=f"{name} of at least {least}", received=repr(value), cure=f"pass a whole number to {name}"
                 )
-        if self.seconds is not None and not 0 < self.seconds < float("inf"):
-            raise UsageError(
-                expected="a positive, finite time limit", received=repr(self.seconds), cure="write it as 90s, 10m or 2h"
-            )
-        if self.seconds is not None:
-            object.__setattr__(self, "seconds", float(self.seconds))  # NumPy's own are written as something else
+        for name in ("seconds", "deadline"):
+            limit = getattr(self, name)
+            if limit is None:
+                continue
+            if not 0 < limit < float("inf"):
+                raise UsageError(
+                    expected="a positive, finite time limit", received=repr(limit), cure="write it as 90s, 10m or 2h"
+                )
+            object.__setattr__(self, name, float(limit))  # NumPy's own are written as something else

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from inspect import Parameter, Signature, signature
 from os import PathLike
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, get_type_hints
 
 from autoprune.core.address import HERE
-from autoprune.core.budget import GUARANTEES
+from autoprune.core.budget import GUARANTEES, Budget, Limit
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
@@ -188,12 +188,33 @@ class SearchOptions:
     )
     timeout: float | str | None = _option(
         None,
-        "How long to look for candidates, such as 10m; the forecast and finishing are extra.",
+        "How long to look for candidates, the forecast included, such as 10m; fine-tuning and finishing are extra.",
         HOW_LONG,
         resumable=True,
         recorded=False,
         shell=str,
         resumed="When to stop looking for candidates, from now, such as 10m.",
+    )
+    deadline: float | str | None = _option(
+        None,
+        "How long all of it may take, fine-tuning and finishing included, such as 10m.",
+        HOW_LONG,
+        resumable=True,
+        recorded=False,
+        shell=str,
+        resumed="How long all that is left may take, from now, such as 10m.",
+    )
+    until: str | Sequence[str] = field(
+        default=(),
+        metadata={
+            "option": Option(
+                "Propose no more once a candidate within the budget, as repaired, meets this too, such as "
+                "accuracy>=0.97. May be repeated.",
+                HOW_LONG,
+                resumable=True,
+                shell=list[str],
+            )
+        },
     )
     finetune_epochs: int = _option(
         Effort.epochs, "Fine-tuning of each finished model.", HOW_LONG, resumable=True, recorded=False
@@ -210,12 +231,8 @@ class SearchOptions:
     )
 
     def __post_init__(self) -> None:
-        _ = (
-            self.effort,
-            self.training,
-            self.cluster,
-            RunSpec(1 if self.threads is None else self.threads, self.batch, self.precision),
-        )
+        threads = 1 if self.threads is None else self.threads
+        _ = self.effort, self.enough, self.training, self.cluster, RunSpec(threads, self.batch, self.precision)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < _SEEDS:
             cure = "pass a whole number to seed"
             raise UsageError(expected=f"a seed from 0 to {_SEEDS - 1}", received=repr(self.seed), cure=cure)
@@ -226,7 +243,13 @@ class SearchOptions:
     @property
     def effort(self) -> Effort:
         """What may be spent."""
-        return Effort(self.trials, seconds(self.timeout), self.finetune_epochs, self.finalists)
+        limits = seconds(self.timeout), seconds(self.deadline)
+        return Effort(self.trials, limits[0], self.finetune_epochs, self.finalists, limits[1])
+
+    @property
+    def enough(self) -> tuple[Limit, ...]:
+        """What a candidate meets after which none is looked for; empty where all are looked for."""
+        return Budget.parse(*([self.until] if isinstance(self.until, str) else self.until or ())).limits
 
     @property
     def training(self) -> TrainingOptions:
@@ -257,7 +280,7 @@ def resumable() -> tuple[str, ...]:
 
 def finetunable() -> tuple[str, ...]:
     """Names of what may be another one where a run is fine-tuned once more, which looks for no candidates."""
-    return tuple(name for name in resumable() if name not in ("trials", "timeout"))
+    return tuple(name for name in resumable() if name not in ("trials", "timeout", "until"))
 
 
 def recorded() -> tuple[str, ...]:

@@ -7,10 +7,12 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import Final, NoReturn
 
+from autoprune.core.deadline import Countdown
 from autoprune.core.front import Front
 from autoprune.core.goal import SearchGoal
+from autoprune.core.quantity import spell
 from autoprune.core.trial import Trial
 from autoprune.engine import stages
 from autoprune.engine.job import SearchJob
@@ -35,6 +37,9 @@ from autoprune.searching.candidate import Evaluator, judged
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.progress import overhead_of
 from autoprune.surgery.modes import evaluating
+
+#: Beyond a deadline by so much, a search says so.
+_OVER: Final = 1.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,8 @@ def run_search(job: SearchJob) -> Result:
 
     A new run that cannot be opened leaves no directory.
     """
+    if job.deadline.limited:
+        job = replace(job, reporter=Countdown(job.reporter, job.deadline))
     with ExitStack() as closing:
         try:
             resources = closing.enter_context(open_resources(job))
@@ -84,10 +91,11 @@ def run_search(job: SearchJob) -> Result:
 def _get_ready(job: SearchJob, resources: Resources) -> tuple[SearchJob, Evaluator, SearchGoal, Coordinator]:
     """All that is done before the first candidate is evaluated."""
     try:
-        evaluator = stages.open_evaluator(job, resources)
+        job, evaluator = stages.open_evaluator(job, resources)
         goal = stages.set_goal(job, resources, evaluator, new=job.new)
         job = stages.able_sampler(job, goal)
         forecast = stages.make_forecast(job, resources, evaluator, goal)
+        job = stages.hurried_sampler(job, forecast)
         if job.new and forecast is not None and resources.timed:
             # The forecast looked at the device at other moments, too: what is quiet is known better by now.
             evaluator = replace(evaluator, dense={**evaluator.dense, **resources.device.reference()})
@@ -158,6 +166,7 @@ def _finished(job: SearchJob, resources: Resources, ending: Ending) -> Ending:
             tuning=tuning,
             directory=job.directory,
             reporter=job.reporter,
+            time=stages.finishing_time(job, resources),
         )
         with job.directory.stage("finishing"):
             final = finisher.finish(ending.trials)
@@ -199,6 +208,12 @@ def _concluded(job: SearchJob, resources: Resources, ending: Ending) -> Result:
         _stop(job, reason, f"the front so far has {len(result.front)} models", len(ending.trials))
     if ending.tuning is not None:
         ending.tuning.close()
+    limit = job.settings.effort.deadline
+    if limit is not None and directory.seconds > _OVER * limit:
+        job.reporter.warn(
+            f"all took {spell(directory.seconds)} and not {spell(limit)}: looking at the model and measuring "
+            "what was found take that long at least"
+        )
     directory.forget_checkpoints()
     return result
 

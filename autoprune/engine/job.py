@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock
+from autoprune.core.deadline import Deadline
 from autoprune.core.reporter import Reporter
 from autoprune.engine.prepare import Prepared
+from autoprune.engine.schedule import Pace
 from autoprune.engine.settings import Settings
 from autoprune.searching.forecasting import proxy_metric_of
 from autoprune.store.run import RunDirectory
@@ -28,6 +31,7 @@ class SearchJob:
         reporter: Told what users should know.
         began: The recipe of the process that began it; None where it is new.
         propose: Whether new candidates are looked for.
+        pace: How long things take, once that is known.
     """
 
     directory: RunDirectory
@@ -38,11 +42,19 @@ class SearchJob:
     reporter: Reporter
     began: Mapping[str, Any] | None = None
     propose: bool = True
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def new(self) -> bool:
         """Whether no earlier process worked on it."""
         return self.began is None
+
+    @property
+    def deadline(self) -> Deadline:
+        """By which all is to be done; what earlier processes took counts."""
+        limit = self.settings.effort.deadline
+        left = math.inf if limit is None else limit - self.directory.seconds
+        return Deadline(clock=self.clock, end=self.clock.wall() + left)
 
     @property
     def proxy_metric(self) -> str:

@@ -114,6 +114,35 @@ def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profil
     return chosen
 
 
+def timed(wanted: Collection[str]) -> bool:
+    """Whether any of these metrics is measured on a device, and not counted or scored."""
+    keys = [MetricKey.parse(name) for name in wanted]
+    return any(key.cost is not None and not key.counted for key in keys)
+
+
+def check_enough(enough: Collection[Limit], known: Collection[str], task: Task) -> None:
+    """Refuse what a candidate shall meet to be good enough where nobody can tell.
+
+    Args:
+        enough: Limits on one metric each.
+        known: Metrics that are counted or measured of every candidate.
+        task: With metrics of its own.
+
+    Raises:
+        UsageError: a metric that candidates do not have, or a limit in the wrong direction.
+    """
+    own = {metric.name: metric for metric in task.metrics}
+    for limit in enough:
+        if limit.metric in own:
+            _check_quality(limit, own[limit.metric])
+        elif limit.metric not in known:
+            raise UsageError(
+                expected="--until on a metric of each candidate",
+                received=str(limit),
+                cure=f"add --objective {limit.metric}; known without: {', '.join([*own, *known])}",
+            )
+
+
 def check_zeros(space: SearchSpace, wanted: Collection[str], capabilities: Capabilities, profiler: str) -> str:
     """A note where zeroed weights leave what is wanted on the device as it is; empty where they do not.
 

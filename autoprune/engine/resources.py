@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoprune import registry
 from autoprune.core.address import HERE
-from autoprune.core.metric import Metric, MetricKey
+from autoprune.core.metric import COUNTED, Metric
 from autoprune.cost_model import cost_forecast
 from autoprune.engine.job import SearchJob
-from autoprune.engine.prepare import check_zeros, objectives_of
+from autoprune.engine.prepare import check_enough, check_zeros, objectives_of, timed
 from autoprune.errors import DeviceError
 from autoprune.executors import Executor
 from autoprune.measure.any_device import AnyDevice
@@ -66,7 +66,10 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         task.split(name).measure(job.clock, reporter)
     if settings.effort.epochs:
         check_training(task)
-    setups = settings.setups(task.spec, job.budget.metrics)
+    setups = {
+        name: replace(setup, limits=setup.limits.within(job.deadline.left))
+        for name, setup in settings.setups(task.spec, job.budget.metrics).items()
+    }
     names = profilers(setups)
     with ExitStack() as closing:
         executor: Executor = registry.load("executors", settings.executor).create(
@@ -85,8 +88,8 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         wanted = {*job.budget.metrics, *(metric.name for metric in objectives)}
         if note := check_zeros(job.prepared.space, wanted, device.capabilities, names):
             reporter.warn(note)
-        keys = [MetricKey.parse(name) for name in wanted]
-        timed = any(key.cost is not None and not key.counted for key in keys)
+        runs = timed(wanted)
+        check_enough(settings.enough, (*COUNTED, *(device.capabilities.metrics if runs else ())), task)
         for each in job.directory.notes:
             reporter.warn(each)
         ledger = open_ledger(job.directory.path, settings.storage, new=job.new)
@@ -94,7 +97,7 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         if ledger.torn:
             reporter.warn(f"the study's journal was cut off in the middle of a write; {ledger.torn} bytes dropped")
         study_name = str((job.began or {}).get("study") or _study_name(job))
-        if timed:
+        if runs:
             _check_same_device(job, device)
         told = 0 if job.new else trials_told(ledger, study_name)
         study = Study(ledger, study_name, job.prepared.space, objectives, new=job.new, proxy_metric=job.proxy_metric)
@@ -104,7 +107,7 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
             devices=devices,
             device=device,
             objectives=objectives,
-            timed=timed,
+            timed=runs,
             ledger=ledger,
             study_name=study_name,
             study=study,

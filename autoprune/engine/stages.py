@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from autoprune.core.defaults import PLAIN_SAMPLER, SAMPLER
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import Measurement
@@ -19,13 +20,16 @@ from autoprune.engine.prepare import fingerprint
 from autoprune.engine.recipe import installed, recipe, understood
 from autoprune.engine.resources import Resources
 from autoprune.engine.run_artifacts import begun_with, keep_forecast, keep_ranking, kept_forecast, kept_ranking
+from autoprune.engine.schedule import Pace, Schedule
 from autoprune.engine.settings import able
 from autoprune.errors import UsageError
+from autoprune.finishing.pacing import FinishingTime
 from autoprune.measure.counts import counts
 from autoprune.recovery.calibrate import WITHOUT, calibrate
 from autoprune.samplers import ModelAccess, SamplerContext, may_screen, seed_count
 from autoprune.searching.candidate import Evaluator, excesses, judged
 from autoprune.searching.coordinator import Coordinator
+from autoprune.searching.enough import Enough
 from autoprune.searching.forecasting import check_reach, foresee, goal_of
 from autoprune.searching.progress import Progress
 from autoprune.searching.screen import Screen
@@ -34,8 +38,12 @@ from autoprune.surrogate.initial_plans import initial_plans
 
 #: What a run goes on with that is fine-tuned meanwhile, which proposes nothing.
 _SAMPLER: Final = ("sampler", "sampler_options")
-#: Seconds after which no group more is cut alone, unless the search is to be repeatable.
+#: Seconds after which no group more is cut alone, unless the search is to be repeatable; of a shorter time for the
+#: whole forecast, the part for that.
 _ABLATING_S: Final = 60.0
+_ABLATIONS: Final = 2 / 3
+#: Models that are cut to tell what plans cost, beside one a variable.
+_CUT: Final = 25
 
 
 def announce(job: SearchJob, resources: Resources) -> None:
@@ -63,20 +71,41 @@ def announce(job: SearchJob, resources: Resources) -> None:
     job.directory.log("began" if job.new else "resumed", versions=versions)
 
 
-def open_evaluator(job: SearchJob, resources: Resources) -> Evaluator:
-    """Look at the dense model on the device and on the data, and rank its slices."""
+def schedule(job: SearchJob, resources: Resources) -> Schedule:
+    """What each stage may take."""
+    certify_s = max(setup.limits.certify_s for setup in resources.setups.values())
+    return Schedule(effort=job.settings.effort, deadline=job.deadline, pace=job.pace, certify_s=certify_s)
+
+
+def finishing_time(job: SearchJob, resources: Resources) -> FinishingTime:
+    """What finishing may take."""
+    times = schedule(job, resources)
+    return FinishingTime(
+        training=times.training,
+        measuring=times.measuring,
+        scoring=job.pace.scoring,
+        opening=job.pace.opening,
+        workers=resources.executor.workers,
+    )
+
+
+def open_evaluator(job: SearchJob, resources: Resources) -> tuple[SearchJob, Evaluator]:
+    """Look at the dense model on the device and on the data, and rank its slices; the job knows its pace by then."""
     task, traced, settings = job.prepared.task, job.prepared.traced, job.settings
     ranked = None if job.new else kept_ranking(job.directory)
     with job.directory.stage("opening"):
         opened: Mapping[str, Measurement] = {}
+        begun = job.clock.wall()
         if resources.timed:
             # Not beside other work: threads that wait for each other on taken processors lose more than is gained.
             with job.reporter.track("opening the device", 1) as advance:
                 opened = resources.device.open()
                 advance("")
+        looked = job.clock.wall()
         with job.reporter.track("scoring the dense model", 1) as advance:
             scored = task.score(task.model, "search")
             advance("")
+        job = replace(job, pace=Pace(opening=looked - begun, scoring=job.clock.wall() - looked))
     with job.directory.stage("ranking"):
         about = (settings.criterion, settings.repair, job.clock, task, ranked, job.reporter)
         calibrated = calibrate(task.model, traced, *about)
@@ -87,7 +116,7 @@ def open_evaluator(job: SearchJob, resources: Resources) -> Evaluator:
     costs = replace(job.budget, limits=tuple(limit for limit in job.budget.limits if limit.is_cost))
     if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
         job.reporter.note("the dense model already meets the budget; looking for the best front below it")
-    return Evaluator(
+    return job, Evaluator(
         task=task,
         traced=traced,
         ranking=calibrated.ranking,
@@ -115,14 +144,26 @@ def make_forecast(job: SearchJob, resources: Resources, evaluator: Evaluator, go
     if kept is not None:
         return kept
     limited = [limit.metric for limit in job.budget.limits]
+    may_take = math.inf if job.settings.deterministic else schedule(job, resources).forecast_s
     with job.directory.stage("forecast"):
         check_reach(job.prepared.space, evaluator, resources.executor)
+        if job.settings.sampler == SAMPLER and _pricing_s(job, evaluator, may_take) > may_take:
+            return None
         about = (resources.executor, job.settings.seed, job.reporter)
-        limit_s = math.inf if job.settings.deterministic else _ABLATING_S
+        limit_s = math.inf if job.settings.deterministic else min(_ABLATING_S, _ABLATIONS * may_take)
         found = foresee(job.prepared.space, goal, evaluator, limited, *about, limit_s)
     keep_forecast(job.directory, found)
-    job.directory.log("forecast", seconds=round(found.seconds, 2))
+    job.directory.log("forecast", took=round(found.seconds, 2))
     return found
+
+
+def _pricing_s(job: SearchJob, evaluator: Evaluator, may_take: float) -> float:
+    """Seconds that it takes at least to tell what plans cost, where that matters: many models are cut for it."""
+    if math.isinf(may_take):
+        return 0.0
+    start = job.clock.wall()
+    evaluator.bare(job.prepared.space.smallest())
+    return (job.clock.wall() - start) * (len(job.prepared.space.variables) + _CUT)
 
 
 def able_sampler(job: SearchJob, goal: SearchGoal) -> SearchJob:
@@ -130,6 +171,14 @@ def able_sampler(job: SearchJob, goal: SearchGoal) -> SearchJob:
     if not (job.propose and job.settings.wants_forecast):
         return job
     return replace(job, settings=able(job.settings, goal, job.reporter))
+
+
+def hurried_sampler(job: SearchJob, forecast: Forecast | None) -> SearchJob:
+    """The job, with another sampler where there was no time for the forecast that the default one needs."""
+    if forecast is not None or not (job.propose and job.settings.wants_forecast):
+        return job
+    job.reporter.note(f"no time to look ahead: the sampler is '{PLAIN_SAMPLER}'")
+    return replace(job, settings=replace(job.settings, sampler=PLAIN_SAMPLER))
 
 
 def coordinate(job: SearchJob, resources: Resources, goal: SearchGoal, forecast: Forecast | None) -> Coordinator:
@@ -145,7 +194,8 @@ def coordinate(job: SearchJob, resources: Resources, goal: SearchGoal, forecast:
         access=_access(job),
     )
     study.use(settings.made_sampler(context, resources.told))
-    effort = settings.effort
+    trained = job.prepared.task.loss is not None
+    effort = schedule(job, resources).candidates(job.directory.searched, trained=trained)
     if not job.propose:  # what was being evaluated is still finished
         evaluated = [t for t in study.restored.finished if t.state is not TrialState.SCREENED]
         effort = replace(effort, trials=max(len(evaluated), 1))
@@ -182,8 +232,11 @@ def explore(
     # Not in a repeatable search: the next plan is asked for before the last one is known.
     if resources.timed and not job.settings.deterministic and resources.executor.workers == 1:
         evaluator = evaluator.overlapping(job.prepared.space.smallest(), job.reporter)
-    effort, known = job.settings.effort, coordinator.trials
+    effort, known = replace(job.settings.effort, seconds=coordinator.seconds), coordinator.trials
     progress = Progress(goal, effort, job.clock, resources.executor.workers)
+    enough = Enough(job.settings.enough, job.budget, evaluator, coordinator, job.reporter)
+    for trial in known:
+        enough.told(trial)
     progress.resume([judged(trial, job.budget, evaluator.dense) for trial in known], job.directory.searched)
     job.directory.log("searching")
     with job.reporter.track("searching", effort.trials, len(known)) as advance:
@@ -197,6 +250,7 @@ def explore(
                 rivals = rivals and rivals.joined_by(taken)
                 if taken.error:
                     job.reporter.warn(f"trial {taken.number} failed: {taken.error}")
+                enough.told(taken)
                 state = progress.add(judged(taken, job.budget, evaluator.dense), resources.executor.busy)
                 job.directory.log("trial", trial=taken.number, state=str(taken.state), **state)
                 advance(progress.line(state))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from operator import length_hint
 from typing import Final
 
 from autoprune.core import quantity
@@ -16,12 +18,13 @@ from autoprune.core.reporter import Reporter
 from autoprune.core.training_options import TrainingOptions
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
-from autoprune.finishing.halving import ETA, bins, rungs, spearman
+from autoprune.finishing.halving import bins, rungs, spearman
+from autoprune.finishing.pacing import TELLING, FinishingTime, TrainingPace, contenders
 from autoprune.finishing.saving import save
 from autoprune.finishing.selection import evenly, excess, standing, telling
 from autoprune.finishing.successive_halving import FinetuneRun, SuccessiveHalving
-from autoprune.finishing.tuner import Tuner
-from autoprune.finishing.tuning_study import TuningStudy
+from autoprune.finishing.tuner import EpochJob, EpochResult, Tuner
+from autoprune.finishing.tuning_study import Round, TuningStudy
 from autoprune.measure.certificate import PROCESSES
 from autoprune.searching.candidate import Evaluator, judged
 from autoprune.searching.forecasting import proxy_metric_of
@@ -29,10 +32,10 @@ from autoprune.store.run import RunDirectory
 from autoprune.surgery.cut_model import CutModel
 from autoprune.training.rate import find_rate
 
-#: Epochs of training after which candidates' ranks say something of their end.
-_TELLING: Final = 3
 #: What is within the budget by less than this share of it lies at its edge.
 _EDGE: Final = 0.1
+#: Of the time for fine-tuning, what finding its learning rate may take.
+_RATE_OF_TIME: Final = 1 / 4
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Finisher:
         tuning: The study of fine-tuning.
         directory: Of the run.
         reporter: Told what users should know.
+        time: What all of it may take.
     """
 
     evaluator: Evaluator
@@ -73,6 +77,7 @@ class Finisher:
     tuning: TuningStudy
     directory: RunDirectory
     reporter: Reporter
+    time: FinishingTime
 
     def finish(self, trials: Sequence[Trial]) -> FinishedSearch:
         """Choose candidates, fine-tune the best of them, save, measure again in fresh processes, validate, report."""
@@ -105,32 +110,45 @@ class Finisher:
 
     def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, CutModel]]:
         """The finalists and their models: fine-tuned, or as they were repaired where training leaves less than that."""
-        task, epochs = self.evaluator.task, self.effort.epochs
-        by_number = {trial.number: trial for trial in trials}
-        if task.loss is None and epochs:
+        task, wanted = self.evaluator.task, self.effort.epochs
+        if task.loss is None and wanted:
             self.reporter.note(f"the task '{task.name}' has no loss: models stay as repaired, none is fine-tuned")
-        if task.loss is None or epochs == 0:
-            within, beyond = self._sides(trials)
-            for trial in (*self._spread(within, self.objectives, self.effort.finalists - len(beyond)), *beyond):
-                yield from self._cut(trial)
+        if task.loss is None or wanted == 0:
+            yield from self._untrained(trials)
             return
-        asked = f"{len(trials)} trials, {epochs} epochs, {self.effort.finalists} finalists" + self.training.told
-        bins = self.tuning.chosen(asked, lambda: self._bins(trials))
-        tuner = Tuner(self.evaluator, self._rated([by_number[number] for number in bins]), self.seed)
+        asked = f"{len(trials)} trials, {wanted} epochs, {self.effort.finalists} finalists" + self.training.told
+        pace = self._pace(trials) if self.time.training.limited else None
+        chosen = self.tuning.chosen(asked, lambda: self._round(trials, pace))
+        if not chosen.epochs:
+            self.reporter.note("no time to fine-tune: models stay as repaired")
+            yield from self._untrained(trials)
+            return
+        by_number = {trial.number: trial for trial in trials}
+        rated = self._rated([by_number[number] for number in chosen.bins], pace)
+        tuner = Tuner(self.evaluator, replace(rated, epochs=chosen.epochs), self.seed)
+        halving = self._halved(by_number, chosen, tuner, pace)
+        self._correlations(halving)
+        self._harm(halving, tuner.rate_told)
+        yield from self._ended(halving, chosen.bins, tuner)
+
+    def _halved(
+        self, by_number: Mapping[int, Trial], chosen: Round, tuner: Tuner, pace: TrainingPace | None
+    ) -> SuccessiveHalving:
+        """Train the chosen candidates until each has its outcome."""
+        bins, epochs, quality = chosen.bins, chosen.epochs, self.evaluator.task.quality
         first = rungs(epochs)[0]
         most = len(bins) * first + len(set(bins.values())) * (epochs - first)
         with self.reporter.track("fine-tuning", most) as advance:
-            quality = task.quality
 
-            def told(number: int, epoch: int, value: float | None, loss: float) -> None:
+            def told(result: EpochResult) -> None:
+                loss, scored = result.loss, result.scores.get(quality.name)
                 known = {"training_loss": round(loss, 6)} if math.isfinite(loss) else {}
-                scored = {} if value is None else {quality.name: round(value, 6)}
-                self.directory.log("epoch", trial=number, epoch=epoch, **known, **scored)
-                text = f"loss {loss:.3f}" if value is None else f"{quality.name} {quantity.show(value, quality.unit)}"
-                advance(f"trial {number}, epoch {epoch}, {text}")
-
-            def worth(trial: Trial, value: float) -> tuple[float, ...]:
-                return standing(trial, value, quality, self.objectives[0], self.evaluator.budget, self.evaluator.dense)
+                values = {name: round(score.value, 6) for name, score in result.scores.items()}
+                self.directory.log("epoch", trial=result.number, epoch=result.done, **known, **values)
+                text = f"loss {loss:.3f}"
+                if scored is not None:
+                    text = f"{quality.name} {quantity.show(scored.value, quality.unit)}"
+                advance(f"trial {result.number}, epoch {result.done}, {text}")
 
             candidates = [by_number[number] for number in bins]
             halving = SuccessiveHalving(
@@ -141,33 +159,86 @@ class Finisher:
                 study=self.tuning,
                 file_of=self.directory.checkpoint,
                 told=told,
-                worth=worth,
+                worth=self._worth,
+                late=lambda: pace is not None and self.time.training.left <= pace.epoch,
             )
             with self.directory.stage("training"):
                 self.finetune(halving, tuner)
         if halving.open:
             raise RuntimeError(f"{len(halving.open)} candidates were left untrained")
-        self._correlations(halving)
-        self._harm(halving, tuner.rate_told)
-        failed: dict[int, list[Trial]] = {}
+        return halving
+
+    def _ended(
+        self, halving: SuccessiveHalving, bins: Mapping[int, int], tuner: Tuner
+    ) -> Iterator[tuple[Trial, CutModel]]:
+        """Of each bin the best as it was trained, or as it was repaired where none was."""
+        left: dict[int, list[FinetuneRun]] = {}
         for number, run in halving.runs.items():
             if run.outcome == "fail":
                 self.reporter.warn(f"trial {number} stays as repaired, as fine-tuning failed: {run.error}")
-                failed.setdefault(bins[number], []).append(run.trial)
+            if run.outcome in ("fail", "stopped"):
+                left.setdefault(bins[number], []).append(run)
             elif run.outcome == "complete":
                 yield from self._best_of(run, halving, tuner)
             else:
                 measured = {**run.trial.measurements, **run.scores}
                 self.directory.record(replace(run.trial, measurements=measured), "contender")
+        if stopped := sum(run.outcome == "stopped" for run in halving.runs.values()):
+            self.reporter.note(f"the time for fine-tuning was up: {stopped} candidates are taken as they are")
         trained = {bins[number] for number, run in halving.runs.items() if run.outcome == "complete"}
-        for place, alike in failed.items():
+        for place, alike in left.items():
             if place not in trained:
-                yield from self._cut(max(alike, key=lambda trial: worth(trial, trial.value(quality.name))))
+                best = max(alike, key=lambda run: self._worth(run.trial, self._reached(run)))
+                yield from self._best_of(best, halving, tuner) if best.scores else self._cut(best.trial)
 
-    def _rated(self, candidates: Sequence[Trial]) -> TrainingOptions:
+    def _untrained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, CutModel]]:
+        """The finalists as they were repaired."""
+        within, beyond = self._sides(trials)
+        for trial in (*self._spread(within, self.objectives, self.effort.finalists - len(beyond)), *beyond):
+            yield from self._cut(trial)
+
+    def _pace(self, trials: Sequence[Trial]) -> TrainingPace | None:
+        """How long fine-tuning takes, as the largest candidate tells; None where there is none."""
+        candidates = [trial for side in self._sides(trials) for trial in side]
+        if not candidates:
+            return None
+        task, by = self.evaluator.task, next(iter(costs(self.objectives)), self.objectives[0])
+        part = replace(self.evaluator, task=task.with_split("train", list(islice(task.split("train"), 1))))
+        tuner = Tuner(part, replace(self.training, epochs=max(self.effort.epochs, TELLING)), self.seed)
+        largest = max(candidates, key=lambda trial: (trial.value(by.name), trial.number))
+        batches = self.training.steps or max(length_hint(task.split("train")), 1)
+        return TrainingPace.of(tuner, EpochJob(largest.number, largest.plan, 0), batches, self.time, part.clock)
+
+    def _round(self, trials: Sequence[Trial], pace: TrainingPace | None) -> Round:
+        """Candidates for fine-tuning and its length, as far as there is time."""
+        epochs, finalists = self.effort.epochs, self.effort.finalists
+        if pace is not None:
+            seconds = self.time.training.left - (pace.rate if self._finds_rate(pace) else 0.0)
+            epochs, finalists = pace.affordable(epochs, finalists, self.time.workers * seconds)
+        if epochs and (epochs, finalists) != (self.effort.epochs, self.effort.finalists):
+            self.reporter.note(f"there is time for {epochs} epochs of {finalists} finalists")
+        fitting = replace(self, effort=replace(self.effort, epochs=epochs, finalists=finalists))
+        return Round(bins=fitting._bins(trials) if epochs else {}, epochs=epochs)
+
+    def _worth(self, trial: Trial, value: float) -> tuple[float, ...]:
+        """By what candidates are compared, given their quality by now."""
+        quality, evaluator = self.evaluator.task.quality, self.evaluator
+        return standing(trial, value, quality, self.objectives[0], evaluator.budget, evaluator.dense)
+
+    def _reached(self, run: FinetuneRun) -> float:
+        """The quality of a candidate as it was scored last."""
+        name = self.evaluator.task.quality.name
+        return run.scores[name].value if run.scores else run.trial.value(name)
+
+    def _finds_rate(self, pace: TrainingPace | None) -> bool:
+        """Whether nobody has said a learning rate, and there is time to try some."""
+        free = self.training.rate is None and self.evaluator.task.optimizer is None
+        return free and (pace is None or pace.rate < _RATE_OF_TIME * self.time.training.left)
+
+    def _rated(self, candidates: Sequence[Trial], pace: TrainingPace | None) -> TrainingOptions:
         """How to train, at a rate that was tried on the candidate of middling cost where nobody has said one."""
         task = self.evaluator.task
-        if self.training.rate is not None or task.optimizer is not None or not candidates:
+        if not candidates or not self._finds_rate(pace):
             return self.training
         by = next(iter(costs(self.objectives)), self.objectives[0])
         middle = sorted(candidates, key=lambda trial: trial.value(by.name))[len(candidates) // 2]
@@ -255,10 +326,9 @@ class Finisher:
         if chosen_by != tuple(self.objectives):
             quality, proxy_metric = self.evaluator.task.quality.name, proxy_metric_of(self.evaluator.task.metrics)
             self.reporter.note(f"{quality} does not tell candidates apart; contenders are chosen by {proxy_metric}")
-        # After an epoch or two a candidate's rank says less of its end than its score as repaired does.
-        each = ETA if rungs(self.effort.epochs)[0] >= _TELLING else 1
-        contenders = sorted(self._spread(within, chosen_by, each * count), key=lambda t: (t.value(by.name), t.number))
-        groups = [*bins(contenders, count), *([trial] for trial in beyond)]
+        begun = self._spread(within, chosen_by, contenders(self.effort.epochs) * count)
+        ordered = sorted(begun, key=lambda trial: (trial.value(by.name), trial.number))
+        groups = [*bins(ordered, count), *([trial] for trial in beyond)]
         return {trial.number: place for place, group in enumerate(groups) for trial in group}
 
     def _correlations(self, halving: SuccessiveHalving) -> None:
@@ -282,6 +352,9 @@ class Finisher:
             return {trial.number: {} for trial in chosen}
         device = self.evaluator.device
         cut = [models[trial.number] for trial in chosen]
+        if self.time.measuring.left < PROCESSES * self.time.opening:
+            self.reporter.warn("models are measured again beside the search, as there is no time for fresh processes")
+            return self._measured_here(chosen, cut)
         try:
             with self.reporter.track("measuring in fresh processes", PROCESSES) as advance:
                 found = device.measure_again(cut, advance)

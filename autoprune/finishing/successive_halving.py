@@ -22,7 +22,8 @@ from autoprune.training import checkpoint
 
 @dataclass
 class FinetuneRun:
-    """One candidate on its way. outcome: empty while it is trained, then "complete", "pruned" or "fail"."""
+    """One candidate on its way. outcome: empty while it is trained, then "complete", "pruned", "fail", or "stopped"
+    where the time was up."""
 
     trial: Trial
     done: int = 0
@@ -36,8 +37,8 @@ class SuccessiveHalving:
     """The fine-tuning of a run's candidates for `epochs` each, as far as they get.
 
     values: quality as trained, by epoch and candidate; bins: candidate -> its bin; file_of: where the checkpoint of a
-    candidate is; told: called after each epoch, with the candidate, the epoch, its quality where it was scored, and
-    its loss; worth(candidate, quality): by what candidates are compared, the higher, the better.
+    candidate is; told: called after each epoch; worth(candidate, quality): by what candidates are compared, the higher,
+    the better; late: whether there is no time for an epoch more.
     """
 
     def __init__(
@@ -49,14 +50,15 @@ class SuccessiveHalving:
         quality: Metric,
         study: TuningStudy,
         file_of: Callable[[int], Path],
-        told: Callable[[int, int, float | None, float], None],
+        told: Callable[[EpochResult], None],
         worth: Callable[[Trial, float], tuple[float, ...]],
+        late: Callable[[], bool] = lambda: False,
     ) -> None:
         self.epochs, self.rule = epochs, HalvingRule(epochs, bins)
         self.runs = {trial.number: FinetuneRun(trial) for trial in candidates}
         self.values: dict[int, dict[int, float]] = {}
         self._quality, self._study, self._file_of, self._told = quality, study, file_of, told
-        self._worth = worth
+        self._worth, self._late = worth, late
         for number, run in self.runs.items():
             self._restore(number, run)
         self._settle()
@@ -71,7 +73,8 @@ class SuccessiveHalving:
         while self.open:
             run = self.next()
             if run is None:
-                yield None
+                if self.open:
+                    yield None
                 continue
             state = self.state(run) if run.done else b""
             compared = self.rule.compared(run.trial.number)
@@ -79,6 +82,9 @@ class SuccessiveHalving:
 
     def next(self) -> FinetuneRun | None:
         """A run that is to go on and that nobody trains, from here on busy; None: none until the next is reported."""
+        if self._late():
+            self._stop()
+            return None
         ready = [run for run in self.open if not run.busy and self._decided(run) == "go"]
         if not ready:
             return None
@@ -90,6 +96,8 @@ class SuccessiveHalving:
     def go_on(self, number: int) -> bool:
         """Whether who has trained this candidate is to train it for the next epoch too; it is busy then."""
         run = self.runs[number]
+        if self._late():
+            self._stop()
         run.busy = not run.outcome and self._decided(run) == "go"
         return run.busy
 
@@ -118,8 +126,7 @@ class SuccessiveHalving:
         else:
             write_atomic(self._file_of(result.number), result.state)
             self._tell(run, result.done, result.scores)
-            scored = result.scores.get(self._quality.name)
-            self._told(result.number, result.done, None if scored is None else scored.value, result.loss)
+            self._told(result)
         self._settle()
 
     def _tell(self, run: FinetuneRun, done: int, scores: Mapping[str, Measurement]) -> None:
@@ -135,6 +142,13 @@ class SuccessiveHalving:
         better = min if self._quality.lower_is_better else max
         reached = better(value, run.trial.value(self._quality.name))
         self.rule.report(run.trial.number, epoch, self._worth(run.trial, reached))
+
+    def _stop(self) -> None:
+        """End the runs that nobody trains as they are."""
+        for run in self.open:
+            if not run.busy:
+                run.outcome = "stopped"
+                self._study.end(run.trial.number, "pruned")
 
     def _decided(self, run: FinetuneRun) -> str:
         return self.rule.decision(run.trial.number, run.done) if run.done else "go"

@@ -29,6 +29,14 @@ class Told:
     values: Mapping[int, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One choice of candidates to fine-tune: candidate -> its bin, and for how many epochs."""
+
+    bins: Mapping[int, int]
+    epochs: int
+
+
 class TuningStudy:
     """Begins, reports and ends the fine-tuning of candidates; goes on where another process was.
 
@@ -50,16 +58,17 @@ class TuningStudy:
         self._open: dict[int, optuna.Trial] = {}
         self.told: dict[int, Told] = {}
 
-    def chosen(self, asked: str, choose: Callable[[], Mapping[int, int]]) -> dict[int, int]:
-        """Candidates and their bins, as they were chosen when the same was asked last; otherwise chosen now, and kept.
+    def chosen(self, asked: str, choose: Callable[[], Round]) -> Round:
+        """The round as it was chosen when the same was asked last; otherwise chosen now, and kept.
 
         asked: what the choice depends on. A choice that is kept cannot become another one by what is measured later.
         """
         kept: Any = self._study.user_attrs.get(_CHOSEN)
-        if not kept or kept["asked"] != asked or kept.get(_ENDED):
-            bins = {str(number): place for number, place in choose().items()}
+        if not kept or "epochs" not in kept or kept["asked"] != asked or kept.get(_ENDED):
+            made = choose()
+            bins = {str(number): place for number, place in made.bins.items()}
             count = 0 if not kept else int(kept[_ROUND].partition(" ")[0])
-            kept = {"asked": asked, "bins": bins, _ROUND: f"{count + 1} ({asked})"}
+            kept = {"asked": asked, "bins": bins, "epochs": made.epochs, _ROUND: f"{count + 1} ({asked})"}
             with self._ledger.commit():
                 self._study.set_user_attr(_CHOSEN, kept)
         self._round = kept[_ROUND]
@@ -69,7 +78,7 @@ class TuningStudy:
                 self.told[number] = Told(frozen.state.name.lower(), dict(frozen.intermediate_values))
                 if not frozen.state.is_finished():
                     self._open[number] = optuna.Trial(self._study, frozen._trial_id)
-        return {int(number): place for number, place in kept["bins"].items()}
+        return Round(bins={int(number): place for number, place in kept["bins"].items()}, epochs=kept["epochs"])
 
     def rate(self, find: Callable[[], float]) -> float:
         """The learning rate of the round, as it was found first."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+#: Of the time of a whole search, the part in which a quiet machine may be waited for, and finished models measured.
+_WAITING, _CERTIFYING = 1 / 20, 1 / 8
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,14 @@ class Limits:
     wait_s: float = 10.0
     certify_s: float = 20.0
     certify_rounds: tuple[int, int] = (2, 30)
+
+    def within(self, seconds: float) -> Limits:
+        """The same where all of a search has so many seconds: less of them goes into waiting for a quiet machine."""
+        return replace(
+            self,
+            wait_s=min(self.wait_s, _WAITING * seconds),
+            certify_s=min(self.certify_s, _CERTIFYING * seconds),
+        )
 
 
 #: What is used unless somebody says otherwise.

@@ -21,6 +21,8 @@ from autoprune.errors import BudgetInfeasibleError, TaskError
 from autoprune.searching.study import Study
 
 UNIFORM: Final = (0.75, 0.5, 0.375, 0.25)
+#: So many plans are evaluated however little time there is: a search of none tells nothing.
+_LEAST: Final = 3
 #: So many plans in a row that are known already: the sampler has nothing new to say.
 _REPEATS: Final = 100
 _HOPELESS: Final = 6
@@ -68,7 +70,7 @@ class Coordinator:
         self._open = {trial.number: trial.plan for trial in study.restored.evaluated}
         self._early: dict[int, Trial] = {}
         self._doubles: dict[Plan, list[Proposal]] = {}
-        self._repeats, self._start = 0, clock.wall()
+        self._repeats, self._start, self._satisfied = 0, clock.wall(), False
         self._algebra = ThreadpoolController()
         self._dense, self._smallest = space.dense(), space.smallest()
         first = (self._dense, self._smallest, *(seeds or (space.uniform(ratio) for ratio in UNIFORM)))
@@ -99,9 +101,18 @@ class Coordinator:
         return tuple(self._screened.values())
 
     @property
+    def seconds(self) -> float | None:
+        """What looking for candidates may take, earlier processes included."""
+        return self._effort.seconds
+
+    @property
     def exhausted(self) -> bool:
         """Whether the sampler proposes only what is known."""
         return self._repeats >= _REPEATS or self._study.ended
+
+    def satisfy(self) -> None:
+        """Propose no more: what is known is good enough."""
+        self._satisfied = True
 
     def proposals(self) -> Iterator[Proposal | None]:
         """New plans until the effort is spent, the space is exhausted, or the sampler only repeats itself.
@@ -146,6 +157,11 @@ class Coordinator:
     def _full(self) -> bool:
         return bool(self._window) and len(self._open) >= self._window
 
+    @property
+    def _late(self) -> bool:
+        """Whether the time for candidates is spent."""
+        return self._effort.seconds is not None and self._clock.wall() - self._start >= self._effort.seconds
+
     def _fill(self) -> None:
         """Ask until as many plans are out as may be."""
         while not self._full:
@@ -157,8 +173,8 @@ class Coordinator:
     def _ask(self) -> None:
         """One new plan more to be proposed, if there is one."""
         most = min(self._effort.trials, self._space.plans)
-        while len(self._known) + len(self._open) < most and self._repeats < _REPEATS and not self._study.ended:
-            if self._effort.seconds is not None and self._clock.wall() - self._start >= self._effort.seconds:
+        while (count := len(self._known) + len(self._open)) < most and self._repeats < _REPEATS:
+            if self._study.ended or self._satisfied or (self._late and count >= _LEAST):
                 return
             # Samplers' matrices are small: threads that wait for each other beside busy processors make them 50 times
             # slower, and one thread adds in one order everywhere.

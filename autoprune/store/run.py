@@ -40,9 +40,8 @@ _LARGEST_RECIPE: Final = 64 << 20
 class RunDirectory:
     """A run, locked for this process until `close`.
 
-    notes: what its user should know of how it was found; ended: the last search in it came to its end; searched:
-    seconds that earlier processes looked for candidates; made: folders that were not there before, innermost first;
-    stages: seconds of each stage so far, earlier processes included.
+    notes: what its user should know of how it was found; ended: the last search in it came to its end; made: folders
+    that were not there before, innermost first; stages: seconds of each stage so far, earlier processes included.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class RunDirectory:
         made: Sequence[Path] = (),
         stages: Mapping[str, float] | None = None,
     ) -> None:
-        self.path, self.ended, self.searched, self._lock, self._made = path, ended, searched, lock, made
+        self.path, self.ended, self._searched, self._lock, self._made = path, ended, searched, lock, made
         self._clock, self._start = clock, clock.wall() - spent
         self._written: list[str] = []
         self.stages = dict(stages or {})
@@ -107,6 +106,11 @@ class RunDirectory:
     def seconds(self) -> float:
         """How long the search has been running, earlier processes included."""
         return self._clock.wall() - self._start
+
+    @property
+    def searched(self) -> float:
+        """Seconds that earlier processes looked for candidates, and those of all forecasts so far."""
+        return self._searched + self.stages.get("forecast", 0.0)
 
     @property
     def finished(self) -> bool:

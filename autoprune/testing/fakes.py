@@ -163,6 +163,7 @@ class RecordingReporter:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.steps: dict[str, int] = {}
+        self.progress: list[str] = []
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -172,7 +173,8 @@ class RecordingReporter:
 
     @contextmanager
     def track(self, label: str, total: int, done: int = 0) -> Iterator[Advance]:
-        def advance(_text: str) -> None:
+        def advance(text: str) -> None:
+            self.progress.append(text)
             self.steps[label] = self.steps.get(label, 0) + 1
 
         yield advance

@@ -28,6 +28,8 @@ from autoprune.training.teacher import Teacher
 RATES: Final = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 _FIRST: Final = 3
 _STEPS, _BATCHES = 24, 8
+#: Batches that finding a rate takes as a rule.
+TRIED: Final = 4 * (_STEPS + _BATCHES)
 #: More steps bear a higher rate than few do: by the root of how many times as many they are, up to this.
 _HIGHER: Final = 4.0
 

@@ -6,7 +6,7 @@ from optuna.storages import InMemoryStorage
 from autoprune.core.measurement import Measurement
 from autoprune.finishing.successive_halving import SuccessiveHalving
 from autoprune.finishing.tuner import EpochResult
-from autoprune.finishing.tuning_study import TuningStudy
+from autoprune.finishing.tuning_study import Round, TuningStudy
 from autoprune.store.ledger import Ledger
 from autoprune.training import checkpoint
 from tests.searching.trials import QUALITY, trial
@@ -20,15 +20,16 @@ class Run:
 
     def __init__(self, folder, epochs=6):
         self.folder, self.epochs, self.ledger, self.trained = folder, epochs, Ledger(InMemoryStorage()), []
-        self.choice = "the first"
+        self.choice, self.most = "the first", 1000
 
     def open(self):
         study = TuningStudy(self.ledger, "s", QUALITY)
-        study.chosen(f"{self.choice}, {self.epochs} epochs", lambda: BINS)
+        study.chosen(f"{self.choice}, {self.epochs} epochs", lambda: Round(bins=BINS, epochs=self.epochs))
         file_of = lambda number: self.folder / f"{number}.safetensors"  # noqa: E731
         return SuccessiveHalving(
             CANDIDATES, BINS, self.epochs, quality=QUALITY, study=study, file_of=file_of,
-            told=lambda *told: self.trained.append(told[:2]), worth=lambda trial, quality: (quality,),
+            told=lambda told: self.trained.append((told.number, told.done)), worth=lambda trial, quality: (quality,),
+            late=lambda: len(self.trained) >= self.most,
         )  # fmt: skip
 
     def result(self, job):
@@ -62,11 +63,11 @@ def test_halving_with_one_rung_still_leaves_one_of_each_bin(tmp_path):
 def test_only_epochs_that_decide_something_are_scored(tmp_path):
     bins = {0: 0, 1: 0, 2: 1}
     study = TuningStudy(Ledger(InMemoryStorage()), "s", QUALITY)
-    study.chosen("once", lambda: bins)
+    study.chosen("once", lambda: Round(bins=bins, epochs=6))
     told = []
     halving = SuccessiveHalving(
         CANDIDATES[:3], bins, 6, quality=QUALITY, study=study, file_of=lambda number: tmp_path / f"{number}.safetensors",
-        told=lambda *each: told.append(each), worth=lambda trial, quality: (quality,),
+        told=told.append, worth=lambda trial, quality: (quality,),
     )  # fmt: skip
     run = Run(tmp_path)
     for job in halving.jobs():
@@ -77,8 +78,21 @@ def test_only_epochs_that_decide_something_are_scored(tmp_path):
         1: "complete",
         2: "complete",
     }
-    assert {each[:2] for each in told if each[2] is not None} == {(0, 2), (1, 2), (1, 6), (2, 6)}
-    assert all(each[3] == 0.5 for each in told if each[2] is None)
+    assert {(each.number, each.done) for each in told if each.scores} == {(0, 2), (1, 2), (1, 6), (2, 6)}
+    assert all(each.loss == 0.5 for each in told if not each.scores)
+
+
+def test_what_there_is_no_time_for_is_left_as_it_is(tmp_path):
+    run = Run(tmp_path)
+    run.most = 10
+    halving = run.open()
+    for job in halving.jobs():
+        halving.report(run.result(job))
+    assert len(run.trained) == 10
+    assert not halving.open
+    assert {k: (run.outcome, run.done) for k, run in halving.runs.items()} == {
+        0: ("pruned", 2), 1: ("pruned", 2), 2: ("complete", 6), 3: ("stopped", 0), 4: ("stopped", 0), 5: ("stopped", 0),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("deaths", [(1,), (3, 4), (2, 5, 9, 13)])

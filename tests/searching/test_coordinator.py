@@ -162,11 +162,27 @@ def test_time_is_up_by_the_injected_clock():
 
 def test_time_that_earlier_processes_took_counts():
     clock = FakeClock()
-    made = coordinator(clock=clock, trials=50, seconds=10.0, spent=5.0)
+    made = coordinator(clock=clock, trials=50, seconds=14.0, spent=5.0)
     for proposal in made.proposals():
         made.tell(answered(proposal))
         clock.advance(3)
-    assert len(made.trials) == 2
+    assert len(made.trials) == 3
+
+
+def test_a_few_plans_are_evaluated_however_little_time_there_is():
+    made = coordinator(clock=FakeClock(), trials=50, seconds=1.0, spent=5.0)
+    for proposal in made.proposals():
+        made.tell(answered(proposal))
+    assert len(made.trials) == 3
+
+
+def test_what_is_good_enough_ends_the_search():
+    made = coordinator(trials=50)
+    for proposal in made.proposals():
+        made.tell(answered(proposal))
+        if len(made.trials) == 5:
+            made.satisfy()
+    assert len(made.trials) == 5
 
 
 def test_the_smallest_plan_decides_what_is_impossible():
