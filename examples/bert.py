@@ -6,7 +6,8 @@ Needs `pip install transformers`. The model is trained in some twenty seconds th
 """
 
 import torch
-from source_code import MODULES, train, windows
+from source_code import MODULES, windows
+from training import train
 from transformers import BertConfig, BertForSequenceClassification
 
 import autoprune

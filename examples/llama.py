@@ -10,8 +10,9 @@ seconds when the task is made.
 import math
 
 import torch
-from source_code import train, windows
+from source_code import windows
 from torch.nn import functional
+from training import train
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import autoprune

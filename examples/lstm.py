@@ -4,8 +4,9 @@ autoprune search examples/lstm.py:task --budget latency=60%
 """
 
 import torch
-from source_code import MODULES, train, windows
+from source_code import MODULES, windows
 from torch import nn
+from training import train
 
 import autoprune
 

@@ -5,7 +5,6 @@ import inspect
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_model, save_model
 
 MODULES = ("turtle", "tarfile", "typing")
 
@@ -19,24 +18,3 @@ def windows(length: int, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
         ids.append(cut)
         labels.append(torch.full((len(cut),), label))
     return torch.cat(ids), torch.cat(labels)
-
-
-def train(task, epochs: int, rate: float) -> None:
-    """Train the task's own model on its train split, in place; once, and from then on load what it learnt.
-
-    A search makes its task in several processes, which are all to have the same model.
-    """
-    weights = Path(__file__).with_name(f"{task.name}-{epochs}.safetensors")
-    if weights.exists():
-        load_model(task.model, weights)
-        task.model.eval()
-        return
-    optimizer = torch.optim.AdamW(task.model.parameters(), rate)
-    task.model.train()
-    for _ in range(epochs):
-        for batch in task.split("train"):
-            optimizer.zero_grad()
-            task.loss(task.forward(task.model, batch), batch).backward()
-            optimizer.step()
-    task.model.eval()
-    save_model(task.model, str(weights))

@@ -7,7 +7,7 @@ Needs `pip install transformers`. The model is trained in some ten seconds the f
 
 import torch
 from sklearn.datasets import load_digits
-from source_code import train
+from training import train
 from transformers import ViTConfig, ViTForImageClassification
 
 import autoprune

@@ -12,24 +12,26 @@ from autoprune.core.reporter import Silent
 from autoprune.tasks.locate import locate
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NAMES = ("vit", "bert", "llama", "lstm")
+NAMES = ("vit", "bert", "llama", "lstm", "unet", "ctc", "biencoder", "two_outputs", "detector")
+#: What needs transformers.
+PRETRAINED = ("vit", "bert", "llama")
 
 
 @pytest.fixture
 def untrained(monkeypatch):
     """Models as they are initialised: cutting does not ask what they learnt."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    import source_code
+    import training
 
-    monkeypatch.setattr(source_code, "train", lambda *arguments, **options: None)
+    monkeypatch.setattr(training, "train", lambda *arguments, **options: None)
     yield
-    for name in (*NAMES, "source_code"):
+    for name in (*NAMES, "source_code", "scenes", "training"):
         sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_is_cut_scored_and_smaller(name, untrained):
-    if name != "lstm":
+    if name in PRETRAINED:
         pytest.importorskip("transformers")
     task = locate(f"{EXAMPLES / name}.py:task", Silent())
     pruned = autoprune.prune(task.model, task.example_inputs, 0.5)
@@ -39,9 +41,10 @@ def test_an_example_is_cut_scored_and_smaller(name, untrained):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ["vit", "bert"])
+@pytest.mark.parametrize("name", ["vit", "bert", "unet", "ctc", "biencoder", "two_outputs", "detector"])
 def test_an_example_is_searched_and_ends_with_a_feasible_front(name, tmp_path):
-    pytest.importorskip("transformers")
+    if name in PRETRAINED:
+        pytest.importorskip("transformers")
     command = [sys.executable, "-m", "autoprune", "search", f"{EXAMPLES / name}.py:task", "--budget", "latency=60%"]
     done = subprocess.run(
         [*command, "--run", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False

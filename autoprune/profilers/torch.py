@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import Block, Capabilities, RunSpec
-from autoprune.errors import DeviceError
 from autoprune.profilers._host import processor, refused, timed
+from autoprune.surgery import twin
 from autoprune.surgery.example import Example, arrays
 
 
@@ -41,15 +41,10 @@ class TorchProfiler:
         return f"{processor()} / torch {torch.__version__} eager"
 
     def prepare(self, artifact: Any, inputs: Any) -> Handle:
-        """Raises DeviceError where the model is not on this processor, or does not run on the inputs."""
-        places = {str(parameter.device) for parameter in artifact.parameters()} - {"cpu"}
-        if places:
-            raise DeviceError(
-                expected="a model on the processor",
-                received=f"one on {min(places)}",
-                cure="call model.cpu() in the task",
-            )
+        """A model that lies on another device is copied to the processor. Raises DeviceError where it does not run."""
         given = Example.of(inputs)
+        if any(tensor.device.type != "cpu" for tensor in (*artifact.parameters(), *artifact.buffers())):
+            artifact, given = twin(artifact, meta=False)[0].cpu(), given.map(Tensor.cpu)
         handle = Handle(self.made(artifact.eval()), given, given.fresh())
         try:
             with self._running():
