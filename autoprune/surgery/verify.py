@@ -25,6 +25,7 @@ from autoprune.surgery.clone import clone, unwrapped
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import contractions, does_not_run, find, twin
 from autoprune.surgery.operator_watch import eager
+from autoprune.surgery.results import Results, Sizes
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import tensors_of
 from autoprune.surgery.wrappers import wrappers
@@ -87,7 +88,7 @@ def verified(model: nn.Module, example: Example, traced: Traced) -> Traced:
             _sieve(differing, passing, partial(exact.all[place], traced), failed)
         units = passing
         traced = traced.frozen(failed)
-    return traced
+    return replace(traced, notes=(*traced.notes, *proofs.notes))
 
 
 def _units(traced: Traced) -> list[Unit]:
@@ -121,17 +122,21 @@ class _Outputs:
     def __init__(self, model: nn.Module, example: Example) -> None:
         self._model, self._example = model, example
         try:
-            self._expected = self._run(twin(model, meta=False)[0].eval())
+            expected = Results.of(self._call, twin(model, meta=False)[0].eval())
         except Exception as error:
             raise does_not_run(model, example, error) from error
-        if not self._expected:
+        if expected is None:
             raise SurgeryError(
                 expected=f"{type(model).__name__} to return tensors",
                 received="none that could be found",
                 cure="return tensors, or containers or dataclasses of tensors",
             )
         coarsest = max((torch.finfo(p.dtype).eps for p in model.parameters() if p.is_floating_point()), default=0.0)
-        self._differ = partial(_differ, tolerance=max(TOLERANCE, _ROUNDINGS * coarsest))
+        self._tolerance = max(TOLERANCE, _ROUNDINGS * coarsest)
+        self._expected, self._sizes = (
+            expected,
+            Sizes(model, lambda changed: tensors_of(self._call(changed)), expected.returned),
+        )
         # Whether it runs in train mode is a question of shapes, which meta tensors answer for nothing where they can.
         self._empty = example.map(lambda tensor: tensor.to("meta"))
         self._meta = _runs(self._empty, twin(model, meta=True)[0].eval())
@@ -152,9 +157,25 @@ class _Outputs:
         except Exception:
             return None
 
-    def _run(self, model: nn.Module) -> list[Tensor]:
-        leaves = tensors_of(_call(self._example, model))
-        return [leaf.to(torch.complex128 if leaf.is_complex() else torch.float64) for leaf in leaves]
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was not compared."""
+        said = []
+        if self._expected.is_empty:
+            shapes = ", ".join(str(list(each.shape)) for each in self._expected.returned) or "none"
+            said.append(
+                f"the example inputs lead to no results (tensors of shape {shapes}), so that only what modules return "
+                "inside was compared; pass inputs that lead to some"
+            )
+        if self._sizes.vary:
+            said.append("how many results there are depends on values: such sizes were not compared")
+        return tuple(said)
+
+    def _call(self, model: nn.Module) -> Any:
+        return _call(self._example, model)
+
+    def _run(self, model: nn.Module) -> Results:
+        return Results.of(self._call, model) or Results([], [])
 
     def _reordered(self, traced: Traced, units: Sequence[Unit]) -> str:
         orders = {
@@ -164,7 +185,7 @@ class _Outputs:
             got = self._run(_cut_to(self._model, traced, orders).eval())
         except Exception as error:
             return _failure(error, "with its slices reordered")
-        return _REORDERED if self._differ(got, self._expected) else ""
+        return _REORDERED if got.differ(self._expected, self._tolerance) else ""
 
     def _cut(self, traced: Traced, units: Sequence[Unit]) -> str:
         slices = _parts(units)
@@ -180,9 +201,9 @@ class _Outputs:
                 _call(self._example, cut.train())
         except Exception as error:
             return _failure(error, "with a part of its slices")
-        if [leaf.shape for leaf in plain] != [leaf.shape for leaf in self._expected]:
+        if not self._sizes.fit(plain.returned, cut.eval()):
             return "with a part of its slices the model's output has another shape"
-        return _REGROUPED if self._differ(plain, other) else ""
+        return _REGROUPED if plain.differ(other, self._tolerance) else ""
 
     def _dropped(self, traced: Traced, units: Sequence[Unit]) -> str:
         """All layers gone and the rest whole: what a part of them left open. Layers in layers apart: without the outer
@@ -198,7 +219,7 @@ class _Outputs:
                 left = tensors_of(_call(self._empty if self._meta else self._example, cut))
             except Exception as error:
                 return _failure(error, "without it")
-            if [leaf.shape for leaf in left] != [leaf.shape for leaf in self._expected]:
+            if not self._sizes.fit(left, cut):
                 return "without it the model's output has another shape"
         return ""
 
@@ -209,7 +230,7 @@ class _Shapes:
     def __init__(self, model: nn.Module, example: Example) -> None:
         self._model = model
         self._example = example.map(lambda tensor: tensor.to("meta"))
-        self.all, self.exact = (self._cut,), None
+        self.all, self.exact, self.notes = (self._cut,), None, ()
 
     def _cut(self, traced: Traced, units: Sequence[Unit]) -> str:
         try:
@@ -277,19 +298,3 @@ def _parts(units: Iterable[Unit], turn: str = "") -> dict[str, Tensor]:
             order = torch.randperm(group.size, generator=torch.Generator().manual_seed(share))
             slices[group.name] = order[: share * group.step].sort().values
     return slices
-
-
-def _differ(left: Sequence[Tensor], right: Sequence[Tensor], tolerance: float) -> bool:
-    if len(left) != len(right):
-        return True
-    for one, other in zip(left, right, strict=True):
-        if one.shape != other.shape:
-            return True
-        finite = torch.isfinite(other)
-        if not torch.equal(finite, torch.isfinite(one)):
-            return True
-        if finite.any():
-            scale = other[finite].abs().max().clamp_min(1e-12)
-            if not bool((one[finite] - other[finite]).abs().max() <= tolerance * scale):
-                return True
-    return False
