@@ -26,7 +26,9 @@ from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
 from autoprune.recovery.calibrate import Calibrated, calibrate
 from autoprune.surgery import Traced, apply, kept_slices, trace, twin, unwrapped
+from autoprune.surgery.coverage import coverage
 from autoprune.surgery.cut_model import CutModel
+from autoprune.surgery.quantised import QUANTISED, quantised_modules
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task
 
@@ -119,7 +121,7 @@ def prune(
         clock=SystemClock(),
         task=given,
     )
-    plan = keep if isinstance(keep, Plan) else _plan(keep, traced, calibrated, scope, weights=bool(pattern))
+    plan = keep if isinstance(keep, Plan) else _plan(keep, model, traced, calibrated, scope, weights=bool(pattern))
     slices = kept_slices(traced, calibrated.ranking, plan)
     cut = apply(model, traced, slices)
     zeros = masks(traced, calibrated.ranking, plan, slices)
@@ -151,6 +153,7 @@ def _counted(model: nn.Module, example_inputs: Any) -> dict[str, Measurement]:
 
 def _plan(
     keep: Mapping[str, int | float] | float,
+    model: nn.Module,
     traced: Traced,
     calibrated: Calibrated,
     scope: Scope,
@@ -160,10 +163,9 @@ def _plan(
     if not isinstance(keep, Mapping):
         groups = [group for group in traced.open if (group.kind == "weight") == weights]
         if not groups:
-            reasons = [group.frozen_reason for group in traced.groups if (group.kind == "weight") == weights]
             raise SurgeryError(
                 expected="at least one weight to zero" if weights else "at least one group that can be cut",
-                received=f"nothing to prune ({max(reasons, key=reasons.count) if reasons else 'no weights'})",
+                received=f"nothing to prune ({_main_reason(model, traced, weights=weights)})",
                 cure="`autoprune.trace(model, inputs)` lists every group with its reason",
             )
         scores = {name: each.tolist() for name, each in calibrated.ranking.items()}
@@ -179,6 +181,13 @@ def _plan(
             if other.tie and other.tie == group.tie:
                 plan.setdefault(other.name, plan[name] // group.step * other.step)
     return Plan.of(plan)
+
+
+def _main_reason(model: nn.Module, traced: Traced, *, weights: bool) -> str:
+    """Why most of the parameters stay whole."""
+    left = coverage(model, traced, [group for group in traced.groups if (group.kind == "weight") == weights]).left
+    packed = next(quantised_modules(model), None) is not None
+    return next(iter(left), QUANTISED if packed else "no weights")
 
 
 def _count(ratio: float, group: Group) -> int:

@@ -27,6 +27,7 @@ from autoprune.surgery.groups import collect
 from autoprune.surgery.labels import freeze
 from autoprune.surgery.layers import LayerWatcher
 from autoprune.surgery.operator_watch import eager
+from autoprune.surgery.quantised import QUANTISED, quantised_modules
 from autoprune.surgery.rules import POINTWISE, table
 from autoprune.surgery.siblings import Siblings
 from autoprune.surgery.sizes import SizeWatcher
@@ -152,6 +153,10 @@ def _observed(model: nn.Module, example: Example, way: Way) -> Traced:
             tag_all(new, lambda attribute: TrackedInt(attribute.size, attribute, sizes.compared))
         return new
 
+    quantised = _quantised(model)
+    for name in quantised & set(tracer.seeds):
+        for label in tracer.seeds[name]:
+            freeze(label, QUANTISED)
     layers = LayerWatcher(tracer)
     shown = example.map(lambda tensor: tensor.to("meta")) if way.meta else example
     with _quiet(), layers.watching(tagged(copied)):
@@ -169,7 +174,8 @@ def _observed(model: nn.Module, example: Example, way: Way) -> Traced:
                 tracer.notes.append(f"not traced in train mode ({describe(error)})")
         tracer.notes.extend(_joined(copied, shown, tracer, watch))
     scripted = _scripted(copied)
-    tracer.notes.extend(_unreached(copied, set(tracer.seeds) - tracer.used - scripted))
+    tracer.notes.extend(_packed(model))
+    tracer.notes.extend(_unreached(copied, set(tracer.seeds) - tracer.used - scripted - quantised))
     for name, labels in tracer.seeds.items():
         if name in scripted or name not in tracer.used:
             for label in labels:
@@ -216,10 +222,24 @@ def _unreached(model: nn.Module, unused: set[str]) -> list[str]:
     ]
 
 
+def _packed(model: nn.Module) -> list[str]:
+    """What to say of modules with quantised weights."""
+    names = [name for name, _ in quantised_modules(model)]
+    if not names:
+        return []
+    return [f"{_listed(names)} have quantised weights: prune before, and quantise what is left"]
+
+
 def _scripted(model: nn.Module) -> set[str]:
     """Tensors of scripted modules, whose code is compiled for them."""
     compiled = [(name, each) for name, each in model.named_modules() if isinstance(each, torch.jit.ScriptModule)]
     return {f"{prefix}.{name}" if prefix else name for prefix, each in compiled for name, _ in named_tensors(each)}
+
+
+def _quantised(model: nn.Module) -> set[str]:
+    """Tensors of modules whose weights are quantised."""
+    owners = dict(quantised_modules(model))
+    return {f"{name}.{key}" if name else key for name, owner in owners.items() for key in owner._parameters}
 
 
 def _run(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractContextManager[Any]) -> None:

@@ -57,12 +57,16 @@ class Traced:
         return replace(self, groups=groups, layouts=layouts)
 
     def summary(self) -> str:
-        """A few lines for people: how many groups of each kind, and why the others stay whole."""
+        """A few lines for people: how many groups of each kind, and why the others stay whole; what keeps most
+        parameters comes first."""
         kinds = Counter(group.kind for group in self.open)
         lines = [f"{len(self.open)} of {len(self.groups)} groups can be cut: "
                  + (", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "none")]  # fmt: skip
-        reasons = Counter(group.frozen_reason for group in self.groups if group.frozen_reason)
-        lines += [f"  {count} kept whole: {reason}" for reason, count in reasons.most_common()]
+        closed = [group for group in self.groups if group.frozen_reason]
+        counted = Counter(group.frozen_reason for group in closed)
+        shares = {each: sum(g.share_params for g in closed if g.frozen_reason == each) for each in counted}
+        largest = sorted(shares, key=lambda reason: shares[reason], reverse=True)
+        lines += [f"  {counted[reason]} kept whole: {reason}" for reason in largest]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 

@@ -17,6 +17,7 @@ from autoprune.surgery.flow import PASSING, Flow
 from autoprune.surgery.labels import Atom, Label, freeze
 from autoprune.surgery.operations import formula
 from autoprune.surgery.operator_watch import OperatorWatch
+from autoprune.surgery.quantised import NAMESPACE, QUANTISED
 
 INPUT, OUTPUT = "model input", "model output"
 UNUSED = "not used in the traced run"
@@ -140,7 +141,8 @@ class Tracer(OperatorWatch):
 
     def _label(self, name: str, rule: Rule | None, call: Call, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         if rule is None:
-            self._give_up(inputs, outputs, f"operator {name} has no rule")
+            no_rule = QUANTISED if name.startswith(NAMESPACE) else f"operator {name} has no rule"
+            self._give_up(inputs, outputs, no_rule)
             return
         try:
             rule(call)

@@ -20,8 +20,8 @@ class TrackedSize(tuple[Any, ...]):
     def __new__(cls, sizes: Iterable[Any] = ()) -> TrackedSize:
         return super().__new__(cls, sizes)
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # what `isinstance` goes by
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # what `isinstance` goes by
         return torch.Size
 
     def numel(self) -> Any:
