@@ -5,7 +5,7 @@ stands in where a group has nothing that a criterion looks at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Final
 
@@ -20,6 +20,7 @@ from autoprune.errors import SurgeryError, UsageError
 from autoprune.surgery import Traced
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import slice_of_position
+from autoprune.surgery.made_weights import made_weights
 from autoprune.tasks.task import Task
 
 #: What ranks a group without readers, or with gradients of zero.
@@ -67,11 +68,12 @@ def rank(
         entering = moments.gather(task, traced.reading) if known is None else known
     if "gradients" in needs and task is not None:
         sensitivities = gradients.gather(task, Sight(traced, scales, {}).of)
+    made = {name: each.cpu() for name, each in made_weights(model).items() if name in traced.made}
     scores: dict[str, Tensor] = {}
     instead: list[str] = []
     count = sum(group.kind != "layer" for group in traced.open)
     with reporter.track(f"ranking by {name}", count) as advance:
-        for group, views in Sight(traced, scales, entering).of(_parameters(model)):
+        for group, views in Sight(traced, scales, entering, made).of(_parameters(model)):
             shown = GroupView(group, views[0].size, tuple(views), sensitivities.get(group))
             blind = ("activations" in needs and not shown.readers) or (
                 "gradients" in needs and not (shown.sensitivity and shown.sensitivity.gradient.any())
@@ -85,11 +87,13 @@ def rank(
 
 @dataclass(frozen=True)
 class Sight:
-    """How groups see the tensors of a model. scales: names of factors of normalisation; entering: moments by weight."""
+    """How groups see the tensors of a model. scales: names of factors of normalisation; entering: moments by weight;
+    made: weights that are made of others, as they are now."""
 
     traced: Traced
     scales: frozenset[str]
     entering: Mapping[str, Moments]
+    made: Mapping[str, Tensor] = field(default_factory=dict)
 
     def of(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, list[View]]]:
         """Each group of slices or weights with what it touches among the tensors."""
@@ -100,17 +104,25 @@ class Sight:
                     yield group.name, views
 
     def views(self, group: Group, tensors: Mapping[str, Tensor]) -> Iterator[View]:
-        """One view for each place where a group stands in a dimension, or one of all single weights."""
+        """One view for each place where a group stands in a dimension, or one of all single weights.
+
+        Weights that are made of others stand for what they are made of, where they have the group.
+        """
+        stood_for: set[str] = set()
+        for name, weight in self.made.items():
+            for dim, layout in enumerate(self.traced.made[name].layouts):
+                for slices in slice_of_position(layout, group.name):
+                    stood_for |= self.traced.made[name].ingredients
+                    role = "out" if dim == 0 else "other"
+                    yield View(tensor=name, rows=_rows(weight, dim), slices=slices, size=group.size, role=role)
         for member in group.members:
-            if member.tensor not in tensors:
+            if member.tensor not in tensors or member.tensor in stood_for:
                 continue
             tensor = tensors[member.tensor]
-            tensor = (tensor.abs() if tensor.is_complex() else tensor).double()
             if member.dim is None:
-                yield self._elements(member.tensor, tensor)
+                yield self._elements(member.tensor, _real(tensor))
                 continue
-            moved = tensor.movedim(member.dim, 0)
-            rows = moved.reshape(len(moved), -1)
+            rows = _rows(tensor, member.dim)
             role = self._role(member.tensor, member.dim, tensor)
             found = self.entering.get(member.tensor) if role == "in" else None
             reads = (
@@ -138,6 +150,16 @@ class Sight:
         if reading is None:
             return "out" if dim == 0 else "other"
         return "in" if dim == reading.dim else "out" if dim == 1 - reading.dim else "other"
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return (tensor.abs() if tensor.is_complex() else tensor).double()
+
+
+def _rows(tensor: Tensor, dim: int) -> Tensor:
+    """(positions of the dimension, elements), float64."""
+    moved = _real(tensor).movedim(dim, 0)
+    return moved.reshape(len(moved), -1)
 
 
 def _scales(model: nn.Module) -> frozenset[str]:

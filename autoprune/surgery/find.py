@@ -26,6 +26,7 @@ from autoprune.surgery.example import Example
 from autoprune.surgery.groups import collect
 from autoprune.surgery.labels import freeze
 from autoprune.surgery.layers import LayerWatcher
+from autoprune.surgery.made_weights import as_run, ingredients
 from autoprune.surgery.operator_watch import eager
 from autoprune.surgery.quantised import QUANTISED, quantised_modules
 from autoprune.surgery.rules import POINTWISE, table
@@ -162,6 +163,7 @@ def _observed(model: nn.Module, example: Example, way: Way) -> Traced:
     with _quiet(), layers.watching(tagged(copied)):
         _run(copied.eval(), shown, tracer, watch)
         layers.settle()
+        _see_made(copied, tracer, watch)
         try:
             _run(copied.train(), shown, tracer, watch)
         except Exception:
@@ -234,6 +236,15 @@ def _scripted(model: nn.Module) -> set[str]:
     """Tensors of scripted modules, whose code is compiled for them."""
     compiled = [(name, each) for name, each in model.named_modules() if isinstance(each, torch.jit.ScriptModule)]
     return {f"{prefix}.{name}" if prefix else name for prefix, each in compiled for name, _ in named_tensors(each)}
+
+
+def _see_made(model: nn.Module, tracer: Tracer, watch: AbstractContextManager[Any]) -> None:
+    """The labels of weights that the model has just made of others."""
+    tracer.ingredients = {name: used for name, used in ingredients(model).items() if used & tracer.used}
+    counted = len(tracer.flops)
+    with torch.no_grad(), tracer, watch:
+        tracer.made = {name: tracer.look(as_run(model, name)) for name in tracer.ingredients}
+    del tracer.flops[counted:]
 
 
 def _quantised(model: nn.Module) -> set[str]:

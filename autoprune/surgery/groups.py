@@ -13,6 +13,7 @@ from autoprune.surgery.equations import Equation, formula, solve
 from autoprune.surgery.labels import Atom, Label, Prod, atoms, freeze, resolve
 from autoprune.surgery.layers import Drop
 from autoprune.surgery.layout import Concat, Fixed, Layout, Part, Product
+from autoprune.surgery.made_weights import Made
 from autoprune.surgery.rules.contraction import KERNEL, SPATIAL
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import Tracer
@@ -77,6 +78,10 @@ def collect(
                     share_params=cost.params(inside), share_flops=drop.flops / cost.total_flops,
                 )
             )  # fmt: skip
+    made = {
+        name: Made(tuple(_layout(label, names) for label in labels), tracer.ingredients[name])
+        for name, labels in tracer.made.items()
+    }
     layouts = {name: tuple(_layout(label, names) for label in labels) for name, labels in tracer.seeds.items()}
     formulas = {attribute: formula(poly, names) for attribute, poly in solution.attributes.items()}
     work = tuple(
@@ -84,7 +89,13 @@ def collect(
         for flops, labels in tracer.flops
     )
     return Traced(
-        groups=tuple(groups), layouts=layouts, formulas=formulas, layers=layers, work=work, notes=tuple(tracer.notes)
+        groups=tuple(groups),
+        layouts=layouts,
+        formulas=formulas,
+        layers=layers,
+        work=work,
+        notes=tuple(tracer.notes),
+        made=made,
     )
 
 

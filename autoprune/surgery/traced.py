@@ -13,6 +13,7 @@ from autoprune.core.group import Group
 from autoprune.surgery.contractions import Contraction
 from autoprune.surgery.layers import Drop
 from autoprune.surgery.layout import Concat, Fixed, Formula, Layout, Part, Product, size
+from autoprune.surgery.made_weights import Made
 from autoprune.surgery.tracked_int import Attribute
 
 
@@ -29,6 +30,7 @@ class Traced:
         notes: What could not be done.
         reading: By weight, how it reads its inputs.
         grouped: The same of convolutions in groups.
+        made: Weights that modules make of others when they run, by name.
     """
 
     groups: tuple[Group, ...]
@@ -39,6 +41,7 @@ class Traced:
     notes: tuple[str, ...] = ()
     reading: Mapping[str, Contraction] = field(default_factory=dict, repr=False)
     grouped: Mapping[str, Contraction] = field(default_factory=dict, repr=False)
+    made: Mapping[str, Made] = field(default_factory=dict, repr=False)
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self.groups)

@@ -71,6 +71,8 @@ class Tracer(OperatorWatch):
         self.names: Any = WeakTensorKeyDictionary()
         self.debts: Any = WeakTensorKeyDictionary()
         self.used: set[str] = set()
+        self.made: dict[str, tuple[Label, ...]] = {}
+        self.ingredients: dict[str, frozenset[str]] = {}
         self.seeds: dict[str, tuple[Label, ...]] = {
             name: tuple(Atom(size) for size in tensor.shape) for name, tensor in self.tensors.items()
         }
