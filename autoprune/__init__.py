@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autoprune.core.metric import Metric
     from autoprune.core.plan import Plan
     from autoprune.core.space import SearchSpace
+    from autoprune.core.space_config import SpaceConfig
     from autoprune.engine.result import Point, Result
     from autoprune.errors import AutopruneError
     from autoprune.models.masks import from_torch_prune, masks, to_torch_prune
@@ -42,6 +43,7 @@ _HOMES = {
     "Pruned": "api.prune",
     "Result": "engine.result",
     "SearchSpace": "core.space",
+    "SpaceConfig": "core.space_config",
     "Task": "tasks.task",
     "Traced": "surgery",
     "finetune": "api.resume",
@@ -71,6 +73,7 @@ __all__ = [
     "Pruned",
     "Result",
     "SearchSpace",
+    "SpaceConfig",
     "Task",
     "Traced",
     "__version__",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -15,6 +15,7 @@ from autoprune import registry
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import REPAIR
 from autoprune.core.group import Group
+from autoprune.core.locks import check_only, locks, patterns
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT
@@ -83,6 +84,8 @@ def prune(
     pattern: str = "",
     repair: str = "",
     task: Task | str | None = None,
+    freeze: str | Sequence[str] = (),
+    only: str | Sequence[str] = (),
 ) -> Pruned:
     """Cut a copy of a model; the one passed in is left as it is.
 
@@ -97,12 +100,15 @@ def prune(
         pattern: "unstructured", "2:4", "4x4" ... to zero single weights instead of cutting slices.
         repair: How what is left is fitted; by default what a search uses where there is a task, and none without.
         task: Whose data criteria such as taylor, and repairs, look at; or its name, such as "my_task.py:task".
+        freeze: Regular expressions on names of groups that stay whole.
+        only: The same of the only groups that may be cut; those tied to one that is named follow it.
 
     Returns:
         The smaller model with its plan, and what it costs before and after.
 
     Raises:
-        UsageError: a plan that the groups cannot obey, an unknown name, or no task where data is needed.
+        UsageError: a plan that the groups cannot obey, an unknown name, a pattern that matches nothing, or no task
+            where data is needed.
         SurgeryError: the model does not run on the inputs, or one number is given and nothing in it can be cut.
 
     Example:
@@ -112,6 +118,10 @@ def prune(
     traced, model = trace(model, example_inputs), unwrapped(model)
     if pattern:
         traced = with_weights(model, traced, pattern)
+    locked = {"freeze": patterns(freeze, "freeze"), "only": patterns(only, "only")}
+    traced = traced.frozen(locks(traced.groups, **locked))
+    by_name = isinstance(keep, Plan | Mapping)
+    check_only(traced.groups if by_name else _of_one_number(traced, weights=bool(pattern)), locked["only"])
     given = None if task is None else replace(make_task(task, SILENT), model=model)
     calibrated = calibrate(
         model,
@@ -149,6 +159,16 @@ def _counted(model: nn.Module, example_inputs: Any) -> dict[str, Measurement]:
             received=describe(error),
             cure="pass example inputs that reach all of its modules, or keep more",
         ) from error
+
+
+def _of_one_number(traced: Traced, *, weights: bool) -> list[Group]:
+    """All groups; those that one number leaves whole say so."""
+    return [
+        replace(group, frozen_reason=group.frozen_reason or f"it is of kind {group.kind}")
+        if (group.kind == "weight") != weights or group.kind == "layer"
+        else group
+        for group in traced.groups
+    ]
 
 
 def _plan(

@@ -126,7 +126,7 @@ def _go_on(
         made = make_task(task if task is not None else _task(recipe), reporter)
         job = SearchJob(
             directory=directory,
-            prepared=prepare(made, settings.space),
+            prepared=prepare(made, settings.space, freeze=settings.freeze, only=settings.only),
             budget=_budget(recipe),
             settings=settings,
             clock=clock,

@@ -45,7 +45,8 @@ def search(
         reporter: Who is told of warnings and progress; default: the logger "autoprune".
         **options: See `SearchOptions`.
 
-    `sampler` may also be any Optuna sampler for several objectives, `timeout` and `deadline` numbers of seconds.
+    `sampler` may also be any Optuna sampler for several objectives, `timeout` and `deadline` numbers of seconds, `space`
+    a `SpaceConfig`.
 
     Returns:
         The front, the best model, and the run directory that has both.
@@ -73,7 +74,7 @@ def search(
         try:
             made = make_task(task, reporter)
             settings = _with_batch(settings, made, limits, reporter)
-            prepared = prepare(made, settings.space)
+            prepared = prepare(made, settings.space, freeze=settings.freeze, only=settings.only)
         except BaseException:
             directory.discard()
             raise
@@ -113,7 +114,8 @@ def preview(task: str, budget: Budget, *, reporter: Reporter, **options: Any) ->
     settings = Settings.settled(SearchOptions(**checked(options, every(), "options of a search")))
     budget = budget.guaranteed(settings.guarantee).without(settings.device)
     made = make_task(task, reporter)
-    settings, prepared = _with_batch(settings, made, budget, reporter), prepare(made, settings.space)
+    settings = _with_batch(settings, made, budget, reporter)
+    prepared = prepare(made, settings.space, freeze=settings.freeze, only=settings.only)
     registry.load("executors", settings.executor).create(settings.cluster, settings.node, reporter).close()
     setups = settings.setups(prepared.task.spec, budget.metrics)
     capabilities = together({name: setup.capabilities(SystemClock()) for name, setup in setups.items()})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import CRITERION, PROFILER, REPAIR
 from autoprune.core.measurement import RunSpec
+from autoprune.core.options import Space
 from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.sensitivity import Level, Sensitivities
@@ -24,7 +27,9 @@ from autoprune.tasks.task import Task
 def sensitivity(
     task: Task | str,
     *,
-    space: str | None = None,
+    space: Space = None,
+    freeze: Sequence[str] = (),
+    only: Sequence[str] = (),
     levels: int = 4,
     criterion: str = CRITERION,
     repair: str = REPAIR,
@@ -34,15 +39,15 @@ def sensitivity(
 ) -> Sensitivities:
     """Cut each choice of the search space alone to some of its levels, repair, score, and measure.
 
-    levels: how many of each, spread over its range.
+    levels: how many of each, spread over its range; freeze, only: as in a search.
 
     Raises:
-        UsageError: no levels. SurgeryError, DeviceError, TaskError: as in a search.
+        UsageError: no levels, or a pattern that matches nothing. SurgeryError, DeviceError, TaskError: as in a search.
     """
     if levels < 1:
         raise UsageError(expected="at least one level a group", received=str(levels), cure="pass for example 4")
     reporter, clock = reporter or Logged(), SystemClock()
-    prepared = prepare(make_task(task, reporter), space)
+    prepared = prepare(make_task(task, reporter), space, freeze=freeze, only=only)
     made, setup = prepared.task, Setup(profiler, spec or RunSpec(), prepared.task.spec)
     device = Device(
         DeviceSpec(

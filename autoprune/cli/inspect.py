@@ -1,4 +1,4 @@
-"""`autoprune inspect`: the groups of a task's model."""
+"""`autoprune inspect`: the groups of a model: of a task, of a run's best, or of one in a folder."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from autoprune.core.defaults import CRITERION, PROFILER, REPAIR
+from autoprune.errors import UsageError
 
 
 def inspect(
-    task: Annotated[str, typer.Argument(help="digits, file.py:callable or package.module:callable.")] = "digits",
+    subject: Annotated[
+        str, typer.Argument(help="A task, a run directory (its best model), or the folder of one model.")
+    ] = "digits",
     space: Annotated[str | None, typer.Option(help="A search space by name, or a YAML file.")] = None,
+    freeze: Annotated[list[str] | None, typer.Option(help="As in a search. May be repeated.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="As in a search. May be repeated.")] = None,
     members: Annotated[bool, typer.Option("--members", help="Name every member instead of counting them.")] = False,
     sensitivity: Annotated[
         bool,
@@ -32,18 +37,27 @@ def inspect(
     The last line says how much of the model can be cut, and why the rest cannot. With --sensitivity: the quality, the
     loss and the latency of each group cut alone, as a table and as a picture.
     """
+    from autoprune.core.locks import patterns
+
+    locked = {"freeze": patterns(freeze, "freeze"), "only": patterns(only, "only")}
+    folder = Path(subject) if Path(subject).is_dir() else None
     if sensitivity:
-        _sensitivity(
-            task, picture, as_json, space=space, levels=levels, criterion=criterion, repair=repair, profiler=profiler
-        )
+        if folder is not None:
+            raise UsageError(
+                expected="--sensitivity of a task", received=subject, cure="name the task, or leave out --sensitivity"
+            )
+        how = {"levels": levels, "criterion": criterion, "repair": repair, "profiler": profiler}
+        _sensitivity(subject, picture, as_json, space=space, **locked, **how)
         return
+    from autoprune.api.profile import find_subject
     from autoprune.cli.console import ConsoleReporter, aside
     from autoprune.core.clock import SystemClock
-    from autoprune.engine.prepare import inspected, make_task
+    from autoprune.engine.prepare import inspected
     from autoprune.report.table import aligned
 
     with aside():
-        config, groups, coverage = inspected(make_task(task, ConsoleReporter(False, SystemClock())), space)
+        found = find_subject(folder or subject, ConsoleReporter(False, SystemClock()))
+        config, groups, coverage = inspected(found.model, found.inputs, space, **locked)
     if as_json:
         document = {
             "family": config.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -70,9 +71,10 @@ def check_plan(plan: Plan, groups: Iterable[Group]) -> None:
     for name, count in plan.kept.items():
         group = known.get(name)
         if group is None:
-            raise UsageError(
-                expected="groups of this model", received=f"'{name}'", cure="list them with `autoprune inspect`"
-            )
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            cure = f"{hint}`autoprune inspect` lists every group"
+            raise UsageError(expected="groups of this model", received=f"'{name}'", cure=cure)
         if group.frozen_reason and count != group.size:
             raise UsageError(
                 expected=f"all {group.size} slices of '{name}'",

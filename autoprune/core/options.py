@@ -20,8 +20,10 @@ from autoprune.core.budget import GUARANTEES, Budget, Limit
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
+from autoprune.core.locks import patterns
 from autoprune.core.measurement import RunSpec
 from autoprune.core.quantity import seconds
+from autoprune.core.space_config import SpaceConfig
 from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
 
@@ -35,6 +37,8 @@ _SEEDS: Final = 2**32
 _FORMERLY: Final = {"epochs": "finetune_epochs"}
 
 F = TypeVar("F", bound=Callable[..., Any])
+#: A search space: by name, as a file, as an object, or as what a file says.
+Space = str | PathLike[str] | SpaceConfig | Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,35 @@ class SearchOptions:
         WHAT,
         recorded=False,
     )
-    space: str | None = _option(None, "A search space by name, or a YAML file; default: by the model's modules.", WHAT)
+    space: Space = field(
+        default=None,
+        metadata={
+            "option": Option(
+                "A search space by name, or a YAML file; default: by the model's modules.", WHAT, shell=str
+            )
+        },
+    )
+    freeze: Sequence[str] = field(
+        default_factory=tuple,
+        metadata={
+            "option": Option(
+                "A regular expression on names of groups that stay whole, as `autoprune inspect` lists them. May be "
+                "repeated.",
+                WHAT,
+                shell=list[str],
+            )
+        },
+    )
+    only: Sequence[str] = field(
+        default_factory=tuple,
+        metadata={
+            "option": Option(
+                "A regular expression on names of the only groups that may be cut. May be repeated.",
+                WHAT,
+                shell=list[str],
+            )
+        },
+    )
     criterion: str = _option(
         CRITERION, "Which slices go first: l2, taylor, hessian ...; `autoprune plugins` lists all.", WHAT
     )
@@ -231,6 +263,8 @@ class SearchOptions:
     )
 
     def __post_init__(self) -> None:
+        for name in ("freeze", "only"):  # one alone is no list of letters
+            object.__setattr__(self, name, patterns(getattr(self, name), name))
         threads = 1 if self.threads is None else self.threads
         _ = self.effort, self.enough, self.training, self.cluster, RunSpec(threads, self.batch, self.precision)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < _SEEDS:

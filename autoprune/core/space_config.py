@@ -1,37 +1,105 @@
-"""How models of one kind are opened: one file of `search_spaces/`. Knows kinds and patterns; no particular model."""
+"""How models of one kind are opened: one file of `search_spaces/`, or an object. Knows kinds and patterns; no
+particular model."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, get_args
 
 from autoprune.core.group import Group, Kind
+from autoprune.core.locks import check_matches
+from autoprune.core.pattern import Pattern
+from autoprune.errors import UsageError
+
+_KINDS: Final = get_args(Kind)
+_USUAL_PATTERN: Final = "unstructured"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SpaceConfig:
-    """How models of one kind are opened.
+    """How models are opened: what `search(space=...)` takes beside the name of a file.
 
-    match: regular expressions on class names of modules, any of which selects it; priority: of several, the
-    highest wins; kinds: kinds of group to open; frozen: regular
-    expressions on group names that stay whole; step: rounding of counts, and floor: fewest slices left, each one
-    number or one a kind (1 where it is not named); keep_ratios: in (0, 1]; tied: regular expressions on
-    "kind name" of groups: those that match the same one with the same captures share one level;
-    pattern: where the zeros of groups of kind weight may stand.
+    Attributes:
+        kinds: Kinds of group to open: channel, neuron, head, head_dim, embedding, hidden, layer, weight.
+        keep_ratios: Shares of a group that may stay, each in (0, 1].
+        frozen: Regular expressions on names of groups that stay whole.
+        step: Counts are multiples of it: one number, or one a kind (1 where it is not named).
+        floor: The fewest slices left, alike.
+        tied: Regular expressions on "kind name" of groups: those that match one with the same captures share a level.
+        pattern: Where the zeros of groups of kind weight may stand.
+        name: Of the file that it was read from; what messages call it.
+        match: Regular expressions on class names of modules, any of which selects it among the files by itself.
+        priority: Of several that match, the highest wins.
+
+    Raises:
+        UsageError: a value of another form, or one that can have no effect.
+
+    Example:
+        >>> SpaceConfig(kinds=["channel"], keep_ratios=[1.0, 0.5], frozen=["^stem"]).kinds
+        ('channel',)
     """
 
-    name: str
-    match: tuple[str, ...]
-    kinds: tuple[Kind, ...]
-    frozen: tuple[str, ...]
-    step: int | Mapping[Kind, int]
-    floor: int | Mapping[Kind, int]
-    keep_ratios: tuple[float, ...]
+    kinds: Sequence[Kind]
+    keep_ratios: Sequence[float]
+    frozen: Sequence[str] = ()
+    step: int | Mapping[Kind, int] = 1
+    floor: int | Mapping[Kind, int] = 1
+    tied: Sequence[str] = ()
+    pattern: str = _USUAL_PATTERN
+    name: str = "own"
+    match: Sequence[str] = ()
     priority: int = 0
-    tied: tuple[str, ...] = ()
-    pattern: str = "unstructured"
+
+    def __post_init__(self) -> None:
+        for key, (legal, form) in _FORMS.items():
+            value = getattr(self, key)
+            if not legal(value):
+                raise UsageError(
+                    expected=f"{key} of the search space '{self.name}' as {form}",
+                    received=repr(value),
+                    cure=f"correct {key}",
+                )
+            if isinstance(value, list):
+                object.__setattr__(self, key, tuple(value))
+        self._check_effects()
+
+    def _check_effects(self) -> None:
+        """Refuse what the kinds that are opened leave without effect."""
+        for key in ("step", "floor"):
+            setting = getattr(self, key)
+            idle = [] if isinstance(setting, int) else [kind for kind in setting if kind not in self.kinds]
+            if idle:
+                raise UsageError(
+                    expected=f"a {key} of kinds that the search space '{self.name}' opens: {', '.join(self.kinds)}",
+                    received=", ".join(idle),
+                    cure=f"add it to kinds, or leave it out of {key}",
+                )
+        if self.pattern != _USUAL_PATTERN and "weight" not in self.kinds:
+            raise UsageError(
+                expected=f"kinds with weight in the search space '{self.name}', whose pattern is {self.pattern}",
+                received=", ".join(self.kinds),
+                cure="add weight to kinds, or leave out pattern",
+            )
+
+    def check_patterns(self, groups: Sequence[Group]) -> None:
+        """Refuse a pattern that matches nothing in a model, where the configuration was written for it.
+
+        Raises:
+            UsageError: one of `frozen` or `tied` matches no group; near names are suggested.
+        """
+        for key, subjects in (
+            ("frozen", {group.name: group.name for group in groups}),
+            ("tied", {group.name: f"{group.kind} {group.name}" for group in groups}),
+        ):
+            for pattern in getattr(self, key):
+                check_matches(pattern, subjects, groups, f"{key} of the search space '{self.name}'")
+
+    def to_json(self) -> dict[str, Any]:
+        """As keyword arguments that are ready for JSON and YAML."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def step_of(self, group: Group) -> int:
         """The group's own step as often as its rounding asks for."""
@@ -63,5 +131,65 @@ class SpaceConfig:
         return ""
 
 
+def known() -> tuple[str, ...]:
+    """What a file may say."""
+    return tuple(item.name for item in fields(SpaceConfig) if item.name != "name")
+
+
 def _of(setting: int | Mapping[Kind, int], kind: Kind) -> int:
     return setting if isinstance(setting, int) else setting.get(kind, 1)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+
+
+def _kinds(value: Any) -> bool:
+    return _texts(value) and bool(value) and set(value) <= set(_KINDS)
+
+
+def _patterns(value: Any) -> bool:
+    try:
+        return _texts(value) and all(re.compile(each) for each in value)
+    except re.error:
+        return False
+
+
+def _zeros(value: Any) -> bool:
+    try:
+        return bool(Pattern.parse(value)) if isinstance(value, str) else False
+    except UsageError:
+        return False
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _count(value: Any) -> bool:
+    return _number(value) and value >= 1
+
+
+def _ratios(value: Any) -> bool:
+    several = isinstance(value, list | tuple) and bool(value)
+    return several and all(isinstance(each, int | float) and 0 < each <= 1 for each in value)
+
+
+def _counts(value: Any) -> bool:
+    by_kind = isinstance(value, Mapping) and set(value) <= set(_KINDS) and all(map(_count, value.values()))
+    return by_kind or _count(value)
+
+
+#: What each of its values must be.
+_FORMS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "match": (_patterns, "a list of regular expressions on class names"),
+    "priority": (_number, "a whole number"),
+    "kinds": (_kinds, f"a list out of {', '.join(_KINDS)}"),
+    "frozen": (_patterns, "a list of regular expressions"),
+    "step": (_counts, "a whole number of at least 1, or one a kind"),
+    "floor": (_counts, "a whole number of at least 1, or one a kind"),
+    "keep_ratios": (_ratios, "a list of keep ratios above 0 and at most 1"),
+    "tied": (_patterns, "a list of regular expressions"),
+    "pattern": (_zeros, "unstructured, N:M such as 2:4, or a block such as 4x4"),
+    "name": (lambda value: isinstance(value, str), "text"),
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +13,16 @@ from torch import nn
 from autoprune import registry
 from autoprune.core.budget import Budget, Limit
 from autoprune.core.group import Group
+from autoprune.core.locks import check_only, locks
 from autoprune.core.measurement import Capabilities
 from autoprune.core.metric import COUNTED, Metric, MetricKey, cost
+from autoprune.core.options import Space
 from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace, opened
 from autoprune.core.space_config import SpaceConfig
 from autoprune.errors import UsageError
 from autoprune.models.weights import stored
-from autoprune.search_spaces import choose
+from autoprune.search_spaces import choose, is_own
 from autoprune.surgery import Traced, trace
 from autoprune.surgery.coverage import Coverage, coverage
 from autoprune.surgery.sparsity import with_weights
@@ -55,30 +57,45 @@ def make_task(task: Task | str | Callable[[], Task], reporter: Reporter) -> Task
     return replace(made, spec=f"{module}:{name}") if name.isidentifier() and module != "__main__" else made
 
 
-def prepare(task: Task, space: str | None) -> Prepared:
+def prepare(task: Task, space: Space, *, freeze: Sequence[str] = (), only: Sequence[str] = ()) -> Prepared:
     """Trace the task's model and open it.
 
+    Args:
+        task: Whose model is traced.
+        space: By name, as a file or an object; None for what fits the model.
+        freeze: Regular expressions on names of groups that stay whole.
+        only: The same of the only groups that may be cut; none for all.
+
     Raises:
-        SurgeryError: it does not run, or nothing in it may be cut. UsageError: no such search space.
+        SurgeryError: it does not run, or nothing in it may be cut.
+        UsageError: no such search space, or a pattern that matches nothing.
     """
-    config, traced = _traced(task, space)
+    config, traced = _traced(task.model, task.example_inputs, space, freeze, only)
     return Prepared(task, traced, config, SearchSpace.build(traced.groups, config))
 
 
-def _traced(task: Task, space: str | None) -> tuple[SpaceConfig, Traced]:
+def _traced(
+    model: nn.Module, example_inputs: Any, space: Space, freeze: Sequence[str], only: Sequence[str]
+) -> tuple[SpaceConfig, Traced]:
     """The configuration, and the model's groups; with those of single weights where that opens them."""
-    config = choose(space, (type(module).__name__ for module in task.model.modules()))
-    traced = trace(task.model, task.example_inputs)
-    return config, with_weights(task.model, traced, config.pattern) if "weight" in config.kinds else traced
+    config = choose(space, (type(module).__name__ for module in model.modules()))
+    traced = trace(model, example_inputs)
+    traced = with_weights(model, traced, config.pattern) if "weight" in config.kinds else traced
+    if is_own(space):
+        config.check_patterns(traced.groups)
+    traced = traced.frozen(locks(traced.groups, freeze=freeze, only=only))
+    check_only(opened(traced.groups, config), only)
+    return config, traced
 
 
-def inspected(task: Task, space: str | None) -> tuple[SpaceConfig, tuple[Group, ...], Coverage]:
+def inspected(
+    model: nn.Module, example_inputs: Any, space: Space, *, freeze: Sequence[str] = (), only: Sequence[str] = ()
+) -> tuple[SpaceConfig, tuple[Group, ...], Coverage]:
     """All groups as the configuration sees them, with its step and floor, and with its reason where it keeps one whole;
-    and
-    how much of the model they are."""
-    config, traced = _traced(task, space)
+    and how much of the model they are. Arguments and errors are those of `prepare`."""
+    config, traced = _traced(model, example_inputs, space, freeze, only)
     groups = tuple(replace(group, step=config.step_of(group)) for group in opened(traced.groups, config))
-    return config, groups, coverage(task.model, traced, groups)
+    return config, groups, coverage(model, traced, groups)
 
 
 def fingerprint(model: nn.Module) -> str:

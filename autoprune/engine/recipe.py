@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -10,7 +11,8 @@ from typing import Any, Final
 
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
-from autoprune.core.options import recorded
+from autoprune.core.options import Space, recorded
+from autoprune.core.space_config import SpaceConfig
 from autoprune.engine.prepare import Prepared, describe_space
 from autoprune.engine.settings import Settings
 from autoprune.store.ledger import masked
@@ -26,10 +28,20 @@ def recipe(prepared: Prepared, budget: Budget, objectives: list[str], settings: 
         "objectives": objectives,
         "effort": asdict(settings.effort),
         **{name: getattr(settings, name) for name in recorded()},
+        "space": _plain(settings.space),
+        "freeze": list(settings.freeze),
+        "only": list(settings.only),
         "sampler": settings.sampler if isinstance(settings.sampler, str) else type(settings.sampler).__name__,
         "storage": masked(settings.storage),
         "search_space": describe_space(prepared),
     }
+
+
+def _plain(space: Space) -> Any:
+    """A search space as it is read again: an object as what it says, a file as its path."""
+    if isinstance(space, SpaceConfig):
+        return space.to_json()
+    return os.fspath(space) if isinstance(space, os.PathLike) else space
 
 
 def installed() -> dict[str, str]:

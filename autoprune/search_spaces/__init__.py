@@ -4,79 +4,21 @@ are read, strictly and safely."""
 from __future__ import annotations
 
 import importlib.resources
-import re
+import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-from autoprune.core.group import Kind
-from autoprune.core.pattern import Pattern
-from autoprune.core.space_config import SpaceConfig
+from autoprune.core.options import Space
+from autoprune.core.space_config import SpaceConfig, known
 from autoprune.errors import UsageError
 from autoprune.registry import first_sentence, unknown
 from autoprune.search_spaces.document import read
 
 _DEFAULT: Final = "default"
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-def _kinds(value: Any) -> bool:
-    return _texts(value) and set(value) <= set(get_args(Kind))
-
-
-def _patterns(value: Any) -> bool:
-    try:
-        return _texts(value) and all(re.compile(each) for each in value)
-    except re.error:
-        return False
-
-
-def _zeros(value: Any) -> bool:
-    try:
-        return bool(Pattern.parse(value)) if isinstance(value, str) else False
-    except UsageError:
-        return False
-
-
-def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _ratios(value: Any) -> bool:
-    numbers = isinstance(value, list) and all(isinstance(each, int | float) for each in value)
-    return numbers and bool(value) and all(0 < each <= 1 for each in value)
-
-
-def _counts(value: Any) -> bool:
-    by_kind = isinstance(value, dict) and set(value) <= set(get_args(Kind)) and all(map(_count, value.values()))
-    return by_kind or _count(value)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-_CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "match": (_patterns, "a list of regular expressions on class names"),
-    "priority": (_number, "a whole number"),
-    "kinds": (_kinds, f"a list out of {', '.join(get_args(Kind))}"),
-    "frozen": (_patterns, "a list of regular expressions"),
-    "step": (_counts, "a whole number of at least 1, or one a kind"),
-    "floor": (_counts, "a whole number of at least 1, or one a kind"),
-    "keep_ratios": (_ratios, "a list of keep ratios above 0 and at most 1"),
-    "tied": (_patterns, "a list of regular expressions"),
-    "pattern": (_zeros, "unstructured, N:M such as 2:4, or a block such as 4x4"),
-}
-
-
-#: What a file leaves out.
-_USUAL: Final = {"match": [], "priority": 0, "frozen": [], "step": 1, "floor": 1, "tied": [], "pattern": "unstructured"}
-
+_NEEDED: Final = {"kinds", "keep_ratios"}
 
 #: What keys were called before version 0.2, which still reads them.
 _FORMERLY: Final = {"ladder": "keep_ratios"}
@@ -99,8 +41,9 @@ def about(name: str) -> str:
     return first_sentence(" ".join(line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)))
 
 
-def choose(wanted: str | None, classes: Iterable[str]) -> SpaceConfig:
-    """The search space of that name or file; without one, the best that matches a module class name, else `default`.
+def choose(wanted: Space, classes: Iterable[str]) -> SpaceConfig:
+    """The search space of that name, file or object; without one, the best that matches a module class name, else
+    `default`.
 
     Raises:
         UsageError: no such name or file, or its text is none.
@@ -111,11 +54,27 @@ def choose(wanted: str | None, classes: Iterable[str]) -> SpaceConfig:
         fitting = [config for config in search_spaces if any(map(config.fits, present))]
         default = next(config for config in search_spaces if config.name == _DEFAULT)
         return max(fitting, key=lambda config: config.priority, default=default)
-    if isinstance(wanted, str) and wanted.endswith((".yaml", ".yml")):
-        return load(Path(wanted))
-    if wanted not in names():
-        raise unknown("search space", wanted, names())
-    return load(folder() / f"{wanted}.yaml")
+    if isinstance(wanted, SpaceConfig):
+        return wanted
+    if isinstance(wanted, Mapping):
+        return _made(wanted, "a search space")
+    if not isinstance(wanted, str | os.PathLike):
+        raise UsageError(
+            expected="a search space by name, a YAML file, or an autoprune.SpaceConfig",
+            received=type(wanted).__name__,
+            cure="pass for example autoprune.SpaceConfig(kinds=['channel'], keep_ratios=[1.0, 0.5])",
+        )
+    path = os.fspath(wanted)
+    if path.endswith((".yaml", ".yml")):
+        return load(Path(path))
+    if path not in names():
+        raise unknown("search space", path, names())
+    return load(folder() / f"{path}.yaml")
+
+
+def is_own(wanted: Space) -> bool:
+    """Whether somebody wrote it for one model, so that each of its patterns is to match something there."""
+    return wanted is not None and wanted not in names()
 
 
 def load(path: Path) -> SpaceConfig:
@@ -126,18 +85,17 @@ def load(path: Path) -> SpaceConfig:
             if old in text and new not in text:
                 warnings.warn(f"{path}: '{old}' is called '{new}' now", DeprecationWarning, stacklevel=2)
                 text = {new if key == old else key: value for key, value in text.items()}
-    if not isinstance(text, dict) or not set(text) <= set(_CHECKS) or not {"kinds", "keep_ratios"} <= set(text):
-        received = ", ".join(map(str, text)) if isinstance(text, dict) else type(text).__name__
+    return _made(text, str(path), name=path.stem)
+
+
+def _made(text: Any, where: str, **more: Any) -> SpaceConfig:
+    """The configuration that a mapping describes."""
+    legal = (*known(), *({"name"} - more.keys()))
+    if not isinstance(text, Mapping) or not set(text) <= set(legal) or not set(text) >= _NEEDED:
+        received = ", ".join(map(str, text)) if isinstance(text, Mapping) else type(text).__name__
         raise UsageError(
-            expected=f"kinds, keep_ratios, and at most the keys {', '.join(_CHECKS)} in {path}",
+            expected=f"kinds, keep_ratios, and at most the keys {', '.join(known())} in {where}",
             received=received,
             cure="start from a file of search_spaces/",
         )
-    text = {**_USUAL, **text}
-    for key, (legal, form) in _CHECKS.items():
-        if not legal(text[key]):
-            raise UsageError(expected=f"{key} in {path} as {form}", received=repr(text[key]), cure="correct the file")
-    lists = {key: tuple(text[key]) for key in ("match", "kinds", "frozen", "keep_ratios", "tied")}
-    return SpaceConfig(
-        path.stem, step=text["step"], floor=text["floor"], priority=text["priority"], pattern=text["pattern"], **lists
-    )
+    return SpaceConfig(**text, **more)

@@ -10,14 +10,14 @@ from autoprune.core.space import SearchSpace
 from autoprune.core.space_config import SpaceConfig
 from autoprune.errors import SurgeryError, UsageError
 
-FAMILY = SpaceConfig("test", (), ("channel",), (), 8, 8, (1.0, 0.75, 0.5, 0.25, 0.1))
+FAMILY = SpaceConfig(kinds=("channel",), step=8, floor=8, keep_ratios=(1.0, 0.75, 0.5, 0.25, 0.1))
 
 
 @given(
     st.integers(1, 300), st.integers(1, 32), st.integers(1, 32), st.lists(st.floats(0.01, 1), min_size=1, max_size=9)
 )
 def test_levels_are_legal_for_any_size_step_floor_and_ratios(size, step, floor, keep_ratios):
-    config = SpaceConfig("any", (), ("channel",), (), step, floor, tuple(keep_ratios))
+    config = SpaceConfig(kinds=("channel",), step=step, floor=floor, keep_ratios=keep_ratios)
     try:
         space = SearchSpace.build([Group("g", "channel", size, ())], config)
     except SurgeryError:
@@ -56,7 +56,7 @@ def test_frozen_groups_closed_kinds_and_patterns_stay_out():
         Group("stem", "channel", 64, ()),
         Group("body", "channel", 64, ()),
     ]
-    config = SpaceConfig("test", (), ("channel",), ("^stem$",), 8, 8, (1.0, 0.5))
+    config = SpaceConfig(kinds=("channel",), frozen=("^stem$",), step=8, floor=8, keep_ratios=(1.0, 0.5))
     assert [group.name for group in SearchSpace.build(groups, config).groups] == ["body"]
 
 
@@ -92,7 +92,7 @@ def test_groups_of_a_tie_are_one_variable_and_keep_their_proportion():
         Group("free", "channel", 32, ()),
     ]
     config = SpaceConfig(
-        "test", (), ("channel", "head_dim"), (), {"channel": 8, "head_dim": 4}, 1, (1.0, 0.75, 0.5, 0.25)
+        kinds=("channel", "head_dim"), step={"channel": 8, "head_dim": 4}, keep_ratios=(1.0, 0.75, 0.5, 0.25)
     )
     space = SearchSpace.build(groups, config)
     tied = next(variable for variable in space.variables if variable.name == "width")
@@ -111,7 +111,9 @@ def test_a_tie_to_a_group_that_stays_closes_the_others():
 
 def test_search_space_ties_groups_by_their_names():
     groups = [Group(f"layers.{k}.mlp", "neuron", size, ()) for k, size in ((1, 64), (2, 32), (11, 64))]
-    config = SpaceConfig("test", (), ("neuron",), (), 8, 8, (1.0, 0.5), tied=(r"^(\w+ .*?\.)(\d*)\d(\..*)$",))
+    config = SpaceConfig(
+        kinds=("neuron",), step=8, floor=8, keep_ratios=(1.0, 0.5), tied=(r"^(\w+ .*?\.)(\d*)\d(\..*)$",)
+    )
     space = SearchSpace.build(groups, config)
     assert [[group.name for group in v.groups] for v in space.variables] == [
         ["layers.1.mlp", "layers.2.mlp"],
@@ -123,7 +125,7 @@ def test_search_space_ties_groups_by_their_names():
 
 def test_layers_are_whole_or_gone_and_uniform_plans_keep_them():
     groups = [Group("block", "layer", 1, (), floor=0), Group("width", "channel", 16, ())]
-    config = SpaceConfig("test", (), ("layer", "channel"), (), 4, 4, (1.0, 0.5))
+    config = SpaceConfig(kinds=("layer", "channel"), step=4, floor=4, keep_ratios=(1.0, 0.5))
     space = SearchSpace.build(groups, config)
     assert space.variables[0].levels == ((0,), (1,))
     assert space.uniform(0.5).kept == {"block": 1, "width": 8}

@@ -46,7 +46,7 @@ def test_throughput_lies_in_the_box_by_its_inverse():
 
 
 def test_ablations_count_by_what_is_cut_not_by_level():
-    family = SpaceConfig("test", (), ("channel",), (), 1, 1, (0.1, 0.2, 0.5, 1.0))
+    family = SpaceConfig(kinds=("channel",), keep_ratios=(0.1, 0.2, 0.5, 1.0))
     space = SearchSpace.build([Group("g", "channel", 100, ())], family)
     found = {"accuracy": Measurement.exact("accuracy", 0.5, "1"), "params": Measurement.exact("params", 1.0, "1")}
     trial = Trial(0, space.at((0,)), TrialState.COMPLETE, found)
@@ -63,7 +63,7 @@ def test_a_cost_that_the_dense_model_does_not_have_cannot_be_saved():
 
 
 def test_uncut_groups_are_judged_by_lost_importance():
-    family = SpaceConfig("test", (), ("channel", "layer"), (), 1, 1, (0.5, 1.0))
+    family = SpaceConfig(kinds=("channel", "layer"), keep_ratios=(0.5, 1.0))
     groups = [Group(name, "channel", 10, ()) for name in "abc"]
     space = SearchSpace.build(groups, family)
     quality = Metric("accuracy", "1", lower_is_better=False, high=1.0)
