@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from autoprune.api.prune import Pruned, prune
     from autoprune.api.resume import finetune, resume
     from autoprune.api.search import search
-    from autoprune.core.budget import AtLeast, AtMost, Budget, Limit
+    from autoprune.core.budget import AtLeast, AtMost, Budget
     from autoprune.core.group import Group
+    from autoprune.core.limit import Limit
     from autoprune.core.measurement import Measurement
     from autoprune.core.metric import Metric
     from autoprune.core.plan import Plan
@@ -35,7 +36,7 @@ _HOMES = {
     "Budget": "core.budget",
     "Classification": "tasks.classification",
     "Group": "core.group",
-    "Limit": "core.budget",
+    "Limit": "core.limit",
     "Measurement": "core.measurement",
     "Metric": "core.metric",
     "Plan": "core.plan",

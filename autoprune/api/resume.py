@@ -127,7 +127,7 @@ def _go_on(
         job = SearchJob(
             directory=directory,
             prepared=prepare(made, settings.space, freeze=settings.freeze, only=settings.only),
-            budget=_budget(recipe),
+            budget=_budget(recipe).read_for(made.metrics),
             settings=settings,
             clock=clock,
             reporter=reporter,

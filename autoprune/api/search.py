@@ -73,6 +73,7 @@ def search(
     try:
         try:
             made = make_task(task, reporter)
+            limits = limits.read_for(made.metrics)
             settings = _with_batch(settings, made, limits, reporter)
             prepared = prepare(made, settings.space, freeze=settings.freeze, only=settings.only)
         except BaseException:
@@ -114,6 +115,7 @@ def preview(task: str, budget: Budget, *, reporter: Reporter, **options: Any) ->
     settings = Settings.settled(SearchOptions(**checked(options, every(), "options of a search")))
     budget = budget.guaranteed(settings.guarantee).without(settings.device)
     made = make_task(task, reporter)
+    budget = budget.read_for(made.metrics)
     settings = _with_batch(settings, made, budget, reporter)
     prepared = prepare(made, settings.space, freeze=settings.freeze, only=settings.only)
     registry.load("executors", settings.executor).create(settings.cluster, settings.node, reporter).close()

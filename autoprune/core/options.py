@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, get_type_hints
 
 from autoprune.core.address import HERE
-from autoprune.core.budget import GUARANTEES, Budget, Limit
+from autoprune.core.budget import GUARANTEES, Budget
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
 from autoprune.core.effort import Effort
+from autoprune.core.limit import Limit
 from autoprune.core.locks import patterns
 from autoprune.core.measurement import RunSpec
 from autoprune.core.quantity import seconds

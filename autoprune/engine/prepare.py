@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from autoprune import registry
-from autoprune.core.budget import Budget, Limit
+from autoprune.core.budget import Budget
+from autoprune.core.floor import check_quality
 from autoprune.core.group import Group
+from autoprune.core.limit import Limit
 from autoprune.core.locks import check_only, locks
 from autoprune.core.measurement import Capabilities
 from autoprune.core.metric import COUNTED, Metric, MetricKey, cost
@@ -120,7 +122,7 @@ def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profil
         _known(limit.metric, known, profiler, task)
         quality = own.get(limit.metric)
         if quality is not None:
-            _check_quality(limit, quality)
+            check_quality(limit, quality)
     limited = {limit.metric for limit in budget.limits}
     wanted = budget.chosen(task.quality.name)
     if not own.keys() & set(wanted):  # who proposes must see a quality whose floor decides in the end
@@ -149,9 +151,9 @@ def check_enough(enough: Collection[Limit], known: Collection[str], task: Task) 
         UsageError: a metric that candidates do not have, or a limit in the wrong direction.
     """
     own = {metric.name: metric for metric in task.metrics}
-    for limit in enough:
+    for limit in Budget(tuple(enough)).read_for(task.metrics).limits:
         if limit.metric in own:
-            _check_quality(limit, own[limit.metric])
+            check_quality(limit, own[limit.metric])
         elif limit.metric not in known:
             raise UsageError(
                 expected="--until on a metric of each candidate",
@@ -191,20 +193,6 @@ def _known(name: str, known: dict[str, Metric], profiler: str, task: Task) -> Me
             cure=f"known: {', '.join(known)}",
         )
     raise registry.unknown(f"metric of the task '{task.name}'", name, tuple(known))
-
-
-def _check_quality(limit: Limit, quality: Metric) -> None:
-    """Refuse a limit of the wrong direction, or one that no score can meet."""
-    right = "<=" if quality.lower_is_better else ">="
-    if limit.relation != right:
-        cure = f"write for example {quality.name}{'<=105%' if quality.lower_is_better else '>=-1%'}"
-        raise UsageError(expected=f"{quality.name}{right}VALUE", received=str(limit), cure=cure)
-    if limit.basis == "below" and quality.high != 1.0:
-        cure = "points below dense are for qualities between 0 and 1"
-        raise UsageError(expected=f"an absolute {quality.name}", received=str(limit), cure=cure)
-    if limit.basis == "absolute" and not quality.low <= limit.value <= quality.high:
-        legal = f"a {quality.name} between {quality.low:g} and {quality.high:g}"
-        raise UsageError(expected=legal, received=str(limit), cure="write a share such as 0.97, not a percentage")
 
 
 def describe_space(prepared: Prepared) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from autoprune.core.budget import Budget
 from autoprune.core.defaults import PLAIN_SAMPLER, SAMPLER
+from autoprune.core.floor import idle
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import Measurement
@@ -113,6 +115,8 @@ def open_evaluator(job: SearchJob, resources: Resources) -> tuple[SearchJob, Eva
         job.reporter.note(note)
     keep_ranking(job.directory, calibrated.ranking)
     dense = {**scored, **opened, **counts(task.model, resources.device.example)}
+    for text in idle(job.budget.limits, task.metrics, {name: found.value for name, found in scored.items()}):
+        job.reporter.warn(text)
     costs = replace(job.budget, limits=tuple(limit for limit in job.budget.limits if limit.is_cost))
     if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
         job.reporter.note("the dense model already meets the budget; looking for the best front below it")
@@ -234,7 +238,8 @@ def explore(
         evaluator = evaluator.overlapping(job.prepared.space.smallest(), job.reporter)
     effort, known = replace(job.settings.effort, seconds=coordinator.seconds), coordinator.trials
     progress = Progress(goal, effort, job.clock, resources.executor.workers)
-    enough = Enough(job.settings.enough, job.budget, evaluator, coordinator, job.reporter)
+    limits = Budget(job.settings.enough).read_for(job.prepared.task.metrics).limits
+    enough = Enough(limits, job.budget, evaluator, coordinator, job.reporter)
     for trial in known:
         enough.told(trial)
     progress.resume([judged(trial, job.budget, evaluator.dense) for trial in known], job.directory.searched)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autoprune.core.budget import Budget, Limit
+from autoprune.core.budget import Budget
+from autoprune.core.limit import Limit
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
 from autoprune.searching.candidate import Evaluator, judged

@@ -407,7 +407,7 @@ def test_a_quality_that_is_minimised_may_be_a_share_worse_than_dense(small_task)
     dense = result.document["dense"]["metrics"]["error"]["value"]
     for point in result.front:
         assert point.feasible == (point.measurements["error"].value <= 3 * dense)
-    with pytest.raises(UsageError, match="error<=105%"):
+    with pytest.raises(UsageError, match="error<=101%"):
         autoprune.search(task, "error>=-1%", run="r2", **QUICK)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune import AtLeast, AtMost, Budget
-from autoprune.core.budget import Limit, parse_limit
+from autoprune.core.limit import Limit, parse_limit
 from autoprune.core.quantity import UNITS
 from autoprune.errors import UsageError
 
@@ -23,7 +23,17 @@ from autoprune.errors import UsageError
         ("energy=3mJ", "energy", "", "<=", 0.003, "absolute"),
         ("throughput>=200/s", "throughput", "", ">=", 200, "absolute"),
         ("accuracy>=0.97", "accuracy", "", ">=", 0.97, "absolute"),
-        ("accuracy>=-1%", "accuracy", "", ">=", -0.01, "below"),
+        ("accuracy>=-1%", "accuracy", "", ">=", -0.01, "points"),
+        ("accuracy>=dense-1%", "accuracy", "", ">=", -0.01, "points"),
+        ("error<=+1%", "error", "", "<=", 0.01, "points"),
+        ("psnr>=99%", "psnr", "", ">=", 0.99, "share"),
+        ("rmse<=105%", "rmse", "", "<=", 1.05, "share"),
+        ("loss<=+0.1", "loss", "", "<=", 0.1, "distance"),
+        ("loss<=dense+0.1", "loss", "", "<=", 0.1, "distance"),
+        ("bleu>=dense-0.5", "bleu", "", ">=", -0.5, "distance"),
+        ("bleu>=-0.5", "bleu", "", ">=", -0.5, "absolute"),
+        ("f1.macro>=-1%", "f1.macro", "", ">=", -0.01, "points"),
+        ("mAP50-95>=98%", "mAP50-95", "", ">=", 0.98, "share"),
         ("latency <= 0.01us", "latency", "", "<=", 1e-8, "absolute"),
         ("latency@pi=20ms", "latency@pi", "", "<=", 0.02, "absolute"),
         ("latency.p99@board-4.2<=30%", "latency@board-4.2", "p99", "<=", 0.3, "share"),
@@ -42,7 +52,7 @@ def test_every_form_is_read(text, metric, statistic, relation, value, basis):
     [
         "latency=5mss", "latency=5m", "latency=5ms;", "latency=nan ms", "latency=nanms", "latency=1e400ms", "latency=inf",
         "latency=0ms", "latency=-5ms", "latency=0%", "latency=101%", "latency=5", "latency=5 ms 3", "latency==5ms",
-        "latency=5MS", "params=300m", "size=4M", "accuracy=0.9", "accuracy>=97%", "accuracy>=-100%", "accuracy>=1%",
+        "latency=5MS", "params=300m", "size=4M", "accuracy=0.9", "accuracy>=+97%", "accuracy>=-100%", "accuracy>=+0.97", "loss<=dense-0.1", "loss<=0%", "bleu>=dense0.5", "bleu>=dense", "latency<=dense-1ms", "accuracy>=1%",
         "accuracy<=-1%", "throughput<=10/s", "throughput>=50%", "latency>=5ms", "latency.p50.p99=5ms", "latency.p42=5ms",
         "params.p99=3", "latencyy=5ms", "", "=", "5ms", "latency", "latency=", "latency=５ms", "latency=5ms\nparams=1",
         "latency=0x5ms", "params@pi=1M", "latency@=5ms", "latency@pi@pi=5ms", "@pi=5ms", "latency@pi=5", "latency=1_000ms", "latency=--5ms", "latency=5e", "energy=5W",
@@ -104,7 +114,8 @@ def test_writing_and_reading_a_limit_keeps_its_meaning(seconds):
 
 def test_objects_and_text_mean_the_same():
     objects = Budget.of(latency=AtMost(0.005), latency__p99=AtMost(0.008), accuracy=AtLeast(-0.01, of_dense=True))
-    assert objects == Budget.parse("latency<=5ms", "latency.p99<=8ms", "accuracy>=-1%")
+    assert objects == Budget.parse("latency<=5ms", "latency.p99<=8ms", "accuracy>=dense-0.01")
+    assert Budget.of(psnr=AtLeast(0.99, of_dense=True)) == Budget.parse("psnr>=99%")
     assert Budget.of(latency=AtMost(0.5, of_dense=True)) == Budget.parse("latency=50%")
     assert Budget.of(**{"latency__p99@pi": AtMost(0.008)}) == Budget.parse("latency.p99@pi<=8ms")
 
@@ -122,9 +133,10 @@ def test_minimised_quality_is_limited_by_a_share_of_dense():
 @pytest.mark.parametrize(
     ("text", "received", "cure"),
     [
-        ("accuracy>=97%", "accuracy>=97%", "without %, accuracy>=0.97"),
+        ("accuracy>=1%", "accuracy>=1%", "accuracy>=99%"),
+        ("accuracy>=+0.97", "accuracy>=dense+0.97", "accuracy>=0.97 for the number"),
         ("params=150%", "params<=150%", "between 0% and 100%"),
-        ("rmse=0.1", "rmse=0.1", "rmse<=0.2"),
+        ("rmse=0.1", "rmse=0.1", "rmse<=0.1"),
     ],
 )
 def test_what_was_received_is_told_as_it_was_written(text, received, cure):
@@ -192,8 +204,14 @@ def test_every_limit_is_read_back_as_it_was_from_its_text(value, metric):
 
 @given(st.floats(0.001, 1.0))
 def test_every_share_is_read_back_as_it_was(value):
-    for limit in (Limit("latency", "<=", value, "share", "p99"), Limit("accuracy", ">=", -value / 2, "below", "")):
+    for limit in (Limit("latency", "<=", value, "share", "p99"), Limit("accuracy", ">=", -value / 2, "points")):
         assert parse_limit(str(limit)).value == pytest.approx(limit.value, rel=1e-15)
+
+
+@given(st.floats(0, 1e6), st.sampled_from(["<=", ">="]))
+def test_every_distance_is_read_back_as_it_was(value, relation):
+    limit = Limit("loss", relation, value if relation == "<=" else -value, "distance")
+    assert parse_limit(str(limit)) == limit
 
 
 def test_a_share_of_what_is_below_zero_is_refused():

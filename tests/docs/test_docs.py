@@ -46,7 +46,7 @@ def test_a_tutorial_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     exec(compile(code, str(path), "exec"), {})  # noqa: S102
 
 
-@pytest.mark.parametrize("name", ["core.budget", "core.plan", "core.metric"])
+@pytest.mark.parametrize("name", ["core.budget", "core.limit", "core.plan", "core.metric"])
 def test_examples_in_docstrings_are_true(name):
     assert doctest.testmod(importlib.import_module(f"autoprune.{name}")).failed == 0
 
