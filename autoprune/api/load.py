@@ -9,19 +9,24 @@ from typing import Any
 from torch import nn
 
 from autoprune.core.reporter import Silent
+from autoprune.engine.prepare import make_task
 from autoprune.errors import UsageError
 from autoprune.models.rebuild import rebuild, rebuild_from
 from autoprune.tasks.task import Task
 
 
 def load(
-    folder: str | PathLike[str], task: Task | None = None, *, model: nn.Module | None = None, example_inputs: Any = None
+    folder: str | PathLike[str],
+    task: Task | str | None = None,
+    *,
+    model: nn.Module | None = None,
+    example_inputs: Any = None,
 ) -> nn.Module:
     """Rebuild a pruned model, from its plan, its safetensors, and what it was made from.
 
     Args:
         folder: `runs/<name>/models/<trial>`, or what `Pruned.save` wrote.
-        task: What the search was of; by default found by the name that it was started with.
+        task: What the search was of, or its name; by default found by the name that it was started with.
         model: Instead of a task, the dense model as it was passed to `prune`, with any weights.
         example_inputs: Of that model.
 
@@ -30,13 +35,13 @@ def load(
 
     Raises:
         UsageError: a task and a model, or a model without inputs.
-        StorageError: the folder is incomplete, damaged, or belongs to another model.
+        StorageError: the folder is incomplete, damaged, or belongs to another model; or its task is not here.
 
     Example:
         >>> load("runs/digits-1/models/17")  # doctest: +SKIP
     """
     if model is None and example_inputs is None:
-        return rebuild(Path(folder), task, Silent())
+        return rebuild(Path(folder), None if task is None else make_task(task, Silent()), Silent())
     if task is not None or model is None or example_inputs is None:
         raise UsageError(
             expected="either a task, or model= and example_inputs=",

@@ -18,7 +18,7 @@ from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
 from autoprune.models import folder as folders
-from autoprune.models.rebuild import rebuild
+from autoprune.models.rebuild import rebuild, task_of
 from autoprune.store.run import read_front
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.locate import locate
@@ -112,5 +112,5 @@ def find_subject(subject: str | Path, reporter: Reporter) -> Subject:
         recorded = front["profiler"]
         measured = {key: recorded[key] for key in ("threads", "batch", "precision") if key in recorded}
         measured["profiler"] = recorded["name"]
-    task = locate(folders.read(folder)[0].task, reporter)
+    task = task_of(folders.read(folder)[0], folder, reporter)
     return Subject(rebuild(folder, task, reporter), task.example_inputs, measured=measured)

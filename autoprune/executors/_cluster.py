@@ -191,7 +191,8 @@ def _joined(address: str, reporter: Reporter) -> Connection:
 def _common() -> dict[str, Any]:
     import ray
 
-    paths = [path for path in sys.path if path and Path(path).is_dir()]
+    # Workers put one after the other at the front of their own: the first here is to be the first there.
+    paths = [path for path in reversed(sys.path) if path and Path(path).is_dir()]
     return {
         "log_to_driver": False,
         "logging_level": logging.ERROR,

@@ -24,6 +24,7 @@ from autoprune.finishing.successive_halving import SuccessiveHalving
 from autoprune.finishing.tuner import Tuner
 from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.device import DeviceSpec
+from autoprune.tasks.locate import BY_PATH, package_of
 
 #: How often a job is tried whose worker died.
 _ATTEMPTS: Final = 3
@@ -279,17 +280,22 @@ def create(cluster: Cluster, device: str, reporter: Reporter) -> RayExecutor:
 
 @contextmanager
 def _by_value(pickler: Any) -> Iterator[None]:
-    """Modules that were read from a file under a name of our own, and those beside it, travel with what uses them."""
+    """Modules that were found by the path of a file, those beside it, and its package travel with what uses them."""
     files = {
         name: Path(module.__file__)
         for name, module in tuple(sys.modules.items())
         if getattr(module, "__file__", None) and isinstance(module.__file__, str)
     }
-    folders = {file.parent for name, file in files.items() if name.startswith("autoprune_task_")}
+    found = [file for name, file in files.items() if name.startswith(BY_PATH)]
+    beside = {file.parent for file in found}
+    packages = {root / name.partition(".")[0] for root, name in map(package_of, found) if root is not None}
     named = [
         sys.modules[name]
         for name, file in files.items()
-        if file.parent in folders and "site-packages" not in file.parts and name != "__main__"
+        if (file.parent in beside or packages & {*file.parents})
+        and "site-packages" not in file.parts
+        and name != "__main__"
+        and sys.modules[name].__name__ == name
     ]
     for module in named:
         pickler.register_pickle_by_value(module)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from autoprune.core.reporter import Reporter
-from autoprune.errors import StorageError
+from autoprune.errors import StorageError, UsageError
 from autoprune.models.folder import PrunedModel, read
 from autoprune.models.weights import load_into
 from autoprune.surgery import Traced, apply, unwrapped
@@ -28,15 +28,27 @@ def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
         StorageError: the folder is damaged, or was made from another model than the task's.
     """
     record, weights = read(folder)
-    if task is None:
-        if not record.task:
-            raise StorageError(
-                expected=f"the name of a task in {folder}",
-                received="none, as it was searched from Python",
-                cure="pass task= to autoprune.load",
-            )
-        task = locate(record.task, reporter)
+    task = task if task is not None else task_of(record, folder, reporter)
     return assemble(record, weights, task.model, find(task.model, Example.of(task.example_inputs)), folder)
+
+
+def task_of(record: PrunedModel, folder: Path, reporter: Reporter) -> Task:
+    """The task by whose name a model was made.
+
+    Raises:
+        StorageError: it has none, or none is there under that name, as on another machine.
+    """
+    received = "none, as it was made from an object of Python"
+    if record.task:
+        try:
+            return locate(record.task, reporter)
+        except UsageError as error:
+            received = f"'{record.task}', but {error.received}"
+    raise StorageError(
+        expected=f"the task of which the model in {folder} was made",
+        received=received,
+        cure="pass the dense model: autoprune.load(folder, model=dense, example_inputs=inputs)",
+    )
 
 
 def rebuild_from(folder: Path, model: nn.Module, example_inputs: Any) -> nn.Module:

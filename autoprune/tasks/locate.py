@@ -9,12 +9,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from autoprune import registry
 from autoprune.core.reporter import Reporter
 from autoprune.errors import AutopruneError, TaskError, UsageError, describe
 from autoprune.tasks.task import Task
+
+#: How the names begin under which modules are known that were found by the path of a file.
+BY_PATH: Final = "autoprune_task_"
 
 
 def locate(spec: str, reporter: Reporter) -> Task:
@@ -71,7 +74,23 @@ def _from_file(file: Path) -> ModuleType:
         raise UsageError(
             expected="a Python file", received=f"{file}, which does not exist", cure="check the path before the colon"
         )
-    name = f"autoprune_task_{file.stem}"
+    root, name = package_of(file)
+    return _alone(file) if root is None else _of_package(file, root, name)
+
+
+def package_of(file: Path) -> tuple[Path | None, str]:
+    """Of a file in a package: the folder that the package lies in, and the file's name as one of its modules; otherwise
+    None, and its own name."""
+    parts = [] if file.stem == "__init__" else [file.stem]
+    folder = file.parent
+    while (folder / "__init__.py").is_file() and "." not in folder.name:
+        parts.append(folder.name)
+        folder = folder.parent
+    return (None if folder == file.parent else folder), ".".join(reversed(parts))
+
+
+def _alone(file: Path) -> ModuleType:
+    name = f"{BY_PATH}{file.stem}"
     found = importlib.util.spec_from_file_location(name, file)
     if found is None or found.loader is None:
         raise UsageError(expected="a Python file", received=str(file), cure="give a path that ends in .py")
@@ -82,10 +101,48 @@ def _from_file(file: Path) -> ModuleType:
     try:
         found.loader.exec_module(module)
     except (Exception, SystemExit) as error:
+        relative = isinstance(error, ImportError) and "relative import" in str(error)
+        beside = f"put an empty __init__.py into {file.parent}, which makes it a package"
         raise TaskError(
-            expected=f"{file} to import", received=describe(error), cure="run it with python to find the cause"
+            expected=f"{file} to import",
+            received=describe(error),
+            cure=beside if relative else "run it with python to find the cause",
         ) from error
     return module
+
+
+def _of_package(file: Path, root: Path, name: str) -> ModuleType:
+    """The file as a module of its package, so that relative imports are found and nothing is there twice."""
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    if str(file.parent) not in sys.path:  # for what is imported by its bare name, after all that is found otherwise
+        sys.path.append(str(file.parent))
+    try:
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            raise _taken(file, root, name) from error
+        raise TaskError(
+            expected=f"{file} to import as {name}",
+            received=describe(error),
+            cure=f"run `python -c 'import {name}'` in {root} to find the cause",
+        ) from error
+    if Path(module.__file__ or "").resolve() != file:
+        raise _taken(file, root, name)
+    sys.modules[f"{BY_PATH}{name}"] = (
+        module  # who sends it to another machine sees that this process found it by a path
+    )
+    return module
+
+
+def _taken(file: Path, root: Path, name: str) -> UsageError:
+    top = name.partition(".")[0]
+    other = sys.modules.get(top)
+    return UsageError(
+        expected=f"{file} as the module {name}",
+        received=f"another {top}, {getattr(other, '__file__', None) or 'a namespace'}",
+        cure=f"rename {root / top}, or remove its __init__.py if it is no package",
+    )
 
 
 def _imported(name: str) -> ModuleType:
