@@ -45,8 +45,8 @@ def search(
         reporter: Who is told of warnings and progress; default: the logger "autoprune".
         **options: See `SearchOptions`.
 
-    `sampler` may also be any Optuna sampler for several objectives, `timeout` and `deadline` numbers of seconds, `space`
-    a `SpaceConfig`.
+    `sampler` may also be any Optuna sampler for several objectives, `timeout` and `deadline` numbers of seconds, and
+    `space` a `SpaceConfig`.
 
     Returns:
         The front, the best model, and the run directory that has both.
