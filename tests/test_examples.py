@@ -1,5 +1,6 @@
 """The worked examples: untrained where that is enough, and searched for real in the slow ones."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -21,9 +22,7 @@ PRETRAINED = ("vit", "bert", "llama")
 def untrained(monkeypatch):
     """Models as they are initialised: cutting does not ask what they learnt."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    import training
-
-    monkeypatch.setattr(training, "train", lambda *arguments, **options: None)
+    monkeypatch.setattr(importlib.import_module("training"), "train", lambda *arguments, **options: None)
     yield
     for name in (*NAMES, "source_code", "scenes", "training"):
         sys.modules.pop(name, None)

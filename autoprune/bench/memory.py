@@ -36,6 +36,14 @@ def peak_added(work: Callable[[], object]) -> float:
         ) from error
 
 
+def resident() -> float:
+    """Bytes that this process holds now; 0 where the system does not say."""
+    try:
+        return _kib("VmRSS") * 1024
+    except (OSError, StopIteration):
+        return 0.0
+
+
 def available() -> float:
     """Bytes that the machine could still give; infinite where it does not say."""
     try:

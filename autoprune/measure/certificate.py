@@ -35,6 +35,7 @@ class Certificate:
         room: Models that a process holds beside it.
         certain: Whether a model's pairs of one process say enough.
         seed: Of the order of blocks.
+        together: Whether all processes are open at a time, which takes less time, and memory for each of them.
         waited: Called with the seconds that went into waiting for a quiet machine.
     """
 
@@ -46,6 +47,7 @@ class Certificate:
     clock: Clock
     reporter: Reporter
     seed: int
+    together: bool = True
     waited: Callable[[float], None] = lambda seconds: None
 
     def take(self, models: Sequence[Iterable[Artifact]], advance: Advance) -> Pairs:
@@ -61,18 +63,18 @@ class Certificate:
         found: Pairs = [[] for _ in models]
         choices = list(models)
         benches: list[WorkerBench] = []
+        left = self.limits.certify_s
         try:
-            for _ in range(PROCESSES):
-                benches.append(self.opened())
-            for bench in benches:
-                bench.fingerprint()  # all have opened before the first measures
-            start = self.clock.wall()
-            for place, bench in enumerate(benches):
+            for place in range(PROCESSES):
+                while len(benches) < (PROCESSES if self.together else place + 1):
+                    benches.append(self.opened())
+                for each in benches[place:]:
+                    each.fingerprint()  # all have opened before the first measures
+                bench, start = benches[place], self.clock.wall()
                 bench.prepare(_DENSE, self.dense, self.limits.warm_s)
                 lots = range(0, len(choices), self.room)
                 for lot, first_ in enumerate(lots):
-                    share = (place + (lot + 1) / len(lots)) / PROCESSES
-                    until = start + self.limits.certify_s * share
+                    until = start + left / (PROCESSES - place) * (lot + 1) / len(lots)
                     names = [str(each) for each in range(first_, min(first_ + self.room, len(choices)))]
                     for name in names:
                         choices[int(name)] = [_prepared(bench, name, choices[int(name)], self.limits.warm_s)]
@@ -81,6 +83,7 @@ class Certificate:
                     for name in names:
                         bench.release(name)
                 bench.close()
+                left -= self.clock.wall() - start
                 advance("")
         finally:
             for bench in benches:

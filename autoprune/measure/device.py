@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 import torch
 from torch import nn
 
+from autoprune.bench import memory
 from autoprune.bench.artifact import Artifact
 from autoprune.bench.bench import AnyBench, Bench
 from autoprune.bench.lease import device_lease
@@ -23,7 +24,7 @@ from autoprune.core.space import SearchSpace
 from autoprune.errors import AutopruneError, StorageError, UnreachableError
 from autoprune.measure import history
 from autoprune.measure.any_device import NOTHING
-from autoprune.measure.certificate import Certificate
+from autoprune.measure.certificate import PROCESSES, Certificate
 from autoprune.measure.session import Session
 from autoprune.measure.setup import Setup
 from autoprune.meters import open_meter
@@ -40,6 +41,8 @@ T = TypeVar("T")
 
 #: So often something is measured again that a lost device has made void.
 _ATTEMPTS: Final = 5
+#: A fresh process may take as much memory as this one; the machine keeps as much again.
+_ROOM: Final = 2.0
 
 
 def spare_processors(threads: int) -> bool:
@@ -221,6 +224,7 @@ class Device:
             clock=self.spec.clock,
             reporter=self.reporter,
             seed=self.spec.seed,
+            together=self.setup.address is not None or memory.available() > _ROOM * PROCESSES * memory.resident(),
             waited=self._waits,
         )
         return self.session.join(self._steadily(lambda: certificate.take(listed, advance)))

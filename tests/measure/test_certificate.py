@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from autoprune.bench.artifact import Artifact
@@ -43,3 +45,25 @@ def test_waiting_for_a_quiet_machine_is_counted_and_ends():
     whole = taken.clock.wall() - start
     assert len(waited) == PROCESSES
     assert 0 < sum(waited) < whole == pytest.approx(6.0, abs=0.5)
+
+
+@pytest.mark.parametrize(("together", "most"), [(True, PROCESSES), (False, 1)])
+def test_where_memory_is_short_processes_follow_each_other(together, most):
+    profiler, held, open_at_once = FakeProfiler(lambda artifact: artifact), [], []
+
+    class Counting(Bench):
+        def __init__(self):
+            super().__init__(profiler, NoLease(), profiler.clock)
+            held.append(self)
+            open_at_once.append(len(held))
+
+        def close(self):
+            super().close()
+            if self in held:
+                held.remove(self)
+
+    taken = dataclasses.replace(certificate(lambda pairs: len(pairs) >= 3, []), opened=Counting, together=together)
+    found = taken.take([[model(0.004)]], lambda text: None)
+    assert [len(pairs) for pairs in found[0]] == [3] * PROCESSES
+    assert max(open_at_once) == most
+    assert not held
