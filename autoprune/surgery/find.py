@@ -23,6 +23,7 @@ from autoprune.surgery.clone import clone
 from autoprune.surgery.contractions import Contraction, ContractionWatch, unfused
 from autoprune.surgery.equations import Equation
 from autoprune.surgery.example import Example
+from autoprune.surgery.experts import with_experts
 from autoprune.surgery.groups import collect
 from autoprune.surgery.labels import freeze
 from autoprune.surgery.layers import LayerWatcher
@@ -34,7 +35,7 @@ from autoprune.surgery.siblings import Siblings
 from autoprune.surgery.sizes import SizeWatcher
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import INPUT, OUTPUT, UNUSED, Tracer, tensors_of
-from autoprune.surgery.tracked_int import TrackedInt
+from autoprune.surgery.tracked_int import Attribute, Step, TrackedInt
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -149,9 +150,15 @@ def _observed(model: nn.Module, example: Example, way: Way) -> Traced:
     sizes = SizeWatcher(tracer)
     watch = sizes if way.tagged else nullcontext()
 
+    kept: dict[tuple[str, tuple[Step, ...]], Attribute] = {}
+
+    def tag(attribute: Attribute) -> TrackedInt:
+        kept.setdefault((attribute.module, attribute.path), attribute)
+        return TrackedInt(attribute.size, attribute, sizes.compared)
+
     def tagged(new: nn.Module) -> nn.Module:
         if way.tagged:
-            tag_all(new, lambda attribute: TrackedInt(attribute.size, attribute, sizes.compared))
+            tag_all(new, tag)
         return new
 
     quantised = _quantised(model)
@@ -183,7 +190,9 @@ def _observed(model: nn.Module, example: Example, way: Way) -> Traced:
             for label in labels:
                 freeze(label, SCRIPTED if name in scripted else UNUSED)
     equations = [*sizes.equations, *(Equation(left, right) for left, right in tracer.equal)]
-    return collect(tracer, equations, dict(model.named_parameters()), layers.found)
+    parameters = dict(model.named_parameters())
+    found = collect(tracer, equations, parameters, layers.found)
+    return with_experts(found, tracer, kept.values(), parameters)
 
 
 def _joined(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractContextManager[Any]) -> list[str]:

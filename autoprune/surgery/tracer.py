@@ -48,8 +48,9 @@ class Tracer(OperatorWatch):
     tensors: the model's parameters, buffers and other tensors by name; rules: operator name -> rule; pointwise: the
     rule for operators that carry the pointwise tag; equal: pairs of labels whose sizes must stay equal; multiples:
     labels whose size an operator needs as a multiple of a number; floors: labels whose size must not become 1; roles:
-    labels of a dimension that an operator gave a meaning; spoken: whether the operator runs on behalf of a call whose
-    sizes are watched; last_groups: the label of the number of groups of the operator that ran last.
+    labels of a dimension that an operator gave a meaning; choices: labels of dimensions whose best places are taken,
+    and how many; spoken: whether the operator runs on behalf of a call whose sizes are watched; last_groups: the label
+    of the number of groups of the operator that ran last.
     """
 
     tensors: dict[str, Tensor]
@@ -60,6 +61,7 @@ class Tracer(OperatorWatch):
     multiples: list[tuple[Label, int]] = field(default_factory=list)
     floors: list[Label] = field(default_factory=list)
     roles: list[tuple[Label, Kind]] = field(default_factory=list)
+    choices: list[tuple[Label, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     spoken: bool = False
     last_groups: Label | None = None

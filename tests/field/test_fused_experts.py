@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 import autoprune
+from autoprune.errors import UsageError
 from autoprune.surgery import apply
 from autoprune.surgery.coverage import coverage
 
@@ -106,6 +107,43 @@ def test_whatever_is_open_can_be_reordered(way):
         torch.testing.assert_close(reordered(x), model(x), rtol=1e-3, atol=1e-4)
 
 
+def without(model, gone):
+    """The same, with experts that no token is sent to."""
+    model.mixture.router.register_forward_hook(lambda _, __, out: out.index_fill(-1, torch.tensor(gone), -torch.inf))
+    return model
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_dropped_experts_are_as_if_no_token_were_sent_to_them(way):
+    model = net(way)
+    pruned = autoprune.prune(model, EXAMPLE, {"mixture.router": 5})
+    (group,) = (group for group in pruned.traced.open if group.kind == "expert")
+    assert (group.size, group.floor) == (8, 2)
+    assert {(member.tensor, member.dim) for member in group.members} == {
+        (f"mixture.{name}", 0) for name in ("router.weight", "up", "bias", "down")
+    }
+    assert (pruned.model.mixture.num_experts, len(pruned.model.mixture.up)) == (5, 5)
+    masked = without(model, [each for each in range(8) if each not in pruned.slices["mixture.router"]])
+    for x in others():
+        torch.testing.assert_close(pruned.model(x), masked(x), rtol=1e-4, atol=1e-5)
+
+
+def test_no_fewer_experts_stay_than_a_token_is_sent_to():
+    with pytest.raises(UsageError, match="between 3 and 8 slices"):
+        autoprune.prune(net("bmm", 8, 3), EXAMPLE, {"mixture.router": 2})
+    assert autoprune.prune(net("bmm", 8, 3), EXAMPLE, 0.01).plan.kept["mixture.router"] == 3
+
+
+def test_a_mixture_that_returns_its_scores_keeps_its_experts():
+    class Telling(Net):
+        def forward(self, x):
+            return super().forward(x), self.mixture.router(self.norm(self.stem(x)))
+
+    traced = autoprune.trace(Telling("bmm").eval(), EXAMPLE)
+    assert not [group for group in traced.open if group.kind == "expert"]
+    assert "mixture.up[2]" in {group.name for group in traced.open}
+
+
 def causal(name, experts, top):
     transformers = pytest.importorskip("transformers")
     sizes = {
@@ -131,3 +169,14 @@ def test_mixtures_of_transformers_are_cut(name, experts):
     assert pruned.after["params"].value < 0.3 * pruned.before["params"].value
     for seed in range(20):
         assert pruned.model(**ids(seed)).logits.shape == (2, 9, 99)
+    kept = {name: len(slices) for name, slices in pruned.slices.items() if name.endswith(("gate", "router"))}
+    assert set(kept.values()) == ({3} if experts == 6 else set())
+    mixture = next(each for each in pruned.model.modules() if hasattr(each, "gate_up_proj"))
+    assert mixture.num_experts == len(mixture.gate_up_proj) == max(experts // 2, 2)
+
+
+def test_a_saved_mixture_is_rebuilt(tmp_path):
+    pruned = autoprune.prune(causal("Mixtral", 6, top=2), ids(99), 0.5)
+    pruned.save(tmp_path)
+    again = autoprune.load(tmp_path, model=causal("Mixtral", 6, top=2), example_inputs=ids(99))
+    torch.testing.assert_close(again(**ids(1)).logits, pruned.model(**ids(1)).logits)

@@ -17,6 +17,11 @@ def drawn(traced, draw):
     steps = {}
     keep = {}
     for group in open_groups(traced).values():
-        count = steps.setdefault(group.tie or group.name, draw.randint(1, group.size // group.step)) * group.step
+        count = (
+            steps.setdefault(
+                group.tie or group.name, draw.randint(-(-group.floor // group.step), group.size // group.step)
+            )
+            * group.step
+        )
         keep[group.name] = torch.tensor(sorted(draw.sample(range(group.size), count)))
     return keep

@@ -46,6 +46,8 @@ def at_index(call: Call) -> None:
     dim = call.arg(1, "dim")
     labels = call.trace.of(call.args[0])
     reduce(call)
+    if dim is not None:
+        call.trace.choices.append((labels[dim], 1))
     reason = f"{call.name} returns its indices"
     for leaf in tree_leaves(call.out):
         if leaf.is_floating_point():
@@ -62,6 +64,8 @@ def ordered(call: Call) -> None:
     place = 2 if call.name == "aten.topk" else 1
     dim = call.arg(place, "dim", -1)
     labels = list(call.trace.of(call.args[0]))
+    if call.name == "aten.topk":
+        call.trace.choices.append((labels[dim], int(call.args[1])))
     freeze(labels[dim], f"{call.name} orders it")
     for tensor in tree_leaves(call.out):
         if labels:
