@@ -23,7 +23,7 @@ from autoprune.engine.result import Result
 from autoprune.engine.settings import Settings
 from autoprune.errors import UsageError
 from autoprune.measure.devices import profilers, together
-from autoprune.store.run import RunDirectory, next_free
+from autoprune.store.run import RunDirectory
 from autoprune.tasks.task import Task
 
 
@@ -68,8 +68,11 @@ def search(
     settings = Settings.settled(asked)
     limits = limits.without(settings.device)
     clock = SystemClock()
-    path = Path(settings.run) if settings.run is not None else next_free(Path("runs"), _name_of(task))
-    directory = RunDirectory.create(path, clock)
+    directory = (
+        RunDirectory.create_next(Path("runs"), _name_of(task), clock)
+        if settings.run is None
+        else RunDirectory.create(Path(settings.run), clock)
+    )
     try:
         try:
             made = make_task(task, reporter)

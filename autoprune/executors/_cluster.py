@@ -22,9 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from autoprune.bench.memory import available
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
 from autoprune.errors import DeviceError, describe
+from autoprune.executors import _patience
 
 NAMESPACE: Final = "autoprune"
 UNLOCKED: Final = "asks for no token: who reaches its port can run programs on it"
@@ -130,7 +132,8 @@ def _started(workers: int, cluster: Cluster) -> Connection:
     connection = Connection(reaper, root)
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
-        with _environment({**_QUIET, **token}, without=("RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS")):
+        left = ("RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS")
+        with _environment({**_QUIET, **_patience.SETTINGS, **token}, without=left), _patience.patient():
             _reread()
             _loopback()
             ray.init(
@@ -142,11 +145,10 @@ def _started(workers: int, cluster: Cluster) -> Connection:
                 **_common(),
             )
     except Exception as error:
+        free = available()
         connection.close()
         raise DeviceError(
-            expected="to start Ray on this machine",
-            received=describe(error),
-            cure="free memory, or search with --executor inline",
+            expected="to start Ray on this machine", received=describe(error), cure=_patience.cure(error, free)
         ) from error
     return connection
 

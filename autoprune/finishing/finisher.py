@@ -144,7 +144,8 @@ class Finisher:
                 loss, scored = result.loss, result.scores.get(quality.name)
                 known = {"training_loss": round(loss, 6)} if math.isfinite(loss) else {}
                 values = {name: round(score.value, 6) for name, score in result.scores.items()}
-                self.directory.log("epoch", trial=result.number, epoch=result.done, **known, **values)
+                own = {"trial": result.number, "epoch": result.done, **known}
+                self.directory.log("epoch", **own | values | own)  # metrics may have any name
                 text = f"loss {loss:.3f}"
                 if scored is not None:
                     text = f"{quality.name} {quantity.show(scored.value, quality.unit)}"

@@ -85,6 +85,18 @@ class RunDirectory:
         return cls(path, clock, lock, made=made)
 
     @classmethod
+    def create_next(cls, folder: Path, name: str, clock: Clock) -> RunDirectory:
+        """A new run `folder/name-1`, or with the first number that nobody has, also where many begin at one moment.
+
+        Raises:
+            StorageError: nothing can be written.
+        """
+        with storing(folder):
+            made = [each for each in (folder, *folder.parents) if not each.exists()]
+            path = _claimed(folder, name)
+            return cls(path, clock, RunLock(path), made=[path, *made])
+
+    @classmethod
     def reopen(cls, path: Path, clock: Clock) -> tuple[RunDirectory, dict[str, Any]]:
         """A run that was begun earlier, and its recipe.
 
@@ -154,10 +166,10 @@ class RunDirectory:
         entries = map(_entry, whole_lines(self.path / MEASUREMENTS))
         return {entry["trial"] for entry in entries if entry.get("stage") == "search"}
 
-    def log(self, event: str, **details: Any) -> None:
-        """One line on what happened, with the seconds since the run began."""
-        line = {"seconds": round(self.seconds, 3), "event": event, **details}
-        append(self.path / _LOG, json.dumps(line), sync=event in ("began", "resumed", "finished"))
+    def log(self, event: str, /, **details: Any) -> None:
+        """One line on what happened, with the seconds since the run began, whatever the details are called."""
+        own = {"seconds": round(self.seconds, 3), "event": event}
+        append(self.path / _LOG, json.dumps(own | details | own), sync=event in ("began", "resumed", "finished"))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -192,9 +204,10 @@ class RunDirectory:
             for name in (JOURNAL, RECIPE, _LOG, *self._written, "LOCK"):
                 (self.path / name).unlink(missing_ok=True)
             for folder in self._made:
-                if any(folder.iterdir()):
+                try:
+                    folder.rmdir()
+                except OSError:  # it is no longer this run's alone
                     break
-                folder.rmdir()
         self.close()
 
     def forget_checkpoints(self) -> None:
@@ -202,9 +215,17 @@ class RunDirectory:
         shutil.rmtree(self.path / _CHECKPOINTS, ignore_errors=True)
 
 
-def next_free(folder: Path, name: str) -> Path:
-    """`folder/name-1`, or the first number that is not taken."""
-    return next(path for number in count(1) if not (path := folder / f"{name}-{number}").exists())
+def _claimed(folder: Path, name: str) -> Path:
+    """`folder/name-1`, or the first number that is not taken, made: of two processes one has it."""
+    return next(path for number in count(1) if _made(path := folder / f"{name}-{number}"))
+
+
+def _made(path: Path) -> bool:
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _check_empty(path: Path) -> None:

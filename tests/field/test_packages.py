@@ -1,5 +1,6 @@
 """Task files inside of packages, and models that are loaded where their task is not."""
 
+import json
 import shutil
 import sys
 
@@ -103,7 +104,9 @@ def net():
     return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
 
 
-def test_a_model_without_its_task_is_loaded_from_the_dense_one(tmp_path, hurried):
+@pytest.fixture
+def searched(tmp_path, hurried):
+    """A run, and the folder of one of its models; the task is in `task.py`."""
     (tmp_path / "task.py").write_text(
         "import autoprune, torch\nfrom torch import nn\n\n\ndef task():\n    torch.manual_seed(0)\n"
         "    net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)).eval()\n"
@@ -112,15 +115,27 @@ def test_a_model_without_its_task_is_loaded_from_the_dense_one(tmp_path, hurried
     )
     quick = {"trials": 2, "finetune_epochs": 0, "finalists": 1, "repair": "none", "criterion": "l1"}
     found = autoprune.search("task.py:task", "params=80%", run="r", sampler="random", seed=1, **quick)
-    folder, x = tmp_path / "r" / "models" / str(found.front[0].trial), torch.randn(3, 4)
+    return found, tmp_path / "r" / "models" / str(found.best.trial)
+
+
+def test_a_model_without_its_task_is_loaded_from_the_dense_one(searched, told, tmp_path):
+    (found, folder), x = searched, torch.randn(3, 4)
     expected = autoprune.load(folder)(x)
     assert torch.equal(autoprune.load(folder, "task.py:task")(x), expected)
+    kept = found.best.plan.kept["0"]
+    for subject in ("r", folder):  # a run's best model, and one by its folder: as many groups, as they are now
+        code, out, _ = told("inspect", subject, "--json")
+        sizes = {group["name"]: group["size"] for group in json.loads(out)["groups"]}
+        assert (code, sizes["0"]) == (0, kept)
+    code, _, err = told("inspect", "r", "--sensitivity")
+    assert (code, "--sensitivity of a task" in err) == (2, True)
+
     (tmp_path / "task.py").unlink()  # as on another machine
     with pytest.raises(
         StorageError, match="does not exist; pass the dense model.*model=dense, example_inputs="
-    ) as told:
+    ) as error:
         autoprune.load(folder)
-    assert "colon" not in str(told.value)
+    assert "colon" not in str(error.value)
     assert torch.equal(autoprune.load(folder, model=net(), example_inputs=torch.randn(2, 4))(x), expected)
 
 

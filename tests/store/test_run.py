@@ -10,7 +10,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.errors import StorageError
 from autoprune.store.files import write_atomic
 from autoprune.store.lock import remote
-from autoprune.store.run import RunDirectory, next_free, read_front, read_recipe
+from autoprune.store.run import RunDirectory, read_front, read_recipe
 from autoprune.testing.fakes import FakeClock
 
 
@@ -143,7 +143,14 @@ def test_a_recipe_that_cannot_be_read_is_named(tmp_path, content):
 
 def test_names_count_up(tmp_path):
     (tmp_path / "digits-1").mkdir()
-    assert next_free(tmp_path, "digits") == tmp_path / "digits-2"
+    assert RunDirectory.create_next(tmp_path, "digits", FakeClock()).path == tmp_path / "digits-2"
+
+
+def test_the_clock_of_the_log_is_its_own(tmp_path):
+    run = RunDirectory.create(tmp_path / "r", FakeClock())
+    run.log("epoch", seconds=900.0, event="accuracy", loss=0.5)  # a metric may have any name
+    run.close()
+    assert json.loads((tmp_path / "r" / "log.jsonl").read_text()) == {"seconds": 0.0, "event": "epoch", "loss": 0.5}
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
