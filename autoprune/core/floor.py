@@ -32,7 +32,8 @@ def check_quality(limit: Limit, quality: Metric) -> None:
     if limit.basis == "points" and quality.high != 1.0:
         cure = f"write {_relative(side, quality, abs(limit.value))}"
         if math.isinf(quality.high):
-            cure += f"; or, if it ends at 1, declare it so: Metric('{quality.name}', ..., high=1.0)"
+            declared = f"Metric('{quality.name}', ..., high=1.0)"
+            cure += f"; or, if it ends at 1, declare it so among the task's metrics: {declared}"
         raise UsageError(
             expected=f"a share or a distance for {quality.name}, as points are for qualities that end at 1",
             received=text,

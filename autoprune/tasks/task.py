@@ -185,13 +185,23 @@ class Task:
             raise TaskError(
                 expected=f"a {metric.name} between {metric.low:g} and {metric.high:g} from {self._evaluator}",
                 received=" ".join(map(repr, (value, *ends))),
-                cure="declare its range in Task.metrics, or check the metric"
-                if math.isfinite(value)
+                cure=_range_for(metric, value)
+                if all(map(math.isfinite, (value, *ends)))
                 else "check the metric, on the model alone",
             )
         if isinstance(score, Measurement):
             return replace(score, value=value, low=ends[0], high=ends[1], n=int(score.n), split=split)
         return replace(Measurement.exact(metric.name, value, metric.unit), split=split)
+
+
+def _range_for(metric: Metric, value: float) -> str:
+    """How a score beyond a metric's range is allowed, or made one within it."""
+    low = metric.low if value >= metric.low else -math.inf
+    high = metric.high if value <= metric.high else 100.0 if value <= 100 else math.inf
+    ends = [f"low={low:g}" if math.isfinite(low) else "low=-math.inf"] + ([f"high={high:g}"] if high < math.inf else [])
+    declared = f"Metric('{metric.name}', '1', lower_is_better={metric.lower_is_better}, {', '.join(ends)})"
+    share = f"; or return a share, {value / 100:g}" if metric.high == 1.0 and 1 < value <= 100 else ""
+    return f"declare its range among the task's metrics: {declared}{share}"
 
 
 @dataclass(frozen=True)

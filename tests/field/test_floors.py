@@ -1,5 +1,7 @@
 """Limits on qualities of any range: what is read, what is refused, and cures that are accepted when they are followed."""
 
+import dataclasses
+import math
 import re
 
 import pytest
@@ -8,7 +10,7 @@ from torch import nn
 
 import autoprune
 from autoprune.core.metric import Metric
-from autoprune.errors import UsageError
+from autoprune.errors import TaskError, UsageError
 
 QUICK = {"trials": 3, "finetune_epochs": 0, "finalists": 1, "repair": "none", "criterion": "l1", "sampler": "random"}
 METRICS = (
@@ -119,3 +121,26 @@ def test_a_floor_that_every_score_keeps_is_told(tmp_path, hurried, caplog):
     for point in result.front:
         loss = point.measurements["loss"].value
         assert point.feasible == (point.measurements["params"].value <= 0.8 * 131 and loss <= 1.54)
+
+
+@pytest.mark.parametrize(
+    ("name", "less", "range_", "score", "declared"),
+    [
+        ("accuracy", False, {"high": 1.0}, 97.0, "Metric('accuracy', '1', lower_is_better=False, low=0, high=100)"),
+        ("mcc", False, {}, -0.1, "Metric('mcc', '1', lower_is_better=False, low=-math.inf)"),
+        ("r2", False, {"high": 1.0}, -3.0, "Metric('r2', '1', lower_is_better=False, low=-math.inf, high=1)"),
+        ("psnr", False, {"high": 1.0}, 320.0, "Metric('psnr', '1', lower_is_better=False, low=0)"),
+        ("nll", True, {}, -2.0, "Metric('nll', '1', lower_is_better=True, low=-math.inf)"),
+    ],
+)
+def test_a_score_beyond_its_range_is_answered_with_the_range_that_takes_it(name, less, range_, score, declared):
+    given = dataclasses.replace(
+        task(), metrics=(Metric(name, "1", lower_is_better=less, **range_),), evaluate=lambda model, split: score
+    )
+    with pytest.raises(TaskError, match="declare its range among the task's metrics") as refused:
+        given.score(given.model, "search")
+    assert declared in refused.value.cure
+    followed = eval(declared, {"Metric": Metric, "math": math})  # noqa: S307 - the cure, as printed
+    again = dataclasses.replace(given, metrics=(followed,))
+    assert again.score(again.model, "search")[name].value == score
+    assert ("return a share, 0.97" in refused.value.cure) == (name == "accuracy")
