@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cache, partial
 from typing import Any, Final
 
@@ -242,7 +243,16 @@ def _named_splits(given: Mapping[str, Source] | Callable[[], Mapping[str, Source
 
 
 def _taken(splits: Mapping[str, Any], name: str) -> Any:
-    """A split by its name; "train" falls back on "calibration"."""
+    """A split by its name; "train" falls back on "calibration", unless another name may have meant it."""
+    legal = ("train", *SPLITS)
+    strange = next((each for each in splits if each not in legal), None)
+    if strange is not None:
+        near = get_close_matches(str(strange), [each for each in legal if each not in splits], n=1)
+        raise TaskError(
+            expected=f"splits out of {', '.join(legal)}",
+            received=repr(strange),
+            cure=f"call it '{near[0]}', or leave it out" if near else "leave it out",
+        )
     found = splits.get(name, splits.get("calibration") if name == "train" else None)
     if found is None:
         raise TaskError(

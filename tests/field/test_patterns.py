@@ -9,7 +9,7 @@ from torch import nn
 
 import autoprune
 from autoprune import search_spaces
-from autoprune.errors import SurgeryError, UsageError
+from autoprune.errors import SurgeryError, TaskError, UsageError
 
 RATIOS = [1.0, 0.875, 0.75, 0.5]
 QUICK = {"trials": 3, "finetune_epochs": 0, "finalists": 1, "repair": "none", "criterion": "l1", "sampler": "random"}
@@ -173,3 +173,22 @@ def test_the_command_line_takes_locks(told, tmp_path):
     code, out, _ = told("search", "task.py:task", "--freeze", "^2", "--budget", "params=90%", "--dry-run", "--json")
     found = json.loads(out)
     assert (code, found["freeze"], list(found["search_space"]["levels"])) == (0, ["^2"], ["0"])
+
+
+def batches():
+    return [(torch.randn(4, 4), torch.zeros(4, dtype=torch.int64))]
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_split_that_nobody_reads_is_named(loaded):
+    """A misspelt train split would be fine-tuned on the calibration split."""
+    splits = {name: batches() for name in ("training", "calibration", "search", "validation", "test")}
+    with pytest.raises(TaskError, match="'training'; call it 'train'"):
+        made = autoprune.Task(
+            "splits",
+            nn.Linear(4, 3),
+            torch.randn(2, 4),
+            (lambda: splits) if loaded else splits,
+            lambda model, split: 0.5,
+        )
+        list(made.split("train"))
