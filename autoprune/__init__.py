@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autoprune.api.evaluate import Evaluated, evaluate
     from autoprune.api.load import load
     from autoprune.api.profile import profile
     from autoprune.api.prune import Pruned, prune
@@ -35,6 +36,7 @@ _HOMES = {
     "AutopruneError": "errors",
     "Budget": "core.budget",
     "Classification": "tasks.classification",
+    "Evaluated": "api.evaluate",
     "Group": "core.group",
     "Limit": "core.limit",
     "Measurement": "core.measurement",
@@ -47,6 +49,7 @@ _HOMES = {
     "SpaceConfig": "core.space_config",
     "Task": "tasks.task",
     "Traced": "surgery",
+    "evaluate": "api.evaluate",
     "finetune": "api.resume",
     "from_torch_prune": "models.masks",
     "load": "api.load",
@@ -65,6 +68,7 @@ __all__ = [
     "AutopruneError",
     "Budget",
     "Classification",
+    "Evaluated",
     "Group",
     "Limit",
     "Measurement",
@@ -78,6 +82,7 @@ __all__ = [
     "Task",
     "Traced",
     "__version__",
+    "evaluate",
     "finetune",
     "from_torch_prune",
     "load",

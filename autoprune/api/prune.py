@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -11,7 +10,6 @@ from typing import Any
 
 from torch import nn
 
-from autoprune import registry
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import REPAIR
 from autoprune.core.group import Group
@@ -20,8 +18,9 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT
 from autoprune.core.scope import Scope, scoped
+from autoprune.engine.given_plan import kept_of
 from autoprune.engine.prepare import make_task
-from autoprune.errors import SurgeryError, UsageError, describe
+from autoprune.errors import SurgeryError, describe
 from autoprune.measure.counts import counts
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
@@ -190,17 +189,7 @@ def _plan(
             )
         scores = {name: each.tolist() for name, each in calibrated.ranking.items()}
         return scoped(groups, scores, scope, keep, calibrated.instead)
-    known = {group.name: group for group in traced.groups}
-    plan: dict[str, int] = {}
-    for name, wanted in keep.items():
-        group = known.get(name)
-        if group is None:
-            raise registry.unknown("group of this model", name, tuple(known))
-        plan[name] = wanted if isinstance(wanted, int) else _count(wanted, group)
-        for other in traced.open:
-            if other.tie and other.tie == group.tie:
-                plan.setdefault(other.name, plan[name] // group.step * other.step)
-    return Plan.of(plan)
+    return kept_of(keep, traced.groups)
 
 
 def _main_reason(model: nn.Module, traced: Traced, *, weights: bool) -> str:
@@ -208,13 +197,3 @@ def _main_reason(model: nn.Module, traced: Traced, *, weights: bool) -> str:
     left = coverage(model, traced, [group for group in traced.groups if (group.kind == "weight") == weights]).left
     packed = next(quantised_modules(model), None) is not None
     return next(iter(left), QUANTISED if packed else "no weights")
-
-
-def _count(ratio: float, group: Group) -> int:
-    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
-        raise UsageError(
-            expected="a keep ratio above 0 and at most 1, counts by group, or a Plan",
-            received=repr(ratio),
-            cure="pass for example 0.5",
-        )
-    return max(round(ratio * group.steps), math.ceil(group.floor / group.step)) * group.step

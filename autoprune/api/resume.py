@@ -20,8 +20,9 @@ from autoprune.core.options import checked, documented, finetunable, recorded, r
 from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.engine.engine import run_search
+from autoprune.engine.given_plan import prepare_for
 from autoprune.engine.job import SearchJob
-from autoprune.engine.prepare import make_task, prepare
+from autoprune.engine.prepare import make_task
 from autoprune.engine.result import Result, read_result
 from autoprune.engine.settings import Settings
 from autoprune.errors import StorageError, UsageError, describe
@@ -124,9 +125,10 @@ def _go_on(
             reporter.note("this search has ended; give it more --trials, or `autoprune finetune` it")
             return read_result(path, task if isinstance(task, Task) else None)
         made = make_task(task if task is not None else _task(recipe), reporter)
+        prepared, settings = prepare_for(made, settings)
         job = SearchJob(
             directory=directory,
-            prepared=prepare(made, settings.space, freeze=settings.freeze, only=settings.only),
+            prepared=prepared,
             budget=_budget(recipe).read_for(made.metrics),
             settings=settings,
             clock=clock,

@@ -16,8 +16,9 @@ from autoprune.core.metric import COUNTED
 from autoprune.core.options import SearchOptions, checked, documented, every
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.engine.engine import run_search
+from autoprune.engine.given_plan import prepare_for
 from autoprune.engine.job import SearchJob
-from autoprune.engine.prepare import check_enough, check_zeros, make_task, objectives_of, prepare, timed
+from autoprune.engine.prepare import check_enough, check_zeros, make_task, objectives_of, timed
 from autoprune.engine.recipe import recipe
 from autoprune.engine.result import Result
 from autoprune.engine.settings import Settings
@@ -45,8 +46,8 @@ def search(
         reporter: Who is told of warnings and progress; default: the logger "autoprune".
         **options: See `SearchOptions`.
 
-    `sampler` may also be any Optuna sampler for several objectives, `timeout` and `deadline` numbers of seconds, and
-    `space` a `SpaceConfig`.
+    `plans` may also be `Plan`s, or counts or ratios by group; `sampler` any Optuna sampler for several objectives;
+    `timeout` and `deadline` numbers of seconds; `space` a `SpaceConfig`.
 
     Returns:
         The front, the best model, and the run directory that has both.
@@ -78,7 +79,7 @@ def search(
             made = make_task(task, reporter)
             limits = limits.read_for(made.metrics)
             settings = _with_batch(settings, made, limits, reporter)
-            prepared = prepare(made, settings.space, freeze=settings.freeze, only=settings.only)
+            prepared, settings = prepare_for(made, settings)
         except BaseException:
             directory.discard()
             raise
@@ -120,7 +121,7 @@ def preview(task: str, budget: Budget, *, reporter: Reporter, **options: Any) ->
     made = make_task(task, reporter)
     budget = budget.read_for(made.metrics)
     settings = _with_batch(settings, made, budget, reporter)
-    prepared = prepare(made, settings.space, freeze=settings.freeze, only=settings.only)
+    prepared, settings = prepare_for(made, settings)
     registry.load("executors", settings.executor).create(settings.cluster, settings.node, reporter).close()
     setups = settings.setups(prepared.task.spec, budget.metrics)
     capabilities = together({name: setup.capabilities(SystemClock()) for name, setup in setups.items()})

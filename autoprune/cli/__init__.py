@@ -14,7 +14,7 @@ from typing import Final
 import typer
 from typer.exceptions import TyperException
 
-from autoprune.cli import agent, devices, doctor, front, inspect, plugins, profile, resume, search
+from autoprune.cli import agent, devices, doctor, evaluate, front, inspect, plugins, profile, resume, search
 from autoprune.cli.console import hush, say
 from autoprune.cli.options import GroupedCommand
 from autoprune.errors import (
@@ -44,6 +44,7 @@ def make_app() -> typer.Typer:
         search.search,
         resume.resume,
         resume.finetune,
+        evaluate.evaluate,
         front.front,
         inspect.inspect,
         profile.profile,

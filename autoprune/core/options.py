@@ -121,6 +121,18 @@ class SearchOptions:
         "How a cut model is repaired before it is scored: none, bias, sequential ...; `autoprune plugins` lists all.",
         WHAT,
     )
+    plans: Sequence[Any] = field(
+        default=(),
+        metadata={
+            "option": Option(
+                "A plan to evaluate before all others: a JSON file of counts by group, such as the plan.json of a "
+                "model. May be repeated.",
+                HOW,
+                flag="plan",
+                shell=list[str],
+            )
+        },
+    )
     sampler: Any = field(
         default=SAMPLER,
         metadata={
@@ -316,6 +328,11 @@ def resumable() -> tuple[str, ...]:
 def finetunable() -> tuple[str, ...]:
     """Names of what may be another one where a run is fine-tuned once more, which looks for no candidates."""
     return tuple(name for name in resumable() if name not in ("trials", "timeout", "until"))
+
+
+def evaluable() -> tuple[str, ...]:
+    """Names of what says how one plan is evaluated."""
+    return "space", "criterion", "repair", "profiler", "device", "batch", "threads", "precision", "seed"
 
 
 def recorded() -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from functools import cached_property
 from autoprune.core.group import Group
 from autoprune.core.plan import Plan
 from autoprune.core.space_config import SpaceConfig
-from autoprune.errors import SurgeryError
+from autoprune.errors import SurgeryError, UsageError
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,28 @@ class SearchSpace:
                 received=f"nothing to prune ({why})",
                 cure=f"open more than the search space '{config.name}' does; `autoprune inspect` lists every group",
             )
-        described = [[[g.name, g.size] for g in variable.groups] + [variable.levels] for variable in variables]
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
-        return cls(tuple(variables), digest)
+        return _made(variables)
+
+    def including(self, plans: Iterable[Plan]) -> SearchSpace:
+        """The same with levels for these plans too; groups that a plan leaves out stay whole.
+
+        Raises:
+            UsageError: a plan cuts a group that is not open.
+        """
+        given = [plan.kept for plan in plans]
+        open_ = {group.name for group in self.groups}
+        for name in (name for kept in given for name in kept if name not in open_):
+            raise UsageError(
+                expected="plans of groups that the search space opens",
+                received=f"'{name}'",
+                cure="open it with --space, or leave it out of the plan",
+            )
+
+        def widened(variable: Variable) -> Variable:
+            own = {tuple(kept.get(group.name, group.size) for group in variable.groups) for kept in given}
+            return Variable(variable.groups, _ordered({*variable.levels, *own}))
+
+        return _made([widened(variable) for variable in self.variables])
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -213,7 +232,17 @@ def _variable(bundles: Sequence[Sequence[Group]], config: SpaceConfig) -> Variab
     levels = {tuple(group.size for group in groups)}
     for ratio in (0.0, 1.0) if groups[0].kind == "layer" else config.keep_ratios:
         levels.add(tuple(count for bundle in bundles for count in _counts(bundle, config, ratio)))
-    return Variable(groups, tuple(sorted(levels, key=lambda counts: (sum(counts), counts))))
+    return Variable(groups, _ordered(levels))
+
+
+def _made(variables: Sequence[Variable]) -> SearchSpace:
+    described = [[[g.name, g.size] for g in variable.groups] + [variable.levels] for variable in variables]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+    return SearchSpace(tuple(variables), digest)
+
+
+def _ordered(levels: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(sorted(levels, key=lambda counts: (sum(counts), counts)))
 
 
 def _counts(bundle: Sequence[Group], config: SpaceConfig, ratio: float) -> list[int]:

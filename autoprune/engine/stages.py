@@ -214,6 +214,7 @@ def coordinate(job: SearchJob, resources: Resources, goal: SearchGoal, forecast:
         effort=effort,
         clock=job.clock,
         window=_window(job, resources),
+        given=[space.at(space.places(Plan.of(kept))) for kept in settings.plans],
         seeds=first,
         screen=Screen(forecast, goal, space).reason if forecast is not None and screens else None,
         dismissed=lambda trial: job.directory.record(trial, "search"),

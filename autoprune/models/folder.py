@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from autoprune.core.plan import Plan
@@ -78,6 +79,7 @@ def read(folder: Path) -> tuple[PrunedModel, bytes]:
         raise StorageError(
             expected=f"a plan in {folder / PLAN}", received=describe(error), cure="restore the file"
         ) from error
+    check_agreement(record, folder)
     if record.weights != f"sha256:{hashlib.sha256(weights).hexdigest()}":
         raise StorageError(
             expected=f"{WEIGHTS} with the hash that {PLAN} names",
@@ -85,3 +87,25 @@ def read(folder: Path) -> tuple[PrunedModel, bytes]:
             cure="restore both files, the model was written only in part or changed",
         )
     return record, weights
+
+
+def check_agreement(record: PrunedModel, folder: Path, sizes: Mapping[str, int] = MappingProxyType({})) -> None:
+    """Refuse a record whose plan and slices say different things: one of them was changed.
+
+    Args:
+        record: Of a folder.
+        folder: Where it lies.
+        sizes: Slices of each group of the dense model, where they are known.
+
+    Raises:
+        StorageError: they disagree.
+    """
+    for name, count in record.plan.keep:
+        kept = len(record.slices[name]) if name in record.slices else sizes.get(name, count)
+        if kept != count:
+            raise StorageError(
+                expected=f"the plan and the slices of {folder / PLAN} to agree",
+                received=f"{count} of '{name}' in its plan, {kept} in its slices",
+                cure="restore the file, whose weights are those of the slices; another plan is tried by `autoprune "
+                "evaluate TASK --plan FILE`",
+            )

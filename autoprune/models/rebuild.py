@@ -10,7 +10,7 @@ from torch import nn
 
 from autoprune.core.reporter import Reporter
 from autoprune.errors import StorageError, UsageError
-from autoprune.models.folder import PrunedModel, read
+from autoprune.models.folder import PrunedModel, check_agreement, read
 from autoprune.models.weights import load_into
 from autoprune.surgery import Traced, apply, unwrapped
 from autoprune.surgery.example import Example
@@ -73,6 +73,7 @@ def assemble(record: PrunedModel, weights: bytes, dense: nn.Module, traced: Trac
                 received=f"'{name}'",
                 cure="load it with the model that it was made from",
             )
+    check_agreement(record, folder, {group.name: group.size for group in traced.groups if group.kind != "weight"})
     slices = {name: torch.tensor(indices, dtype=torch.int64) for name, indices in record.slices.items()}
     model = apply(dense, traced, slices)
     load_into(model, weights, str(folder))

@@ -37,12 +37,12 @@ Screened = Callable[[Plan, Sequence[Trial]], str]
 
 
 class Coordinator:
-    """Dense, smallest and uniform plans come first; plans that come again are answered from memory.
+    """Given plans come first, then dense, smallest and uniform ones; plans that come again are answered from memory.
 
     window: 0, or how many plans may be out at a time in a search that is to be repeatable: their outcomes are then told
-    in the order in which they were asked for, whichever is known first. seeds: plans to begin with instead of uniform
-    ones; screen: asked for each plan of the sampler's own; dismissed: called with the trial of each that is screened;
-    spent: seconds of the effort that earlier processes took.
+    in the order in which they were asked for, whichever is known first. given: by the user; seeds: plans to begin with
+    instead of uniform ones; screen: asked for each plan of the sampler's own; dismissed: called with the trial of each
+    that is screened; spent: seconds of the effort that earlier processes took.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Coordinator:
         clock: Clock,
         *,
         window: int = 0,
+        given: Sequence[Plan] = (),
         seeds: Sequence[Plan] = (),
         screen: Screened | None = None,
         dismissed: Callable[[Trial], None] = lambda trial: None,
@@ -73,7 +74,8 @@ class Coordinator:
         self._repeats, self._start, self._satisfied = 0, clock.wall(), False
         self._algebra = ThreadpoolController()
         self._dense, self._smallest = space.dense(), space.smallest()
-        first = (self._dense, self._smallest, *(seeds or (space.uniform(ratio) for ratio in UNIFORM)))
+        self._least = _LEAST + len(given)
+        first = (*given, self._dense, self._smallest, *(seeds or (space.uniform(ratio) for ratio in UNIFORM)))
         # What was being evaluated had been let through.
         self._unscreened = {*first, *(proposal.plan for proposal in study.restored.running)}
         for proposal in study.restored.running:
@@ -174,7 +176,7 @@ class Coordinator:
         """One new plan more to be proposed, if there is one."""
         most = min(self._effort.trials, self._space.plans)
         while (count := len(self._known) + len(self._open)) < most and self._repeats < _REPEATS:
-            if self._study.ended or self._satisfied or (self._late and count >= _LEAST):
+            if self._study.ended or self._satisfied or (self._late and count >= self._least):
                 return
             # Samplers' matrices are small: threads that wait for each other beside busy processors make them 50 times
             # slower, and one thread adds in one order everywhere.
