@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 from autoprune.core.deadline import Countdown
+from autoprune.core.effort import Effort
 from autoprune.core.front import Front
 from autoprune.core.goal import SearchGoal
 from autoprune.core.quantity import spell
@@ -17,7 +18,7 @@ from autoprune.core.trial import Trial
 from autoprune.engine import stages
 from autoprune.engine.job import SearchJob
 from autoprune.engine.resources import Resources, open_resources
-from autoprune.engine.result import Result
+from autoprune.engine.result import Result, read_result
 from autoprune.engine.written import written
 from autoprune.errors import (
     BudgetInfeasibleError,
@@ -50,6 +51,7 @@ class Ending:
         evaluator: With the dense model as it is known by now.
         trials: Every plan that was evaluated.
         screened: Every plan that was dismissed.
+        fresh: How many of them this process evaluated.
         overhead: The share of the workers' time that was neither evaluation nor measurement.
         reason: Why it ended early; None where it did not.
         final: The finished models; None where it did not come to them.
@@ -59,6 +61,7 @@ class Ending:
     evaluator: Evaluator
     trials: tuple[Trial, ...]
     screened: tuple[Trial, ...]
+    fresh: int
     overhead: float
     reason: BaseException | None = None
     final: FinishedSearch | None = None
@@ -83,6 +86,8 @@ def run_search(job: SearchJob) -> Result:
             stages.announce(job, resources)
             job, evaluator, goal, coordinator = _get_ready(job, resources)
             ending = _explored(job, resources, coordinator, evaluator, goal)
+            if ending.reason is None and not ending.fresh and _finished_alike(job):
+                return _stands(job)
             ending = _restated(job, resources, ending)
             ending = _finished(job, resources, ending)
             return _concluded(job, resources, ending)
@@ -131,9 +136,28 @@ def _explored(
         evaluator=evaluator,
         trials=coordinator.trials,
         screened=coordinator.screened,
+        fresh=len(fresh),
         overhead=overhead,
         reason=ended,
     )
+
+
+def _finished_alike(job: SearchJob) -> bool:
+    """Whether the run has ended, and would be finished as it was."""
+    if not (job.propose and job.directory.ended):
+        return False
+    now, began = job.settings, job.began or {}
+    before = Effort(**began["effort"])
+    same = all(began.get(name) == getattr(now, name) for name in ("finetune_lr", "finetune_steps"))
+    return same and (now.effort.epochs, now.effort.finalists) == (before.epochs, before.finalists)
+
+
+def _stands(job: SearchJob) -> Result:
+    """The result that the run had, as nothing new was found."""
+    job.reporter.note("nothing new was found: the finished front that this run had stands")
+    result = read_result(job.directory.path, job.prepared.task)
+    job.directory.log("finished", best=result.document["best"], partial=False)
+    return result
 
 
 def _restated(job: SearchJob, resources: Resources, ending: Ending) -> Ending:

@@ -65,12 +65,21 @@ def begun_with(directory: RunDirectory, dense: Mapping[str, Measurement], *, new
     Raises:
         StorageError: the file is damaged.
     """
-    stored = None if new else directory.read(_DENSE)
-    if stored is None:
+    if new or directory.read(_DENSE) is None:
         directory.write(_DENSE, json.dumps({key: found.to_json() for key, found in dense.items()}).encode())
         return dense
+    return {**dense, **kept_dense(directory)}
+
+
+def kept_dense(directory: RunDirectory) -> dict[str, Measurement]:
+    """The dense model's measurements when the run began; none where it did not come to that.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    stored = directory.read(_DENSE)
     try:
-        return {**dense, **{key: Measurement.from_json(key, raw) for key, raw in json.loads(stored).items()}}
+        return {} if stored is None else {k: Measurement.from_json(k, raw) for k, raw in json.loads(stored).items()}
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise StorageError(
             expected=f"the dense model's measurements in {directory.path / _DENSE}",

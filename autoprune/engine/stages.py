@@ -22,6 +22,7 @@ from autoprune.engine.prepare import fingerprint
 from autoprune.engine.recipe import installed, recipe, understood
 from autoprune.engine.resources import Resources
 from autoprune.engine.run_artifacts import begun_with, keep_forecast, keep_ranking, kept_forecast, kept_ranking
+from autoprune.engine.same_data import check_same_data, check_same_scores
 from autoprune.engine.schedule import Pace, Schedule
 from autoprune.engine.settings import able
 from autoprune.errors import UsageError
@@ -55,9 +56,7 @@ def announce(job: SearchJob, resources: Resources) -> None:
     job.reporter.note(f"run directory: {job.directory.path}")
     names, versions = [metric.name for metric in resources.objectives], installed()
     began: Mapping[str, Any] = job.began or {}
-    now = fingerprint(job.prepared.task.model)
-    model = began.get("model") or now
-    if began and model != now:
+    if not _same_model(job):
         job.reporter.warn("the dense model's weights are not those that the run began with: scores do not compare")
     job.directory.write_recipe(
         {
@@ -65,12 +64,18 @@ def announce(job: SearchJob, resources: Resources) -> None:
             **({} if job.propose else {name: began[name] for name in _SAMPLER if name in began}),
             "study": resources.study_name,
             "window": _window(job, resources),
-            "model": model,
+            "model": began.get("model") or fingerprint(job.prepared.task.model),
             "device_fingerprint": began.get("device_fingerprint", resources.device.fingerprint),
             "versions": versions,
         }
     )
     job.directory.log("began" if job.new else "resumed", versions=versions)
+
+
+def _same_model(job: SearchJob) -> bool:
+    """Whether the dense model is the one that the run began with, as far as that is known."""
+    before = (job.began or {}).get("model")
+    return not before or before == fingerprint(job.prepared.task.model)
 
 
 def schedule(job: SearchJob, resources: Resources) -> Schedule:
@@ -95,6 +100,8 @@ def open_evaluator(job: SearchJob, resources: Resources) -> tuple[SearchJob, Eva
     """Look at the dense model on the device and on the data, and rank its slices; the job knows its pace by then."""
     task, traced, settings = job.prepared.task, job.prepared.traced, job.settings
     ranked = None if job.new else kept_ranking(job.directory)
+    trained = bool(settings.effort.epochs) and task.loss is not None
+    check_same_data(job.directory, task, job.reporter, new=job.new, trained=trained)
     with job.directory.stage("opening"):
         opened: Mapping[str, Measurement] = {}
         begun = job.clock.wall()
@@ -107,6 +114,8 @@ def open_evaluator(job: SearchJob, resources: Resources) -> tuple[SearchJob, Eva
         with job.reporter.track("scoring the dense model", 1) as advance:
             scored = task.score(task.model, "search")
             advance("")
+        if not job.new and _same_model(job):
+            check_same_scores(job.directory, task, scored, job.reporter)
         job = replace(job, pace=Pace(opening=looked - begun, scoring=job.clock.wall() - looked))
     with job.directory.stage("ranking"):
         about = (settings.criterion, settings.repair, job.clock, task, ranked, job.reporter)
