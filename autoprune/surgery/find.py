@@ -202,9 +202,9 @@ def _joined(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractC
         before = len(tracer.used)
         with siblings.joined():
             _run(model.eval(), example, tracer, watch)
+        names += siblings.labelled
         if len(tracer.used) == before:
             break
-        names += [name for family in siblings.families for name in family.unreached]
     if not names:
         return []
     return [

@@ -1,7 +1,8 @@
 """Modules that the example inputs do not reach, beside reached ones in a list: experts without a token, skipped layers.
 
-An unreached module is run on what a reached sibling of its class and shapes was given, so that it is labelled as if it
-had been reached. Where there is none, what the others of the list read and write stays whole, as it may read that.
+An unreached module is run on what a reached sibling of its class was given, so that it is labelled as if it had been
+reached. Where that fails, whatever it may read stays whole: what the others of the list read and write, and what has a
+size that it has.
 Knows lists of modules and their calls; not operators, nor how a model is run.
 """
 
@@ -15,29 +16,35 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from autoprune.surgery.labels import freeze, unify
+from autoprune.surgery.labels import Label, freeze, unify
 from autoprune.surgery.tracer import Tracer, tensors_of
 
 READ = "it may be read by modules that the example inputs do not reach"
 
 
 class Family(NamedTuple):
-    """Modules of one list that are alike, by name: those that were reached, and those that were not, in all parts."""
+    """Modules of one list and class, by name: those that were reached, and those that were not, in all parts.
+
+    alike: whether they have the same shapes.
+    """
 
     reached: tuple[str, ...]
     unreached: tuple[str, ...]
+    alike: bool
 
 
 class Siblings:
     """What of a model's lists no run has reached so far.
 
-    families: the unreached modules that have reached siblings; strangers: names of reached modules in lists with others
-    that were not reached and have no such sibling.
+    families: the unreached modules that have reached siblings; lost: those that have none, though others of their lists
+    were reached; strangers: these others; labelled: the unreached modules that were run in the end.
     """
 
     def __init__(self, model: nn.Module, tracer: Tracer) -> None:
         self._model, self._tracer = model, tracer
         self.families: list[Family] = []
+        self.labelled: list[str] = []
+        self.lost: set[str] = set()
         self.strangers: set[str] = set()
         for name, module in model.named_modules():
             if isinstance(module, nn.ModuleList | nn.ModuleDict):
@@ -71,9 +78,18 @@ class Siblings:
             whole = [child for child in seen if missing[child] == never]
             lacking = [child for child in members if missing[child] - never]
             if whole and lacking:
-                self.families.append(Family(_named(prefix, whole), _named(prefix, lacking)))
+                self.families.append(Family(_named(prefix, whole), _named(prefix, lacking), True))
                 lost.difference_update(lacking)
-        if lost:
+        for kind in {type(modules._modules[child]) for child in lost}:
+            seen, unlike = (
+                [child for child in own if child in among and type(modules._modules[child]) is kind]
+                for among in (found, lost)
+            )
+            if seen:
+                self.families.append(Family(_named(prefix, seen), _named(prefix, unlike), False))
+                lost.difference_update(unlike)
+        if lost and found:
+            self.lost.update(_named(prefix, lost))
             self.strangers.update(_named(prefix, found))
 
     @contextmanager
@@ -90,7 +106,9 @@ class Siblings:
             for handle in handles:
                 handle.remove()
         for lead in leads:
-            lead.settle()
+            self.labelled += lead.settle()
+        for name in self.lost:
+            _keep_alike(self._tracer, name)
 
     def _hooked(self, name: str, seen: Seen) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
@@ -119,12 +137,15 @@ class _Lead:
         self.family = family
         self._model, self._tracer = model, tracer
         self._first: _Passed | None = None
-        self._alone = True
+        self._calls = 0
+        self._ran: list[str] = []
+        self._seen: list[Label] = []
 
     def called(self, passed: _Passed, args: Any, kwargs: Any) -> None:
+        self._calls += 1
+        self._seen += [label for tensor in (*passed.given, *passed.returned) for label in self._tracer.look(tensor)]
         if self._first is not None:
             # One after the other, or one instead of the other: whatever the unreached ones read, it is cut alike.
-            self._alone = False
             self._same(passed.given, self._first.given)
             self._same(passed.returned, self._first.returned)
             return
@@ -134,31 +155,50 @@ class _Lead:
             try:
                 out = self._model.get_submodule(name)(*args, **kwargs)
             except Exception:  # user code on what was another's: what it would have read stays as it is
-                self._tracer.freeze((*passed.given, *passed.returned), READ)
-                self._whole(name)
+                _keep_alike(self._tracer, name)
             else:
-                self._same(_floating(tensors_of(out)), passed.returned)
+                self._ran.append(name)
+                self._returned(_floating(tensors_of(out)), passed.returned)
         del self._tracer.flops[spent:]  # the example inputs do not cost this
 
-    def settle(self) -> None:
-        """The run is over."""
+    def _returned(self, out: list[Tensor], usual: list[Tensor]) -> None:
+        """What an unreached module returned is read as its sibling's is, where it looks like that."""
+        if [each.shape for each in out] == [each.shape for each in usual]:
+            self._same(out, usual)
+        else:
+            self._tracer.freeze(out, READ)
+
+    def settle(self) -> list[str]:
+        """The run is over; which of the unreached ones were run in it."""
+        if len(self._ran) < len(self.family.unreached):
+            for label in self._seen:
+                freeze(label, READ)
+        elif not self.family.alike:  # whichever of these it is that they read
+            first = {label.size: label for label in reversed(self._seen)}
+            for label in self._seen:
+                unify(first[label.size], label)
         if self._first is None:  # their weights are read by others, and the modules never called
             for name in (*self.family.reached, *self.family.unreached):
-                self._whole(name)
-        elif self._alone:  # the next one may as well read what this one returned
+                _keep_alike(self._tracer, name)
+        elif self._calls == 1:  # the next one may as well read what this one returned
             self._same(self._first.given[:1], self._first.returned[:1])
-
-    def _whole(self, module: str) -> None:
-        for name, labels in self._tracer.seeds.items():
-            if name.startswith(f"{module}."):
-                for label in labels:
-                    freeze(label, READ)
+        return self._ran
 
     def _same(self, left: Sequence[Tensor], right: Sequence[Tensor]) -> None:
         for one, other in zip(left, right, strict=False):
             for label, twin in zip(self._tracer.look(one), self._tracer.look(other), strict=False):
                 if label.size == twin.size:
                     unify(label, twin)
+
+
+def _keep_alike(tracer: Tracer, module: str) -> None:
+    """Keep whole what the module has, and all that is as large."""
+    own = [label for name, labels in tracer.seeds.items() if name.startswith(f"{module}.") for label in labels]
+    sizes = {label.size for label in own}
+    for labels in tracer.seeds.values():
+        for label in labels:
+            if label.size in sizes:
+                freeze(label, READ)
 
 
 def _named(prefix: str, children: Sequence[str] | set[str]) -> tuple[str, ...]:

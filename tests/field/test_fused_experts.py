@@ -144,6 +144,13 @@ def test_a_mixture_that_returns_its_scores_keeps_its_experts():
     assert "mixture.up[2]" in {group.name for group in traced.open}
 
 
+def test_experts_without_numbers_stay():
+    """A guess that nothing can prove."""
+    traced = autoprune.trace(net("gathered").to("meta"), EXAMPLE)
+    assert {group.kind: bool(group.frozen_reason) for group in traced.groups}["expert"]
+    assert "mixture.up[2]" in {group.name for group in traced.open}
+
+
 def causal(name, experts, top):
     transformers = pytest.importorskip("transformers")
     sizes = {

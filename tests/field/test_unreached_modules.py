@@ -136,6 +136,47 @@ def test_layers_that_follow_the_last_one_that_was_reached():
     assert [pruned.model(x).shape for x in others()] == [(2, 3)] * 20
 
 
+class Tasks(nn.Module):
+    """A trunk with a head for each task; the trunk's second layer is in the same list, or in another."""
+
+    def __init__(self, mixed=False):
+        super().__init__()
+        self.stem, self.mixed = nn.Linear(6, WIDTH), mixed
+        self.heads = nn.ModuleList([nn.Linear(32, 3), nn.Linear(32, 7), nn.Linear(WIDTH, 5)])
+        self.trunk = nn.Sequential(nn.Linear(WIDTH, 24), nn.ReLU(), nn.Linear(24, 32))
+        if mixed:
+            self.heads.append(nn.Linear(WIDTH, WIDTH))
+
+    def forward(self, x, task=0):
+        x = torch.relu(self.stem(x.mean(1)))
+        if self.mixed:
+            x = torch.relu(self.heads[3](x))
+        return self.heads[task](x if task == 2 else torch.relu(self.trunk(x)))
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_heads_that_no_example_asks_for(mixed):
+    torch.manual_seed(0)
+    model = Tasks(mixed).eval()
+    traced = autoprune.trace(model, FEW)
+    assert "trunk.0" in {group.name for group in traced.open}
+    pruned = autoprune.prune(model, FEW, 0.5).model
+    orders = {group.name: torch.randperm(group.size) for group in traced.open if group.kind != "layer"}
+    reordered = apply(model, traced, orders)
+    for task, classes in enumerate((3, 7, 5)):
+        assert pruned(FEW, task).shape == (1, classes)
+        torch.testing.assert_close(reordered(FEW, task), model(FEW, task))
+
+
+def test_heads_that_read_the_same_do_not_keep_it_whole():
+    model = Tasks().eval()
+    del model.heads[2]
+    pruned = autoprune.prune(model, FEW, 0.5)
+    assert coverage(model, pruned.traced).params > 0.95
+    assert pruned.model.heads[1].in_features == 16
+    assert pruned.model(FEW, 1).shape == (1, 7)
+
+
 class Fickle(nn.Module):
     """Which branch runs is decided by what cutting changes."""
 
