@@ -27,6 +27,7 @@ KINDS: Final[dict[str, str]] = {
     "profilers": "autoprune.profilers",
     "repairs": "autoprune.recovery.repairs",
     "samplers": "autoprune.samplers",
+    "schedules": "autoprune.training.schedules",
     "tasks": "autoprune.tasks.builtin",
 }
 _SINGULAR: Final[dict[str, str]] = {"criteria": "criterion"}

@@ -16,7 +16,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import EXECUTOR
 from autoprune.core.effort import Effort
-from autoprune.core.options import checked, documented, finetunable, recorded, resumable
+from autoprune.core.options import TRAINING, checked, documented, finetunable, recorded, resumable
 from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.engine.engine import run_search
@@ -38,8 +38,6 @@ _EFFORT: Final = {
     "finalists": "finalists",
     "deadline": "deadline",
 }
-#: What else decides how a run is fine-tuned.
-_TRAINING: Final = ("finetune_lr", "finetune_steps")
 _CLUSTER = tuple(item.name for item in fields(Cluster))
 
 
@@ -144,7 +142,7 @@ def _go_on(
 def _asks_more(settings: Settings, recipe: dict[str, Any], changes: Mapping[str, Any], path: Path) -> bool:
     """Whether a search that has ended is asked for what it did not do: more candidates, or to finish others."""
     before, now = Effort(**recipe["effort"]), settings.effort
-    if (now.epochs, now.finalists) != (before.epochs, before.finalists) or changes.keys() & {*_TRAINING}:
+    if (now.epochs, now.finalists) != (before.epochs, before.finalists) or changes.keys() & {*TRAINING}:
         return True
     counted = read_front(path)["trials"]
     known = counted["complete"] + counted["failed"]

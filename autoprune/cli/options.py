@@ -78,8 +78,9 @@ def with_options(
 def parsed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as the command line gave them, as the record takes them."""
     found = dict(options)
-    if "sampler_options" in found:
-        found["sampler_options"] = dict(map(_pair, found["sampler_options"] or ()))
+    for name in ("sampler_options", "schedule_options"):
+        if found.get(name) is not None:
+            found[name] = dict(_pair(text, name) for text in found[name])
     return found
 
 
@@ -94,10 +95,12 @@ def _place(parameter: Parameter) -> int:
     return 0 if any(isinstance(each, typer.models.ArgumentInfo) for each in extra) else 1
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, option: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not (name and sign and value):
         raise UsageError(
-            expected="--sampler-option NAME=VALUE", received=repr(text), cure="write for example warm=true"
+            expected=f"--{option.removesuffix('s').replace('_', '-')} NAME=VALUE",
+            received=repr(text),
+            cure="write for example warm=true",
         )
     return name.replace("-", "_"), value

@@ -11,3 +11,5 @@ SAMPLER: Final = "auto"
 PLAIN_SAMPLER: Final = "nsga2"
 PROFILER: Final = "torch"
 EXECUTOR: Final = "inline"
+#: Cuts at once, before any training.
+SCHEDULE: Final = "one-shot"

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar, get_type_hints
 from autoprune.core.address import HERE
 from autoprune.core.budget import GUARANTEES, Budget
 from autoprune.core.cluster import Cluster
-from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER
+from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER, SCHEDULE
 from autoprune.core.effort import Effort
 from autoprune.core.limit import Limit
 from autoprune.core.locks import patterns
@@ -36,6 +36,9 @@ LOSSES: Final = ("wait", "fail")
 _SEEDS: Final = 2**32
 #: Options by the names that they had before, which are taken for one release more.
 _FORMERLY: Final = {"epochs": "finetune_epochs"}
+
+#: What decides how a run is fine-tuned, beside its effort.
+TRAINING: Final = ("finetune_lr", "finetune_steps", "schedule", "schedule_options")
 
 F = TypeVar("F", bound=Callable[..., Any])
 #: A search space: by name, as a file, as an object, or as what a file says.
@@ -158,6 +161,25 @@ class SearchOptions:
         HOW,
     )
     seed: int = _option(0, "Of all that is random.", HOW)
+    schedule: str = _option(
+        SCHEDULE,
+        "In how many rounds a finished model is cut while it is fine-tuned: one-shot, iterative, gradual ...; "
+        "`autoprune plugins` lists all.",
+        HOW,
+        resumable=True,
+    )
+    schedule_options: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata={
+            "option": Option(
+                "An option of the schedule, such as rounds=4. May be repeated.",
+                HOW,
+                resumable=True,
+                flag="schedule-option",
+                shell=list[str],
+            )
+        },
+    )
     finetune_lr: float | None = _option(
         None,
         "Highest learning rate of fine-tuning; default: the one that does best in a few steps, or that of the task's "
@@ -301,7 +323,15 @@ class SearchOptions:
     @property
     def training(self) -> TrainingOptions:
         """How finished models are fine-tuned."""
-        return TrainingOptions(epochs=self.finetune_epochs, steps=self.finetune_steps, rate=self.finetune_lr)
+        return TrainingOptions(
+            epochs=self.finetune_epochs,
+            steps=self.finetune_steps,
+            rate=self.finetune_lr,
+            schedule=self.schedule,
+            schedule_options=self.schedule_options or {},
+            criterion=self.criterion,
+            repair=self.repair,
+        )
 
     @property
     def cluster(self) -> Cluster:

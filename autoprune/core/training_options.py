@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from autoprune.core.defaults import CRITERION, REPAIR, SCHEDULE
 from autoprune.errors import UsageError
 
 
@@ -16,6 +18,10 @@ class TrainingOptions:
         epochs: Passes over the train split.
         steps: Batches of a pass at most; 0: all of them.
         rate: The highest learning rate; None: what is found by trying, or what the task's own optimizer has.
+        schedule: In how many phases the model is cut meanwhile.
+        schedule_options: Of the schedule, by name.
+        criterion: By which slices of later phases are ranked.
+        repair: By which models of later phases are healed.
 
     Raises:
         UsageError: a value outside of its legal range.
@@ -24,12 +30,18 @@ class TrainingOptions:
     epochs: int
     steps: int = 0
     rate: float | None = None
+    schedule: str = SCHEDULE
+    schedule_options: Mapping[str, str] = field(default_factory=dict)
+    criterion: str = CRITERION
+    repair: str = REPAIR
 
     @property
     def told(self) -> str:
         """What differs from the default, beside epochs; empty where nothing does."""
         steps = f", {self.steps} steps" if self.steps else ""
-        return steps + ("" if self.rate is None else f", rate {self.rate:g}")
+        options = " ".join(f"{name}={value}" for name, value in sorted(self.schedule_options.items()))
+        schedule = "" if self.schedule == SCHEDULE else f", {self.schedule} {options}".rstrip()
+        return steps + ("" if self.rate is None else f", rate {self.rate:g}") + schedule
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 0:

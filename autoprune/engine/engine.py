@@ -13,6 +13,7 @@ from autoprune.core.deadline import Countdown
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front
 from autoprune.core.goal import SearchGoal
+from autoprune.core.options import TRAINING, SearchOptions
 from autoprune.core.quantity import spell
 from autoprune.core.trial import Trial
 from autoprune.engine import stages
@@ -148,7 +149,7 @@ def _finished_alike(job: SearchJob) -> bool:
         return False
     now, began = job.settings, job.began or {}
     before = Effort(**began["effort"])
-    same = all(began.get(name) == getattr(now, name) for name in ("finetune_lr", "finetune_steps"))
+    same = all(began.get(name, getattr(SearchOptions(), name)) == getattr(now, name) for name in TRAINING)
     return same and (now.effort.epochs, now.effort.finalists) == (before.epochs, before.finalists)
 
 

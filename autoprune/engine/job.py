@@ -12,8 +12,8 @@ from autoprune.core.clock import Clock
 from autoprune.core.deadline import Deadline
 from autoprune.core.reporter import Reporter
 from autoprune.engine.prepare import Prepared
-from autoprune.engine.schedule import Pace
 from autoprune.engine.settings import Settings
+from autoprune.engine.timetable import Pace
 from autoprune.searching.forecasting import proxy_metric_of
 from autoprune.store.run import RunDirectory
 

@@ -30,6 +30,7 @@ _PLURALS: Final = {
     "repair": "repairs",
     "profiler": "profilers",
     "executor": "executors",
+    "schedule": "schedules",
 }
 
 
@@ -44,6 +45,7 @@ class Settings(SearchOptions):
         named, count = (known.profiler, known.threads) if known is not None else ("", 0)
         given = {item.name: getattr(options, item.name) for item, _ in described()}
         given["sampler_options"] = options.sampler_options or {}
+        given["schedule_options"] = options.schedule_options or {}
         given["plans"] = options.plans or ()
         given["profiler"] = options.profiler or named or PROFILER
         given["threads"] = (count or 1) if options.threads is None else options.threads

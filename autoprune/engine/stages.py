@@ -23,8 +23,8 @@ from autoprune.engine.recipe import installed, recipe, understood
 from autoprune.engine.resources import Resources
 from autoprune.engine.run_artifacts import begun_with, keep_forecast, keep_ranking, kept_forecast, kept_ranking
 from autoprune.engine.same_data import check_same_data, check_same_scores
-from autoprune.engine.schedule import Pace, Schedule
 from autoprune.engine.settings import able
+from autoprune.engine.timetable import Pace, Timetable
 from autoprune.errors import UsageError
 from autoprune.finishing.pacing import FinishingTime
 from autoprune.measure.counts import counts
@@ -78,10 +78,10 @@ def _same_model(job: SearchJob) -> bool:
     return not before or before == fingerprint(job.prepared.task.model)
 
 
-def schedule(job: SearchJob, resources: Resources) -> Schedule:
+def schedule(job: SearchJob, resources: Resources) -> Timetable:
     """What each stage may take."""
     certify_s = max(setup.limits.certify_s for setup in resources.setups.values())
-    return Schedule(effort=job.settings.effort, deadline=job.deadline, pace=job.pace, certify_s=certify_s)
+    return Timetable(effort=job.settings.effort, deadline=job.deadline, pace=job.pace, certify_s=certify_s)
 
 
 def finishing_time(job: SearchJob, resources: Resources) -> FinishingTime:

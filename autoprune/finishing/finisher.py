@@ -10,14 +10,16 @@ from operator import length_hint
 from typing import Final
 
 from autoprune.core import quantity
+from autoprune.core.defaults import SCHEDULE
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, vector
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric, costs
+from autoprune.core.plan import Plan
 from autoprune.core.reporter import Reporter
 from autoprune.core.training_options import TrainingOptions
 from autoprune.core.trial import Trial, TrialState
-from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
+from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, UsageError, describe
 from autoprune.finishing.halving import bins, rungs, spearman
 from autoprune.finishing.pacing import TELLING, FinishingTime, TrainingPace, contenders
 from autoprune.finishing.saving import save
@@ -31,6 +33,7 @@ from autoprune.searching.forecasting import proxy_metric_of
 from autoprune.store.run import RunDirectory
 from autoprune.surgery.cut_model import CutModel
 from autoprune.training.rate import find_rate
+from autoprune.training.schedules import phases_of
 
 #: What is within the budget by less than this share of it lies at its edge.
 _EDGE: Final = 0.1
@@ -125,7 +128,7 @@ class Finisher:
             return
         by_number = {trial.number: trial for trial in trials}
         rated = self._rated([by_number[number] for number in chosen.bins], pace)
-        tuner = Tuner(self.evaluator, replace(rated, epochs=chosen.epochs), self.seed)
+        tuner = Tuner(self.evaluator, self._fitting(replace(rated, epochs=chosen.epochs)), self.seed)
         halving = self._halved(by_number, chosen, tuner, pace)
         self._correlations(halving)
         self._harm(halving, tuner.rate_told)
@@ -236,6 +239,15 @@ class Finisher:
         free = self.training.rate is None and self.evaluator.task.optimizer is None
         return free and (pace is None or pace.rate < _RATE_OF_TIME * self.time.training.left)
 
+    def _fitting(self, training: TrainingOptions) -> TrainingOptions:
+        """The training, with the schedule that fits into few epochs where there is no time for more."""
+        try:
+            phases_of(training, Plan(()), self.evaluator.traced.groups)
+        except UsageError as error:
+            self.reporter.note(f"all is cut at once: {error}")
+            return replace(training, schedule=SCHEDULE, schedule_options={})
+        return training
+
     def _rated(self, candidates: Sequence[Trial], pace: TrainingPace | None) -> TrainingOptions:
         """How to train, at a rate that was tried on the candidate of middling cost where nobody has said one."""
         task = self.evaluator.task
@@ -247,9 +259,8 @@ class Finisher:
         def tried() -> float:
             with self.directory.stage("training"):
                 found = find_rate(self.evaluator.cut(middle.plan), task, self.training, self.seed, self.reporter)
-            self.directory.log(
-                "learning rate", rate=found.rate, losses={f"{rate:g}": loss for rate, loss in found.losses.items()}
-            )
+            losses = {f"{rate:g}": round(loss, 6) for rate, loss in found.losses.items() if math.isfinite(loss)}
+            self.directory.log("learning rate", rate=found.rate, losses=losses)
             self.reporter.note(
                 f"learning rate {found.rate:g}, which does best in a few steps (--finetune-lr to choose)"
             )

@@ -16,7 +16,9 @@ from autoprune.errors import AutopruneError, describe
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery import CutModel
 from autoprune.training import checkpoint
-from autoprune.training.finetune import Training, load_state
+from autoprune.training.finetune import load_state
+from autoprune.training.phases import PhaseTraining, Surgeon, shapes
+from autoprune.training.schedules import phases_of
 from autoprune.training.teacher import Teacher
 
 
@@ -66,7 +68,7 @@ class Tuner:
     def __init__(self, evaluator: Evaluator, options: TrainingOptions, seed: int) -> None:
         self.evaluator, self.options = evaluator, options
         self._seed = seed
-        self._held: Training | None = None
+        self._held: PhaseTraining | None = None
         self._number = -1
         self._teacher: tuple[Teacher | None] | None = None
 
@@ -96,17 +98,32 @@ class Tuner:
 
     def model(self, plan: Plan, state: bytes) -> CutModel:
         """A candidate as a state has it, in eval mode."""
-        cut = self.evaluator.bare(plan)
-        load_state(cut.model, safetensors.torch.load(state))
+        tensors = safetensors.torch.load(state)
+        slices, zeros = shapes(tensors)
+        cut = self._surgeon.rebuilt(plan, slices, zeros) if slices else self.evaluator.bare(plan)
+        load_state(cut.model, tensors)
         return cut
 
-    def _training(self, job: EpochJob) -> Training:
+    @property
+    def _surgeon(self) -> Surgeon:
+        evaluator = self.evaluator
+        return Surgeon(
+            task=evaluator.task,
+            traced=evaluator.traced,
+            ranking=evaluator.ranking,
+            criterion=self.options.criterion,
+            repair=self.options.repair,
+            clock=evaluator.clock,
+        )
+
+    def _training(self, job: EpochJob) -> PhaseTraining:
         if self._held is not None and (self._number, self._held.done) == (job.number, job.done):
             return self._held
         if self._teacher is None:
             self._teacher = (Teacher.of(self.evaluator.task),)
-        cut = self.evaluator.bare(job.plan) if job.state else self.evaluator.cut(job.plan)
-        training = Training(cut, self.evaluator.task, self._teacher[0], self.options, self._seed)
+        phases = phases_of(self.options, job.plan, self.evaluator.traced.groups)
+        first = self.evaluator.bare(phases[0].plan) if job.state else self.evaluator.cut(phases[0].plan)
+        training = PhaseTraining(first, phases, self._surgeon, self._teacher[0], self.options, self._seed)
         if job.state:
             training.load(safetensors.torch.load(job.state), job.done)
         self._held, self._number = training, job.number

@@ -90,6 +90,7 @@ class Training:
                 share = scheduled(place, steps, self._length or steps)
                 for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
                     group["lr"] = rate * share
+                self.before_step(place, steps)
                 loss = self.step(batch)
         self.model.eval()
         return loss
@@ -149,8 +150,20 @@ class Training:
                 cure="check the task's loss on the train split",
             )
         optimizer.step()
-        thin(self.model, self.cut.masks)
+        self.after_step()
         return value
+
+    @property
+    def length(self) -> int:
+        """Steps of an epoch; 0 as long as that is not known."""
+        return self._length
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Called before each step of `burst`: which one of how many."""
+
+    def after_step(self) -> None:
+        """Called when weights have changed."""
+        thin(self.model, self.cut.masks)
 
     @contextmanager
     def _arranged(self) -> Iterator[None]:

@@ -20,7 +20,9 @@ from autoprune.testing.criterion import residual_task
 from autoprune.testing.executor import ExecutorConformance
 from autoprune.testing.exporter import ExporterConformance
 from autoprune.testing.sampler import small_context, small_space
+from autoprune.testing.schedule import GROUPS, PLAN
 from autoprune.testing.task import TaskConformance
+from autoprune.training.schedules import ScheduleContext
 
 DOCS = Path(__file__).parents[2] / "docs"
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
@@ -64,6 +66,13 @@ def test_the_repair_of_its_page_leaves_a_finite_model():
     repair = module("repair").prepare(task, trace(task.model, task.example_inputs), {})
     repair(CutModel(task.model))
     assert all(torch.isfinite(each).all() for each in task.model.state_dict().values())
+
+
+def test_the_schedule_of_its_page_comes_to_the_plan_in_all_epochs():
+    context = ScheduleContext(plan=PLAN, groups=GROUPS, epochs=5)
+    found = module("schedule").phases(context)
+    assert found[-1].plan == PLAN
+    assert sum(phase.epochs for phase in found) == 5
 
 
 def test_the_sampler_of_its_page_asks_for_legal_levels():

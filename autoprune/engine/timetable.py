@@ -29,7 +29,7 @@ class Pace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Timetable:
     """What each stage may take.
 
     Attributes:

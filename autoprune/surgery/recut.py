@@ -1,0 +1,71 @@
+"""More cut of a model that was cut already. Knows layouts of the dense model; not how slices were chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.errors import SurgeryError
+from autoprune.surgery.apply import apply
+from autoprune.surgery.find import named_tensors
+from autoprune.surgery.layout import Layout, positions, size
+from autoprune.surgery.traced import Traced
+
+
+def recut(
+    dense: nn.Module, traced: Traced, model: nn.Module, before: Mapping[str, Tensor], after: Mapping[str, Tensor]
+) -> nn.Module:
+    """A model with fewer slices than another one that was cut from the same dense model, and with its weights.
+
+    Args:
+        dense: The dense model, of which shapes are taken.
+        traced: Of the dense model.
+        model: What was cut from it, trained since.
+        before: By group, the indices that `model` has (int64, 1-D), of the dense model's slices.
+        after: The same of the new model; each is among those before.
+
+    Returns:
+        A new model in eval mode.
+
+    Raises:
+        SurgeryError: a slice is asked for that the model does not have any more.
+    """
+    new = apply(dense, traced, after).eval()
+    old = dict(named_tensors(model))
+    with torch.no_grad():
+        for name, tensor in named_tensors(new):
+            if name not in old:
+                continue
+            data = old[name].detach()
+            for dim, layout in enumerate(traced.layouts.get(name, ())):
+                chosen = _among(layout, before, after)
+                data = data if chosen is None else data.index_select(dim, chosen.to(data.device))
+            if data.shape == tensor.shape:
+                tensor.copy_(data)
+    return new
+
+
+def composed(before: Mapping[str, Tensor], local: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Slices of a cut model's slices, as slices of the dense model; both by group, int64 and 1-D."""
+    own = {name: before[name][kept] if name in before else kept for name, kept in local.items()}
+    return {**before, **own}
+
+
+def _among(layout: Layout, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Tensor | None:
+    """Where the positions that stay are among those that were left; None where all stay."""
+    was, now = positions(layout, before), positions(layout, after)
+    if now is None:
+        return None
+    whole = size(layout)
+    place = torch.full((whole,), -1)
+    place[torch.arange(whole) if was is None else was] = torch.arange(whole if was is None else len(was))
+    found = place[now]
+    if bool((found < 0).any()):
+        raise SurgeryError(
+            expected="slices that the model still has",
+            received=f"{int((found < 0).sum())} others",
+            cure="choose among those that were kept before",
+        )
+    return found

@@ -1,0 +1,258 @@
+"""A model that is trained in the phases of a schedule. Knows when it is cut again, and all that a later process needs.
+
+The first phase's model is cut from the dense one. Each later one is cut from the model that the phase before left:
+its slices are ranked and what stays is healed as if that model were the dense one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.core.clock import Clock
+from autoprune.core.plan import Plan
+from autoprune.core.training_options import TrainingOptions
+from autoprune.errors import AutopruneError
+from autoprune.recovery.calibrate import calibrate
+from autoprune.surgery import CutModel, Traced, apply, kept_slices
+from autoprune.surgery.example import Example
+from autoprune.surgery.find import find
+from autoprune.surgery.recut import composed, recut
+from autoprune.surgery.sparsity import masks, with_weights
+from autoprune.tasks.task import Task
+from autoprune.training.finetune import Training
+from autoprune.training.schedules import Phase, between
+from autoprune.training.teacher import Teacher
+from autoprune.training.thinning import thinned, zero
+
+#: How often slices are chosen anew in a phase that thins out.
+_CHOICES: Final = 12
+_SLICES, _MASKS = "slices.", "masks."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surgeon:
+    """Cuts the models of phases.
+
+    Attributes:
+        task: With the dense model.
+        traced: Its groups.
+        ranking: Of the dense model's slices.
+        criterion: By which slices of later phases are ranked.
+        repair: By which they are healed.
+        clock: For what is told of passes.
+    """
+
+    task: Task
+    traced: Traced
+    ranking: Mapping[str, Tensor] = field(repr=False)
+    criterion: str
+    repair: str
+    clock: Clock
+
+    def again(self, cut: CutModel, plan: Plan, *, rewound: bool) -> CutModel:
+        """A smaller model out of one that was cut and trained.
+
+        Args:
+            cut: The model.
+            plan: What is left of the dense model's groups.
+            rewound: Whether its weights are those of the dense model.
+        """
+        own = self._traced(cut)
+        if own is None or rewound:
+            slices = kept_slices(self.traced, self._restricted(cut, own), plan)
+            dense = self.task.model
+            model = (
+                apply(dense, self.traced, slices).eval()
+                if rewound
+                else recut(dense, self.traced, cut.model, cut.slices, slices)
+            )
+            again = CutModel(model, plan, slices, masks(self.traced, self.ranking, plan, slices))
+            self._heal(again, self.task, self.traced)
+            return again
+        task = replace(self.task, model=cut.model)
+        healed = calibrate(cut.model, own, self.criterion, self.repair, self.clock, task)
+        local = _local(plan, own, self.traced)
+        slices = kept_slices(own, healed.ranking, local)
+        zeros = masks(own, healed.ranking, local, slices)
+        again = CutModel(apply(cut.model, own, slices).eval(), local, slices, zeros)
+        healed.repair(again)
+        return CutModel(again.model.eval(), plan, composed(cut.slices, slices), zeros)
+
+    def rebuilt(self, plan: Plan, slices: Mapping[str, Tensor], zeros: Mapping[str, Tensor]) -> CutModel:
+        """A model of these shapes, whose weights are to be loaded."""
+        return CutModel(apply(self.task.model, self.traced, slices).eval(), plan, slices, zeros)
+
+    def _heal(self, cut: CutModel, task: Task, traced: Traced) -> None:
+        calibrate(task.model, traced, self.criterion, self.repair, self.clock, task, self.ranking).repair(cut)
+        cut.model.eval()
+
+    def _traced(self, cut: CutModel) -> Traced | None:
+        """The groups of a cut model, where they are those of the dense one."""
+        try:
+            found = find(cut.model, Example.of(self.task.example_inputs))
+        except AutopruneError:
+            return None
+        pattern = next((group.pattern for group in self.traced.open if group.kind == "weight"), "")
+        found = with_weights(cut.model, found, pattern) if pattern else found
+        sizes = {group.name: group.size for group in found.open}
+        wanted = {
+            group.name: len(cut.slices.get(group.name, range(group.size)))
+            for group in self.traced.open
+            if group.kind not in ("layer", "weight")
+        }
+        return found if all(sizes.get(name) == size for name, size in wanted.items()) else None
+
+    def _restricted(self, cut: CutModel, own: Traced | None) -> dict[str, Tensor]:
+        """Scores of the dense model's slices, of which those that are gone come last."""
+        ranking = dict(self.ranking)
+        if own is not None:
+            task = replace(self.task, model=cut.model)
+            found = calibrate(cut.model, own, self.criterion, self.repair, self.clock, task).ranking
+            for name, scores in found.items():
+                if name in ranking:
+                    ranking[name] = torch.zeros_like(ranking[name]).index_copy(
+                        0, cut.slices.get(name, torch.arange(len(ranking[name]))), scores.to(ranking[name].dtype)
+                    )
+        for name, kept in cut.slices.items():
+            if name in ranking and len(kept) < len(ranking[name]):
+                gone = torch.ones(len(ranking[name]), dtype=torch.bool)
+                gone[kept] = False
+                ranking[name] = ranking[name].masked_fill(gone, -math.inf)
+        return ranking
+
+
+class PhaseTraining:
+    """A candidate on its way through the phases, epoch by epoch. done: epochs so far."""
+
+    def __init__(
+        self,
+        first: CutModel,
+        phases: Sequence[Phase],
+        surgeon: Surgeon,
+        teacher: Teacher | None,
+        options: TrainingOptions,
+        seed: int,
+    ) -> None:
+        """first: the model of the first phase, cut and healed."""
+        self._phases, self._surgeon, self._teacher = phases, surgeon, teacher
+        self._options, self._seed = options, seed
+        self.done = 0
+        self._place = 0
+        self._training = self._begun(first)
+
+    @property
+    def cut(self) -> CutModel:
+        """The model as it is now."""
+        return self._training.cut
+
+    @property
+    def model(self) -> nn.Module:
+        """Its module."""
+        return self._training.model
+
+    def epoch(self) -> float:
+        """Train for one more epoch; the last batch's loss.
+
+        Raises:
+            TaskError: as `Training.epoch`.
+        """
+        begun = sum(each.epochs for each in self._phases[: self._place + 1])
+        if self.done == begun and self._place + 1 < len(self._phases):
+            self._place += 1
+            now = self._phases[self._place]
+            self._training = self._begun(self._surgeon.again(self.cut, now.plan, rewound=now.rewound))
+        self.done += 1
+        return self._training.epoch()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next epoch needs, on the processor."""
+        cut = self.cut
+        kept = {f"{_SLICES}{name}": each.clone() for name, each in cut.slices.items()}
+        zeros = {f"{_MASKS}{name}": each.cpu().contiguous().clone() for name, each in cut.masks.items()}
+        return {**self._training.state(), **kept, **zeros}
+
+    def load(self, state: Mapping[str, Tensor], done: int) -> None:
+        """Go on from a state.
+
+        Raises:
+            StorageError: it is one of another model.
+        """
+        self.done, before, self._place = done, 0, 0
+        while done > before + self._phases[self._place].epochs:
+            before += self._phases[self._place].epochs
+            self._place += 1
+        plan = self._phases[self._place].plan
+        self._training = self._begun(self._surgeon.rebuilt(plan, *shapes(state)))
+        self._training.load(state, done - before)
+
+    def _begun(self, cut: CutModel) -> Training:
+        now = self._phases[self._place]
+        options = replace(self._options, epochs=now.epochs)
+        seed = self._seed + 7919 * self._place
+        if now.thinned_to is None:
+            return Training(cut, self._surgeon.task, self._teacher, options, seed)
+        return _ThinningTraining(cut, self._surgeon, self._teacher, options, seed, now)
+
+
+class _ThinningTraining(Training):
+    """A training in which more and more slices are zero."""
+
+    def __init__(
+        self,
+        cut: CutModel,
+        surgeon: Surgeon,
+        teacher: Teacher | None,
+        options: TrainingOptions,
+        seed: int,
+        now: Phase,
+    ) -> None:
+        super().__init__(cut, surgeon.task, teacher, options, seed)
+        self._traced, self._phase = surgeon.traced, now
+        self._target = now.thinned_to or now.plan
+        self._kept: Mapping[str, Tensor] = {}
+        self._chosen = -1
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Choose slices anew where it is time, along the cubic."""
+        choice = step * _CHOICES // max(steps, 1)
+        if choice != self._chosen or step % max(self.length, 1) == 0:
+            self._chosen = choice
+            # A cubic: fast at first, where much is superfluous (Zhu and Gupta 2017, equation 1).
+            share = 1 - (1 - (choice + 1) / _CHOICES) ** 3
+            plan = between(self._phase.plan, self._target, self._traced.groups, share)
+            self._kept = thinned(self.model, self._traced, plan)[1]
+            zero(self.model, self._kept)
+
+    def after_step(self) -> None:
+        super().after_step()
+        if not self._phase.soft:
+            zero(self.model, self._kept)
+
+
+def shapes(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The slices and the masks that a state has."""
+    return dict(_named(state, _SLICES)), dict(_named(state, _MASKS))
+
+
+def _named(state: Mapping[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in state.items():
+        if name.startswith(prefix):
+            yield name.removeprefix(prefix), tensor
+
+
+def _local(plan: Plan, own: Traced, dense: Traced) -> Plan:
+    """A plan of the dense model's groups as one of a cut model's: of single weights the same share."""
+    sizes = {group.name: group.size for group in dense.groups}
+    found = {}
+    for group in own.open:
+        if group.name in plan.kept:
+            wanted = plan.kept[group.name]
+            shared = group.kind == "weight" and group.size != sizes[group.name]
+            found[group.name] = round(wanted / sizes[group.name] * group.size) if shared else min(wanted, group.size)
+    return Plan.of(found)

@@ -1,0 +1,173 @@
+"""Pruning schedules: in how many phases a model is cut while it is trained. One file each, named on the command line.
+
+A schedule is a module with `phases(context)`, and OPTIONS (what `--schedule-option` takes, with defaults as text) if it
+has any. It says what is cut when; not how slices are ranked, healed or trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+
+from autoprune import registry
+from autoprune.core.group import Group
+from autoprune.core.plan import Plan
+from autoprune.core.training_options import TrainingOptions
+from autoprune.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A stretch of training of one model.
+
+    Attributes:
+        plan: What the model of the phase before is cut to when this one begins.
+        epochs: That it is trained for.
+        thinned_to: What slices are set to zero for while it is trained, more and more of them; None: none are.
+        soft: Whether slices that were set to zero may grow again until they are chosen anew.
+        rewound: Whether the slices that stay begin with the dense model's weights, and not with what they have learnt.
+    """
+
+    plan: Plan
+    epochs: int
+    thinned_to: Plan | None = None
+    soft: bool = False
+    rewound: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleContext:
+    """What a schedule knows.
+
+    Attributes:
+        plan: What is left in the end.
+        groups: That are open, with the plan's names.
+        epochs: Of all phases.
+        options: Every one of the module's OPTIONS.
+    """
+
+    plan: Plan
+    groups: Sequence[Group]
+    epochs: int
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def dense(self) -> Plan:
+        """All slices of every group that the plan names."""
+        return self.between(0.0)
+
+    def between(self, share: float, *, geometric: bool = False) -> Plan:
+        """A plan on the way from the dense model to the end.
+
+        Args:
+            share: Of the way, from 0 to 1.
+            geometric: Whether each step keeps the same share of what was left, and not the same number.
+
+        Returns:
+            Counts that the groups can obey, never below those of the end.
+        """
+        sizes = {group.name: group.size for group in self.groups}
+        whole = Plan.of({name: sizes[name] for name, _ in self.plan.keep})
+        return between(whole, self.plan, self.groups, share, geometric=geometric)
+
+    def number(self, name: str, least: int) -> int:
+        """An option that is a whole number.
+
+        Raises:
+            UsageError: it is none, or below the least.
+        """
+        text = self.options[name]
+        if not text.isdigit() or int(text) < least:
+            raise UsageError(
+                expected=f"{name} as a whole number of at least {least}",
+                received=repr(text),
+                cure=f"write for example --schedule-option {name}={max(least, 3)}",
+            )
+        return int(text)
+
+    def share(self, name: str) -> float:
+        """An option between 0 and 1, both excluded.
+
+        Raises:
+            UsageError: it is another one.
+        """
+        try:
+            found = float(self.options[name])
+        except ValueError:
+            found = math.nan
+        if not 0 < found < 1:
+            raise UsageError(
+                expected=f"{name} between 0 and 1",
+                received=repr(self.options[name]),
+                cure=f"write for example --schedule-option {name}=0.6",
+            )
+        return found
+
+
+def between(start: Plan, end: Plan, groups: Iterable[Group], share: float, *, geometric: bool = False) -> Plan:
+    """A plan on the way from one to a smaller one.
+
+    Args:
+        start: What is kept at first.
+        end: What is kept in the end, of the same groups.
+        groups: With their steps.
+        share: Of the way, from 0 to 1.
+        geometric: Whether each step keeps the same share of what was left, and not the same number.
+
+    Returns:
+        Counts that the groups can obey, never below those of the end.
+    """
+    steps = {group.name: group.step for group in groups}
+    kept = {}
+    for name, size in start.keep:
+        count, step = end.kept[name], steps[name]
+        wanted = size * (count / size) ** share if geometric and count else size - share * (size - count)
+        kept[name] = min(max(math.ceil(round(wanted / step, 6)) * step, count), size)
+    return Plan.of(kept)
+
+
+def phases_of(options: TrainingOptions, plan: Plan, groups: Sequence[Group]) -> tuple[Phase, ...]:
+    """The phases in which a model is cut to a plan.
+
+    Args:
+        options: Of the training, with the schedule's name.
+        plan: What is left in the end.
+        groups: Of the dense model.
+
+    Raises:
+        UsageError: the schedule does not fit into the epochs, or has no such option.
+        RuntimeError: a schedule that does not come to the plan in so many epochs.
+    """
+    module = registry.load("schedules", options.schedule)
+    own = checked(module, options.schedule_options)
+    context = ScheduleContext(plan=plan, groups=groups, epochs=options.epochs, options=own)
+    found: tuple[Phase, ...] = module.phases(context)
+    if not found or found[-1].plan != plan or sum(each.epochs for each in found) != options.epochs:
+        raise RuntimeError(f"the schedule '{options.schedule}' does not come to the plan in {options.epochs} epochs")
+    return found
+
+
+def checked(module: ModuleType, given: Mapping[str, str]) -> dict[str, str]:
+    """Every option of a schedule's module, as given or as it is by default.
+
+    Raises:
+        UsageError: one that it does not have.
+    """
+    known: Mapping[str, str] = getattr(module, "OPTIONS", {})
+    wrong = sorted(given.keys() - known.keys())
+    if wrong:
+        raise UsageError(
+            expected="options of this schedule", received=", ".join(wrong), cure=f"known: {', '.join(known) or 'none'}"
+        )
+    return {**known, **given}
+
+
+def too_short(name: str, epochs: int, least: int) -> UsageError:
+    """The error for a training that ends before the schedule does."""
+    return UsageError(
+        expected=f"at least {least} epochs of fine-tuning for the schedule '{name}'",
+        received=str(epochs),
+        cure=f"pass --finetune-epochs {least}, or another --schedule",
+    )

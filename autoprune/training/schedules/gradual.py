@@ -1,0 +1,29 @@
+"""More and more slices are zero while the dense model is trained, along a cubic (Zhu and Gupta 2017, equation 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from autoprune.training.schedules import Phase, ScheduleContext, too_short
+
+OPTIONS: Final[Mapping[str, str]] = {"ramp": "0.5"}
+_LEAST: Final = 2
+
+
+def phases(context: ScheduleContext) -> tuple[Phase, ...]:
+    """a phase of the dense model, thinned out along the cubic; then what is zero is cut, and the rest is trained.
+
+    `ramp`: the share of all epochs that thinning takes.
+
+    Raises:
+        UsageError: fewer than two epochs, or a ramp that is no share.
+    """
+    ramp = context.share("ramp")
+    if context.epochs < _LEAST:
+        raise too_short("gradual", context.epochs, _LEAST)
+    first = min(max(round(ramp * context.epochs), 1), context.epochs - 1)
+    return (
+        Phase(plan=context.dense, epochs=first, thinned_to=context.plan),
+        Phase(plan=context.plan, epochs=context.epochs - first),
+    )

@@ -1,0 +1,176 @@
+"""Every schedule, and models that are trained by one."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+import autoprune
+from autoprune import registry
+from autoprune.calibration.ranking import rank
+from autoprune.core.clock import SystemClock
+from autoprune.core.training_options import TrainingOptions
+from autoprune.errors import UsageError
+from autoprune.surgery import CutModel, apply, kept_slices, trace, twin
+from autoprune.surgery.recut import composed, recut
+from autoprune.testing.fakes import RecordingReporter
+from autoprune.testing.schedule import GROUPS, PLAN, ScheduleConformance
+from autoprune.training.phases import PhaseTraining, Surgeon, shapes
+from autoprune.training.schedules import between, phases_of
+from autoprune.training.thinning import slice_masks, thinned, zero
+
+for _name in registry.names("schedules"):
+    _kind = type(f"Test{_name.title().replace('-', '')}", (ScheduleConformance,), {"name": _name})
+    globals()[_kind.__name__] = _kind
+
+
+def half(task):
+    """Groups of the task's model, and the plan of half of each."""
+    traced = trace(task.model, task.example_inputs)
+    plan = autoprune.Plan.of({group.name: math.ceil(group.size / 2) for group in traced.open})
+    return traced, plan
+
+
+def training(task, schedule, epochs=4, **options):
+    traced, plan = half(task)
+    ranking = rank(registry.load("criteria", "l1"), task.model, traced=traced).scores
+    surgeon = Surgeon(
+        task=task, traced=traced, ranking=ranking, criterion="l1", repair="batchnorm", clock=SystemClock()
+    )
+    asked = TrainingOptions(epochs=epochs, rate=1e-2, schedule=schedule, schedule_options=options, criterion="l1")
+    phases = phases_of(asked, plan, traced.groups)
+    slices = kept_slices(traced, ranking, phases[0].plan)
+    first = CutModel(apply(task.model, traced, slices).eval(), phases[0].plan, slices)
+    return PhaseTraining(first, phases, surgeon, None, asked, seed=0), plan, traced
+
+
+@pytest.mark.parametrize("schedule", registry.names("schedules"))
+def test_the_trained_model_has_the_plans_shapes_and_its_slices_tell_which(small_task, schedule):
+    run, plan, traced = training(small_task, schedule)
+    for _ in range(4):
+        run.epoch()
+    shaped = apply(small_task.model, traced, run.cut.slices)
+    own = run.model.state_dict()
+    assert {name: value.shape for name, value in shaped.state_dict().items()} == {n: v.shape for n, v in own.items()}
+    assert all(len(run.cut.slices[name]) == count for name, count in plan.keep)
+    assert not math.isnan(small_task.score(run.model, "test")["loss"].value)
+
+
+@pytest.mark.parametrize("schedule", registry.names("schedules"))
+@pytest.mark.parametrize("stopped", [1, 2, 3])
+def test_a_stopped_training_ends_as_an_uninterrupted_one(small_task, schedule, stopped):
+    whole, part, rest = (training(small_task, schedule)[0] for _ in range(3))
+    for _ in range(4):
+        whole.epoch()
+    for _ in range(stopped):
+        part.epoch()
+    rest.load(part.state(), stopped)
+    for _ in range(4 - stopped):
+        rest.epoch()
+    found = rest.model.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in whole.model.state_dict().items())
+    assert {name: kept.tolist() for name, kept in whole.cut.slices.items()} == {
+        name: kept.tolist() for name, kept in shapes(rest.state())[0].items()
+    }
+
+
+def test_slices_that_are_zero_count_as_little_as_slices_that_are_cut(small_task):
+    traced, plan = half(small_task)
+    model = twin(small_task.model, meta=False)[0].eval()
+    slices, kept = thinned(model, traced, plan)
+    zero(model, kept)
+    x = next(iter(small_task.split("test")))[0]
+    with torch.no_grad():
+        assert torch.allclose(model(x), apply(model, traced, slices).eval()(x), atol=1e-5)
+    assert torch.equal(thinned(model, traced, plan)[0]["conv2"], slices["conv2"])
+
+
+def test_a_cut_model_is_cut_again_as_the_dense_one_at_once(small_task):
+    traced, plan = half(small_task)
+    ranking = rank(registry.load("criteria", "l1"), small_task.model, traced=traced).scores
+    whole = autoprune.Plan.of({group.name: group.size for group in traced.open})
+    middle = kept_slices(traced, ranking, between(whole, plan, traced.groups, 0.5))
+    last = kept_slices(traced, ranking, plan)
+    between_model = apply(small_task.model, traced, middle)
+    twice = recut(small_task.model, traced, between_model, middle, last)
+    once = apply(small_task.model, traced, last).eval()
+    assert all(torch.equal(value, twice.state_dict()[name]) for name, value in once.state_dict().items())
+    local = {name: torch.searchsorted(middle[name], kept) for name, kept in last.items() if name in middle}
+    assert all(torch.equal(kept, last[name]) for name, kept in composed(middle, local).items())
+
+
+def test_rewinding_is_exact_to_the_bit(small_task):
+    frozen = dataclasses.replace(small_task, loss=None)  # nothing is trained: what is left is what was there
+    run, _, traced = training(frozen, "lottery-ticket")
+    with torch.no_grad():
+        run.epoch()
+        for weight in run.model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+        run.epoch()
+    fresh = apply(small_task.model, traced, run.cut.slices)
+    for name, value in fresh.named_parameters():
+        assert torch.equal(value, dict(run.model.named_parameters())[name])
+
+
+def test_a_ramp_thins_out_more_and_more_and_soft_slices_grow_back(small_task):
+    alive = {}
+    for schedule in ("gradual", "soft"):
+        run, plan, traced = training(small_task, schedule, ramp="0.5")
+        run.epoch()
+        kept = thinned(run.model, traced, plan)[0]
+        masks = slice_masks(run.model, traced, kept)
+        outside = [dict(run.model.named_parameters())[name].detach()[~mask] for name, mask in masks.items()]
+        alive[schedule] = float(torch.cat([each.flatten() for each in outside]).abs().sum())
+    assert alive["soft"] > alive["gradual"]
+
+
+def test_a_search_by_each_schedule_ends_with_models_of_its_plans(small_task):
+    for schedule in ("iterative", "gradual"):
+        reporter = RecordingReporter()
+        found = autoprune.search(
+            small_task,
+            budget="params=50%",
+            trials=4,
+            finetune_epochs=3,
+            finetune_lr=1e-2,
+            finalists=1,
+            schedule=schedule,
+            run=schedule,
+            reporter=reporter,
+        )
+        model = found.best.load()
+        score = small_task.score(model, "validation")["loss"].value
+        assert score == pytest.approx(found.best.measurements["loss"].value, abs=1e-5)
+        assert not [text for text in reporter.warnings if "fine-tuning failed" in text]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"schedule": "iterative", "finetune_epochs": 2}, "at least 3 epochs"),
+        ({"schedule": "gradual", "finetune_epochs": 0}, "at least 2 epochs"),
+        ({"schedule": "iteratife", "finetune_epochs": 6}, "did you mean 'iterative'"),
+        ({"schedule": "iterative", "schedule_options": {"rounds": "none"}}, "whole number of at least 1"),
+        ({"schedule": "iterative", "schedule_options": {"turns": "2"}}, "known: rounds, steps"),
+        ({"schedule": "gradual", "schedule_options": {"ramp": "1.5"}}, "between 0 and 1"),
+    ],
+)
+def test_schedules_that_do_not_fit_are_refused_before_the_search(small_task, options, words):
+    with pytest.raises(UsageError, match=words):
+        autoprune.search(small_task, budget="params=50%", trials=4, run="r", **options)
+
+
+def test_geometric_steps_keep_the_same_share_each():
+    asked = TrainingOptions(epochs=6, schedule="iterative", schedule_options={"rounds": "3"})
+    counts = [phase.plan.kept["wide"] for phase in phases_of(asked, PLAN, GROUPS)]
+    shares = [after / before for before, after in zip([96, *counts], counts, strict=False)]
+    assert max(shares) - min(shares) < 0.05
+    linear = dataclasses.replace(asked, schedule_options={"rounds": "3", "steps": "linear"})
+    counts = [phase.plan.kept["wide"] for phase in phases_of(linear, PLAN, GROUPS)]
+    assert 96 - counts[0] == pytest.approx(counts[0] - counts[1], abs=1)
+
+
+def test_layers_are_dropped_last():
+    asked = TrainingOptions(epochs=6, schedule="iterative")
+    assert [phase.plan.kept["block"] for phase in phases_of(asked, PLAN, GROUPS)] == [1, 1, 0]
