@@ -6,9 +6,9 @@ that goes there would tell the next model of this one's.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from importlib import import_module
+from contextlib import contextmanager
 from typing import Final
 
 _REMEMBERING: Final = (("einops.einops", "_reconstruct_from_shape"),)
@@ -19,11 +19,10 @@ def nothing_remembered() -> Iterator[None]:
     """Their plain functions inside; afterwards what they remembered is still there."""
     found = []
     for home, name in _REMEMBERING:
-        with suppress(ImportError):
-            module = vars(import_module(home))
-            if plain := getattr(module.get(name), "__wrapped__", None):
-                found.append((module, name, module[name]))
-                module[name] = plain
+        module = vars(sys.modules[home]) if home in sys.modules else {}
+        if plain := getattr(module.get(name), "__wrapped__", None):
+            found.append((module, name, module[name]))
+            module[name] = plain
     try:
         yield
     finally:

@@ -70,7 +70,21 @@ class Way:
     tagged: bool
 
 
-WAYS = (Way(meta=True, tagged=True), Way(meta=False, tagged=True), Way(meta=False, tagged=False))
+#: In the order in which they are tried: without data first, or with.
+HOLLOW = (Way(meta=True, tagged=True), Way(meta=False, tagged=True), Way(meta=False, tagged=False))
+FILLED = (Way(meta=False, tagged=True), Way(meta=True, tagged=True), Way(meta=False, tagged=False))
+#: Parameters, and elements of inputs, up to which a run on real tensors takes no longer than one without data. That one
+#: asks Python for the shape of each result, and imports for seconds what answers.
+_SMALL, _SHORT = 2 * 10**7, 2 * 10**5
+
+
+def small(model: nn.Module, example: Example) -> bool:
+    """Whether a model is run on real tensors first. By its size, as another process must find the same groups."""
+    parameters = list(model.parameters())
+    if any(parameter.is_meta for parameter in parameters):
+        return False
+    inputs = sum(tensor.numel() for tensor in example.tensors)
+    return sum(parameter.numel() for parameter in parameters) <= _SMALL and inputs <= _SHORT
 
 
 def find(model: nn.Module, example: Example) -> Traced:
@@ -79,20 +93,20 @@ def find(model: nn.Module, example: Example) -> Traced:
     Raises:
         SurgeryError: the model does not run on the example inputs.
     """
-    notes: tuple[str, ...] = ()
-    failures: list[str] = []
-    for way in WAYS:
+    failures: dict[Way, str] = {}
+    for way in FILLED if small(model, example) else HOLLOW:
         try:
             traced = _observed(model, example, way)
         except Exception as error:
-            failures.append(describe(error))
-            if way.tagged and not way.meta:
-                notes = (f"sizes could not be watched ({describe(error)})",)
+            failures[way] = describe(error)
         else:
-            return replace(traced, notes=(*traced.notes, *notes))
+            unread = () if way.tagged else (f"sizes could not be watched ({failures[Way(meta=False, tagged=True)]})",)
+            return replace(traced, notes=(*traced.notes, *unread))
     # The first one is the cause, and what a failed attempt left behind may be that of the others; but what is said of
     # tensors without data tells little where the same model fails with data.
-    return _unwatched(model, example, "; on real tensors ".join(dict.fromkeys(failures[:2])))
+    (first, cause), (_, other), *_ = failures.items()
+    other = "" if other == cause else f"; {'on real tensors' if first.meta else 'without data'} {other}"
+    return _unwatched(model, example, cause + other)
 
 
 def _unwatched(model: nn.Module, example: Example, failure: str) -> Traced:

@@ -107,7 +107,8 @@ def split(label: Label, inner: int) -> tuple[Label, Label]:
         return ONE, label
     if isinstance(label, Atom):
         outer, rest = Atom(label.size // inner, label.reason), Atom(inner, label.reason)
-        label.target = Prod((outer, rest))
+        if not label.reason:  # of what stays whole nobody asks for the parts
+            label.target = Prod((outer, rest))
         return outer, rest
     if isinstance(label, Prod):
         return _split_prod(label, inner)
@@ -162,7 +163,8 @@ def cut(label: Label, at: int) -> tuple[Label, Label]:
         return label, Sum(())
     if isinstance(label, Atom):
         left, right = Atom(at, label.reason), Atom(label.size - at, label.reason)
-        label.target = Sum((left, right))
+        if not label.reason:
+            label.target = Sum((left, right))
         return left, right
     if isinstance(label, Prod):
         return _cut_prod(label, at)

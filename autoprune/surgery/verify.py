@@ -23,7 +23,7 @@ from autoprune.errors import SurgeryError, describe
 from autoprune.surgery.apply import apply
 from autoprune.surgery.clone import clone, unwrapped
 from autoprune.surgery.example import Example
-from autoprune.surgery.find import contractions, does_not_run, find, twin
+from autoprune.surgery.find import contractions, does_not_run, find, small, twin
 from autoprune.surgery.operator_watch import eager
 from autoprune.surgery.results import Results, Sizes
 from autoprune.surgery.traced import Traced
@@ -140,9 +140,9 @@ class _Outputs:
             expected,
             Sizes(model, lambda changed: tensors_of(self._call(changed)), expected.returned),
         )
-        # Whether it runs in train mode is a question of shapes, which meta tensors answer for nothing where they can.
+        # Whether it runs in train mode is a question of shapes, which meta tensors answer for little where they can.
         self._empty = example.map(lambda tensor: tensor.to("meta"))
-        self._meta = _runs(self._empty, twin(model, meta=True)[0].eval())
+        self._meta = not small(model, example) and _runs(self._empty, twin(model, meta=True)[0].eval())
         self._meta_train = self._meta and _runs(self._empty, twin(model, meta=True)[0].train())
         self._trains = self._meta_train or _runs(example, twin(model, meta=False)[0].train())
         self.all = (self._reordered, self._cut, self._dropped)
@@ -194,17 +194,16 @@ class _Outputs:
         slices = _parts(units)
         orders = {name: chosen[_order(len(chosen), place)] for place, (name, chosen) in enumerate(slices.items())}
         try:
-            cut = _cut_to(self._model, traced, slices)
-            plain = self._run(cut.eval())
+            cut = _cut_to(self._model, traced, slices).eval()
+            plain = self._run(cut)
             other = self._run(_cut_to(self._model, traced, orders).eval())
-            if self._meta_train:
+            if self._trains:
                 # Other shares: two units may have drawn the same by chance, which hides that one needs the other's.
-                _call(self._empty, _cut_to(self._model, traced, _parts(units, " again"), meta=True).train())
-            elif self._trains:
-                _call(self._example, cut.train())
+                again = _cut_to(self._model, traced, _parts(units, " again"), meta=self._meta_train)
+                _call(self._empty if self._meta_train else self._example, again.train())
         except Exception as error:
             return _failure(error, "with a part of its slices")
-        if not self._sizes.fit(plain.returned, cut.eval()):
+        if not self._sizes.fit(plain.returned, cut):
             return "with a part of its slices the model's output has another shape"
         return _REGROUPED if plain.differ(other, self._tolerance) else ""
 

@@ -183,12 +183,12 @@ class Fickle(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem, self.first, self.second = nn.Linear(6, WIDTH), nn.Linear(WIDTH, 3), nn.Linear(WIDTH, 3)
-        nn.init.eye_(self.stem.weight)
+        nn.init.ones_(self.stem.weight)
         nn.init.zeros_(self.stem.bias)
 
     def forward(self, x):
         width = torch.count_nonzero(self.stem.weight)
-        return (self.first if width > 3 else self.second)(self.stem(x)).mean(1)
+        return (self.first if width > 3 * 6 else self.second)(self.stem(x)).mean(1)
 
 
 def test_what_goes_wrong_is_said_in_one_line():
