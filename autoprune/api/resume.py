@@ -123,7 +123,7 @@ def _go_on(
             reporter.note("this search has ended; give it more --trials, or `autoprune finetune` it")
             return read_result(path, task if isinstance(task, Task) else None)
         made = make_task(task if task is not None else _task(recipe), reporter)
-        prepared, settings = prepare_for(made, settings)
+        prepared, settings = prepare_for(made, settings, reporter)
         job = SearchJob(
             directory=directory,
             prepared=prepared,

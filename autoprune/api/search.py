@@ -79,7 +79,7 @@ def search(
             made = make_task(task, reporter)
             limits = limits.read_for(made.metrics)
             settings = _with_batch(settings, made, limits, reporter)
-            prepared, settings = prepare_for(made, settings)
+            prepared, settings = prepare_for(made, settings, reporter)
         except BaseException:
             directory.discard()
             raise
@@ -121,7 +121,7 @@ def preview(task: str, budget: Budget, *, reporter: Reporter, **options: Any) ->
     made = make_task(task, reporter)
     budget = budget.read_for(made.metrics)
     settings = _with_batch(settings, made, budget, reporter)
-    prepared, settings = prepare_for(made, settings)
+    prepared, settings = prepare_for(made, settings, reporter)
     registry.load("executors", settings.executor).create(settings.cluster, settings.node, reporter).close()
     setups = settings.setups(prepared.task.spec, budget.metrics)
     capabilities = together({name: setup.capabilities(SystemClock()) for name, setup in setups.items()})

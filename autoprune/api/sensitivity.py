@@ -47,7 +47,7 @@ def sensitivity(
     if levels < 1:
         raise UsageError(expected="at least one level a group", received=str(levels), cure="pass for example 4")
     reporter, clock = reporter or Logged(), SystemClock()
-    prepared = prepare(make_task(task, reporter), space, freeze=freeze, only=only)
+    prepared = prepare(make_task(task, reporter), space, freeze=freeze, only=only, reporter=reporter)
     made, setup = prepared.task, Setup(profiler, spec or RunSpec(), prepared.task.spec)
     device = Device(
         DeviceSpec(

@@ -13,6 +13,7 @@ from typing import Any
 from autoprune import registry
 from autoprune.core.group import Group, check_plan
 from autoprune.core.plan import Plan
+from autoprune.core.reporter import Reporter
 from autoprune.engine.prepare import Prepared, prepare
 from autoprune.engine.settings import Settings
 from autoprune.errors import UsageError, describe
@@ -91,7 +92,7 @@ def _read(path: Path) -> Any:
     return inner if isinstance(inner, dict) else content
 
 
-def prepare_for(task: Task, settings: Settings) -> tuple[Prepared, Settings]:
+def prepare_for(task: Task, settings: Settings, reporter: Reporter | None = None) -> tuple[Prepared, Settings]:
     """The task, traced and opened, with levels for the plans that are to be evaluated first; the settings, which name
     these by counts.
 
@@ -99,7 +100,7 @@ def prepare_for(task: Task, settings: Settings) -> tuple[Prepared, Settings]:
         SurgeryError: as `prepare`.
         UsageError: as `prepare`, and of a plan that is none, or that the model or the search space does not allow.
     """
-    prepared = prepare(task, settings.space, freeze=settings.freeze, only=settings.only)
+    prepared = prepare(task, settings.space, freeze=settings.freeze, only=settings.only, reporter=reporter)
     if not settings.plans:
         return prepared, settings
     if isinstance(settings.plans, str | PathLike | Mapping | Plan):

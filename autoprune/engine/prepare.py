@@ -59,7 +59,14 @@ def make_task(task: Task | str | Callable[[], Task], reporter: Reporter) -> Task
     return replace(made, spec=f"{module}:{name}") if name.isidentifier() and module != "__main__" else made
 
 
-def prepare(task: Task, space: Space, *, freeze: Sequence[str] = (), only: Sequence[str] = ()) -> Prepared:
+def prepare(
+    task: Task,
+    space: Space,
+    *,
+    freeze: Sequence[str] = (),
+    only: Sequence[str] = (),
+    reporter: Reporter | None = None,
+) -> Prepared:
     """Trace the task's model and open it.
 
     Args:
@@ -67,21 +74,27 @@ def prepare(task: Task, space: Space, *, freeze: Sequence[str] = (), only: Seque
         space: By name, as a file or an object; None for what fits the model.
         freeze: Regular expressions on names of groups that stay whole.
         only: The same of the only groups that may be cut; none for all.
+        reporter: Who is told when tracing takes long; default: the logger "autoprune".
 
     Raises:
         SurgeryError: it does not run, or nothing in it may be cut.
         UsageError: no such search space, or a pattern that matches nothing.
     """
-    config, traced = _traced(task.model, task.example_inputs, space, freeze, only)
+    config, traced = _traced(task.model, task.example_inputs, space, freeze, only, reporter)
     return Prepared(task, traced, config, SearchSpace.build(traced.groups, config))
 
 
 def _traced(
-    model: nn.Module, example_inputs: Any, space: Space, freeze: Sequence[str], only: Sequence[str]
+    model: nn.Module,
+    example_inputs: Any,
+    space: Space,
+    freeze: Sequence[str],
+    only: Sequence[str],
+    reporter: Reporter | None = None,
 ) -> tuple[SpaceConfig, Traced]:
     """The configuration, and the model's groups; with those of single weights where that opens them."""
     config = choose(space, (type(module).__name__ for module in model.modules()))
-    traced = trace(model, example_inputs)
+    traced = trace(model, example_inputs, reporter=reporter)
     traced = with_weights(model, traced, config.pattern) if "weight" in config.kinds else traced
     if is_own(space):
         config.check_patterns(traced.groups)

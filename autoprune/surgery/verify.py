@@ -18,13 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.group import Group
+from autoprune.core.reporter import Logged, Reporter
 from autoprune.errors import SurgeryError, describe
 from autoprune.surgery.apply import apply
 from autoprune.surgery.clone import clone, unwrapped
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import contractions, does_not_run, find, small, twin
 from autoprune.surgery.operator_watch import eager
+from autoprune.surgery.patience import Patience
 from autoprune.surgery.results import Results, Sizes
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import tensors_of
@@ -43,13 +46,17 @@ Slices = Mapping[str, Tensor]
 Unit = tuple[Group, ...]
 
 
-def trace(model: nn.Module, example_inputs: Any) -> Traced:
+def trace(
+    model: nn.Module, example_inputs: Any, *, reporter: Reporter | None = None, clock: Clock | None = None
+) -> Traced:
     """Find the groups of a model by running a twin of it once in each mode; every group is verified.
 
     Args:
         model: Neither run nor changed; it may lie on meta tensors. Wrappers (`DistributedDataParallel`,
             `DataParallel`, what `torch.compile` returns) are taken off, and groups are called as without them.
         example_inputs: A tensor, a tuple of arguments, or a dict of keyword arguments.
+        reporter: Who is told what is done when that takes longer than 5 s; default: the logger "autoprune".
+        clock: Tells seconds; default: the system's.
 
     Returns:
         Its groups, those that stay whole with the reason.
@@ -62,7 +69,10 @@ def trace(model: nn.Module, example_inputs: Any) -> Traced:
     """
     example, around = Example.of(example_inputs), wrappers(model)
     model = unwrapped(model)
-    traced = verified(model, example, find(model, example))
+    patience = Patience(reporter or Logged(), clock or SystemClock())
+    traced = find(model, example)
+    traced = verified(model, example, traced, patience)
+    patience.begin("what weights read")
     found, notes = contractions(model, example)
     reading = {name: each for name, each in found.items() if each.groups == 1}
     grouped = {name: each for name, each in found.items() if each.groups > 1}
@@ -71,16 +81,18 @@ def trace(model: nn.Module, example_inputs: Any) -> Traced:
     return replace(traced, reading=reading, grouped=grouped, notes=(*traced.notes, *notes))
 
 
-def verified(model: nn.Module, example: Example, traced: Traced) -> Traced:
+def verified(model: nn.Module, example: Example, traced: Traced, patience: Patience) -> Traced:
     """The same groups, those that fail a proof frozen with the reason."""
     if not traced.open:
         return traced
+    patience.begin("what the dense model returns")
     hollow = any(tensor.is_meta for tensor in model.parameters())
     if hollow:
         traced = traced.frozen({group.name: _GUESSED for group in traced.open if group.kind == "expert"})
     proofs = _Shapes(model, example) if hollow else _Outputs(model, example)
     units = _units(traced)
     for place, proof in enumerate(proofs.all):
+        patience.begin(f"proof {place + 1} of {len(proofs.all)} that {len(traced.open)} groups can be cut")
         failed: dict[str, str] = {}
         passing: list[Unit] = []
         _sieve(units, passing, partial(proof, traced), failed)

@@ -56,3 +56,31 @@ def test_what_stays_whole_has_no_parts_that_somebody_must_walk_through():
         cut(steps, place)
     split(steps, 10)
     assert list(atoms(steps)) == [steps]
+
+
+class Late:
+    """A clock on which everything takes three seconds."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def wall(self):
+        self.now += 3
+        return self.now
+
+
+class Told:
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_what_takes_long_is_said_when_it_does():
+    model, x, told = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 3)), torch.randn(4, 8), Told()
+    autoprune.trace(model, x, reporter=told, clock=Late())
+    assert "for 6 s so far: proof 1 of 3" in told.notes[0]
+    told.notes.clear()
+    autoprune.trace(model, x, reporter=told)
+    assert not told.notes
