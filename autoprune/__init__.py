@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from autoprune.api.resume import finetune, resume
     from autoprune.api.search import search
     from autoprune.core.budget import AtLeast, AtMost, Budget
+    from autoprune.core.callbacks import EpochReport
     from autoprune.core.group import Group
     from autoprune.core.limit import Limit
     from autoprune.core.measurement import Measurement
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from autoprune.core.plan import Plan
     from autoprune.core.space import SearchSpace
     from autoprune.core.space_config import SpaceConfig
+    from autoprune.core.trial import Trial
     from autoprune.engine.result import Point, Result
     from autoprune.errors import AutopruneError
     from autoprune.models.masks import from_torch_prune, masks, to_torch_prune
@@ -36,6 +38,7 @@ _HOMES = {
     "AutopruneError": "errors",
     "Budget": "core.budget",
     "Classification": "tasks.classification",
+    "EpochReport": "core.callbacks",
     "Evaluated": "api.evaluate",
     "Group": "core.group",
     "Limit": "core.limit",
@@ -49,6 +52,7 @@ _HOMES = {
     "SpaceConfig": "core.space_config",
     "Task": "tasks.task",
     "Traced": "surgery",
+    "Trial": "core.trial",
     "evaluate": "api.evaluate",
     "finetune": "api.resume",
     "from_torch_prune": "models.masks",
@@ -68,6 +72,7 @@ __all__ = [
     "AutopruneError",
     "Budget",
     "Classification",
+    "EpochReport",
     "Evaluated",
     "Group",
     "Limit",
@@ -81,6 +86,7 @@ __all__ = [
     "SpaceConfig",
     "Task",
     "Traced",
+    "Trial",
     "__version__",
     "evaluate",
     "finetune",

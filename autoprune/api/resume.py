@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler
 
 from autoprune import registry
 from autoprune.core.budget import Budget
+from autoprune.core.callbacks import Callbacks, EpochReport
 from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import EXECUTOR
@@ -19,6 +20,7 @@ from autoprune.core.effort import Effort
 from autoprune.core.options import TRAINING, checked, documented, finetunable, recorded, resumable
 from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
+from autoprune.core.trial import Trial
 from autoprune.engine.engine import run_search
 from autoprune.engine.given_plan import prepare_for
 from autoprune.engine.job import SearchJob
@@ -48,6 +50,8 @@ def resume(
     task: Task | str | Callable[[], Task] | None = None,
     sampler: str | BaseSampler | None = None,
     reporter: Reporter | None = None,
+    on_trial: Callable[[Trial], Any] | None = None,
+    on_epoch: Callable[[EpochReport], Any] | None = None,
     **options: Any,
 ) -> Result:
     """Go on with a search where it was when it ended, however it ended; what is not passed is as it was begun, or
@@ -62,6 +66,8 @@ def resume(
         task: Needed where it was an object of the program that began.
         sampler: Needed where it was an object; otherwise another one for what is left.
         reporter: As in `search`.
+        on_trial: As in `search`, for candidates that are evaluated from now on.
+        on_epoch: As in `search`.
         **options: See `SearchOptions`.
 
     Returns:
@@ -71,7 +77,8 @@ def resume(
         StorageError: it is no run, or in use, damaged, or of another version; and all that `search` raises.
     """
     changes = checked(options, resumable(), "what may change in a run that was begun")
-    return _go_on(Path(run), task, sampler, changes, reporter or Logged(), propose=True)
+    said = reporter or Logged()
+    return _go_on(Path(run), task, sampler, changes, Callbacks(on_trial, on_epoch, said), said, propose=True)
 
 
 @documented(*finetunable(), optional=True)
@@ -80,6 +87,7 @@ def finetune(
     *,
     task: Task | str | Callable[[], Task] | None = None,
     reporter: Reporter | None = None,
+    on_epoch: Callable[[EpochReport], Any] | None = None,
     **options: Any,
 ) -> Result:
     """Choose and finish the best candidates of a run once more; no new ones are proposed.
@@ -88,6 +96,7 @@ def finetune(
         run: The run directory.
         task: As in `resume`.
         reporter: As in `search`.
+        on_epoch: As in `search`.
         **options: See `SearchOptions`.
 
     Returns:
@@ -99,7 +108,8 @@ def finetune(
     changes = checked(options, finetunable(), "what fine-tuning may change")
     if changes.get("finetune_epochs") is None:
         raise UsageError(expected="finetune_epochs", received="none", cure="say how many epochs")
-    return _go_on(Path(run), task, None, changes, reporter or Logged(), propose=False)
+    said = reporter or Logged()
+    return _go_on(Path(run), task, None, changes, Callbacks(None, on_epoch, said), said, propose=False)
 
 
 def _go_on(
@@ -107,6 +117,7 @@ def _go_on(
     task: Task | str | Callable[[], Task] | None,
     sampler: str | BaseSampler | None,
     options: Mapping[str, Any],
+    callbacks: Callbacks,
     reporter: Reporter,
     *,
     propose: bool,
@@ -131,6 +142,7 @@ def _go_on(
             settings=settings,
             clock=clock,
             reporter=reporter,
+            callbacks=callbacks,
             began=recipe,
             propose=propose,
         )

@@ -10,11 +10,13 @@ from typing import Any
 from autoprune import registry
 from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
+from autoprune.core.callbacks import Callbacks, EpochReport
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import PROFILER
 from autoprune.core.metric import COUNTED
 from autoprune.core.options import SearchOptions, checked, documented, every
 from autoprune.core.reporter import Logged, Reporter
+from autoprune.core.trial import Trial
 from autoprune.engine.engine import run_search
 from autoprune.engine.given_plan import prepare_for
 from autoprune.engine.job import SearchJob
@@ -34,6 +36,8 @@ def search(
     budget: Budget | str | Iterable[str] = (),
     *,
     reporter: Reporter | None = None,
+    on_trial: Callable[[Trial], Any] | None = None,
+    on_epoch: Callable[[EpochReport], Any] | None = None,
     **options: Any,
 ) -> Result:
     """Search the pruned models of a task that no other candidate beats, and finish the best few under the budget.
@@ -44,6 +48,9 @@ def search(
         task: A Task, a name such as "digits" or "my_task.py:task", or an importable function that makes one.
         budget: A `Budget`, or limits such as "latency=5ms".
         reporter: Who is told of warnings and progress; default: the logger "autoprune".
+        on_trial: Called with each candidate as it was evaluated: its plan, its measurements, or why it failed.
+        on_epoch: Called after each epoch of fine-tuning, with its plan, loss and scores. What a callback raises is
+            reported, and the search goes on.
         **options: See `SearchOptions`.
 
     `plans` may also be `Plan`s, or counts or ratios by group; `sampler` any Optuna sampler for several objectives;
@@ -64,6 +71,7 @@ def search(
         >>> model = result.best.load()  # doctest: +SKIP
     """
     reporter = reporter or Logged()
+    callbacks = Callbacks(on_trial, on_epoch, reporter)
     asked = SearchOptions(**checked(options, every(), "options of a search"))
     limits = _limits(budget).guaranteed(asked.guarantee)
     settings = Settings.settled(asked)
@@ -84,7 +92,13 @@ def search(
             directory.discard()
             raise
         job = SearchJob(
-            directory=directory, prepared=prepared, budget=limits, settings=settings, clock=clock, reporter=reporter
+            directory=directory,
+            prepared=prepared,
+            budget=limits,
+            settings=settings,
+            clock=clock,
+            reporter=reporter,
+            callbacks=callbacks,
         )
         return run_search(job)
     finally:

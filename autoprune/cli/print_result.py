@@ -16,12 +16,13 @@ def print_result(result: Result, as_json: bool) -> int:
 
     Raises:
         BudgetInfeasibleError: nothing met the budget; the best possible is named.
-        TaskError: there was no budget, and no model was finished.
+        TaskError: no model was finished; or all fine-tuning failed, and the front is of models as they were repaired.
     """
     from autoprune.core.budget import Budget
     from autoprune.errors import BudgetInfeasibleError, TaskError
     from autoprune.report.table import closest, front_table, summary
 
+    failures = result.document.get("failures", {})
     if as_json:
         typer.echo(json.dumps(result.document, indent=1))
     else:
@@ -29,16 +30,23 @@ def print_result(result: Result, as_json: bool) -> int:
         typer.echo(summary(result.document, result.overhead))
     if result.best is None:
         budget = Budget.parse(*result.document["budget"])
-        if not budget.limits:
+        if not budget.limits or "finishing" in failures:
             raise TaskError(
                 expected="a model that was finished",
-                received="none",
-                cure="the warnings above, and log.jsonl of the run, say why; mend the task",
+                received=failures.get("finishing", "none"),
+                cure="the warnings above, and measurements.jsonl of the run, say more; mend the task",
             )
         unsure = any(point["uncertain"] for point in result.document["front"])
         raise BudgetInfeasibleError(
             expected=" and ".join(limit.meaning() for limit in budget.limits),
             received=f"nothing {'certain to be ' if unsure else ''}within it; {closest(result.document, budget)}",
             cure="raise the budget, or give the search more --trials",
+        )
+    if "fine-tuning" in failures:
+        raise TaskError(
+            expected="at least one model that can be fine-tuned",
+            received=failures["fine-tuning"],
+            cure=f"the front is of models as they were repaired; mend the task and train them with `autoprune finetune "
+            f"{result.run} --finetune-epochs N`",
         )
     return 0

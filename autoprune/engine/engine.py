@@ -192,6 +192,7 @@ def _finished(job: SearchJob, resources: Resources, ending: Ending) -> Ending:
             directory=job.directory,
             reporter=job.reporter,
             time=stages.finishing_time(job, resources),
+            callbacks=job.callbacks,
         )
         with job.directory.stage("finishing"):
             final = finisher.finish(ending.trials)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autoprune.core.budget import Budget
+from autoprune.core.callbacks import NOBODY, Callbacks
 from autoprune.core.clock import Clock
 from autoprune.core.deadline import Deadline
 from autoprune.core.reporter import Reporter
@@ -32,6 +33,7 @@ class SearchJob:
         began: The recipe of the process that began it; None where it is new.
         propose: Whether new candidates are looked for.
         pace: How long things take, once that is known.
+        callbacks: Told of each candidate and each epoch.
     """
 
     directory: RunDirectory
@@ -43,6 +45,7 @@ class SearchJob:
     began: Mapping[str, Any] | None = None
     propose: bool = True
     pace: Pace = field(default_factory=Pace)
+    callbacks: Callbacks = NOBODY
 
     @property
     def new(self) -> bool:

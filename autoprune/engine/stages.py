@@ -266,9 +266,11 @@ def explore(
                 if taken.error:
                     job.reporter.warn(f"trial {taken.number} failed: {taken.error}")
                 enough.told(taken)
-                state = progress.add(judged(taken, job.budget, evaluator.dense), resources.executor.busy)
-                job.directory.log("trial", trial=taken.number, state=str(taken.state), **state)
+                whole = judged(taken, job.budget, evaluator.dense)
+                state = progress.add(whole, resources.executor.busy)
+                job.directory.log("trial", **_told(whole), **state)
                 advance(progress.line(state))
+                job.callbacks.trial(whole)
 
         for trial in coordinator.evaluated:
             told(trial)
@@ -277,6 +279,17 @@ def explore(
     coordinator.check_hope()
     if coordinator.exhausted:
         job.reporter.note(f"the sampler knows nothing new after {len(coordinator.trials)} candidates")
+
+
+def _told(trial: Trial) -> dict[str, Any]:
+    """A trial in a line of the log."""
+    return {
+        "trial": trial.number,
+        "state": str(trial.state),
+        "feasible": trial.feasible,
+        "plan": trial.plan.kept,
+        "metrics": {key: found.value for key, found in trial.measurements.items()},
+    }
 
 
 def _access(job: SearchJob) -> ModelAccess:

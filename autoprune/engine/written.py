@@ -64,6 +64,7 @@ def written(
             "scoring": sum(trial.timing.cut + trial.timing.evaluate for trial in trials),
             "timing": sum(trial.timing.measure for trial in trials),
         },
+        failures={"fine-tuning": final.untrained, "finishing": final.unfinished},
     )
     directory.write_front(content)
     directory.write("front.png", front_picture(task.name, trials, final.dense, final.front, budget))

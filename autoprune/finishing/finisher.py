@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import length_hint
 from typing import Final
 
 from autoprune.core import quantity
+from autoprune.core.callbacks import Callbacks, EpochReport
 from autoprune.core.defaults import SCHEDULE
 from autoprune.core.effort import Effort
-from autoprune.core.front import Front, vector
+from autoprune.core.front import Front
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric, costs
 from autoprune.core.plan import Plan
@@ -20,23 +21,22 @@ from autoprune.core.reporter import Reporter
 from autoprune.core.training_options import TrainingOptions
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, UsageError, describe
-from autoprune.finishing.halving import bins, rungs, spearman
-from autoprune.finishing.pacing import TELLING, FinishingTime, TrainingPace, contenders
+from autoprune.finishing.choice import Choice
+from autoprune.finishing.failures import Failures
+from autoprune.finishing.halving import rungs, spearman
+from autoprune.finishing.pacing import TELLING, FinishingTime, TrainingPace
 from autoprune.finishing.saving import save
-from autoprune.finishing.selection import evenly, excess, standing, telling
+from autoprune.finishing.selection import standing
 from autoprune.finishing.successive_halving import FinetuneRun, SuccessiveHalving
 from autoprune.finishing.tuner import EpochJob, EpochResult, Tuner
 from autoprune.finishing.tuning_study import Round, TuningStudy
 from autoprune.measure.certificate import PROCESSES
 from autoprune.searching.candidate import Evaluator, judged
-from autoprune.searching.forecasting import proxy_metric_of
 from autoprune.store.run import RunDirectory
 from autoprune.surgery.cut_model import CutModel
 from autoprune.training.rate import find_rate
 from autoprune.training.schedules import phases_of
 
-#: What is within the budget by less than this share of it lies at its edge.
-_EDGE: Final = 0.1
 #: Of the time for fine-tuning, what finding its learning rate may take.
 _RATE_OF_TIME: Final = 1 / 4
 
@@ -46,12 +46,15 @@ class FinishedSearch:
     """The end of a search.
 
     front: finished trials that no other finished one beats, scored on the validation split; dense: the same of the
-    dense model; test: scores on the test split, of "dense" and of "best" where there is a best.
+    dense model; test: scores on the test split, of "dense" and of "best" where there is a best; untrained: why, where
+    every candidate's fine-tuning failed; unfinished: why, where no model could be finished.
     """
 
     front: Front
     dense: Mapping[str, Measurement]
     test: Mapping[str, Mapping[str, Measurement]]
+    untrained: str = ""
+    unfinished: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,7 @@ class Finisher:
         directory: Of the run.
         reporter: Told what users should know.
         time: What all of it may take.
+        callbacks: Told of each epoch.
     """
 
     evaluator: Evaluator
@@ -81,18 +85,23 @@ class Finisher:
     directory: RunDirectory
     reporter: Reporter
     time: FinishingTime
+    callbacks: Callbacks
+    training_failures: Failures = field(default_factory=Failures, init=False)
 
     def finish(self, trials: Sequence[Trial]) -> FinishedSearch:
         """Choose candidates, fine-tune the best of them, save, measure again in fresh processes, validate, report."""
         task = self.evaluator.task
         models: dict[int, CutModel] = {}
         scored: list[Trial] = []
+        failures = Failures()
         for trial, cut in self._trained(trials):
             try:
                 scores = task.score(cut.model, "validation")
             except TaskError as error:
                 self._failed(trial, str(error))
+                failures.add(str(error))
                 continue
+            failures.add("")
             scored.append(replace(trial, measurements={**trial.measurements, **scores}))
             models[trial.number] = cut
         timed = self._measured_again(scored, models) if scored else {}
@@ -109,7 +118,7 @@ class Finisher:
             test["best"] = task.score(models[front.best.number].model, "test")
         for trial in finished:  # at last: until here the models of an earlier end stand as its front says
             save(trial, models[trial.number], task, self.directory.model(trial.number))
-        return FinishedSearch(front, dense, test)
+        return FinishedSearch(front, dense, test, self.training_failures.all, failures.all)
 
     def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, CutModel]]:
         """The finalists and their models: fine-tuned, or as they were repaired where training leaves less than that."""
@@ -147,12 +156,23 @@ class Finisher:
                 loss, scored = result.loss, result.scores.get(quality.name)
                 known = {"training_loss": round(loss, 6)} if math.isfinite(loss) else {}
                 values = {name: round(score.value, 6) for name, score in result.scores.items()}
-                own = {"trial": result.number, "epoch": result.done, **known}
+                plan = by_number[result.number].plan
+                own = {"trial": result.number, "epoch": result.done, **known, "plan": plan.kept}
                 self.directory.log("epoch", **own | values | own)  # metrics may have any name
                 text = f"loss {loss:.3f}"
                 if scored is not None:
                     text = f"{quality.name} {quantity.show(scored.value, quality.unit)}"
                 advance(f"trial {result.number}, epoch {result.done}, {text}")
+                self.callbacks.epoch(
+                    EpochReport(
+                        trial=result.number,
+                        plan=plan,
+                        epoch=result.done,
+                        epochs=epochs,
+                        loss=loss,
+                        metrics=result.scores,
+                    )
+                )
 
             candidates = [by_number[number] for number in bins]
             halving = SuccessiveHalving(
@@ -178,6 +198,8 @@ class Finisher:
         """Of each bin the best as it was trained, or as it was repaired where none was."""
         left: dict[int, list[FinetuneRun]] = {}
         for number, run in halving.runs.items():
+            if run.outcome != "stopped":
+                self.training_failures.add(run.error if run.outcome == "fail" else "")
             if run.outcome == "fail":
                 self.reporter.warn(f"trial {number} stays as repaired, as fine-tuning failed: {run.error}")
             if run.outcome in ("fail", "stopped"):
@@ -195,15 +217,18 @@ class Finisher:
                 best = max(alike, key=lambda run: self._worth(run.trial, self._reached(run)))
                 yield from self._best_of(best, halving, tuner) if best.scores else self._cut(best.trial)
 
+    @property
+    def _choice(self) -> Choice:
+        return Choice(evaluator=self.evaluator, objectives=self.objectives, effort=self.effort, reporter=self.reporter)
+
     def _untrained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, CutModel]]:
         """The finalists as they were repaired."""
-        within, beyond = self._sides(trials)
-        for trial in (*self._spread(within, self.objectives, self.effort.finalists - len(beyond)), *beyond):
+        for trial in self._choice.finalists(trials):
             yield from self._cut(trial)
 
     def _pace(self, trials: Sequence[Trial]) -> TrainingPace | None:
         """How long fine-tuning takes, as the largest candidate tells; None where there is none."""
-        candidates = [trial for side in self._sides(trials) for trial in side]
+        candidates = [trial for side in self._choice.sides(trials) for trial in side]
         if not candidates:
             return None
         task, by = self.evaluator.task, next(iter(costs(self.objectives)), self.objectives[0])
@@ -221,8 +246,8 @@ class Finisher:
             epochs, finalists = pace.affordable(epochs, finalists, self.time.workers * seconds)
         if epochs and (epochs, finalists) != (self.effort.epochs, self.effort.finalists):
             self.reporter.note(f"there is time for {epochs} epochs of {finalists} finalists")
-        fitting = replace(self, effort=replace(self.effort, epochs=epochs, finalists=finalists))
-        return Round(bins=fitting._bins(trials) if epochs else {}, epochs=epochs)
+        fitting = replace(self._choice, effort=replace(self.effort, epochs=epochs, finalists=finalists))
+        return Round(bins=fitting.bins(trials) if epochs else {}, epochs=epochs)
 
     def _worth(self, trial: Trial, value: float) -> tuple[float, ...]:
         """By what candidates are compared, given their quality by now."""
@@ -299,49 +324,6 @@ class Finisher:
         quality = self.evaluator.task.quality
         change = tuned[quality.name].value - repaired[quality.name].value
         return change > 0 if quality.lower_is_better else change < 0
-
-    def _sides(self, trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
-        """What is within the budget, and of the front beyond it a third of what is finished; all, if nothing is within.
-
-        Those beyond show what a larger budget would buy. The dense model is a trial too, but no result beyond a budget.
-        """
-        count = self.effort.finalists
-        within = [trial for trial in trials if trial.feasible]
-        front = Front.of(trials, self.objectives).trials
-        outside = [trial for trial in front if not trial.feasible and not self.evaluator.whole(trial.plan)]
-        # The nearest to the budget first: where nothing is within, it is what was possible.
-        return within, evenly(outside, self.objectives, count // 3 if within else count, excess)
-
-    def _spread(self, within: Sequence[Trial], objectives: Sequence[Metric], count: int) -> list[Trial]:
-        """Evenly over the front; what would be the best is among them, or with a floor under a quality the best of what
-        is above it before training. A third are the best at the edge of the budget: quality is there as a rule, and not
-        all of them turn out to be within it."""
-        score = vector(objectives)
-        edge = sorted((trial for trial in within if -_EDGE <= excess(trial)[0] <= 0), key=score)[: count // 3]
-
-        def wanted(trial: Trial) -> tuple[float, ...]:
-            whole = judged(trial, self.evaluator.budget, self.evaluator.dense)
-            return max(*excess(whole), 0.0), *score(trial)
-
-        chosen = evenly(within, objectives, count - len(edge), wanted)
-        known = {trial.number for trial in chosen}
-        more = [trial for trial in edge if trial.number not in known]
-        rest = [trial for trial in evenly(within, objectives, count, wanted) if trial not in (*chosen, *more)]
-        return [*chosen, *more, *rest][:count]
-
-    def _bins(self, trials: Sequence[Trial]) -> dict[int, int]:
-        """Candidates for fine-tuning and their bins of similar cost, from each of which the best is finished."""
-        within, beyond = self._sides(trials)
-        count = self.effort.finalists - len(beyond)
-        by = next(iter(costs(self.objectives)), self.objectives[0])
-        chosen_by = telling(within, self.objectives, self.evaluator.task.metrics)
-        if chosen_by != tuple(self.objectives):
-            quality, proxy_metric = self.evaluator.task.quality.name, proxy_metric_of(self.evaluator.task.metrics)
-            self.reporter.note(f"{quality} does not tell candidates apart; contenders are chosen by {proxy_metric}")
-        begun = self._spread(within, chosen_by, contenders(self.effort.epochs) * count)
-        ordered = sorted(begun, key=lambda trial: (trial.value(by.name), trial.number))
-        groups = [*bins(ordered, count), *([trial] for trial in beyond)]
-        return {trial.number: place for place, group in enumerate(groups) for trial in group}
 
     def _correlations(self, halving: SuccessiveHalving) -> None:
         """Say how well each rung foretells the next: what stopping early rests on."""

@@ -28,11 +28,13 @@ def document(
     test: Mapping[str, Mapping[str, Measurement]],
     partial: bool,
     stages: Mapping[str, float] | None = None,
+    failures: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The object that front.json holds; `best` is null where nothing met the budget.
 
     devices: how models were run, by the name of the device; `profiler` is the first of them, and `devices` is there
-    only where they have names; stages: seconds by stage.
+    only where they have names; stages: seconds by stage; failures: by what was done to all of the few that are
+    finished, why that failed for each of them; empty where it did not.
     """
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     best = front.best
@@ -68,6 +70,7 @@ def document(
         ],
         "best": None if best is None else best.number,
         "test": {name: metrics(scores) for name, scores in test.items()},
+        **({"failures": said} if (said := {name: why for name, why in (failures or {}).items() if why}) else {}),
     }
 
 
