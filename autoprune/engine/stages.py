@@ -45,8 +45,9 @@ _SAMPLER: Final = ("sampler", "sampler_options")
 #: whole forecast, the part for that.
 _ABLATING_S: Final = 60.0
 _ABLATIONS: Final = 2 / 3
-#: Models that are cut to tell what plans cost, beside one a variable.
+#: Models that are cut to tell what plans cost, beside one a variable; the keep ratio of one that takes as long as most.
 _CUT: Final = 25
+_MIDDLING: Final = 0.5
 
 
 def announce(job: SearchJob, resources: Resources) -> None:
@@ -171,11 +172,11 @@ def make_forecast(job: SearchJob, resources: Resources, evaluator: Evaluator, go
 
 
 def _pricing_s(job: SearchJob, evaluator: Evaluator, may_take: float) -> float:
-    """Seconds that it takes at least to tell what plans cost, where that matters: many models are cut for it."""
+    """Seconds that it takes to tell what plans cost, where that matters: many models are cut and taken apart for it."""
     if math.isinf(may_take):
         return 0.0
     start = job.clock.wall()
-    evaluator.bare(job.prepared.space.smallest())
+    counts(evaluator.bare(job.prepared.space.uniform(_MIDDLING)).model, evaluator.device.example)
     return (job.clock.wall() - start) * (len(job.prepared.space.variables) + _CUT)
 
 
