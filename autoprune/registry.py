@@ -26,6 +26,7 @@ KINDS: Final[dict[str, str]] = {
     "meters": "autoprune.meters",
     "profilers": "autoprune.profilers",
     "repairs": "autoprune.recovery.repairs",
+    "rules": "autoprune.surgery.rules",
     "samplers": "autoprune.samplers",
     "schedules": "autoprune.training.schedules",
     "tasks": "autoprune.tasks.builtin",
@@ -88,6 +89,11 @@ def unknown(noun: str, name: str, known: tuple[str, ...]) -> UsageError:
     return UsageError(
         expected=f"a known {noun}", received=f"'{name}'", cure=f"{hint}known: {', '.join(known) or 'none'}"
     )
+
+
+def built_in(kind: str, name: str) -> bool:
+    """Whether the name is a file of this package."""
+    return name in _builtin(kind)
 
 
 def _builtin(kind: str) -> set[str]:

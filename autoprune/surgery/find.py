@@ -28,13 +28,14 @@ from autoprune.surgery.groups import collect
 from autoprune.surgery.labels import freeze
 from autoprune.surgery.layers import LayerWatcher
 from autoprune.surgery.made_weights import as_run, ingredients
+from autoprune.surgery.noise import seeded
 from autoprune.surgery.operator_watch import eager
 from autoprune.surgery.quantised import QUANTISED, quantised_modules
 from autoprune.surgery.rules import POINTWISE, table
 from autoprune.surgery.siblings import Siblings
 from autoprune.surgery.sizes import SizeWatcher
 from autoprune.surgery.traced import Traced
-from autoprune.surgery.tracer import INPUT, OUTPUT, UNUSED, Tracer, tensors_of
+from autoprune.surgery.tracer import INPUT, OUTPUT, UNUSED, Rule, Tracer, tensors_of
 from autoprune.surgery.tracked_int import Attribute, Step, TrackedInt
 
 
@@ -94,9 +95,10 @@ def find(model: nn.Module, example: Example) -> Traced:
         SurgeryError: the model does not run on the example inputs.
     """
     failures: dict[Way, str] = {}
+    rules = table()
     for way in FILLED if small(model, example) else HOLLOW:
         try:
-            traced = _observed(model, example, way)
+            traced = _observed(model, example, way, rules)
         except Exception as error:
             failures[way] = describe(error)
         else:
@@ -112,11 +114,11 @@ def find(model: nn.Module, example: Example) -> Traced:
 def _unwatched(model: nn.Module, example: Example, failure: str) -> Traced:
     """A model that runs, but not while it is watched: all of it stays whole, with that reason."""
     try:
-        with torch.no_grad(), eager():
+        with torch.no_grad(), seeded(), eager():
             example.fresh().call(twin(model, meta=False)[0].eval())
     except Exception as error:
         raise does_not_run(model, example, error) from error
-    tracer = Tracer(dict(named_tensors(model)), table(), POINTWISE)
+    tracer = Tracer(dict(named_tensors(model)), {}, POINTWISE)
     for labels in tracer.seeds.values():
         for label in labels:
             freeze(label, f"the model does not run while it is watched ({failure})")
@@ -133,7 +135,7 @@ def contractions(model: nn.Module, example: Example) -> tuple[dict[str, Contract
     ]
     watch = ContractionWatch(dict(named_tensors(copied)), renewed=renewed)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), unfused(), watch:
+        with torch.no_grad(), seeded(), unfused(), watch:
             example.fresh().call(copied.eval())
     except Exception as error:  # user code: a model that runs, but not while it is watched, is one without readers
         return {}, (f"what weights read could not be watched ({describe(error)})",)
@@ -158,9 +160,10 @@ def twin(model: nn.Module, meta: bool) -> tuple[nn.Module, dict[str, Tensor]]:
     return new, {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
-def _observed(model: nn.Module, example: Example, way: Way) -> Traced:
+def _observed(model: nn.Module, example: Example, way: Way, rules: dict[str, Rule]) -> Traced:
     copied, tensors = twin(model, way.meta)
-    tracer = Tracer(tensors, table(), POINTWISE)
+    hollow = any(tensor.is_meta for tensor in model.parameters())
+    tracer = Tracer(tensors, rules, POINTWISE, spare=way.meta and not hollow)
     sizes = SizeWatcher(tracer)
     watch = sizes if way.tagged else nullcontext()
 
@@ -288,8 +291,7 @@ def _run(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractCont
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No fused kernels that hide what they do, and the caller's random numbers left as they were."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=devices):
+    with warnings.catch_warnings(), seeded():
         warnings.filterwarnings("ignore", "TF32 acceleration")  # said by setting the flag, on any machine
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)

@@ -79,24 +79,23 @@ def collect(
                 )
             )  # fmt: skip
     made = {
-        name: Made(tuple(_layout(label, names) for label in labels), tracer.ingredients[name])
+        name: Made(tuple(layout_of(label, names) for label in labels), tracer.ingredients[name])
         for name, labels in tracer.made.items()
     }
-    layouts = {name: tuple(_layout(label, names) for label in labels) for name, labels in tracer.seeds.items()}
+    layouts = {name: tuple(layout_of(label, names) for label in labels) for name, labels in tracer.seeds.items()}
     formulas = {attribute: formula(poly, names) for attribute, poly in solution.attributes.items()}
     work = tuple(
         (flops, tuple(dict.fromkeys(names[atom] for label in labels for atom in atoms(label) if atom in names)))
         for flops, labels in tracer.flops
     )
-    return Traced(
-        groups=tuple(groups),
-        layouts=layouts,
-        formulas=formulas,
-        layers=layers,
-        work=work,
-        notes=tuple(tracer.notes),
-        made=made,
+    drawn = (
+        tuple((label.size, any(not atom.reason for atom in atoms(label))) for label in labels)
+        for labels in tracer.noise
     )
+    return Traced(
+        groups=tuple(groups), layouts=layouts, formulas=formulas, layers=layers, work=work, notes=tuple(tracer.notes),
+        made=made, noise=tuple(dict.fromkeys(drawn)),
+    )  # fmt: skip
 
 
 def _members(tracer: Tracer) -> dict[Atom, list[Member]]:
@@ -186,10 +185,11 @@ def _producer(touched: list[Member], tensors: Mapping[str, Tensor]) -> str:
     return weights[0].tensor.rpartition(".")[0] or weights[0].tensor
 
 
-def _layout(label: Label, names: Mapping[Atom, str]) -> Layout:
+def layout_of(label: Label, names: Mapping[Atom, str]) -> Layout:
+    """The label as frozen data; atoms without a name are fixed."""
     label = resolve(label)
     if isinstance(label, Atom):
         return Fixed(label.size) if label.reason or label not in names else Part(names[label], label.size)
     if isinstance(label, Prod):
-        return Product(tuple(_layout(factor, names) for factor in label.factors)) if label.factors else Fixed(1)
-    return Concat(tuple(_layout(term, names) for term in label.terms))
+        return Product(tuple(layout_of(factor, names) for factor in label.factors)) if label.factors else Fixed(1)
+    return Concat(tuple(layout_of(term, names) for term in label.terms))

@@ -110,10 +110,26 @@ def _split(said: Said) -> None:
 
 def _chunk(said: Said) -> None:
     """chunk(x, count, dim): as many equal pieces, whatever their size; tensor_split may be given places instead."""
-    if _number(said.arg(1, "sections", said.kwargs.get("chunks"))) is None:
-        raise TypeError("places, not a count")
-    dim = said.arg(2, "dim", 0) % said.args[0].dim()
+    _dealt(said, said.arg(2, "dim", 0), said.arg(1, "sections", said.kwargs.get("chunks", said.kwargs.get("indices"))))
+
+
+def _along(dim: int) -> Callable[[Said], None]:
+    """hsplit(x, count or places) and its kin: along dimension `dim`, or the only one."""
+    return lambda said: _dealt(
+        said, min(dim, said.args[0].dim() - 1), said.arg(1, "sections", said.kwargs.get("indices"))
+    )
+
+
+def _dealt(said: Said, dim: int, given: Any) -> None:
+    """Equal pieces of a dimension, or pieces that end at places that are given."""
+    dim %= said.args[0].dim()
     pieces = [said.of(piece)[dim] for piece in said.out]
+    if isinstance(given, list | tuple):
+        for place, bound in enumerate(given, 1):
+            said.equal(*_measured(Sum(tuple(pieces[:place])), Sum(tuple(pieces[place:])), bound))
+        return
+    if _number(given) is None:
+        raise TypeError("places in a tensor")
     if len({piece.size for piece in pieces}) > 1:
         freeze(Sum(tuple(pieces)), UNEQUAL)
         return
@@ -137,6 +153,12 @@ def _interleave(said: Said) -> None:
     dim = said.arg(2, "dim")
     if count is not None and count > 1 and isinstance(dim, int):
         said.equal(split(said.of(said.out)[dim], count)[1], count)
+
+
+def _strided(said: Said) -> None:
+    """as_strided(x, size, stride)."""
+    for label, value in zip(said.of(said.out), said.arg(1, "size"), strict=True):
+        said.equal(label, value)
 
 
 def _range(said: Said) -> None:
@@ -232,7 +254,7 @@ def _measured(before: Label, behind: Label, bound: int) -> tuple[Label, int]:
     return (before, bound) if bound >= 0 else (behind, -bound)
 
 
-_CREATED: Final = ("zeros", "ones", "empty", "rand", "randn", "new_zeros", "new_ones", "new_empty", "new")
+_CREATED: Final = ("zeros", "ones", "empty", "rand", "randn", "eye", "new_zeros", "new_ones", "new_empty", "new")
 #: By the name of the function: what to read off when it has run.
 AFTER: Final[dict[str, Callable[[Said], None]]] = {
     **dict.fromkeys(("view", "reshape", "expand", "broadcast_to", *_CREATED), _sizes),
@@ -240,9 +262,11 @@ AFTER: Final[dict[str, Callable[[Said], None]]] = {
     "unflatten": _unflatten,
     **dict.fromkeys(("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"), _split),
     **dict.fromkeys(("chunk", "unsafe_chunk", "tensor_split"), _chunk),
+    **{name: _along(dim) for dim, name in enumerate(("vsplit", "hsplit", "dsplit"))},
+    "as_strided": _strided,
     **dict.fromkeys(("repeat", "tile"), _repeat),
     "repeat_interleave": _interleave,
-    **dict.fromkeys(("arange", "linspace", "eye", "tril_indices", "triu_indices", "randperm", "one_hot"), _range),
+    **dict.fromkeys(("arange", "linspace", "tril_indices", "triu_indices", "randperm", "one_hot"), _range),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _grouped),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _grouped),
     "group_norm": _group_norm,

@@ -14,6 +14,7 @@ from autoprune.surgery.contractions import Contraction
 from autoprune.surgery.layers import Drop
 from autoprune.surgery.layout import Concat, Fixed, Formula, Layout, Part, Product, size
 from autoprune.surgery.made_weights import Made
+from autoprune.surgery.noise import Drawn
 from autoprune.surgery.tracked_int import Attribute
 
 
@@ -28,6 +29,7 @@ class Traced:
         layers: By name of a group of kind layer, how it is dropped.
         work: Operations of each operator that costs any, with the groups that it touches.
         notes: What could not be done.
+        noise: What the model draws at random: of each dimension its size, and whether it may be cut.
         reading: By weight, how it reads its inputs.
         grouped: The same of convolutions in groups.
         made: Weights that modules make of others when they run, by name.
@@ -39,6 +41,7 @@ class Traced:
     layers: Mapping[str, Drop] = field(repr=False)
     work: tuple[tuple[int, tuple[str, ...]], ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
+    noise: tuple[Drawn, ...] = field(default=(), repr=False)
     reading: Mapping[str, Contraction] = field(default_factory=dict, repr=False)
     grouped: Mapping[str, Contraction] = field(default_factory=dict, repr=False)
     made: Mapping[str, Made] = field(default_factory=dict, repr=False)

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, is_dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from autoprune.core.group import Kind
 from autoprune.surgery.flow import PASSING, Flow
-from autoprune.surgery.labels import Atom, Label, freeze
+from autoprune.surgery.labels import Atom, Label, atoms, freeze, unify
+from autoprune.surgery.noise import draws
 from autoprune.surgery.operations import formula
 from autoprune.surgery.operator_watch import OperatorWatch
 from autoprune.surgery.quantised import NAMESPACE, QUANTISED
+from autoprune.surgery.trial import NoValuesError, Passing, changed, tried
 
 INPUT, OUTPUT = "model input", "model output"
 UNUSED = "not used in the traced run"
+NESTED = "in a nested tensor, which has no shape: with `layout=torch.jagged` it has one"
+_PLAIN: Final = (Tensor, nn.Parameter)
 STRAY = "a tensor that is neither parameter, buffer nor traced result"
 
 
@@ -49,8 +54,9 @@ class Tracer(OperatorWatch):
     rule for operators that carry the pointwise tag; equal: pairs of labels whose sizes must stay equal; multiples:
     labels whose size an operator needs as a multiple of a number; floors: labels whose size must not become 1; roles:
     labels of a dimension that an operator gave a meaning; choices: labels of dimensions whose best places are taken,
-    and how many; spoken: whether the operator runs on behalf of a call whose sizes are watched; last_groups: the label
-    of the number of groups of the operator that ran last.
+    and how many; noise: labels of what is drawn at random; spoken: whether the operator runs on behalf of a call whose
+    sizes are watched; spare: whether the model can be run on real tensors, should this run need values; last_groups:
+    the label of the number of groups of the operator that ran last.
     """
 
     tensors: dict[str, Tensor]
@@ -63,7 +69,9 @@ class Tracer(OperatorWatch):
     roles: list[tuple[Label, Kind]] = field(default_factory=list)
     choices: list[tuple[Label, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    noise: list[tuple[Label, ...]] = field(default_factory=list)
     spoken: bool = False
+    spare: bool = False
     last_groups: Label | None = None
 
     def __post_init__(self) -> None:
@@ -75,6 +83,7 @@ class Tracer(OperatorWatch):
         self.used: set[str] = set()
         self.made: dict[str, tuple[Label, ...]] = {}
         self.ingredients: dict[str, frozenset[str]] = {}
+        self._trials: dict[Any, list[Passing]] = {}
         self.seeds: dict[str, tuple[Label, ...]] = {
             name: tuple(Atom(size) for size in tensor.shape) for name, tensor in self.tensors.items()
         }
@@ -122,7 +131,13 @@ class Tracer(OperatorWatch):
     def seen(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # Scripted functions and autograd come here while Python calls are watched; what rules ask is not the model's.
         with torch._C.DisableTorchFunction():
+            if any(self._made_of_others(leaf) for leaf in tree_leaves((args, kwargs))):
+                return NotImplemented  # it takes itself apart, and what it is made of comes here
             return self._dispatched(func, args, kwargs)
+
+    def _made_of_others(self, leaf: Any) -> bool:
+        """A tensor that wraps others, such as rows of unlike lengths, and is no parameter."""
+        return isinstance(leaf, Tensor) and is_traceable_wrapper_subclass(leaf) and leaf not in self.names
 
     def _dispatched(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = str(func.overloadpacket)
@@ -136,38 +151,90 @@ class Tracer(OperatorWatch):
         out = func(*args, **kwargs)
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         outputs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
-        self._label(name, rule, Call(self, name, args, kwargs, out), inputs, outputs)
+        if any(tensor.is_nested for tensor in (*inputs, *outputs)):
+            self._unshaped(inputs, outputs)
+            return out
+        self._label(func, rule, Call(self, name, args, kwargs, out), inputs, outputs)
+        if draws(func, args, kwargs):
+            self.noise.extend(self.look(tensor) for tensor in outputs)
         self.flow.record(name, rule is self.pointwise or name in PASSING, inputs, outputs)
         if operations := formula(func):
             spent = operations(*args, **kwargs, out_val=out)
             self.flops.append((spent, tuple(label for tensor in (*inputs, *outputs) for label in self.of(tensor))))
         return out
 
-    def _label(self, name: str, rule: Rule | None, call: Call, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+    def _unshaped(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        """Rows of unlike lengths that are one opaque tensor: what goes in and what comes out stay whole."""
+        self.freeze((tensor for tensor in inputs if not tensor.is_nested), NESTED)
+        for tensor in outputs:
+            if not tensor.is_nested:
+                self.set(tensor, self.fixed(tensor.shape, NESTED))
+
+    def _label(self, func: Any, rule: Rule | None, call: Call, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         if rule is None:
-            no_rule = QUANTISED if name.startswith(NAMESPACE) else f"operator {name} has no rule"
-            self._give_up(inputs, outputs, no_rule)
+            reason = QUANTISED if call.name.startswith(NAMESPACE) else f"operator {call.name} has no rule"
+            self._without_rule(func, call, inputs, outputs, reason)
             return
         try:
             rule(call)
         except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
-            # A shape or an argument that the rule did not foresee: what it touches stays whole, the trace goes on.
-            self._give_up(inputs, outputs, f"operator {name} was called in a way that has no rule")
+            # A shape or an argument that the rule did not foresee.
+            reason = f"operator {call.name} was called in a way that has no rule"
+            self._without_rule(func, call, inputs, outputs, reason)
             return
         for tensor in inputs:
             if tensor in self.debts:
                 freeze(*self.debts.pop(tensor))
         if not all(self._fits(tensor) for tensor in outputs):
-            self._give_up(inputs, outputs, f"operator {name} was not understood for these shapes")
+            reason = f"operator {call.name} was not understood for these shapes"
+            self._without_rule(func, call, inputs, outputs, reason)
+
+    def _without_rule(self, func: Any, call: Call, inputs: list[Tensor], outputs: list[Tensor], reason: str) -> None:
+        """The operator is tried alone: dimensions that pass go on, the others stay whole for the reason."""
+        found = self._tried(func, call, inputs)
+        given = [*outputs, *(inputs[number] for number in changed(func, call.args, call.kwargs))]
+        results = [[*self.fixed(tensor.shape, reason)] for tensor in given]
+        taken = {place for passing in found for place in passing.taken}
+        for passing in found:
+            first, *others = (self.of(inputs[number])[dim] for number, dim in passing.taken)
+            for other in others:
+                unify(first, other)
+            for number, dim in passing.given:
+                results[number][dim] = first
+        for number, tensor in enumerate(inputs):
+            for dim, label in enumerate(self.of(tensor)):
+                if (number, dim) not in taken:
+                    freeze(label, reason)
+        for tensor, labels in zip(given, results, strict=True):
+            if any(tensor is other for other in inputs):
+                for old, new in zip(self.of(tensor), labels, strict=True):
+                    unify(old, new)
+            else:
+                self.set(tensor, labels)
+
+    def _tried(self, func: Any, call: Call, inputs: list[Tensor]) -> list[Passing]:
+        live = tuple(
+            (number, dim)
+            for number, tensor in enumerate(inputs)
+            for dim, label in enumerate(self.of(tensor))
+            if label.size > 1 and not all(atom.reason for atom in atoms(label))
+        )
+        if not live or not all(type(tensor) in _PLAIN and tensor.layout is torch.strided for tensor in inputs):
+            return []
+        shapes = tuple((tensor.dtype, tuple(map(int, tensor.shape))) for tensor in inputs)
+        told = repr([leaf for leaf in tree_leaves((call.args, call.kwargs)) if not isinstance(leaf, Tensor)])
+        key = (str(func), shapes, told, live)
+        if key not in self._trials:
+            try:
+                self._trials[key] = tried(func, call.args, call.kwargs, live)
+            except NoValuesError:
+                if self.spare:
+                    raise
+                return []
+        return self._trials[key]
 
     def _fits(self, tensor: Tensor) -> bool:
         return tensor in self.labels and [label.size for label in self.labels[tensor]] == list(tensor.shape)
-
-    def _give_up(self, inputs: list[Tensor], outputs: list[Tensor], reason: str) -> None:
-        self.freeze(inputs, reason)
-        for tensor in outputs:
-            if not any(tensor is other for other in inputs):
-                self.set(tensor, self.fixed(tensor.shape, reason))
 
 
 def _decomposition(func: Any) -> Callable[..., Any] | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -26,6 +27,7 @@ from autoprune.surgery.apply import apply
 from autoprune.surgery.clone import clone, unwrapped
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import contractions, does_not_run, find, small, twin
+from autoprune.surgery.noise import AlikeNoise, Drawn, seeded
 from autoprune.surgery.operator_watch import eager
 from autoprune.surgery.patience import Patience
 from autoprune.surgery.results import Results, Sizes
@@ -89,7 +91,7 @@ def verified(model: nn.Module, example: Example, traced: Traced, patience: Patie
     hollow = any(tensor.is_meta for tensor in model.parameters())
     if hollow:
         traced = traced.frozen({group.name: _GUESSED for group in traced.open if group.kind == "expert"})
-    proofs = _Shapes(model, example) if hollow else _Outputs(model, example)
+    proofs = _Shapes(model, example) if hollow else _Outputs(model, example, traced.noise)
     units = _units(traced)
     for place, proof in enumerate(proofs.all):
         patience.begin(f"proof {place + 1} of {len(proofs.all)} that {len(traced.open)} groups can be cut")
@@ -134,8 +136,8 @@ def _sieve(
 class _Outputs:
     """Proofs by comparing outputs."""
 
-    def __init__(self, model: nn.Module, example: Example) -> None:
-        self._model, self._example = model, example
+    def __init__(self, model: nn.Module, example: Example, noise: tuple[Drawn, ...]) -> None:
+        self._model, self._example, self._noise = model, example, noise
         try:
             expected = Results.of(self._call, twin(model, meta=False)[0].eval())
         except Exception as error:
@@ -168,7 +170,7 @@ class _Outputs:
             return None
         double = self._example.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
         try:
-            return _Outputs(twin(self._model, meta=False)[0].double(), double)
+            return _Outputs(twin(self._model, meta=False)[0].double(), double, self._noise)
         except Exception:
             return None
 
@@ -187,7 +189,8 @@ class _Outputs:
         return tuple(said)
 
     def _call(self, model: nn.Module) -> Any:
-        return _call(self._example, model)
+        with AlikeNoise(self._noise) if self._noise else nullcontext():
+            return _call(self._example, model)
 
     def _run(self, model: nn.Module) -> Results:
         return Results.of(self._call, model) or Results([], [])
@@ -275,8 +278,7 @@ def _failure(error: Exception, how: str) -> str:
 
 def _call(example: Example, model: nn.Module) -> Any:
     """One forward pass with the same random numbers each time; the caller's are given back."""
-    with torch.no_grad(), eager(), torch.random.fork_rng():
-        torch.manual_seed(0)
+    with torch.no_grad(), eager(), seeded():
         return example.fresh().call(model)
 
 

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import re
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -128,3 +129,19 @@ def test_the_search_space_of_its_page_is_read(tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "extend" / "search_space.md").read_text(), re.DOTALL)
     (tmp_path / "mine.yaml").write_text(text)
     assert search_spaces.choose(str(tmp_path / "mine.yaml"), []).kinds == ("channel",)
+
+
+def test_the_rule_of_its_page_keeps_to_the_contract(monkeypatch):
+    operator = torch.library.custom_op("my_kernels::scaled_heads", mutates_args=())
+
+    @operator
+    def scaled_heads(x: torch.Tensor, scale: torch.Tensor, heads: int) -> torch.Tensor:
+        return (x.view(len(x), heads, -1) * scale.softmax(-1)).flatten(1)
+
+    rules, suite = module("rule"), module("rule", 1)
+    entry = metadata.EntryPoint("my-kernels", "my_package.rules", "autoprune.rules")
+    monkeypatch.setattr(metadata.EntryPoint, "load", lambda _: rules)
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [entry] if group == "autoprune.rules" else [])
+    written = suite.TestMyKernels()
+    written.test_every_rule_is_called()
+    written.test_results_are_reordered_as_the_rules_say()

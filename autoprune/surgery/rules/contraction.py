@@ -172,6 +172,9 @@ def embedding_bag(call: Call) -> None:
     """aten._embedding_bag(weight, indices, offsets, ...): rows are looked up and added up, the width passes on."""
     rows, width = call.trace.of(call.args[0])
     freeze(rows, "looked up by index")
+    for tensor in call.args[1:3]:
+        for label in call.trace.of(tensor):
+            freeze(label, "bags")
     call.trace.roles.append((width, "embedding"))
     first, *others = call.out
     call.trace.set(first, (*call.trace.fixed(first.shape[:1], "bags"), width))

@@ -17,6 +17,13 @@ def uniform(call: Call) -> None:
     call.trace.set(call.out, [Atom(size) for size in call.out.shape])
 
 
+def identity(call: Call) -> None:
+    """aten.eye(n, m): rows and columns that change places together leave a square one as it is."""
+    rows, columns = call.out.shape
+    place = Atom(rows)
+    call.trace.set(call.out, (place, place if rows == columns else Atom(columns)))
+
+
 def drawn(call: Call) -> None:
     """aten.normal(mean, deviation, size): tensors go element by element; of numbers, every position is alike."""
     if any(isinstance(each, Tensor) for each in call.args[:2]):
@@ -34,12 +41,14 @@ def counted(call: Call) -> None:
 
 RULES: Final[dict[str, Rule]] = {
     **{f"aten.{prefix}{name}": uniform for name in ("zeros", "ones", "empty", "full") for prefix in ("", "new_")},
-    **dict.fromkeys(("aten.rand", "aten.randn", "aten.empty_strided", "aten.new_empty_strided"), uniform),
+    **dict.fromkeys(("aten.rand", "aten.randn", "aten.randint", "prims.normal"), uniform),
+    **dict.fromkeys(("aten.empty_strided", "aten.new_empty_strided"), uniform),
     "aten.normal": drawn,
+    "aten.eye": identity,
     **dict.fromkeys(
         (
-            *("aten.arange", "aten.linspace", "aten.logspace", "aten.eye", "aten.tril_indices", "aten.triu_indices"),
-            *("aten.scalar_tensor", "aten.randperm", "aten.randint", "aten.hann_window", "aten.empty_permuted"),
+            *("aten.arange", "aten.linspace", "aten.logspace", "aten.tril_indices", "aten.triu_indices"),
+            *("aten.scalar_tensor", "aten.randperm", "aten.hann_window", "aten.empty_permuted"),
             *("aten._local_scalar_dense", "aten.equal", "aten.is_nonzero", "aten.item"),
         ),
         counted,

@@ -11,6 +11,7 @@ from autoprune.surgery.labels import Label, freeze, unify
 from autoprune.surgery.tracer import Call, Rule
 
 ADDRESSED = "addressed by index"
+MASKS: Final = (torch.bool, torch.uint8)
 
 
 def index(call: Call) -> None:
@@ -25,16 +26,15 @@ def index_put(call: Call) -> None:
     """aten.index_put(x, indices, values): the result is like x, and the values are like what is addressed."""
     labels = call.trace.of(call.args[0])
     kept, first = _addressed(call, labels)
-    values = call.trace.of(call.args[2])
-    for place, label in enumerate(reversed(kept[first:]), 1):
-        if place <= len(values) and values[-place].size != 1:
-            unify(values[-place], label)
-    rest = values[: max(len(values) - len(kept[first:]), 0)]
-    for label in rest:
-        freeze(label, ADDRESSED)
-    if first:
-        for label in kept[:first]:
+    addressed = [each for each in call.args[1] if isinstance(each, Tensor)]
+    chosen = max((1 if each.dtype in MASKS else each.dim() for each in addressed), default=0)
+    target: list[Label | None] = [*kept[:first], *(None,) * chosen, *kept[first:]]
+    for place, label in enumerate(reversed(call.trace.of(call.args[2])), 1):
+        other = target[-place] if place <= len(target) else None
+        if other is None:
             freeze(label, ADDRESSED)
+        elif label.size != 1:
+            unify(label, other)
     call.trace.set(call.out, labels)
 
 
@@ -43,7 +43,7 @@ def _addressed(call: Call, labels: tuple[Label, ...]) -> tuple[list[Label], int]
     taken: list[int] = []
     dim = 0
     for each in call.args[1]:
-        width = each.dim() if isinstance(each, Tensor) and each.dtype in (torch.bool, torch.uint8) else 1
+        width = each.dim() if isinstance(each, Tensor) and each.dtype in MASKS else 1
         if isinstance(each, Tensor):
             taken += range(dim, dim + width)
             for label in call.trace.of(each):

@@ -9,7 +9,7 @@ from typing import Final
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from autoprune.surgery.labels import ONE, Label, cut, freeze, unify
+from autoprune.surgery.labels import ONE, Label, cut, unify
 from autoprune.surgery.tracer import Call, Rule
 
 
@@ -61,15 +61,6 @@ def observed(call: Call) -> None:
     like_first(call)
 
 
-def sorted_into(call: Call) -> None:
-    """aten.bucketize(x, boundaries): shaped like x; the boundaries are counted."""
-    for leaf in call.args[1:]:
-        if isinstance(leaf, Tensor):
-            for label in call.trace.of(leaf):
-                freeze(label, "its places are numbers of what is sorted into them")
-    like_first(call)
-
-
 def halves(call: Call) -> None:
     """aten.glu(x, dim): one half gates the other."""
     labels = list(call.trace.of(call.args[0]))
@@ -108,12 +99,13 @@ RULES: Final[dict[str, Rule]] = {
             *("aten._conj_physical", "aten.fake_quantize_per_tensor_affine_cachemask"),
             "aten._fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
             *("aten.rrelu_with_noise", "aten.rrelu_with_noise_", "aten.rrelu_with_noise_functional"),
+            *("aten.randint_like", "aten.poisson", "aten._standard_gamma", "aten._sample_dirichlet"),
+            *("aten.geometric_", "aten.cauchy_", "aten.log_normal_"),
         ),
         like_first,
     ),
     "aten.fake_quantize_per_channel_affine_cachemask": by_channel,
     "aten._fused_moving_avg_obs_fq_helper": observed,
-    "aten.bucketize": sorted_into,
     "aten.glu": halves,
     "aten.as_strided_": restrided,
 }

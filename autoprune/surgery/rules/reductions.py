@@ -41,6 +41,27 @@ def softmax(call: Call) -> None:
     call.trace.set(call.out, call.trace.of(call.args[0]))
 
 
+def commonest(call: Call) -> None:
+    """aten.mode(x, dim): the last dimension where none is given."""
+    at_index(call._replace(args=(call.args[0], call.arg(1, "dim", -1))))
+
+
+def kth(call: Call) -> None:
+    """aten.kthvalue(x, k, dim): as an arg-reduction, but k counts along the dimension."""
+    dim = call.arg(2, "dim", -1)
+    freeze(call.trace.of(call.args[0])[dim], "its k-th value is taken")
+    at_index(call._replace(args=(call.args[0], dim)))
+
+
+def segmented(call: Call) -> None:
+    """aten.segment_reduce(x, how, lengths=..., axis=...): consecutive parts of a dimension become one each."""
+    labels = list(call.trace.of(call.args[0]))
+    axis = call.kwargs.get("axis", 0)
+    freeze(labels[axis], "its segments are reduced")
+    labels[axis] = call.trace.fixed((call.out.shape[axis],), "segments")[0]
+    call.trace.set(call.out, labels)
+
+
 def at_index(call: Call) -> None:
     """Arg-reductions: where its indices are used the dimension stays; all of them without one."""
     dim = call.arg(1, "dim")
@@ -88,6 +109,9 @@ RULES: Final[dict[str, Rule]] = {
     ),
     **dict.fromkeys(("aten.cumsum", "aten.cumprod", "aten.cummax", "aten.cummin", "aten.logcumsumexp"), along),
     **dict.fromkeys(("aten._softmax", "aten._log_softmax", "aten._safe_softmax"), softmax),
-    **dict.fromkeys(("aten.argmax", "aten.argmin", "aten.max", "aten.min", "aten.median"), at_index),
+    **dict.fromkeys(("aten.argmax", "aten.argmin", "aten.max", "aten.min", "aten.median", "aten.nanmedian"), at_index),
+    "aten.mode": commonest,
+    "aten.kthvalue": kth,
+    "aten.segment_reduce": segmented,
     **dict.fromkeys(("aten.sort", "aten.topk", "aten.argsort"), ordered),
 }

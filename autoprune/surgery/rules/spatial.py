@@ -8,7 +8,7 @@ from typing import Final
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from autoprune.surgery.labels import Label, Prod, freeze, split
+from autoprune.surgery.labels import Label, Prod, freeze, split, unify
 from autoprune.surgery.rules.contraction import KERNEL, SPATIAL
 from autoprune.surgery.tracer import Call, Rule
 
@@ -22,6 +22,17 @@ def resample(call: Call) -> None:
     for tensor in tree_leaves(call.out):
         if isinstance(tensor, Tensor):
             call.trace.set(tensor, (*leading, *call.trace.fixed(tensor.shape[-rank:], SPATIAL)))
+
+
+def unpooled(call: Call) -> None:
+    """aten.max_unpool2d(x, indices, size): each value back to the position that it came from."""
+    rank = 3 if call.name.endswith("3d") else 2
+    pairs = list(zip(call.trace.of(call.args[0]), call.trace.of(call.args[1]), strict=True))
+    for left, right in pairs[:-rank]:
+        unify(left, right)
+    for label in call.trace.of(call.args[1])[-rank:]:
+        freeze(label, SPATIAL)
+    resample(call)
 
 
 def sampled(call: Call) -> None:
@@ -61,6 +72,7 @@ def windows(call: Call) -> None:
 
 
 RULES: Final[dict[str, Rule]] = {
+    **dict.fromkeys(("aten.max_unpool2d", "aten.max_unpool3d"), unpooled),
     "aten.grid_sampler_2d": sampled,
     "aten.grid_sampler_3d": sampled,
     "aten.pixel_shuffle": shuffled,
@@ -74,6 +86,7 @@ RULES: Final[dict[str, Rule]] = {
         ("avg_pool", ""),
         ("max_pool", "_with_indices"),
         ("max_pool", ""),
+        ("fractional_max_pool", ""),
         ("adaptive_avg_pool", ""),
         ("_adaptive_avg_pool", ""),
         ("adaptive_max_pool", ""),

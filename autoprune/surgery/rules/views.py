@@ -7,6 +7,8 @@ from typing import Final
 from autoprune.surgery.labels import ONE, Atom, Label, Prod, freeze, split
 from autoprune.surgery.tracer import Call, Rule
 
+RESTRIDED = "laid out anew by strides"
+
 
 def view(call: Call) -> None:
     """All factors in row-major order are dealt out again to the sizes of the result, from the last to the first."""
@@ -65,6 +67,25 @@ def expand(call: Call) -> None:
     call.trace.set(call.out, result)
 
 
+def strided(call: Call) -> None:
+    """aten.as_strided(x, size, stride, offset): a dimension that comes back with its own size and stride passes on,
+    where no other of the result reaches into it."""
+    x = call.args[0]
+    labels, given = call.trace.of(x), [(int(size), int(step)) for size, step in zip(*call.args[1:3], strict=True)]
+    moved = call.arg(3, "storage_offset") not in (None, x.storage_offset())
+    result, whole = list(call.trace.fixed(call.out.shape, RESTRIDED)), dict(enumerate(labels))
+    for place, (size, step) in enumerate(given):
+        others = [other for number, other in enumerate(given) if number != place and other[0] > 1]
+        below = sum((count - 1) * each for count, each in others if each < step)
+        alone = below < step and all(each < step or each % (step * size) == 0 for _, each in others)
+        source = next((dim for dim in whole if (x.shape[dim], x.stride(dim)) == (size, step)), None)
+        if size > 1 and alone and not moved and source is not None:
+            result[place] = whole.pop(source)
+    for label in whole.values():
+        freeze(label, RESTRIDED)
+    call.trace.set(call.out, result)
+
+
 def windows(call: Call) -> None:
     """aten.unfold(x, dim, size, step): positions become windows of positions."""
     labels = list(call.trace.of(call.args[0]))
@@ -111,6 +132,7 @@ RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("aten.squeeze", "aten.squeeze_"), squeeze),
     **dict.fromkeys(("aten.unsqueeze", "aten.unsqueeze_"), unsqueeze),
     **dict.fromkeys(("aten.expand", "aten.expand_copy"), expand),
+    "aten.as_strided": strided,
     "aten.unfold": windows,
     "aten.diagonal": diagonal,
     "aten.view_as_complex": to_complex,
