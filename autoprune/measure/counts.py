@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from autoprune.core.measurement import Measurement
 from autoprune.models.weights import file_size
@@ -24,6 +25,8 @@ class _Operations(OperatorWatch):
         self.total = 0
 
     def seen(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if any(isinstance(leaf, Tensor) and leaf.is_nested for leaf in tree_leaves((args, kwargs))):
+            return func(*args, **kwargs)  # it has no shape to count by
         operations = formula(func)
         if operations is None and func._can_decompose():
             with self:

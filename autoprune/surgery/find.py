@@ -282,7 +282,8 @@ def _quantised(model: nn.Module) -> set[str]:
 def _run(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractContextManager[Any]) -> None:
     example = example.fresh()
     for tensor in example.tensors:
-        tracer.set(tensor, tracer.fixed(tensor.shape, INPUT))
+        if not tensor.is_nested:
+            tracer.set(tensor, tracer.fixed(tensor.shape, INPUT))
     with torch.no_grad(), nothing_remembered(), tracer, watch:
         out = example.call(model)
     tracer.freeze(tensors_of(out), OUTPUT)
@@ -303,7 +304,8 @@ def _quiet() -> Iterator[None]:
 
 
 def does_not_run(model: nn.Module, example: Example, error: Exception) -> SurgeryError:
-    shapes = ", ".join(str(list(tensor.shape)) for tensor in example.tensors) or "no tensors"
+    sizes = ("rows of unlike lengths" if tensor.is_nested else str(list(tensor.shape)) for tensor in example.tensors)
+    shapes = ", ".join(sizes) or "no tensors"
     return SurgeryError(
         expected=f"{type(model).__name__} to run on its example inputs",
         received=f"{describe(error)} for inputs of shape {shapes}",

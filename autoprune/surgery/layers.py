@@ -105,8 +105,9 @@ class _Called:
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
-    """As plain numbers: looking at a shape must not pass for the model's own comparison."""
-    return tuple(map(int, tensor.shape))
+    """As plain numbers: looking at a shape must not pass for the model's own comparison. Rows of unlike lengths have
+    none."""
+    return () if tensor.is_nested else tuple(map(int, tensor.shape))
 
 
 class LayerWatcher:

@@ -9,9 +9,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 from torch._C import DispatchKey
 from torch._ops import HigherOrderOperator
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+from torch.utils._pytree import tree_leaves
 
 #: Whoever has compiled anything has imported the first; the second compiles itself when it is called.
 _COMPILING: Final = ("torch._dynamo", "torch.nn.attention.flex_attention")
@@ -28,6 +30,21 @@ def eager() -> Iterator[None]:
         return
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+def jagged(leaf: Any) -> bool:
+    """A tensor of rows of unlike lengths that is made of two: the values of all rows, and where each row ends."""
+    return isinstance(leaf, Tensor) and leaf.is_nested and is_traceable_wrapper_subclass(leaf)
+
+
+def parts(tensor: Tensor) -> list[Tensor]:
+    """What holds the values of a nested tensor, in one tensor or in rows; any other is itself."""
+    if not tensor.is_nested:
+        return [tensor]
+    if not jagged(tensor):
+        return list(tensor.unbind())
+    names, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
+    return [getattr(tensor, names[0])]
 
 
 class OperatorWatch(TorchDispatchMode):
@@ -61,6 +78,8 @@ class OperatorWatch(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if types and any(jagged(leaf) for leaf in tree_leaves((args, kwargs))):
+            return NotImplemented  # it takes itself apart, and what it is made of comes here
         if isinstance(func, HigherOrderOperator):
             plain = func.py_kernels.get(DispatchKey.CompositeExplicitAutograd, func)
             with self:

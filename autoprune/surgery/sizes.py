@@ -7,7 +7,7 @@ that is neither tagged nor -1 is a number in the code, and what has that size mu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any, Final
 
@@ -104,10 +104,15 @@ class SizeWatcher(TorchFunctionMode):
         if name == "size":
             labels = self.tracer.look(args[0])
             dim = args[1] if len(args) > 1 else kwargs.get("dim")
-            return TrackedSize(map(self.tagged, labels)) if dim is None else self.tagged(labels[dim])
-        if name in ("numel", "nelement"):
+            return self._told(out, labels) if dim is None else self._told((out,), (labels[dim],))[0]
+        if name in ("numel", "nelement") and not args[0].is_nested:
             return TrackedInt(out, Prod(self.tracer.look(args[0])), self.compared)
         return out
+
+    def _told(self, sizes: Iterable[Any], labels: Iterable[Label]) -> TrackedSize:
+        """The sizes, tagged; the lengths of unlike rows are no number."""
+        pairs = zip(sizes, labels, strict=True)
+        return TrackedSize(self.tagged(label) if isinstance(size, int) else size for size, label in pairs)
 
     def _opened(self, func: FunctionType) -> FunctionType | None:
         """A function of torch that asks for overrides first, without that question: it runs, and its calls are seen."""
@@ -126,7 +131,7 @@ class SizeWatcher(TorchFunctionMode):
     def _attribute(self, func: Any, args: tuple[Any, ...]) -> Any:
         out = func(*args)
         if isinstance(out, torch.Size):
-            return TrackedSize(map(self.tagged, self.tracer.look(args[0])))
+            return self._told(out, self.tracer.look(args[0]))
         if func == _DATA and isinstance(out, Tensor):
             self.tracer.set(out, self.tracer.of(args[0]))
         return out

@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -18,13 +17,13 @@ from autoprune.surgery.flow import PASSING, Flow
 from autoprune.surgery.labels import Atom, Label, atoms, freeze, unify
 from autoprune.surgery.noise import draws
 from autoprune.surgery.operations import formula
-from autoprune.surgery.operator_watch import OperatorWatch
+from autoprune.surgery.operator_watch import OperatorWatch, jagged, parts
 from autoprune.surgery.quantised import NAMESPACE, QUANTISED
 from autoprune.surgery.trial import NoValuesError, Passing, changed, tried
 
 INPUT, OUTPUT = "model input", "model output"
 UNUSED = "not used in the traced run"
-NESTED = "in a nested tensor, which has no shape: with `layout=torch.jagged` it has one"
+NESTED = "in a nested tensor that has no shape, as those of `layout=torch.jagged` have outside of attention"
 _PLAIN: Final = (Tensor, nn.Parameter)
 STRAY = "a tensor that is neither parameter, buffer nor traced result"
 
@@ -104,7 +103,9 @@ class Tracer(OperatorWatch):
         return self.look(tensor)
 
     def look(self, tensor: Tensor) -> tuple[Label, ...]:
-        """`of` without using the tensor."""
+        """`of` without using the tensor; rows of unlike lengths have those of their values."""
+        if tensor.is_nested:
+            return (*self.fixed((len(tensor),), NESTED), *self.look(*parts(tensor))) if jagged(tensor) else ()
         if tensor not in self.labels:
             self.labels[tensor] = self.fixed(tensor.shape, STRAY)
         found: tuple[Label, ...] = self.labels[tensor]
@@ -131,13 +132,7 @@ class Tracer(OperatorWatch):
     def seen(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # Scripted functions and autograd come here while Python calls are watched; what rules ask is not the model's.
         with torch._C.DisableTorchFunction():
-            if any(self._made_of_others(leaf) for leaf in tree_leaves((args, kwargs))):
-                return NotImplemented  # it takes itself apart, and what it is made of comes here
             return self._dispatched(func, args, kwargs)
-
-    def _made_of_others(self, leaf: Any) -> bool:
-        """A tensor that wraps others, such as rows of unlike lengths, and is no parameter."""
-        return isinstance(leaf, Tensor) and is_traceable_wrapper_subclass(leaf) and leaf not in self.names
 
     def _dispatched(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = str(func.overloadpacket)
@@ -154,7 +149,8 @@ class Tracer(OperatorWatch):
         if any(tensor.is_nested for tensor in (*inputs, *outputs)):
             self._unshaped(inputs, outputs)
             return out
-        self._label(func, rule, Call(self, name, args, kwargs, out), inputs, outputs)
+        if outputs or changed(func, args, kwargs):
+            self._label(func, rule, Call(self, name, args, kwargs, out), inputs, outputs)
         if draws(func, args, kwargs):
             self.noise.extend(self.look(tensor) for tensor in outputs)
         self.flow.record(name, rule is self.pointwise or name in PASSING, inputs, outputs)
@@ -252,7 +248,7 @@ def tensors_of(out: Any) -> list[Tensor]:
     An object with an `update` method, such as a cache of keys and values, is the model's own state and no result.
     """
     if isinstance(out, Tensor):
-        return [out]
+        return parts(out)
     if isinstance(out, Mapping):
         out = list(out.values())
     elif hasattr(out, "__dict__") and not isinstance(out, list | tuple):

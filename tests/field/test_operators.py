@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 import autoprune
+from autoprune.errors import SurgeryError
 from autoprune.surgery.coverage import coverage
 
 
@@ -208,3 +209,51 @@ class Unpooling(nn.Module):
 
 def test_unpooled_channels_are_cut():
     assert share_left(Unpooling(), torch.randn(2, 3, 8, 8)) < 0.36
+
+
+class Rows(nn.Module):
+    """Rows of unlike lengths from the first layer to the last."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.norm, self.last = (
+            nn.Linear(8, 32),
+            nn.Linear(32, 24),
+            nn.LayerNorm(24),
+            nn.Linear(24, 3),
+        )
+
+    def forward(self, rows):
+        return torch.nested.to_padded_tensor(self.last(self.norm(self.second(torch.relu(self.first(rows))))), 0.0)
+
+
+class Reshaped(Rows):
+    """What opaque rows cannot be."""
+
+    def forward(self, rows):
+        x = self.first(rows)
+        return super().forward(x.reshape(*x.shape[:-1], 4, x.shape[-1] // 4).flatten(-2)[..., : rows.shape[-1]])
+
+
+def rows_of(layout):
+    return torch.nested.nested_tensor([torch.randn(3, 8), torch.randn(5, 8)], layout=layout)
+
+
+@pytest.mark.parametrize(("layout", "names"), [(torch.jagged, {"first", "second"}), (torch.strided, set())])
+def test_a_model_that_is_given_rows_of_unlike_lengths(layout, names):
+    assert {group.name for group in autoprune.trace(Rows().eval(), rows_of(layout)).open} == names
+
+
+def test_a_model_that_does_not_run_on_rows_of_unlike_lengths_is_told_so():
+    with pytest.raises(SurgeryError, match="Reshaped to run on its example inputs.*for inputs of shape rows of unlike"):
+        autoprune.trace(Reshaped().eval(), rows_of(torch.strided))
+
+
+def test_attention_over_rows_of_unlike_lengths_is_left_whole():
+    def attention(h):
+        rows = torch.nested.as_nested_tensor([h[0, :4], h[1]], layout=torch.jagged)
+        heads = rows.unflatten(-1, [4, h.shape[-1] // 4]).transpose(1, 2)
+        mixed = functional.scaled_dot_product_attention(heads, heads, heads)
+        return torch.nested.to_padded_tensor(mixed.transpose(1, 2).flatten(-2), 0.0)
+
+    assert 0.5 < share_left(Between(attention), torch.randn(2, 6, 8)) < 0.7

@@ -27,12 +27,15 @@ def placed(call: Call) -> None:
 def values(call: Call) -> None:
     """aten.values(x): those of the places, in one row."""
     labels = call.trace.of(call.args[0])
-    rest = call.out.dim() - 1
-    call.trace.set(call.out, (*call.trace.fixed(call.out.shape[:1], PLACES), *labels[len(labels) - rest :]))
+    numbered = len(labels) - call.out.dim() + 1
+    for label in labels[:numbered]:
+        freeze(label, PLACES)
+    call.trace.set(call.out, (*call.trace.fixed(call.out.shape[:1], PLACES), *labels[numbered:]))
 
 
 def places(call: Call) -> None:
     """aten.indices(x) and its kin."""
+    call.trace.freeze(call.args[:1], PLACES)
     call.trace.set(call.out, call.trace.fixed(call.out.shape, PLACES))
 
 
