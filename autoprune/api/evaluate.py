@@ -13,8 +13,9 @@ from torch import nn
 from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock, SystemClock
+from autoprune.core.keywords import checked, documented
 from autoprune.core.measurement import Measurement
-from autoprune.core.options import SearchOptions, checked, documented, evaluable
+from autoprune.core.options import SearchOptions, evaluable
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.trial import Trial, TrialState

@@ -17,7 +17,8 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import EXECUTOR
 from autoprune.core.effort import Effort
-from autoprune.core.options import TRAINING, checked, documented, finetunable, recorded, resumable
+from autoprune.core.keywords import checked, documented
+from autoprune.core.options import TRAINING, finetunable, recorded, resumable
 from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.trial import Trial

@@ -13,8 +13,9 @@ from autoprune.core.budget import Budget
 from autoprune.core.callbacks import Callbacks, EpochReport
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import PROFILER
+from autoprune.core.keywords import checked, documented
 from autoprune.core.metric import COUNTED
-from autoprune.core.options import SearchOptions, checked, documented, every
+from autoprune.core.options import SearchOptions, every
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.trial import Trial
 from autoprune.engine.engine import run_search

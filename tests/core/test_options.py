@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 import autoprune
-from autoprune.core import options
+from autoprune.core import keywords, options
 from autoprune.core.options import SearchOptions
 from autoprune.errors import UsageError
 
@@ -43,9 +43,9 @@ def test_a_misspelt_option_suggests_the_nearest():
 
 def test_an_old_name_is_taken_for_one_release_more():
     with pytest.warns(DeprecationWarning, match="finetune_epochs"):
-        assert options.renamed({"epochs": 3}) == {"finetune_epochs": 3}
+        assert keywords.renamed({"epochs": 3}) == {"finetune_epochs": 3}
     with pytest.raises(UsageError, match="leave out epochs"):
-        options.renamed({"epochs": 3, "finetune_epochs": 2})
+        keywords.renamed({"epochs": 3, "finetune_epochs": 2})
 
 
 def test_no_options_of_the_sampler_may_be_said_as_none():
