@@ -12,6 +12,7 @@ from autoprune.core.reporter import Silent
 from autoprune.engine.prepare import make_task
 from autoprune.errors import UsageError
 from autoprune.models.rebuild import rebuild, rebuild_from
+from autoprune.surgery.example import Example, Outputs
 from autoprune.tasks.task import Task
 
 
@@ -21,6 +22,7 @@ def load(
     *,
     model: nn.Module | None = None,
     example_inputs: Any = None,
+    outputs: Outputs = None,
 ) -> nn.Module:
     """Rebuild a pruned model, from its plan, its safetensors, and what it was made from.
 
@@ -29,6 +31,7 @@ def load(
         task: What the search was of, or its name; by default found by the name that it was started with.
         model: Instead of a task, the dense model as it was passed to `prune`, with any weights.
         example_inputs: Of that model.
+        outputs: As they were passed to `prune`.
 
     Returns:
         The model in eval mode.
@@ -48,4 +51,4 @@ def load(
             received="parts of both" if task is not None else "one of the two",
             cure="pass load(folder, model=dense, example_inputs=inputs)",
         )
-    return rebuild_from(Path(folder), model, example_inputs)
+    return rebuild_from(Path(folder), model, Example.of(example_inputs, outputs))

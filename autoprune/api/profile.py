@@ -20,6 +20,7 @@ from autoprune.measure.setup import Setup
 from autoprune.models import folder as folders
 from autoprune.models.rebuild import rebuild, task_of
 from autoprune.store.run import read_front
+from autoprune.surgery.example import Outputs
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.locate import locate
 
@@ -81,13 +82,15 @@ def profile(
 class Subject:
     """A model that somebody named, its example inputs, and how it was measured before, if it was.
 
-    task: its name where another process can make the very model from it; measured: profiler, threads, batch, precision.
+    task: its name where another process can make the very model from it; measured: profiler, threads, batch,
+    precision; outputs: what of the model's outputs matters.
     """
 
     model: nn.Module
     inputs: Any
     task: str = ""
     measured: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Outputs = None
 
 
 def find_subject(subject: str | Path, reporter: Reporter) -> Subject:
@@ -98,7 +101,7 @@ def find_subject(subject: str | Path, reporter: Reporter) -> Subject:
     """
     if isinstance(subject, str):
         task = locate(subject, reporter)
-        return Subject(task.model, task.example_inputs, task.spec)
+        return Subject(task.model, task.example_inputs, task.spec, outputs=task.outputs)
     folder, measured = subject, {}
     if not (subject / folders.PLAN).is_file():
         front = read_front(subject)
@@ -113,4 +116,4 @@ def find_subject(subject: str | Path, reporter: Reporter) -> Subject:
         measured = {key: recorded[key] for key in ("threads", "batch", "precision") if key in recorded}
         measured["profiler"] = recorded["name"]
     task = task_of(folders.read(folder)[0], folder, reporter)
-    return Subject(rebuild(folder, task, reporter), task.example_inputs, measured=measured)
+    return Subject(rebuild(folder, task, reporter), task.example_inputs, measured=measured, outputs=task.outputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,25 @@ from autoprune.core.defaults import REPAIR
 from autoprune.core.group import Group
 from autoprune.core.locks import check_only, locks, patterns
 from autoprune.core.measurement import Measurement
+from autoprune.core.options import Space
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT
 from autoprune.core.scope import Scope, scoped
+from autoprune.core.space import SearchSpace
 from autoprune.engine.given_plan import kept_of
-from autoprune.engine.prepare import make_task
-from autoprune.errors import SurgeryError, describe
+from autoprune.engine.prepare import make_task, offered
+from autoprune.errors import SurgeryError, UsageError, describe
 from autoprune.measure.counts import counts
+from autoprune.models.configuration import configure
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.weights import to_bytes
 from autoprune.recovery.calibrate import Calibrated, calibrate
+from autoprune.search_spaces import choose
 from autoprune.surgery import Traced, apply, kept_slices, trace, twin, unwrapped
 from autoprune.surgery.coverage import coverage
 from autoprune.surgery.cut_model import CutModel
+from autoprune.surgery.example import Example, Outputs
+from autoprune.surgery.gaps import Gaps, reopened
 from autoprune.surgery.quantised import QUANTISED, quantised_modules
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task
@@ -44,7 +51,8 @@ class Pruned:
         traced: All groups of the dense model.
         before: Parameters, operations and size of the dense model, by key.
         after: The same of the smaller one.
-        notes: What a criterion could not rank, and whose inputs are unknown.
+        notes: What a criterion could not rank, whose inputs are unknown, and what a configuration cannot say.
+        gaps: By name of a list of layers that got shorter, the places in the dense model's that were dropped.
     """
 
     model: nn.Module = field(repr=False)
@@ -54,6 +62,7 @@ class Pruned:
     before: Mapping[str, Measurement] = field(repr=False)
     after: Mapping[str, Measurement] = field(repr=False)
     notes: tuple[str, ...] = ()
+    gaps: Gaps = field(default_factory=dict, repr=False)
 
     def summary(self) -> str:
         """A few lines for people: what it costs now, and what could not be cut."""
@@ -70,7 +79,8 @@ class Pruned:
             StorageError: the folder cannot be written.
         """
         card = f"# {type(self.model).__name__}, pruned\n\n{self.summary()}\n"
-        write(Path(folder), PrunedModel(0, "", self.plan, self.slices), to_bytes(self.model), card)
+        weights = to_bytes(self.model, partial(reopened, gaps=self.gaps))
+        write(Path(folder), PrunedModel(0, "", self.plan, self.slices), weights, card)
 
 
 def prune(
@@ -80,8 +90,10 @@ def prune(
     *,
     criterion: str = "l1",
     scope: Scope = "layer",
+    space: Space = None,
     pattern: str = "",
     repair: str = "",
+    outputs: Outputs = None,
     task: Task | str | None = None,
     freeze: str | Sequence[str] = (),
     only: str | Sequence[str] = (),
@@ -96,8 +108,11 @@ def prune(
             those tied to one that is named follow it.
         criterion: Which slices go first.
         scope: "layer", "global", "threshold" or "percentile": how one number becomes counts; see `core.scope`.
+        space: A search space, by name ("hf"), as a file or an object: `keep` is then the ratio that every group it
+            opens keeps, or comes nearest to.
         pattern: "unstructured", "2:4", "4x4" ... to zero single weights instead of cutting slices.
         repair: How what is left is fitted; by default what a search uses where there is a task, and none without.
+        outputs: What of the model's outputs matters; see `trace`. By default what the task says, without one all.
         task: Whose data criteria such as taylor, and repairs, look at; or its name, such as "my_task.py:task".
         freeze: Regular expressions on names of groups that stay whole.
         only: The same of the only groups that may be cut; those tied to one that is named follow it.
@@ -114,14 +129,16 @@ def prune(
         >>> pruned = prune(model, images, keep=0.5)  # doctest: +SKIP
         >>> pruned.model(images)  # doctest: +SKIP
     """
-    traced, model = trace(model, example_inputs), unwrapped(model)
+    made = None if task is None else make_task(task, SILENT)
+    example = Example.of(example_inputs, made.outputs if outputs is None and made else outputs)
+    traced, model = trace(model, example), unwrapped(model)
     if pattern:
         traced = with_weights(model, traced, pattern)
     locked = {"freeze": patterns(freeze, "freeze"), "only": patterns(only, "only")}
     traced = traced.frozen(locks(traced.groups, **locked))
     by_name = isinstance(keep, Plan | Mapping)
     check_only(traced.groups if by_name else _of_one_number(traced, weights=bool(pattern)), locked["only"])
-    given = None if task is None else replace(make_task(task, SILENT), model=model)
+    given = made and replace(made, model=model)
     calibrated = calibrate(
         model,
         traced,
@@ -130,12 +147,17 @@ def prune(
         clock=SystemClock(),
         task=given,
     )
-    plan = keep if isinstance(keep, Plan) else _plan(keep, model, traced, calibrated, scope, weights=bool(pattern))
+    if space is not None:
+        plan = _spaced(model, example, traced, space, keep, alone=scope == "layer" and not pattern)
+    else:
+        plan = keep if isinstance(keep, Plan) else _plan(keep, model, traced, calibrated, scope, weights=bool(pattern))
     slices = kept_slices(traced, calibrated.ranking, plan)
     cut = apply(model, traced, slices)
     zeros = masks(traced, calibrated.ranking, plan, slices)
     calibrated.repair(CutModel(cut, plan, slices, zeros))
-    before = counts(twin(model, meta=False)[0], example_inputs)  # running the user's own might fill its caches
+    before = counts(twin(model, meta=False)[0], example)  # running the user's own might fill its caches
+    after = _counted(cut, example)
+    configured = configure(model, cut, traced, slices, example)
     kept = {name: tuple(chosen.tolist()) for name, chosen in slices.items()}
     return Pruned(
         model=cut,
@@ -143,15 +165,16 @@ def prune(
         slices=kept,
         traced=traced,
         before=before,
-        after=_counted(cut, example_inputs),
-        notes=calibrated.notes,
+        after=after,
+        notes=(*calibrated.notes, *configured.notes),
+        gaps=configured.gaps,
     )
 
 
-def _counted(model: nn.Module, example_inputs: Any) -> dict[str, Measurement]:
+def _counted(model: nn.Module, example: Example) -> dict[str, Measurement]:
     """What the cut model costs; it may take ways that no proof has seen, where its numbers decide on them."""
     try:
-        return counts(twin(model, meta=False)[0], example_inputs)
+        return counts(twin(model, meta=False)[0], example)
     except Exception as error:
         raise SurgeryError(
             expected=f"{type(model).__name__} to run on its example inputs when cut",
@@ -168,6 +191,18 @@ def _of_one_number(traced: Traced, *, weights: bool) -> list[Group]:
         else group
         for group in traced.groups
     ]
+
+
+def _spaced(model: nn.Module, example: Example, traced: Traced, space: Space, keep: object, *, alone: bool) -> Plan:
+    """Every group that the search space opens at the level nearest to one ratio."""
+    if not alone or isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep <= 1:
+        raise UsageError(
+            expected="one keep ratio above 0 and at most 1 beside space=, and neither scope= nor pattern=",
+            received=repr(keep) if alone else "more",
+            cure="pass for example keep=0.5, space='hf'",
+        )
+    config = choose(space, ())
+    return SearchSpace.build(offered(model, example, traced, config), config).uniform(keep)
 
 
 def _plan(

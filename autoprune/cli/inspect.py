@@ -54,10 +54,11 @@ def inspect(
     from autoprune.core.clock import SystemClock
     from autoprune.engine.prepare import inspected
     from autoprune.report.table import aligned
+    from autoprune.surgery.example import Example
 
     with aside():
         found = find_subject(folder or subject, ConsoleReporter(False, SystemClock()))
-        config, groups, coverage = inspected(found.model, found.inputs, space, **locked)
+        config, groups, coverage = inspected(found.model, Example.of(found.inputs, found.outputs), space, **locked)
     if as_json:
         document = {
             "family": config.name,

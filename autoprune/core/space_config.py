@@ -30,6 +30,8 @@ class SpaceConfig:
         floor: The fewest slices left, alike.
         tied: Regular expressions on "kind name" of groups: those that match one with the same captures share a level.
         pattern: Where the zeros of groups of kind weight may stand.
+        savable: Whether only what the model's own configuration can say is opened; groups that it says together are
+            one variable.
         name: Of the file that it was read from; what messages call it.
         match: Regular expressions on class names of modules, any of which selects it among the files by itself.
         priority: Of several that match, the highest wins.
@@ -49,6 +51,7 @@ class SpaceConfig:
     floor: int | Mapping[Kind, int] = 1
     tied: Sequence[str] = ()
     pattern: str = _USUAL_PATTERN
+    savable: bool = False
     name: str = "own"
     match: Sequence[str] = ()
     priority: int = 0
@@ -191,5 +194,6 @@ _FORMS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "keep_ratios": (_ratios, "a list of keep ratios above 0 and at most 1"),
     "tied": (_patterns, "a list of regular expressions"),
     "pattern": (_zeros, "unstructured, N:M such as 2:4, or a block such as 4x4"),
+    "savable": (lambda value: isinstance(value, bool), "true or false"),
     "name": (lambda value: isinstance(value, str), "text"),
 }

@@ -23,10 +23,12 @@ from autoprune.core.reporter import Reporter
 from autoprune.core.space import SearchSpace, opened
 from autoprune.core.space_config import SpaceConfig
 from autoprune.errors import UsageError
+from autoprune.models.savable import savable
 from autoprune.models.weights import stored
 from autoprune.search_spaces import choose, is_own
 from autoprune.surgery import Traced, trace
 from autoprune.surgery.coverage import Coverage, coverage
+from autoprune.surgery.example import Example
 from autoprune.surgery.sparsity import with_weights
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
@@ -80,13 +82,20 @@ def prepare(
         SurgeryError: it does not run, or nothing in it may be cut.
         UsageError: no such search space, or a pattern that matches nothing.
     """
-    config, traced = _traced(task.model, task.example_inputs, space, freeze, only, reporter)
-    return Prepared(task, traced, config, SearchSpace.build(traced.groups, config))
+    config, traced = _traced(task.model, task.example, space, freeze, only, reporter)
+    groups = offered(task.model, task.example, traced, config)
+    return Prepared(task, traced, config, SearchSpace.build(groups, config))
+
+
+def offered(model: nn.Module, example: Example, traced: Traced, config: SpaceConfig) -> tuple[Group, ...]:
+    """The groups as the configuration opens them, tied as far as it asks for."""
+    groups = opened(traced.groups, config)
+    return savable(model, traced, groups, example) if config.savable else groups
 
 
 def _traced(
     model: nn.Module,
-    example_inputs: Any,
+    example: Example,
     space: Space,
     freeze: Sequence[str],
     only: Sequence[str],
@@ -94,7 +103,7 @@ def _traced(
 ) -> tuple[SpaceConfig, Traced]:
     """The configuration, and the model's groups; with those of single weights where that opens them."""
     config = choose(space, (type(module).__name__ for module in model.modules()))
-    traced = trace(model, example_inputs, reporter=reporter)
+    traced = trace(model, example, reporter=reporter)
     traced = with_weights(model, traced, config.pattern) if "weight" in config.kinds else traced
     if is_own(space):
         config.check_patterns(traced.groups)
@@ -104,12 +113,13 @@ def _traced(
 
 
 def inspected(
-    model: nn.Module, example_inputs: Any, space: Space, *, freeze: Sequence[str] = (), only: Sequence[str] = ()
+    model: nn.Module, example: Example, space: Space, *, freeze: Sequence[str] = (), only: Sequence[str] = ()
 ) -> tuple[SpaceConfig, tuple[Group, ...], Coverage]:
     """All groups as the configuration sees them, with its step and floor, and with its reason where it keeps one whole;
     and how much of the model they are. Arguments and errors are those of `prepare`."""
-    config, traced = _traced(model, example_inputs, space, freeze, only)
-    groups = tuple(replace(group, step=config.step_of(group)) for group in opened(traced.groups, config))
+    config, traced = _traced(model, example, space, freeze, only)
+    found = offered(model, example, traced, config)
+    groups = tuple(replace(group, step=config.step_of(group)) for group in found)
     return config, groups, coverage(model, traced, groups)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from autoprune.core.reporter import Reporter
 from autoprune.errors import StorageError, UsageError
+from autoprune.models.configuration import configure
 from autoprune.models.folder import PrunedModel, check_agreement, read
 from autoprune.models.weights import load_into
-from autoprune.surgery import Traced, apply, unwrapped
+from autoprune.surgery import apply, unwrapped
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import find
 from autoprune.tasks.locate import locate
@@ -29,7 +29,10 @@ def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
     """
     record, weights = read(folder)
     task = task if task is not None else task_of(record, folder, reporter)
-    return assemble(record, weights, task.model, find(task.model, Example.of(task.example_inputs)), folder)
+    model, notes = assemble(record, weights, task.model, task.example, folder)
+    for note in notes:
+        reporter.note(note)
+    return model
 
 
 def task_of(record: PrunedModel, folder: Path, reporter: Reporter) -> Task:
@@ -51,14 +54,17 @@ def task_of(record: PrunedModel, folder: Path, reporter: Reporter) -> Task:
     )
 
 
-def rebuild_from(folder: Path, model: nn.Module, example_inputs: Any) -> nn.Module:
+def rebuild_from(folder: Path, model: nn.Module, example: Example) -> nn.Module:
     """`rebuild` of a model that was pruned without a task, from the dense model; errors as there."""
-    model = unwrapped(model)
-    return assemble(*read(folder), model, find(model, Example.of(example_inputs)), folder)
+    return assemble(*read(folder), unwrapped(model), example, folder)[0]
 
 
-def assemble(record: PrunedModel, weights: bytes, dense: nn.Module, traced: Traced, folder: Path) -> nn.Module:
-    """The model of a folder that was read, from a dense one that was traced; errors as in `rebuild`."""
+def assemble(
+    record: PrunedModel, weights: bytes, dense: nn.Module, example: Example, folder: Path
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The model of a folder that was read, from the dense one, and what its configuration cannot say; errors as in
+    `rebuild`."""
+    traced = find(dense, example)
     sizes = {group.name: group.size for group in traced.groups}
     floors = {group.name: min(group.floor, 1) for group in traced.groups}
     for name, indices in record.slices.items():
@@ -74,7 +80,16 @@ def assemble(record: PrunedModel, weights: bytes, dense: nn.Module, traced: Trac
                 cure="load it with the model that it was made from",
             )
     check_agreement(record, folder, {group.name: group.size for group in traced.groups if group.kind != "weight"})
+    whole = [
+        group for group in traced.groups if group.frozen_reason and len(record.slices.get(group.name, ())) % group.size
+    ]
+    if whole:
+        raise StorageError(
+            expected=f"all slices of '{whole[0].name}' in {folder}, as it stays whole ({whole[0].frozen_reason})",
+            received=f"{len(record.slices[whole[0].name])} of {whole[0].size}",
+            cure="load it with the outputs= that it was pruned with",
+        )
     slices = {name: torch.tensor(indices, dtype=torch.int64) for name, indices in record.slices.items()}
     model = apply(dense, traced, slices)
     load_into(model, weights, str(folder))
-    return model.eval()
+    return model.eval(), configure(dense, model, traced, slices, example).notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 import safetensors.torch
@@ -39,11 +40,12 @@ def stored(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in named if tensor.layout is torch.strided and not tensor.is_quantized}
 
 
-def tensors(model: nn.Module) -> dict[str, Tensor]:
-    """What is stored of a model, on the processor, weights with zeros in their smallest form."""
+def tensors(model: nn.Module, rename: Callable[[str], str] = str) -> dict[str, Tensor]:
+    """What is stored of a model, on the processor, weights with zeros in their smallest form. rename: the name that a
+    tensor is stored under."""
     parts: dict[str, Tensor] = {}
     for name, tensor in stored(model).items():
-        parts.update(pack(name, tensor.detach().cpu().contiguous()))
+        parts.update(pack(rename(name), tensor.detach().cpu().contiguous()))
     return parts
 
 
@@ -53,8 +55,8 @@ def forms(model: nn.Module) -> Counter[str]:
     return Counter(form for _, form in found if form != "dense")
 
 
-def to_bytes(model: nn.Module) -> bytes:
-    return safetensors.torch.save({name: tensor.clone() for name, tensor in tensors(model).items()})
+def to_bytes(model: nn.Module, rename: Callable[[str], str] = str) -> bytes:
+    return safetensors.torch.save({name: tensor.clone() for name, tensor in tensors(model, rename).items()})
 
 
 def file_size(model: nn.Module) -> int:

@@ -75,10 +75,9 @@ class _Models:
 
     @cached_property
     def _traced(self) -> Any:
-        from autoprune.surgery.example import Example
         from autoprune.surgery.find import find
 
-        return find(self._task.model, Example.of(self._task.example_inputs))
+        return find(self._task.model, self._task.example)
 
     @cached_property
     def _inputs(self) -> Any:

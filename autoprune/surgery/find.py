@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from autoprune.errors import SurgeryError, describe
+from autoprune.errors import AutopruneError, SurgeryError, describe
 from autoprune.surgery.attributes import tag_all, tensors_in
 from autoprune.surgery.cache_bypass import nothing_remembered
 from autoprune.surgery.clone import clone
@@ -100,6 +100,8 @@ def find(model: nn.Module, example: Example) -> Traced:
         try:
             traced = _observed(model, example, way, rules)
         except Exception as error:
+            if isinstance(error, AutopruneError) and not way.meta:
+                raise
             failures[way] = describe(error)
         else:
             unread = () if way.tagged else (f"sizes could not be watched ({failures[Way(meta=False, tagged=True)]})",)
@@ -286,6 +288,11 @@ def _run(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractCont
             tracer.set(tensor, tracer.fixed(tensor.shape, INPUT))
     with torch.no_grad(), nothing_remembered(), tracer, watch:
         out = example.call(model)
+    try:
+        out = example.taken(out)
+    except AutopruneError:
+        if not model.training:  # then a detector returns losses
+            raise
     tracer.freeze(tensors_of(out), OUTPUT)
 
 

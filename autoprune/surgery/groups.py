@@ -141,7 +141,8 @@ class _Kinds:
         self._roles: dict[Atom, Kind] = {}
         for label, kind in tracer.roles:
             for atom in atoms(label):
-                self._roles.setdefault(atom, kind)
+                if kind == "head" or atom not in self._roles:  # a table of biases has an entry for each head
+                    self._roles[atom] = kind
 
     def of(self, atom: Atom, touched: list[Member]) -> Kind:
         if any(part in member.tensor for member in touched for part in HIDDEN):

@@ -68,6 +68,15 @@ def size(layout: Layout, counts: Mapping[str, int] | None = None) -> int:
     return sum(size(term, counts) for term in layout.terms)
 
 
+def groups_in(layout: Layout) -> Iterator[str]:
+    """The groups that the dimension is made of, each as often as it stands there."""
+    if isinstance(layout, Part):
+        yield layout.group
+    elif not isinstance(layout, Fixed):
+        for child in layout.terms if isinstance(layout, Concat) else layout.factors:
+            yield from groups_in(child)
+
+
 def positions(layout: Layout, slices: Mapping[str, Tensor]) -> Tensor | None:
     """Which positions of the dimension to take, in order (int64, 1-D); None for all as they are.
 

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.group import Group
 from autoprune.core.reporter import Logged, Reporter
-from autoprune.errors import SurgeryError, describe
+from autoprune.errors import AutopruneError, SurgeryError, describe
 from autoprune.surgery.apply import apply
 from autoprune.surgery.clone import clone, unwrapped
-from autoprune.surgery.example import Example
+from autoprune.surgery.example import Example, Outputs
 from autoprune.surgery.find import contractions, does_not_run, find, small, twin
 from autoprune.surgery.noise import AlikeNoise, Drawn, seeded
 from autoprune.surgery.operator_watch import eager
@@ -49,7 +49,12 @@ Unit = tuple[Group, ...]
 
 
 def trace(
-    model: nn.Module, example_inputs: Any, *, reporter: Reporter | None = None, clock: Clock | None = None
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    outputs: Outputs = None,
+    reporter: Reporter | None = None,
+    clock: Clock | None = None,
 ) -> Traced:
     """Find the groups of a model by running a twin of it once in each mode; every group is verified.
 
@@ -57,6 +62,8 @@ def trace(
         model: Neither run nor changed; it may lie on meta tensors. Wrappers (`DistributedDataParallel`,
             `DataParallel`, what `torch.compile` returns) are taken off, and groups are called as without them.
         example_inputs: A tensor, a tuple of arguments, or a dict of keyword arguments.
+        outputs: What of the outputs matters, as a field or key ("logits"), a place, or a function of what the model
+            returns. The rest (the last hidden state) need not keep its width.
         reporter: Who is told what is done when that takes longer than 5 s; default: the logger "autoprune".
         clock: Tells seconds; default: the system's.
 
@@ -65,11 +72,12 @@ def trace(
 
     Raises:
         SurgeryError: the model does not run on the example inputs.
+        UsageError: what it returns has no such outputs.
 
     Example:
         >>> [group.name for group in trace(model, images).open]  # doctest: +SKIP
     """
-    example, around = Example.of(example_inputs), wrappers(model)
+    example, around = Example.of(example_inputs, outputs), wrappers(model)
     model = unwrapped(model)
     patience = Patience(reporter or Logged(), clock or SystemClock())
     traced = find(model, example)
@@ -140,6 +148,8 @@ class _Outputs:
         self._model, self._example, self._noise = model, example, noise
         try:
             expected = Results.of(self._call, twin(model, meta=False)[0].eval())
+        except AutopruneError:
+            raise
         except Exception as error:
             raise does_not_run(model, example, error) from error
         if expected is None:
@@ -190,7 +200,7 @@ class _Outputs:
 
     def _call(self, model: nn.Module) -> Any:
         with AlikeNoise(self._noise) if self._noise else nullcontext():
-            return _call(self._example, model)
+            return self._example.taken(_call(self._example, model))
 
     def _run(self, model: nn.Module) -> Results:
         return Results.of(self._call, model) or Results([], [])
@@ -233,7 +243,7 @@ class _Outputs:
         for layers in depths.values():
             try:
                 cut = _cut_to(self._model, traced, layers, meta=self._meta).eval()
-                left = tensors_of(_call(self._empty if self._meta else self._example, cut))
+                left = tensors_of(self._example.taken(_call(self._empty if self._meta else self._example, cut)))
             except Exception as error:
                 return _failure(error, "without it")
             if not self._sizes.fit(left, cut):

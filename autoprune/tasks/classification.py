@@ -127,6 +127,7 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
         forward=classify,
         loss=loss,
         distance=distance,
+        outputs=logits_of,
     )
 
 

@@ -18,7 +18,7 @@ from autoprune.core.metric import Metric, cost
 from autoprune.core.reporter import Reporter
 from autoprune.errors import AutopruneError, TaskError, UsageError, describe
 from autoprune.surgery.clone import unwrapped
-from autoprune.surgery.example import Example
+from autoprune.surgery.example import Example, Outputs
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.batch import device_of, forward, moved
 from autoprune.tasks.split import Source, Split
@@ -53,6 +53,8 @@ class Task:
         teach: (dense model in eval mode, batch) -> what is distilled from; None: what `forward` returns of it.
         optimizer: (model) -> a torch optimizer of its parameters, whose rates are the highest that are used; None:
             AdamW at a rate that is tried out.
+        outputs: What of the model's outputs matters: a field or key, a place, or a function of them; None for all. The
+            rest (features beside logits) need not keep its width.
         choose_batch: (threads, reporter) -> the batch whose latency counts on this machine where the user names none;
             None: that of the example inputs.
         spec: How another process finds this task (`file.py:callable`), filled in by `locate`.
@@ -72,6 +74,7 @@ class Task:
     distance: Callable[[Any, Any], Tensor] | None = None
     teach: Callable[[nn.Module, Any], Any] | None = None
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None
+    outputs: Outputs = None
     choose_batch: Callable[[int, Reporter], int] | None = field(default=None, repr=False)
     spec: str = ""
 
@@ -84,7 +87,7 @@ class Task:
             )
         object.__setattr__(self, "model", unwrapped(self.model))
         try:
-            Example.of(self.example_inputs)
+            Example.of(self.example_inputs, self.outputs)
         except UsageError as error:
             raise TaskError(expected=error.expected, received=error.received, cure=error.cure) from error
         if not callable(self.evaluate) or not self.metrics:
@@ -123,6 +126,11 @@ class Task:
     def quality(self) -> Metric:
         """The metric that is searched for."""
         return self.metrics[0]
+
+    @property
+    def example(self) -> Example:
+        """One forward pass, with what of its outputs matters."""
+        return Example.of(self.example_inputs, self.outputs)
 
     def split(self, name: str) -> Split:
         """A split by its name; "train" falls back on "calibration".
