@@ -64,13 +64,19 @@ class Pruned:
     notes: tuple[str, ...] = ()
     gaps: Gaps = field(default_factory=dict, repr=False)
 
-    def summary(self) -> str:
-        """A few lines for people: what it costs now, and what could not be cut."""
+    def __repr__(self) -> str:
+        return f"Pruned({type(self.model).__name__}, {', '.join(self._costs())})"
+
+    def _costs(self) -> list[str]:
         lines = []
         for key, title in (("params", "parameters"), ("flops", "operations"), ("size", "bytes on disk")):
             old, new = self.before[key].value, self.after[key].value
             lines.append(f"{title}: {old:.4g} -> {new:.4g} ({new / max(old, 1):.0%})")
-        return "\n".join([*lines, self.traced.summary(), *(f"  note: {note}" for note in self.notes)])
+        return lines
+
+    def summary(self) -> str:
+        """A few lines for people: what it costs now, and what could not be cut."""
+        return "\n".join([*self._costs(), self.traced.summary(), *(f"  note: {note}" for note in self.notes)])
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write plan, weights and a card; `autoprune.load` rebuilds the model from them and the dense one.

@@ -38,8 +38,8 @@ class Point:
 
     trial: int
     feasible: bool
-    plan: Plan
-    measurements: Mapping[str, Measurement]
+    plan: Plan = field(repr=False)
+    measurements: Mapping[str, Measurement] = field(repr=False)
     folder: Path
     task: Task | None = field(repr=False)
 
@@ -68,7 +68,7 @@ class Result:
     """
 
     run: Path
-    front: tuple[Point, ...]
+    front: tuple[Point, ...] = field(repr=False)
     best: Point | None
     document: Mapping[str, Any] = field(repr=False)
     overhead: float

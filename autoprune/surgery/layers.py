@@ -6,6 +6,7 @@ on. A module whose output is added to a stream that was there before is a residu
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ class Drop:
     """How a layer is left out.
 
     module: its name; argument: place or name of the argument that stands for its result; zeros: the result is zeros
-    like it; length: the layer returned a tuple of as many, the others None; 0 for a tensor; flops: what it cost.
+    like it; length: the layer returned a tuple of as many, the others None; 0 for a tensor; flops: what it cost; alone:
+    the layer was called with that argument and no other.
     """
 
     module: str
@@ -31,6 +33,7 @@ class Drop:
     zeros: bool
     length: int
     flops: int
+    alone: bool = False
 
 
 class Skip(nn.Module):
@@ -55,8 +58,20 @@ class Skip(nn.Module):
         return "zeros" if self.drop.zeros else "identity"
 
 
+def _stand_in(drop: Drop, layer: nn.Module) -> nn.Module:
+    """What stands where a layer was: one of torch's own modules where that takes the call, so that the model is pickled
+    and scripted as before."""
+    if drop.length or not drop.alone:
+        return Skip(drop, layer)
+    new = nn.Threshold(math.inf, 0.0) if drop.zeros else nn.Identity()  # nothing is above the threshold: zeros
+    for key, value in vars(layer).items():
+        if key not in vars(new) and key != "layer_idx" and not isinstance(value, nn.Module | Tensor):
+            setattr(new, key, value)
+    return new.train(layer.training)
+
+
 def drop_layers(model: nn.Module, drops: list[Drop]) -> None:
-    """Put a `Skip` where each layer was, in place, and number the layers that are left without a gap.
+    """Put a stand-in where each layer was, in place, and number the layers that are left without a gap.
 
     Caches of keys and values count layers by `layer_idx` and take the length of the first for that of all.
     """
@@ -64,7 +79,7 @@ def drop_layers(model: nn.Module, drops: list[Drop]) -> None:
         return
     dropped = {drop.module for drop in drops}
     skips = {
-        id(layer): Skip(drop, layer)
+        id(layer): _stand_in(drop, layer)
         for drop in drops
         if not any(drop.module.startswith(f"{other}.") for other in dropped)
         for layer in (model.get_submodule(drop.module),)
@@ -75,14 +90,15 @@ def drop_layers(model: nn.Module, drops: list[Drop]) -> None:
         for state in (module._modules, vars(module)):
             for key, value in list(state.items()):
                 state[key] = _instead(value, skips)
-    kept = [module for module in model.modules() if not isinstance(module, Skip)]
+    stand_ins = set(map(id, skips.values()))
+    kept = [module for module in model.modules() if id(module) not in stand_ins and not isinstance(module, Skip)]
     numbers = {module: number for module in kept if type(number := vars(module).get("layer_idx")) is int}
     places = {number: place for place, number in enumerate(sorted(set(numbers.values())))}
     for module, number in numbers.items():
         vars(module)["layer_idx"] = places[number]
 
 
-def _instead(value: Any, skips: Mapping[int, Skip]) -> Any:
+def _instead(value: Any, skips: Mapping[int, nn.Module]) -> Any:
     """The value, or what stands in its place, also in a plain list or dict of modules."""
     if type(value) in (list, tuple):
         return type(value)(skips.get(id(each), each) for each in value)
@@ -102,6 +118,7 @@ class _Called:
     spent: int = 0
     end: int = -1
     length: int = 0
+    alone: bool = False
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
@@ -144,6 +161,7 @@ class LayerWatcher:
                 if first is not None:
                     number = self._tracer.flow.number(first[1])
                     call = _Called(first[0], number, _shape(first[1]), len(self._tracer.flops))
+                    call.alone = len(args) == 1 and not kwargs
                 self._calls.setdefault(name, []).append(call)
 
         return hook
@@ -171,12 +189,12 @@ class LayerWatcher:
             if len(calls) != 1 or call is None or call.end < 0 or call.end == call.start:
                 continue
             if flow.reaches(call.start, call.end):
-                self.found.append(Drop(name, call.argument, False, call.length, call.spent))
+                self.found.append(Drop(name, call.argument, False, call.length, call.spent, call.alone))
                 continue
             joined = flow.joins(call.start, call.end)
             if joined is not None and self._weights(name) > 1 and not branches[joined]:
                 branches[joined] += 1
-                self.found.append(Drop(name, call.argument, True, call.length, call.spent))
+                self.found.append(Drop(name, call.argument, True, call.length, call.spent, call.alone))
         parents = Counter(drop.module.rpartition(".")[0] for drop in self.found if not drop.zeros)
         self.found = [
             drop

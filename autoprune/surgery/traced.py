@@ -46,6 +46,9 @@ class Traced:
     grouped: Mapping[str, Contraction] = field(default_factory=dict, repr=False)
     made: Mapping[str, Made] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        return f"Traced({self._counted()})"
+
     def __iter__(self) -> Iterator[Group]:
         return iter(self.groups)
 
@@ -62,12 +65,15 @@ class Traced:
         layouts = {name: tuple(_fix(dim, reasons) for dim in dims) for name, dims in self.layouts.items()}
         return replace(self, groups=groups, layouts=layouts)
 
+    def _counted(self) -> str:
+        kinds = Counter(group.kind for group in self.open)
+        named = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "none"
+        return f"{len(self.open)} of {len(self.groups)} groups can be cut: {named}"
+
     def summary(self) -> str:
         """A few lines for people: how many groups of each kind, and why the others stay whole; what keeps most
         parameters comes first."""
-        kinds = Counter(group.kind for group in self.open)
-        lines = [f"{len(self.open)} of {len(self.groups)} groups can be cut: "
-                 + (", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "none")]  # fmt: skip
+        lines = [self._counted()]
         closed = [group for group in self.groups if group.frozen_reason]
         counted = Counter(group.frozen_reason for group in closed)
         shares = {each: sum(g.share_params for g in closed if g.frozen_reason == each) for each in counted}
