@@ -67,7 +67,7 @@ def task():
     made = autoprune.Task(
         name="biencoder",
         model=BiEncoder(),
-        example_inputs=tuple(each[:8] for each in pairs("calibration")[0]),
+        example_inputs=tuple(each[:64] for each in pairs("calibration")[0]),
         splits=lambda: {name: pairs(name) for name in SHARES},
         evaluate=evaluate,
         metrics=(

@@ -74,7 +74,7 @@ def task():
     made = autoprune.Task(
         name="two_outputs",
         model=Reader(),
-        example_inputs={"images": samples("calibration")[0]["images"][:8]},
+        example_inputs={"images": samples("calibration")[0]["images"][:64]},
         splits=lambda: {name: samples(name) for name in SHARES},
         evaluate=evaluate,
         metrics=(

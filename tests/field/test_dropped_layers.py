@@ -1,5 +1,6 @@
 """A model with dropped layers is carried elsewhere as any other: pickled, and scripted."""
 
+import importlib
 import subprocess
 import sys
 
@@ -42,8 +43,7 @@ assert torch.equal(torch.jit.script(model)(inputs), expected)
 def test_it_needs_no_autoprune_to_be_loaded_and_scripted(tmp_path, monkeypatch):
     (tmp_path / "residual_net.py").write_text(NET)
     monkeypatch.syspath_prepend(tmp_path)
-    import residual_net
-
+    residual_net = importlib.import_module("residual_net")
     model, inputs = residual_net.Net().eval(), torch.randn(5, 4)
     pruned = autoprune.prune(model, inputs, {"blocks.0": 0, "branch": 0})
     with torch.no_grad():
