@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import describe
+from autoprune.models.adapters import holds_adapters, set_ranks
 from autoprune.models.config_sizes import ConfigSizes, Path, Place, changes_of, shapes_of
 from autoprune.surgery.clone import clone
 from autoprune.surgery.example import Example
@@ -31,6 +32,12 @@ _RUN: Final = 12
 #: How far two runs of the same numbers may differ, in units of the coarsest type's rounding, and at least.
 _ROUNDINGS, _TOLERANCE = 16, 1e-5
 _CURE: Final = "`autoprune.load` rebuilds it all the same; the search space 'hf' keeps to what configurations can say"
+
+
+_ADAPTED: Final = (
+    "the configuration of a model that holds adapters stays that of the dense model: merge them before it is pruned to "
+    "save it with its own library; `autoprune.load` rebuilds it all the same"
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,9 @@ def configure(
     """
     if not slices or any(tensor.is_meta for tensor in dense.parameters()):
         return Configured()
+    if holds_adapters(cut):
+        set_ranks(cut)
+        return Configured(notes=(_ADAPTED,) if _base_changed(dense, cut) else ())
     closed: dict[str, tuple[int, ...]] = {}
     notes: list[str] = []
     for name, module in pretrained(dense).items():
@@ -108,6 +118,13 @@ def _sizes(dense: nn.Module, name: str, module: nn.Module, traced: Traced, slice
     dropped = [(len(dense.get_submodule(each)._modules), places) for each, places in gaps.items()]
     changes = changes_of(traced, {group: len(chosen) for group, chosen in slices.items()}, dropped)
     return ConfigSizes(dense.get_submodule(name), shapes_of(module), changes, dropped)
+
+
+def _base_changed(dense: nn.Module, cut: nn.Module) -> bool:
+    """Whether anything but the ranks of adapters has another size."""
+    before, after = shapes_of(dense), shapes_of(cut)
+    own = [name for name in before if ".lora_" not in name]
+    return any(after.get(name) != before[name] for name in own)
 
 
 class _Trial:
