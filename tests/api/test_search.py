@@ -1,20 +1,15 @@
 """The Python API, in this process."""
 
 import dataclasses
-import json
 from pathlib import Path
 
-import numpy as np
 import optuna
 import pytest
 import torch
-import yaml
 
 import autoprune
 from autoprune import registry
 from autoprune.cli.print_result import print_result
-from autoprune.core.budget import AtLeast, AtMost, Budget
-from autoprune.core.metric import Metric
 from autoprune.core.training_options import TrainingOptions
 from autoprune.engine import stages
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
@@ -263,13 +258,6 @@ def test_nothing_to_prune_is_said(small_task, tmp_path):
         autoprune.search(small_task, budget="params=50%", space=str(space), run="r")
 
 
-def test_points_below_dense_are_held_on_the_finished_models(small_task):
-    result = autoprune.search(small_task, budget=["params=90%", "accuracy>=-50%"], run="r", **QUICK)
-    dense = result.document["dense"]["metrics"]["accuracy"]["value"]
-    assert result.best is not None
-    assert result.best.measurements["accuracy"].value >= dense - 0.5
-
-
 def test_a_time_limit_ends_the_search_for_candidates(small_task):
     result = autoprune.search(
         small_task, budget="params=90%", run="r", trials=10_000, timeout=3, finetune_epochs=0, finalists=2
@@ -307,46 +295,6 @@ def test_training_that_does_harm_leaves_the_repaired_model(small_task):
     scores = [result.best.measurements["loss"].value for result in (kept, repaired)]
     assert kept.best.plan == repaired.best.plan
     assert scores[0] == pytest.approx(scores[1])
-
-
-def test_floor_under_a_quality_asks_for_the_cheapest_above_it(small_task):
-    finetune(CutModel(small_task.model), small_task, None, TrainingOptions(epochs=10), 0, lambda text: None)
-    most = 1.2 * small_task.score(small_task.model, "search")["loss"].value
-    floor = Budget.of(loss=AtMost(most), objectives=("accuracy", "params"))
-    found = autoprune.search(
-        small_task, budget=floor, sampler="random", repair="none", run="r", trials=9, finetune_epochs=0
-    )
-    above = [point for point in found.front if point.feasible]
-    assert found.best.plan == min(above, key=lambda point: point.measurements["params"].value).plan
-    entries = [json.loads(line) for line in Path("r/measurements.jsonl").read_text().splitlines()]
-    losses = {e["trial"]: e["metrics"]["loss"]["value"] for e in entries if e["stage"] == "search"}
-    assert found.document["trials"]["infeasible"] == sum(loss > most for loss in losses.values()) > 0
-    logged = [json.loads(line) for line in Path("r/log.jsonl").read_text().splitlines()]
-    said = [event["best"] for event in logged if event["event"] == "trial" and event["best"] is not None]
-    assert said
-    assert all(losses[best] <= most for best in said)
-
-
-def test_a_floor_under_a_quality_that_is_no_objective_makes_it_one(small_task):
-    finetune(CutModel(small_task.model), small_task, None, TrainingOptions(epochs=10), 0, lambda text: None)
-    floor = Budget.of(accuracy=AtLeast(-0.1, of_dense=True), objectives=("params",))
-    found = autoprune.search(
-        small_task, budget=floor, sampler="random", run="r", trials=9, finetune_epochs=0, finalists=3
-    )
-    assert found.document["objectives"] == ["params", "accuracy"]
-    assert found.best.feasible
-    assert (
-        found.best.plan
-        == min((p for p in found.front if p.feasible), key=lambda p: p.measurements["params"].value).plan
-    )
-
-
-def test_limits_of_numpy_are_written_as_numbers(small_task):
-    budget = Budget.of(params=AtMost(np.float64(0.7123456789), of_dense=True))
-    found = autoprune.search(small_task, budget=budget, run="r", trials=3, finetune_epochs=0, timeout=np.float64(600))
-    (limit,) = Budget.parse(*found.document["budget"]).limits
-    assert limit.value == pytest.approx(0.7123456789)
-    assert yaml.safe_load(Path("r/run.yaml").read_text())["budget"] == found.document["budget"]
 
 
 def test_where_nothing_is_to_be_cut_the_model_is_the_users_own(small_task):
@@ -394,22 +342,6 @@ def test_unusable_loss_is_told_before_the_search(small_task):
         autoprune.search(task, "params=70%", run="r", **QUICK)
     assert not Path("r").exists()
     assert autoprune.search(task, "params=70%", run="r", **{**QUICK, "finetune_epochs": 0}).best is not None
-
-
-def test_a_quality_that_is_minimised_may_be_a_share_worse_than_dense(small_task):
-    metrics = (Metric("error", "1", lower_is_better=True, low=0.0),)
-
-    def error(model, split):
-        return 1.01 - small_task.evaluate(model, split)["accuracy"].value
-
-    task = dataclasses.replace(small_task, evaluate=error, metrics=metrics)
-    result = autoprune.search(task, ["params=80%", "error<=300%"], run="r", sampler="random", **QUICK)
-    assert result.best is not None
-    dense = result.document["dense"]["metrics"]["error"]["value"]
-    for point in result.front:
-        assert point.feasible == (point.measurements["error"].value <= 3 * dense)
-    with pytest.raises(UsageError, match="error<=101%"):
-        autoprune.search(task, "error>=-1%", run="r2", **QUICK)
 
 
 def test_progress_goes_to_the_logger_and_a_time_limit_may_have_a_unit(small_task, caplog):
