@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from autoprune.api.evaluate import Evaluated, evaluate
     from autoprune.api.load import load
     from autoprune.api.profile import profile
-    from autoprune.api.prune import Pruned, prune
+    from autoprune.api.prune import prune
     from autoprune.api.resume import finetune, resume
     from autoprune.api.search import search
     from autoprune.core.budget import AtLeast, AtMost, Budget
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autoprune.core.trial import Trial
     from autoprune.engine.result import Point, Result
     from autoprune.errors import AutopruneError
+    from autoprune.measure.pruned import Pruned
     from autoprune.models.masks import from_torch_prune, masks, to_torch_prune
     from autoprune.surgery import Traced, trace
     from autoprune.tasks.classification import Classification
@@ -46,7 +47,7 @@ _HOMES = {
     "Metric": "core.metric",
     "Plan": "core.plan",
     "Point": "engine.result",
-    "Pruned": "api.prune",
+    "Pruned": "measure.pruned",
     "Result": "engine.result",
     "SearchSpace": "core.space",
     "SpaceConfig": "core.space_config",

@@ -13,13 +13,13 @@ from torch import nn
 from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock, SystemClock
+from autoprune.core.given_plan import GivenPlan, given_plan
 from autoprune.core.keywords import checked, documented
 from autoprune.core.measurement import Measurement
 from autoprune.core.options import SearchOptions, evaluable
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.trial import Trial, TrialState
-from autoprune.engine.given_plan import GivenPlan, given_plan
 from autoprune.engine.known_device import found
 from autoprune.engine.prepare import Prepared, make_task, prepare
 from autoprune.engine.settings import Settings
