@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from autoprune.surgery import Traced, trace
     from autoprune.tasks.classification import Classification
     from autoprune.tasks.task import Task
+    from autoprune.training.pruner import Pruner
 
 _HOMES = {
     "AtLeast": "core.budget",
@@ -48,6 +49,7 @@ _HOMES = {
     "Plan": "core.plan",
     "Point": "engine.result",
     "Pruned": "measure.pruned",
+    "Pruner": "training.pruner",
     "Result": "engine.result",
     "SearchSpace": "core.space",
     "SpaceConfig": "core.space_config",
@@ -82,6 +84,7 @@ __all__ = [
     "Plan",
     "Point",
     "Pruned",
+    "Pruner",
     "Result",
     "SearchSpace",
     "SpaceConfig",

@@ -85,6 +85,15 @@ def from_torch_prune(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def plain_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters by name, those that `torch.nn.utils.prune` has masked under the name that they had before."""
+    buffers = {name for name, _ in model.named_buffers()}
+    return {
+        plain if (plain := name.removesuffix(_ORIGINAL)) + _MASK in buffers else name: parameter
+        for name, parameter in model.named_parameters()
+    }
+
+
 def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     path, _, key = name.rpartition(".")
     return model.get_submodule(path), key

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +28,8 @@ from autoprune.training.finetune import Training
 from autoprune.training.schedules import Phase, between
 from autoprune.training.teacher import Teacher
 from autoprune.training.thinning import thinned, zero
+from autoprune.training.timeline import CHOICES, share_of_cubic
 
-#: How often slices are chosen anew in a phase that thins out.
-_CHOICES: Final = 12
 _SLICES, _MASKS = "slices.", "masks."
 
 
@@ -220,13 +218,12 @@ class _ThinningTraining(Training):
 
     def before_step(self, step: int, steps: int) -> None:
         """Choose slices anew where it is time, along the cubic."""
-        choice = step * _CHOICES // max(steps, 1)
+        choice = step * CHOICES // max(steps, 1)
         if choice != self._chosen or step % max(self.length, 1) == 0:
             self._chosen = choice
-            # A cubic: fast at first, where much is superfluous (Zhu and Gupta 2017, equation 1).
-            share = 1 - (1 - (choice + 1) / _CHOICES) ** 3
+            share = share_of_cubic(choice)
             plan = between(self._phase.plan, self._target, self._traced.groups, share)
-            self._kept = thinned(self.model, self._traced, plan)[1]
+            self._kept = thinned(self.model, self._traced, plan, soft=self._phase.soft)[1]
             zero(self.model, self._kept)
 
     def after_step(self) -> None:

@@ -49,6 +49,14 @@ def test_a_tutorial_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     exec(compile(code, str(path), "exec"), {})  # noqa: S102
 
 
+@pytest.mark.parametrize("page", ["training"])
+def test_the_code_of_a_guide_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for code in blocks(DOCS / f"{page}.md"):
+        assert re.findall(r"^assert ", code, re.MULTILINE), "code checks what it says"
+        exec(compile(code, page, "exec"), {})  # noqa: S102
+
+
 @pytest.mark.parametrize("name", ["core.budget", "core.limit", "core.plan", "core.metric"])
 def test_examples_in_docstrings_are_true(name):
     assert doctest.testmod(importlib.import_module(f"autoprune.{name}")).failed == 0

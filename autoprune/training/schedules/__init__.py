@@ -83,7 +83,7 @@ class ScheduleContext:
             raise UsageError(
                 expected=f"{name} as a whole number of at least {least}",
                 received=repr(text),
-                cure=f"write for example --schedule-option {name}={max(least, 3)}",
+                cure=f"write for example {name}={max(least, 3)}",
             )
         return int(text)
 
@@ -101,7 +101,7 @@ class ScheduleContext:
             raise UsageError(
                 expected=f"{name} between 0 and 1",
                 received=repr(self.options[name]),
-                cure=f"write for example --schedule-option {name}=0.6",
+                cure=f"write for example {name}=0.6",
             )
         return found
 
@@ -164,10 +164,18 @@ def checked(module: ModuleType, given: Mapping[str, str]) -> dict[str, str]:
     return {**known, **given}
 
 
-def too_short(name: str, epochs: int, least: int) -> UsageError:
+class TooShortError(UsageError):
+    """A training that ends before its schedule does. least: epochs that it needs."""
+
+    least = 1
+
+
+def too_short(name: str, epochs: int, least: int) -> TooShortError:
     """The error for a training that ends before the schedule does."""
-    return UsageError(
+    error = TooShortError(
         expected=f"at least {least} epochs of fine-tuning for the schedule '{name}'",
         received=str(epochs),
         cure=f"pass --finetune-epochs {least}, or another --schedule",
     )
+    error.least = least
+    return error

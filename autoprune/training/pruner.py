@@ -1,0 +1,304 @@
+"""Pruning in a training loop of the user's own. Knows the steps of a schedule, and weights that are zero in place; not
+who trains, on what, or with which optimizer.
+
+The user's model stays the object that it is, as optimizers, wrappers and averages hold its parameters: what is to go is
+zero until the end, and cut from a copy then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.calibration.ranking import rank
+from autoprune.core.given_plan import GivenPlan, given_plan
+from autoprune.core.plan import Plan
+from autoprune.core.reporter import SILENT, Logged, Reporter
+from autoprune.core.training_options import TrainingOptions
+from autoprune.errors import UsageError
+from autoprune.measure.pruned import Pruned
+from autoprune.models.masks import from_torch_prune, plain_parameters
+from autoprune.registry import load
+from autoprune.surgery import CutModel, Traced, apply, twin, unwrapped
+from autoprune.surgery.example import Example, Outputs
+from autoprune.surgery.keep import opened, planned
+from autoprune.surgery.wrappers import inner
+from autoprune.tasks.locate import locate
+from autoprune.tasks.task import Task
+from autoprune.training.difference import differing, foreseen
+from autoprune.training.schedules import Phase, TooShortError, phases_of
+from autoprune.training.thinning import slice_masks, thinned, zero
+from autoprune.training.timeline import Choice, choice_at
+
+_DONE, _STEPS, _PLAN, _SLICES, _ELEMENTS, _START = "done", "steps", "plan.", "slices.", "elements.", "start."
+
+
+class Pruner:
+    """Prunes a model while somebody else trains it.
+
+    Slices that are to go are set to zero in place, when and as the schedule says, and stay so after each step of the
+    optimizer; `finish` returns a model without them. Make it before the weights of a checkpoint are loaded.
+
+    Example:
+        >>> pruner = Pruner(model, images, keep=0.5, steps=epochs * len(loader))  # doctest: +SKIP
+        >>> for images, labels in loader:  # doctest: +SKIP
+        ...     loss_of(model(images), labels).backward()
+        ...     optimizer.step()
+        ...     pruner.step()
+        ...     optimizer.zero_grad()
+        >>> smaller = pruner.finish().model  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example_inputs: Any,
+        *,
+        keep: Plan | Mapping[str, int | float] | float | None = None,
+        plan: GivenPlan | None = None,
+        schedule: str = "gradual",
+        schedule_options: Mapping[str, Any] | None = None,
+        steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        criterion: str = "l1",
+        pattern: str = "",
+        outputs: Outputs = None,
+        task: Task | str | None = None,
+        freeze: str | Sequence[str] = (),
+        only: str | Sequence[str] = (),
+        reporter: Reporter | None = None,
+    ) -> None:
+        """Trace the model, and thin it out as far as the schedule does before the first step.
+
+        Args:
+            model: Any model that runs on the inputs, in any wrapper (`DistributedDataParallel`, `torch.compile`).
+            example_inputs: A tensor, a tuple of arguments, or a dict of keyword arguments.
+            keep: As for `prune`: one number for all groups, or numbers by group.
+            plan: In its place a plan, counts by group, or the file of such.
+            schedule: When what goes; `autoprune plugins schedules` lists them.
+            schedule_options: Of the schedule, by name.
+            steps: How often the optimizer will step.
+            epochs: In its place, with `steps_per_epoch`.
+            steps_per_epoch: Steps of the optimizer in an epoch, which are fewer than batches where gradients are
+                accumulated.
+            criterion: Which slices go first.
+            pattern: "unstructured", "2:4", "4x4" ... to zero single weights instead of cutting slices.
+            outputs: What of the model's outputs matters; see `trace`. By default what the task says, without one all.
+            task: Whose data criteria such as taylor look at; or its name.
+            freeze: Regular expressions on names of groups that stay whole.
+            only: The same of the only groups that may be cut.
+            reporter: Told what is cut other than as it was trained; default: the logger "autoprune".
+
+        Raises:
+            UsageError: a plan that the groups cannot obey, or two plans; a schedule that is longer than the training;
+                an unknown name.
+            SurgeryError: the model does not run on the inputs, nothing can be cut, or slices cannot be zero in place.
+        """
+        if (keep is None) == (plan is None):
+            raise UsageError(
+                expected="keep= or plan=",
+                received="neither" if keep is None else "both",
+                cure="pass for example keep=0.5",
+            )
+        self.steps = _length(steps, epochs, steps_per_epoch)
+        self._options = TrainingOptions(
+            epochs=self.steps,
+            schedule=schedule,
+            schedule_options={name: str(value) for name, value in (schedule_options or {}).items()},
+        )
+        self._phases(Plan(()))
+        self._criterion = load("criteria", criterion)
+        self._task = locate(task, SILENT) if isinstance(task, str) else task
+        self._user = inner(model) or model
+        self._example = Example.of(example_inputs, self._task.outputs if outputs is None and self._task else outputs)
+        dense = self._plain()
+        by_name = plan is not None or isinstance(keep, Plan | Mapping)
+        self._traced: Traced = opened(dense, self._example, pattern=pattern, freeze=freeze, only=only, by_name=by_name)
+        if plan is not None or isinstance(keep, Plan):
+            self.plan = given_plan(keep if plan is None else plan, self._traced.groups)  # type: ignore[arg-type]
+        else:
+            self.plan = planned(keep or 0, dense, self._traced, {}, weights=bool(pattern))
+        self._schedule = self._phases(self.plan)
+        self._notes: list[str] = []
+        self.done, self._chosen, self._soft = 0, Plan(()), False
+        self._slices: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
+        self._start: dict[str, Tensor] = {}
+        if any(phase.rewound for phase in self._schedule):
+            self._start = {name: each.detach().cpu().clone() for name, each in _state(dense).items()}
+        if told := foreseen(dense, self._traced, self.plan, self._example):
+            (reporter or Logged()).warn(told)
+        self._choose(self._choice(0))
+
+    def step(self) -> bool:
+        """Go on with the schedule; called once after each step of the optimizer.
+
+        Returns:
+            Whether a phase of the schedule begins. After the first phase of "lottery-ticket" weights are those of the
+            start again, and an optimizer with a memory is best made anew.
+
+        Raises:
+            UsageError: more steps than were announced.
+        """
+        if self.done == self.steps:
+            raise UsageError(
+                expected=f"the {self.steps} steps that were announced",
+                received="one more",
+                cure="say steps= of the whole training, counting steps of the optimizer",
+            )
+        self.done += 1
+        if not self._soft:
+            self._zero()
+        choice = self._choice(self.done)
+        self._choose(choice)
+        return choice is not None and choice.begins
+
+    def finish(self) -> Pruned:
+        """Cut a copy of the model as it is now; the model itself stays as it is.
+
+        Returns:
+            The smaller model, in the mode of the model, with its plan and what it costs before and after. Notes say
+            where its outputs are not those of the model, and whether training ended before the schedule did.
+
+        Raises:
+            UsageError: `step` was never called.
+        """
+        if self.done == 0:
+            raise UsageError(
+                expected="a loop that calls step() after each step of its optimizer",
+                received="finish() before any step()",
+                cure="call pruner.step() after optimizer.step()",
+            )
+        notes, slices, thin = list(self._notes), self._slices, self._plain()
+        if self._chosen != self.plan:
+            notes.append(
+                f"training ended after {self.done} of {self.steps} steps: what the schedule left was cut untrained"
+            )
+            with self._undisturbed():
+                slices, kept = thinned(thin, self._traced, self.plan, self._ranking(thin))
+            zero(thin, kept)
+        cut = CutModel(apply(thin, self._traced, slices), self.plan, slices)
+        if told := differing(thin, cut.model, self._traced, slices, self._example):
+            notes.append(told)
+        return Pruned.of(cut, thin, self._traced, self._example, notes)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that is needed to go on, as tensors by name; the model's weights and the optimizer are the user's."""
+        own = {_DONE: torch.tensor(self.done), _STEPS: torch.tensor(self.steps)}
+        own |= {f"{_PLAN}{name}": torch.tensor(count) for name, count in self.plan.keep}
+        own |= {f"{_SLICES}{name}": each.clone() for name, each in self._slices.items()}
+        own |= {f"{_ELEMENTS}{name}": self._kept[name].clone() for name in self._of_single_weights & self._kept.keys()}
+        return own | {f"{_START}{name}": each.clone() for name, each in self._start.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state; the model's weights are loaded by the user, before or after.
+
+        Args:
+            state: Of a pruner of the same model, plan and length.
+
+        Raises:
+            UsageError: it is another one's.
+        """
+        plan = {name: int(count) for name, count in _named(state, _PLAN).items()}
+        done, steps = (int(state[name]) if name in state else -1 for name in (_DONE, _STEPS))
+        if plan != self.plan.kept or steps != self.steps or _named(state, _START).keys() != self._start.keys():
+            raise UsageError(
+                expected=f"the state of a pruner of this plan and schedule, for {self.steps} steps",
+                received="another plan" if plan != self.plan.kept else f"one for {steps} steps, or another schedule",
+                cure="make the pruner with the arguments that it was made with",
+            )
+        self.done, self._slices, self._start = done, _named(state, _SLICES), _named(state, _START)
+        latest = next(each for place in range(done, -1, -1) if (each := self._choice(place)) is not None)
+        self._chosen, self._soft = latest.plan, latest.soft and done < self.steps
+        self._kept = slice_masks(self._plain(), self._traced, self._slices) | _named(state, _ELEMENTS)
+
+    @property
+    def _of_single_weights(self) -> set[str]:
+        return {group.members[0].tensor for group in self._traced.open if group.kind == "weight"}
+
+    def _phases(self, plan: Plan) -> tuple[Phase, ...]:
+        """The schedule, whose epochs are steps."""
+        groups = self._traced.groups if plan.keep else ()
+        try:
+            return phases_of(self._options, plan, groups)
+        except TooShortError as error:
+            raise UsageError(
+                expected=f"at least {error.least} steps for the schedule '{self._options.schedule}'",
+                received=str(self.steps),
+                cure="train for longer, or choose schedule='one-shot'",
+            ) from error
+
+    def _choice(self, done: int) -> Choice | None:
+        return choice_at(self._schedule, self._traced.groups, done)
+
+    def _choose(self, choice: Choice | None) -> None:
+        if choice is None:
+            return
+        plain = self._plain()
+        with self._undisturbed():
+            self._slices, self._kept = thinned(plain, self._traced, choice.plan, self._ranking(plain), soft=choice.soft)
+        self._chosen, self._soft = choice.plan, choice.soft
+        if choice.rewound:
+            self._rewind()
+        self._zero()
+
+    def _ranking(self, plain: nn.Module) -> Mapping[str, Tensor]:
+        task = None if self._task is None else replace(self._task, model=plain)
+        found = rank(self._criterion, plain, traced=self._traced, task=task)
+        self._notes = list(dict.fromkeys([*self._notes, *found.notes]))
+        return found.scores
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Random numbers of the user's loop are drawn as if nothing was looked at here."""
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+
+    def _plain(self) -> nn.Module:
+        """A copy of the model without wrappers, in which what `torch.nn.utils.prune` has masked is zero."""
+        plain = twin(unwrapped(self._user), meta=False)[0]
+        from_torch_prune(plain)
+        return plain
+
+    def _zero(self) -> None:
+        own = plain_parameters(unwrapped(self._user))
+        with torch.no_grad():
+            for name in self._kept.keys() & own.keys():
+                mask = self._kept[name] = self._kept[name].to(own[name].device)
+                own[name].masked_fill_(~mask, 0)
+
+    def _rewind(self) -> None:
+        model = unwrapped(self._user)
+        own = {**plain_parameters(model), **dict(model.named_buffers())}
+        with torch.no_grad():
+            for name in self._start.keys() & own.keys():
+                own[name].copy_(self._start[name])
+
+
+def _length(steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
+    """Steps of the whole training."""
+    by_epochs = (epochs, steps_per_epoch)
+    parts = by_epochs if steps is None else (steps,) if by_epochs == (None, None) else ()
+    if not parts or not all(isinstance(part, int) and not isinstance(part, bool) and part > 0 for part in parts):
+        given = {"steps": steps, "epochs": epochs, "steps_per_epoch": steps_per_epoch}
+        raise UsageError(
+            expected="steps=, or epochs= and steps_per_epoch=, as whole numbers above 0",
+            received=", ".join(f"{name}={each!r}" for name, each in given.items() if each is not None) or "neither",
+            cure="write for example steps=epochs * len(loader)",
+        )
+    return math.prod(part for part in parts if part)
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _named(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): each for name, each in state.items() if name.startswith(prefix)}

@@ -1,0 +1,269 @@
+"""Pruning in a loop of one's own."""
+
+import copy
+
+import pytest
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import prune
+
+import autoprune
+from autoprune import registry
+from autoprune.errors import SurgeryError, UsageError
+from autoprune.testing.fakes import RecordingReporter
+from tests.training.own_loop import Net, X, adam, outputs, trained
+
+SCHEDULES = registry.names("schedules")
+
+
+def pruner_of(model, schedule="gradual", steps=24, **options):
+    return autoprune.Pruner(model, X, schedule=schedule, steps=steps, **({"keep": 0.5} | options))
+
+
+def zeros(model):
+    """How many output channels of the second convolution are zero."""
+    return int((model.conv2.weight.flatten(1).abs().sum(1) == 0).sum())
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_ends_with_the_plan_and_the_function_of_the_thinned_model(schedule):
+    model = Net()
+    pruner, parameters = pruner_of(model, schedule), list(map(id, model.parameters()))
+    trained(model, pruner, 24)
+    pruned = pruner.finish()
+    assert list(map(id, model.parameters())) == parameters
+    assert pruned.plan.kept == {"conv1": 4, "conv2": 6}
+    assert pruned.model.conv2.weight.shape == (6, 4, 3, 3)
+    assert torch.equal(pruned.model.bn2.running_var, model.bn2.running_var[list(pruned.slices["conv2"])])
+    assert torch.allclose(outputs(pruned.model), outputs(model), atol=1e-5)
+    assert pruned.notes == ()
+    assert pruned.after["params"].value < pruned.before["params"].value
+
+
+def test_counts_follow_the_schedule():
+    found = {}
+    for schedule in SCHEDULES:
+        model, steps = Net(), 72 if schedule == "soft" else 24
+        pruner = pruner_of(model, schedule, steps)
+        counts = [zeros(model)]
+        for step in range(steps):
+            trained(model, pruner, 1, start=step)
+            counts.append(zeros(model))
+        found[schedule] = counts
+    assert set(found["one-shot"]) == {6}
+    assert found["gradual"] == sorted(found["gradual"])
+    assert found["gradual"][0] < 3 < found["gradual"][11] < found["gradual"][12] + 1
+    assert set(found["gradual"][12:]) == {6}
+    assert len(set(found["iterative"])) == 3
+    assert found["lottery-ticket"][6:8] == [0, 6]
+    assert found["soft"][0] > 0 == max(found["soft"][1:3])  # what was zero grows until slices are chosen anew
+    assert set(found["soft"][36:]) == {6}
+
+
+def test_a_lottery_ticket_begins_again_with_the_weights_of_the_start():
+    model = Net()
+    before = copy.deepcopy(model.state_dict())
+    pruner = pruner_of(model, "lottery-ticket", schedule_options={"look": 0.5})
+    optimizer = trained(model, pruner, 11)
+    assert not torch.equal(model.head.bias, before["head.bias"])
+    trained(model, pruner, 1, optimizer, start=11)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value[value != 0], before[name][value != 0])
+    assert zeros(model) == 6
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("stopped", [3, 13])
+def test_a_checkpoint_goes_on_to_the_bit(schedule, stopped, tmp_path):
+    whole, part, rest = Net(), Net(), Net(seed=5)
+    trained(whole, pruner := pruner_of(whole, schedule), 24)
+    first = pruner_of(part, schedule)
+    optimizer = trained(part, first, stopped)
+    torch.save([part.state_dict(), optimizer.state_dict(), first.state_dict()], tmp_path / "checkpoint.pt")
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    second, again = pruner_of(rest, schedule), adam(rest)
+    for each, state in zip((rest, again, second), kept, strict=True):
+        each.load_state_dict(state)
+    trained(rest, second, 24 - stopped, again, start=stopped)
+    assert all(torch.equal(value, rest.state_dict()[name]) for name, value in whole.state_dict().items())
+    assert second.finish().slices == pruner.finish().slices
+
+
+@pytest.fixture
+def group(tmp_path):
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    "wrap", [DistributedDataParallel, lambda model: torch.compile(model, backend="eager")], ids=["ddp", "compiled"]
+)
+def test_a_wrapped_model_learns_what_it_learns_alone(wrap, group):
+    plain, inside = Net(), Net()
+    wrapped = wrap(inside)
+    for given, model in ((plain, plain), (wrapped, inside)):
+        pruner = pruner_of(given)
+        trained(given, pruner, 24)
+        assert torch.allclose(outputs(pruner.finish().model), outputs(model), atol=1e-5)
+    assert torch.allclose(outputs(inside), outputs(plain), atol=1e-5)
+
+
+def test_accumulated_gradients_count_as_one_step():
+    model = Net()
+    pruner = autoprune.Pruner(model, X, keep=0.5, epochs=2, steps_per_epoch=6)
+    trained(model, pruner, 12, accumulate=3)
+    assert pruner.done == pruner.steps == 12
+    assert pruner.finish().notes == ()
+
+
+def test_mixed_precision_keeps_zeros_zero():
+    model = Net()
+    pruner = pruner_of(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        trained(model, pruner, 24)
+    assert zeros(model) == 6
+    assert torch.allclose(outputs(pruner.finish().model), outputs(model), atol=1e-5)
+
+
+@pytest.mark.parametrize("when", [0, 8, 16])
+def test_masks_of_torch_prune_hold_whenever_they_come(when):
+    model = Net()
+    if when == 0:
+        prune.random_unstructured(model.conv2, "weight", 0.3)
+    pruner = pruner_of(model)
+    optimizer = trained(model, pruner, when)
+    if when:
+        prune.random_unstructured(model.conv2, "weight", 0.3)
+    trained(model, pruner, 24 - when, optimizer, start=when)
+    pruned = pruner.finish()
+    assert torch.allclose(outputs(pruned.model), outputs(model), atol=1e-5)
+    assert float((pruned.model.conv2.weight == 0).float().mean()) > 0.02
+    assert pruned.model.conv2.weight.shape == (6, 4, 3, 3)
+    prune.remove(model.conv2, "weight")
+    assert zeros(model) == 6
+
+
+def test_masks_that_are_taken_off_on_the_way_leave_the_schedule_alone():
+    model = Net()
+    prune.random_unstructured(model.conv2, "weight", 0.3)
+    pruner = pruner_of(model)
+    optimizer = trained(model, pruner, 8)
+    prune.remove(model.conv2, "weight")
+    trained(model, pruner, 16, optimizer, start=8)
+    assert zeros(model) == 6
+    assert torch.allclose(outputs(pruner.finish().model), outputs(model), atol=1e-5)
+
+
+def test_single_weights_are_thinned_out_too():
+    model = Net()
+    pruner = pruner_of(model, keep=0.2, pattern="unstructured")
+    trained(model, pruner, 24)
+    state = pruner.state_dict()
+    weight = pruner.finish().model.conv2.weight
+    assert float((weight == 0).float().mean()) == pytest.approx(0.8, abs=0.01)
+    again = Net()
+    other = pruner_of(again, keep=0.2, pattern="unstructured")
+    again.load_state_dict(model.state_dict())
+    other.load_state_dict(state)
+    assert torch.equal(other.finish().model.conv2.weight, weight)
+
+
+def test_a_criterion_may_look_at_data_and_leaves_the_loops_random_numbers_alone():
+    model = Net()
+    task = autoprune.Classification(Net(), data=(torch.randn(60, 1, 6, 6), torch.arange(60) % 3), example_inputs=X)
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    pruner = pruner_of(model, criterion="taylor", task=task, steps=6)
+    assert torch.equal(torch.rand(1), expected)
+    trained(model, pruner, 6)
+    assert pruner.finish().plan.kept["conv2"] == 6
+    assert not model.training or all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_training_that_ends_early_is_cut_all_the_same_and_says_so():
+    model = Net()
+    pruner = pruner_of(model)
+    trained(model, pruner, 5)
+    pruned = pruner.finish()
+    assert pruned.plan.kept["conv2"] == pruned.model.conv2.out_channels == 6
+    assert any("after 5 of 24 steps" in note for note in pruned.notes)
+    assert zeros(model) < 6
+
+
+class Normalised(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.norm, self.b = nn.Linear(6, 16), nn.LayerNorm(16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.b(self.norm(self.a(x)))
+
+
+def test_widths_that_are_normalised_over_are_told_before_and_after():
+    model, reporter = Normalised(), RecordingReporter()
+    x = torch.randn(4, 6)
+    pruner = autoprune.Pruner(model, x, keep=0.5, schedule="one-shot", steps=1, reporter=reporter)
+    pruner.step()
+    (told,), (note,) = reporter.warnings, pruner.finish().notes
+    assert "norm normalise over widths that are cut" in told
+    assert "norm normalise over widths that are cut" in note
+
+
+def test_weights_that_cannot_be_zero_are_refused_at_once():
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 16)), nn.ReLU(), nn.Linear(16, 3))
+    with pytest.raises(SurgeryError, match="no numbers as outputs with zeros in it"):
+        autoprune.Pruner(model, torch.randn(4, 6), keep=0.5, steps=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"keep": 0.5, "plan": {"conv1": 4}, "steps": 9}, "keep= or plan=; received both"),
+        ({"steps": 9}, "received neither"),
+        ({"keep": 0.5}, "steps=, or epochs= and steps_per_epoch="),
+        ({"keep": 0.5, "epochs": 3}, "received epochs=3"),
+        ({"keep": 0.5, "epochs": 3, "steps": 9}, "received steps=9, epochs=3"),
+        ({"keep": 0.5, "steps": 0}, "received steps=0"),
+        ({"keep": 0.5, "steps": 2, "schedule": "iterative"}, "at least 3 steps for the schedule 'iterative'"),
+        ({"keep": 0.5, "steps": 9, "schedule": "gradul"}, "did you mean 'gradual'"),
+        ({"keep": 0.5, "steps": 9, "schedule_options": {"rump": 1}}, "known: ramp"),
+        ({"keep": 0.5, "steps": 9, "schedule_options": {"ramp": 2}}, "write for example ramp="),
+        ({"plan": {"stem": 4}, "steps": 9}, "received 'stem'"),
+        ({"plan": autoprune.Plan.of({"layer1": 4}), "steps": 9}, "layer1"),
+        ({"keep": 0.5, "steps": 9, "freeze": "nothing"}, "which matches none"),
+        ({"keep": 0.5, "steps": 9, "criterion": "taylor"}, "a task"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_training(options, words):
+    model = Net()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(UsageError, match=words) as caught:
+        autoprune.Pruner(model, X, **options)
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_loop_that_never_steps_and_one_that_steps_too_often():
+    pruner = pruner_of(Net(), steps=3)
+    with pytest.raises(UsageError, match="received finish\\(\\) before any step"):
+        pruner.finish()
+    for _ in range(3):
+        pruner.step()
+    with pytest.raises(UsageError, match="the 3 steps that were announced"):
+        pruner.step()
+
+
+@pytest.mark.parametrize("other", [{"keep": 0.25}, {"steps": 30}, {"schedule": "lottery-ticket"}])
+def test_a_state_of_another_pruner_is_refused(other):
+    with pytest.raises(UsageError, match="make the pruner with the arguments"):
+        pruner_of(Net(), **other).load_state_dict(pruner_of(Net()).state_dict())
+
+
+def test_plans_in_files_are_taken(tmp_path):
+    autoprune.prune(Net(), X, {"conv1": 3}).save(tmp_path / "model")
+    pruner = autoprune.Pruner(Net(), X, plan=tmp_path / "model" / "plan.json", steps=4)
+    assert pruner.plan.kept["conv1"] == 3
