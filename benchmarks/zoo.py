@@ -1,7 +1,7 @@
 """Models to prune, built without downloads. Knows configurations and inputs; nothing of autoprune.
 
 timm: the smallest model of every family up to a size; transformers: thirty architectures from small configurations;
-torchvision: one of each family; toys: recurrent networks and torch's own transformer.
+torchvision: one of each family; toys: recurrent networks and torch's own transformer; field: kinds that are hard.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from zoo_field import FIELD
 
 Made = tuple[nn.Module, Any]
 LARGEST = 60_000_000
@@ -40,6 +41,7 @@ def names() -> list[str]:
         *(f"transformers/{name}" for name in TRANSFORMERS),
         *(f"torchvision/{name}" for name in TORCHVISION),
         *(f"toys/{name}" for name in TOYS),
+        *(f"field/{name}" for name in FIELD),
     ]
 
 
@@ -225,6 +227,19 @@ TRANSFORMERS: dict[str, Callable[[], Made]] = {
     "gemma": _text("GemmaForCausalLM", "GemmaConfig", head_dim=8, pad_token_id=0, **_LLAMA),
     "phi": _text("PhiForCausalLM", "PhiConfig", **_LLAMA),
     "mixtral": _text("MixtralForCausalLM", "MixtralConfig", num_local_experts=4, **_LLAMA),
+    "qwen3-moe": _text(
+        "Qwen3MoeForCausalLM",
+        "Qwen3MoeConfig",
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=32,
+        decoder_sparse_step=1,
+        head_dim=8,
+        **_LLAMA,
+    ),
+    "gpt-oss": _text(
+        "GptOssForCausalLM", "GptOssConfig", num_local_experts=4, num_experts_per_tok=2, head_dim=8, **_LLAMA
+    ),
     "mamba": _text("MambaForCausalLM", "MambaConfig", hidden_size=32, num_hidden_layers=2, state_size=8),
     "t5": _encoder_decoder("T5ForConditionalGeneration", "T5Config", **_T5),
     "bart": _encoder_decoder(
@@ -294,7 +309,8 @@ QUICK = (
 
 
 def make(name: str) -> Made:
-    """The model in eval mode and its inputs: 'timm/NAME', 'torchvision/NAME', 'transformers/NAME' or 'toys/NAME'."""
+    """The model in eval mode and its inputs: 'timm/NAME', 'torchvision/NAME', 'transformers/NAME', 'toys/NAME' or
+    'field/NAME'."""
     torch.manual_seed(0)
     source, _, rest = name.partition("/")
     if source == "timm":
@@ -302,7 +318,7 @@ def make(name: str) -> Made:
     elif source == "torchvision":
         model, inputs = torchvision_model(rest)
     else:
-        model, inputs = (TRANSFORMERS if source == "transformers" else TOYS)[rest]()
+        model, inputs = {"transformers": TRANSFORMERS, "toys": TOYS, "field": FIELD}[source][rest]()
     _normalise(model, inputs)
     return model.eval(), inputs
 
