@@ -23,6 +23,8 @@ from autoprune.surgery.tracked_int import Attribute
 
 #: Frozen dimensions that count something else than experts.
 _OTHERS = (INPUT, OUTPUT, UNUSED, KERNEL, SPATIAL)
+#: Words that make `expert` a number of them.
+_COUNTING = frozenset(("n", "num", "number", "count"))
 
 
 def with_experts(
@@ -97,12 +99,21 @@ def _stays(label: Label, size: int) -> bool:
 
 
 def _counts(attribute: Attribute, group: Group, members: list[Member], traced: Traced) -> bool:
-    """Whether the attribute is the number of experts: of a module of the mixture, and as large; in a configuration,
-    which has many numbers, by its name too."""
+    """Whether the attribute is the number of experts: of a module of the mixture, as large, and called so, as another
+    number may be as large by chance."""
     mixture = _common([member.tensor for member in members])
     inside = not mixture or attribute.module == mixture or attribute.module.startswith(f"{mixture}.")
-    named = len(attribute.path) == 1 or "expert" in str(attribute.path[-1])
+    named = _tells_of_experts(str(attribute.path[-1]))
     return inside and named and attribute.size == group.size and attribute not in traced.formulas
+
+
+def _tells_of_experts(name: str) -> bool:
+    """Whether a name is that of a number of experts: `num_local_experts`, `n_expert`; not one an expert or a token,
+    such as `expert_capacity` or `num_experts_per_tok`."""
+    words = set(name.lower().split("_"))
+    plural = any(word.endswith("experts") for word in words)
+    counted = any(word.endswith("expert") for word in words) and bool(words & _COUNTING)
+    return (plural or counted) and "per" not in words
 
 
 def _common(names: list[str]) -> str:

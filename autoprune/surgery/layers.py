@@ -6,6 +6,7 @@ on. A module whose output is added to a stream that was there before is a residu
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ class Drop:
 
     module: its name; argument: place or name of the argument that stands for its result; zeros: the result is zeros
     like it; length: the layer returned a tuple of as many, the others None; 0 for a tensor; flops: what it cost; alone:
-    the layer was called with that argument and no other.
+    the layer takes that argument and no other.
     """
 
     module: str
@@ -37,12 +38,12 @@ class Drop:
 
 
 class Skip(nn.Module):
-    """Stands where a layer was: passes its first tensor on, or zeros like it. Keeps the layer's plain attributes."""
+    """Stands where a layer was: passes its first tensor on, or zeros like it. Keeps what may be read of the layer."""
 
     def __init__(self, drop: Drop, layer: nn.Module) -> None:
         super().__init__()
-        for key, value in vars(layer).items():
-            if key not in vars(self) and not isinstance(value, nn.Module | Tensor):
+        for key, value in _read(layer):
+            if key not in vars(self):
                 setattr(self, key, value)
         self.drop = drop
         self.training = layer.training
@@ -58,14 +59,22 @@ class Skip(nn.Module):
         return "zeros" if self.drop.zeros else "identity"
 
 
+def _read(layer: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Attributes that the code around a layer may read. What is run, such as a `forward` of this object alone, and what
+    is private, as that which wraps it keeps, would bring the layer back."""
+    for key, value in vars(layer).items():
+        if not (key.startswith("_") or callable(value) or isinstance(value, Tensor)):  # modules are callable
+            yield key, value
+
+
 def _stand_in(drop: Drop, layer: nn.Module) -> nn.Module:
     """What stands where a layer was: one of torch's own modules where that takes the call, so that the model is pickled
     and scripted as before."""
     if drop.length or not drop.alone:
         return Skip(drop, layer)
     new = nn.Threshold(math.inf, 0.0) if drop.zeros else nn.Identity()  # nothing is above the threshold: zeros
-    for key, value in vars(layer).items():
-        if key not in vars(new) and key != "layer_idx" and not isinstance(value, nn.Module | Tensor):
+    for key, value in _read(layer):
+        if key not in vars(new) and key != "layer_idx":
             setattr(new, key, value)
     return new.train(layer.training)
 
@@ -78,6 +87,7 @@ def drop_layers(model: nn.Module, drops: list[Drop]) -> None:
     if not drops:
         return
     dropped = {drop.module for drop in drops}
+    numberings = _numberings(model)
     skips = {
         id(layer): _stand_in(drop, layer)
         for drop in drops
@@ -90,12 +100,47 @@ def drop_layers(model: nn.Module, drops: list[Drop]) -> None:
         for state in (module._modules, vars(module)):
             for key, value in list(state.items()):
                 state[key] = _instead(value, skips)
-    stand_ins = set(map(id, skips.values()))
-    kept = [module for module in model.modules() if id(module) not in stand_ins and not isinstance(module, Skip)]
-    numbers = {module: number for module in kept if type(number := vars(module).get("layer_idx")) is int}
-    places = {number: place for place, number in enumerate(sorted(set(numbers.values())))}
-    for module, number in numbers.items():
-        vars(module)["layer_idx"] = places[number]
+    present = set(map(id, model.modules()))
+    for numbers in numberings:
+        kept = {module: number for module, number in numbers.items() if id(module) in present}
+        places = {number: place for place, number in enumerate(sorted(set(kept.values())))}
+        for module, number in kept.items():
+            vars(module)["layer_idx"] = places[number]
+
+
+def _numberings(model: nn.Module) -> list[dict[nn.Module, int]]:
+    """Modules with their layer numbers, those together that are counted together: stacks that have no number in common,
+    as the stages of one. A decoder counts anew beside its encoder."""
+    paths = {
+        tuple(name.split(".")): module
+        for name, module in model.named_modules()
+        if type(vars(module).get("layer_idx")) is int and not isinstance(module, Skip)
+    }
+    found: list[dict[nn.Module, int]] = []
+    for stack in _stacks(paths):
+        numbers = {module: vars(module)["layer_idx"] for module in stack}
+        for other in found:
+            if not set(numbers.values()) & set(other.values()):
+                other.update(numbers)
+                break
+        else:
+            found.append(numbers)
+    return found
+
+
+def _stacks(paths: Mapping[tuple[str, ...], nn.Module], depth: int = 0) -> list[list[nn.Module]]:
+    """Numbered modules by what holds them: the outermost whose parts have one number each."""
+    parts: dict[tuple[str, ...], dict[tuple[str, ...], nn.Module]] = {}
+    for path, module in paths.items():
+        parts.setdefault(path[depth : depth + 1], {})[path] = module
+    here: list[nn.Module] = []
+    deeper: list[list[nn.Module]] = []
+    for part in parts.values():
+        if len({vars(module)["layer_idx"] for module in part.values()}) == 1:
+            here += part.values()
+        else:
+            deeper += _stacks(part, depth + 1)
+    return [here, *deeper] if here else deeper
 
 
 def _instead(value: Any, skips: Mapping[int, nn.Module]) -> Any:
@@ -127,6 +172,15 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
     return () if tensor.is_nested else tuple(map(int, tensor.shape))
 
 
+def _parameters(layer: nn.Module) -> int:
+    """How many arguments a call may have, as another one may bring what this one left to its default; 2 for any."""
+    try:
+        taken = inspect.signature(layer.forward).parameters.values()
+    except ValueError:  # a function that is not written in Python, and does not say
+        return 2
+    return sum(1 + (each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)) for each in taken)
+
+
 class LayerWatcher:
     """Sees each module's calls in one run through hooks, which are taken off again."""
 
@@ -153,7 +207,7 @@ class LayerWatcher:
                 handle.remove()
 
     def _entering(self, name: str) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if not self._settled:
                 places: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
                 first = next(((place, value) for place, value in places if isinstance(value, Tensor)), None)
@@ -161,7 +215,7 @@ class LayerWatcher:
                 if first is not None:
                     number = self._tracer.flow.number(first[1])
                     call = _Called(first[0], number, _shape(first[1]), len(self._tracer.flops))
-                    call.alone = len(args) == 1 and not kwargs
+                    call.alone = len(args) == 1 and not kwargs and _parameters(layer) == 1
                 self._calls.setdefault(name, []).append(call)
 
         return hook

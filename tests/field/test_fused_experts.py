@@ -134,6 +134,23 @@ def test_no_fewer_experts_stay_than_a_token_is_sent_to():
     assert autoprune.prune(net("bmm", 8, 3), EXAMPLE, 0.01).plan.kept["mixture.router"] == 3
 
 
+def test_a_number_that_is_as_large_as_that_of_the_experts_stays():
+    class Tempered(Fused):
+        def __init__(self):
+            super().__init__("gathered")
+            self.temperature = self.expert_capacity = 8
+
+        def forward(self, x):
+            tokens = x.flatten(0, 1)
+            weights, chosen = (self.router(tokens) / self.temperature).softmax(-1).topk(self.top, -1)
+            return self.gathered(tokens, weights, chosen).view(x.shape)
+
+    model = net("gathered")
+    model.mixture = Tempered()
+    cut = autoprune.prune(model, EXAMPLE, {"mixture.router": 4}).model.mixture
+    assert (cut.num_experts, cut.temperature, cut.expert_capacity) == (4, 8, 8)
+
+
 def test_a_mixture_that_returns_its_scores_keeps_its_experts():
     class Telling(Net):
         def forward(self, x):

@@ -51,6 +51,17 @@ def test_gradients_are_taken_where_the_loss_exists(criterion):
     assert not task.model.training or all(module.training for module in task.model.modules())
 
 
+def test_statistics_of_a_layer_of_ones_own_stay_while_gradients_are_taken():
+    class Norm(nn.BatchNorm2d):
+        pass
+
+    task = detection()
+    task.model.body[1] = Norm(16)
+    before = task.model.body[1].running_mean.clone()
+    autoprune.prune(task.model, task.example_inputs, 0.5, task=task, criterion="taylor")
+    torch.testing.assert_close(task.model.body[1].running_mean, before, rtol=0, atol=0)
+
+
 def two_headed(**changes):
     torch.manual_seed(0)
     data = points()
