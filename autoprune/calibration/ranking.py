@@ -158,8 +158,7 @@ def _real(tensor: Tensor) -> Tensor:
 
 def _rows(tensor: Tensor, dim: int) -> Tensor:
     """(positions of the dimension, elements), float64."""
-    moved = _real(tensor).movedim(dim, 0)
-    return moved.reshape(len(moved), -1)
+    return _real(tensor).movedim(dim, 0)[:, None].flatten(1)
 
 
 def _scales(model: nn.Module) -> frozenset[str]:

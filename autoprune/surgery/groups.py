@@ -99,11 +99,12 @@ def collect(
 
 
 def _members(tracer: Tracer) -> dict[Atom, list[Member]]:
+    """What each atom stands in; where nothing stands there is nothing to keep."""
     members: dict[Atom, list[Member]] = {}
     for name, labels in tracer.seeds.items():
         for dim, label in enumerate(labels):
             for atom in dict.fromkeys(atoms(label)):
-                if atom.reason not in (KERNEL, SPATIAL):
+                if atom.size and atom.reason not in (KERNEL, SPATIAL):
                     members.setdefault(atom, []).append(Member(name, dim))
     return members
 
