@@ -130,6 +130,8 @@ def _go_on(
         for name, passed in (("timeout", directory.searched), ("deadline", directory.seconds)):
             if changes.get(name) is not None:  # from now on
                 changes[name] = (seconds(changes[name]) or 0.0) + passed
+        if not propose:  # another length is asked for than the search had
+            changes.setdefault("deadline", None)
         settings = _settings(recipe, sampler if propose else "random", changes)
         if propose and directory.ended and not _asks_more(settings, recipe, changes, path):
             reporter.note("this search has ended; give it more --trials, or `autoprune finetune` it")
@@ -167,6 +169,8 @@ def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes
     named: dict[str, Any] = {name: recipe[name] for name in recorded() if name in recipe}
     if changes.get("executor") == EXECUTOR:  # of a cluster it takes nothing
         named = {name: value for name, value in named.items() if name not in _CLUSTER}
+    if "schedule" in changes and changes["schedule"] != named.get("schedule"):
+        named["schedule_options"] = {}
     if sampler is not None:
         if sampler != named.get("sampler"):  # options are those of the sampler that they were given to
             named["sampler_options"] = {}

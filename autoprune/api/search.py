@@ -29,6 +29,7 @@ from autoprune.errors import UsageError
 from autoprune.measure.devices import profilers, together
 from autoprune.store.run import RunDirectory
 from autoprune.tasks.task import Task
+from autoprune.training.schedules import check_schedule
 
 
 @documented()
@@ -143,6 +144,7 @@ def preview(task: str, budget: Budget, *, reporter: Reporter, **options: Any) ->
     objectives = objectives_of(budget, prepared.task, capabilities, profilers(setups))
     wanted = {*budget.metrics, *(metric.name for metric in objectives)}
     check_zeros(prepared.space, wanted, capabilities, profilers(setups))
+    check_schedule(settings.training)
     check_enough(settings.enough, (*COUNTED, *(capabilities.metrics if timed(wanted) else ())), prepared.task)
     return recipe(prepared, budget, [metric.name for metric in objectives], settings) | {
         "meaning": [limit.meaning() for limit in budget.limits]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoprune.cli.options import OUTPUT, with_options
+from autoprune.cli.options import OUTPUT, parsed, with_options
 from autoprune.core.options import finetunable, resumable
 
 if TYPE_CHECKING:
@@ -47,5 +47,5 @@ def _done(go_on: Callable[..., Result], run: Path, as_json: bool, quiet: bool, a
     from autoprune.core.clock import SystemClock
 
     with aside():
-        result = go_on(run, reporter=ConsoleReporter(quiet, SystemClock()), **asked)
+        result = go_on(run, reporter=ConsoleReporter(quiet, SystemClock()), **parsed(asked))
     return print_result(result, as_json)

@@ -157,7 +157,7 @@ class SearchOptions:
     seed: int = _option(0, "Of all that is random.", HOW)
     schedule: str = _option(
         SCHEDULE,
-        "In how many rounds a finished model is cut while it is fine-tuned: one-shot, iterative, gradual ...; "
+        "In which phases a finished model is cut while it is fine-tuned: one-shot, iterative, gradual ...; "
         "`autoprune plugins` lists all.",
         HOW,
         resumable=True,

@@ -50,7 +50,8 @@ class TrainingOptions:
                 received=repr(self.steps),
                 cure="pass a whole number, 0 for whole passes",
             )
-        if self.rate is not None and not (0 < self.rate < math.inf):
+        number = isinstance(self.rate, int | float) and not isinstance(self.rate, bool)
+        if self.rate is not None and not (number and 0 < self.rate < math.inf):
             raise UsageError(
                 expected="a positive, finite learning rate", received=repr(self.rate), cure="write for example 5e-4"
             )

@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 
 from autoprune import registry
 from autoprune.core.address import HERE
-from autoprune.core.defaults import SCHEDULE
 from autoprune.core.metric import COUNTED, Metric
-from autoprune.core.plan import Plan
 from autoprune.cost_model import cost_forecast
 from autoprune.engine.job import SearchJob
 from autoprune.engine.prepare import check_enough, check_zeros, objectives_of, timed
@@ -25,7 +23,7 @@ from autoprune.searching.study import Study, trials_told
 from autoprune.store.ledger import Ledger, open_ledger
 from autoprune.tasks.task import SPLITS
 from autoprune.training.check import check_training
-from autoprune.training.schedules import phases_of
+from autoprune.training.schedules import check_schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +67,7 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         task.split(name).measure(job.clock, reporter)
     if settings.effort.epochs:
         check_training(task)
-    if settings.schedule != SCHEDULE:  # whether it fits into the training
-        phases_of(settings.training, Plan(()), job.prepared.traced.groups)
+    check_schedule(settings.training)
     setups = {
         name: replace(setup, limits=setup.limits.within(job.deadline.left))
         for name, setup in settings.setups(task.spec, job.budget.metrics).items()

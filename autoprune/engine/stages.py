@@ -79,7 +79,7 @@ def _same_model(job: SearchJob) -> bool:
     return not before or before == fingerprint(job.prepared.task.model)
 
 
-def schedule(job: SearchJob, resources: Resources) -> Timetable:
+def timetable(job: SearchJob, resources: Resources) -> Timetable:
     """What each stage may take."""
     certify_s = max(setup.limits.certify_s for setup in resources.setups.values())
     return Timetable(effort=job.settings.effort, deadline=job.deadline, pace=job.pace, certify_s=certify_s)
@@ -87,7 +87,7 @@ def schedule(job: SearchJob, resources: Resources) -> Timetable:
 
 def finishing_time(job: SearchJob, resources: Resources) -> FinishingTime:
     """What finishing may take."""
-    times = schedule(job, resources)
+    times = timetable(job, resources)
     return FinishingTime(
         training=times.training,
         measuring=times.measuring,
@@ -158,7 +158,7 @@ def make_forecast(job: SearchJob, resources: Resources, evaluator: Evaluator, go
     if kept is not None:
         return kept
     limited = [limit.metric for limit in job.budget.limits]
-    may_take = math.inf if job.settings.deterministic else schedule(job, resources).forecast_s
+    may_take = math.inf if job.settings.deterministic else timetable(job, resources).forecast_s
     with job.directory.stage("forecast"):
         check_reach(job.prepared.space, evaluator, resources.executor)
         if job.settings.sampler == SAMPLER and _pricing_s(job, evaluator, may_take) > may_take:
@@ -209,7 +209,7 @@ def coordinate(job: SearchJob, resources: Resources, goal: SearchGoal, forecast:
     )
     study.use(settings.made_sampler(context, resources.told))
     trained = job.prepared.task.loss is not None
-    effort = schedule(job, resources).candidates(job.directory.searched, trained=trained)
+    effort = timetable(job, resources).candidates(job.directory.searched, trained=trained)
     if not job.propose:  # what was being evaluated is still finished
         evaluated = [t for t in study.restored.finished if t.state is not TrialState.SCREENED]
         effort = replace(effort, trials=max(len(evaluated), 1))

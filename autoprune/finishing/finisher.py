@@ -20,7 +20,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.reporter import Reporter
 from autoprune.core.training_options import TrainingOptions
 from autoprune.core.trial import Trial, TrialState
-from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, UsageError, describe
+from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
 from autoprune.finishing.choice import Choice
 from autoprune.finishing.failures import Failures
 from autoprune.finishing.halving import rungs, spearman
@@ -35,7 +35,7 @@ from autoprune.searching.candidate import Evaluator, judged
 from autoprune.store.run import RunDirectory
 from autoprune.surgery.cut_model import CutModel
 from autoprune.training.rate import find_rate
-from autoprune.training.schedules import phases_of
+from autoprune.training.schedules import TooShortError, phases_of
 
 #: Of the time for fine-tuning, what finding its learning rate may take.
 _RATE_OF_TIME: Final = 1 / 4
@@ -233,10 +233,14 @@ class Finisher:
             return None
         task, by = self.evaluator.task, next(iter(costs(self.objectives)), self.objectives[0])
         part = replace(self.evaluator, task=task.with_split("train", list(islice(task.split("train"), 1))))
-        tuner = Tuner(part, replace(self.training, epochs=max(self.effort.epochs, TELLING)), self.seed)
+        epochs = max(self.effort.epochs, TELLING)
         largest = max(candidates, key=lambda trial: (trial.value(by.name), trial.number))
+        # The first phase has the largest model; that it is cut again later is no part of an epoch.
+        fitting = self._fitting(replace(self.training, epochs=epochs))
+        first = phases_of(fitting, largest.plan, part.traced.groups)[0].plan
+        tuner = Tuner(part, replace(fitting, schedule=SCHEDULE, schedule_options={}), self.seed)
         batches = self.training.steps or max(length_hint(task.split("train")), 1)
-        return TrainingPace.of(tuner, EpochJob(largest.number, largest.plan, 0), batches, self.time, part.clock)
+        return TrainingPace.of(tuner, EpochJob(largest.number, first, 0), batches, self.time, part.clock)
 
     def _round(self, trials: Sequence[Trial], pace: TrainingPace | None) -> Round:
         """Candidates for fine-tuning and its length, as far as there is time."""
@@ -268,7 +272,7 @@ class Finisher:
         """The training, with the schedule that fits into few epochs where there is no time for more."""
         try:
             phases_of(training, Plan(()), self.evaluator.traced.groups)
-        except UsageError as error:
+        except TooShortError as error:
             self.reporter.note(f"all is cut at once: {error}")
             return replace(training, schedule=SCHEDULE, schedule_options={})
         return training
@@ -286,9 +290,8 @@ class Finisher:
                 found = find_rate(self.evaluator.cut(middle.plan), task, self.training, self.seed, self.reporter)
             losses = {f"{rate:g}": round(loss, 6) for rate, loss in found.losses.items() if math.isfinite(loss)}
             self.directory.log("learning rate", rate=found.rate, losses=losses)
-            self.reporter.note(
-                f"learning rate {found.rate:g}, which does best in a few steps (--finetune-lr to choose)"
-            )
+            best = "which does best in a few steps" if losses else "as training came to no number at any rate"
+            self.reporter.note(f"learning rate {found.rate:g}, {best} (--finetune-lr to choose)")
             return found.rate
 
         return replace(self.training, rate=self.tuning.rate(tried))

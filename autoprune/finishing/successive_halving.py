@@ -148,7 +148,7 @@ class SuccessiveHalving:
         for run in self.open:
             if not run.busy:
                 run.outcome = "stopped"
-                self._study.end(run.trial.number, "pruned")
+                self._study.end(run.trial.number, "stopped")
 
     def _decided(self, run: FinetuneRun) -> str:
         return self.rule.decision(run.trial.number, run.done) if run.done else "go"
@@ -188,7 +188,7 @@ class SuccessiveHalving:
             else:
                 self._tell(run, kept.done, kept.scores)
             return
-        run.outcome, run.done = told.state, max(told.values, default=0)
+        run.outcome, run.done, run.error = told.state, max(told.values, default=0), told.error
         if kept is not None:
             run.scores = kept.scores
         if told.state == "fail":

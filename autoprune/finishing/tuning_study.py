@@ -18,15 +18,25 @@ from autoprune.searching.study import quiet
 from autoprune.store.ledger import Ledger
 
 _SUFFIX: Final = "-finetune"
-_CANDIDATE, _ROUND, _CHOSEN, _ENDED, _RATE = "candidate", "round", "chosen", "ended", "rate"
+_CANDIDATE, _ROUND, _CHOSEN, _ENDED, _RATE, _STOPPED, _ERROR = (
+    "candidate",
+    "round",
+    "chosen",
+    "ended",
+    "rate",
+    "stopped",
+    "error",
+)
 
 
 @dataclass(frozen=True)
 class Told:
-    """What the study knows of one candidate: "running", "complete", "pruned" or "fail", and its values by epoch."""
+    """What the study knows of one candidate: "running", "complete", "pruned", "stopped" (time was up) or "fail", its
+    values by epoch, and why it failed."""
 
     state: str
     values: Mapping[int, float]
+    error: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +85,9 @@ class TuningStudy:
         for frozen in self._study.get_trials(deepcopy=False):
             if frozen.user_attrs.get(_ROUND) == self._round:
                 number = frozen.user_attrs[_CANDIDATE]
-                self.told[number] = Told(frozen.state.name.lower(), dict(frozen.intermediate_values))
+                own = frozen.user_attrs
+                state = _STOPPED if own.get(_STOPPED) else frozen.state.name.lower()
+                self.told[number] = Told(state, dict(frozen.intermediate_values), str(own.get(_ERROR, "")))
                 if not frozen.state.is_finished():
                     self._open[number] = optuna.Trial(self._study, frozen._trial_id)
         return Round(bins={int(number): place for number, place in kept["bins"].items()}, epochs=kept["epochs"])
@@ -108,9 +120,12 @@ class TuningStudy:
             self._open[candidate].report(value, epoch)
 
     def end(self, candidate: int, state: str, value: float | None = None, error: str = "") -> None:
-        """A candidate is trained ("complete", with its quality), stopped ("pruned") or lost ("fail")."""
+        """A candidate is trained ("complete", with its quality), beaten ("pruned"), lost ("fail"), or left as it was
+        when time was up ("stopped")."""
         asked = self._open.pop(candidate)
         with quiet(), self._ledger.commit():
             if error:
-                asked.set_user_attr("error", error)
-            self._study.tell(asked, value, state=OptunaState[state.upper()])
+                asked.set_user_attr(_ERROR, error)
+            if state == _STOPPED:
+                asked.set_user_attr(_STOPPED, True)
+            self._study.tell(asked, value, state=OptunaState["PRUNED" if state == _STOPPED else state.upper()])

@@ -21,6 +21,7 @@ from autoprune.tasks.scores import SCORES, cross_entropy
 from autoprune.tasks.split import Source, Split
 from autoprune.tasks.task import SPLITS, Scores, Task
 
+_SCORE: Final = "score"
 LOSS: Final = Metric("loss", "1", lower_is_better=True)
 #: Shares of one data set that is given whole.
 SHARES: Final = {"train": 0.4, "calibration": 0.1, "search": 0.2, "validation": 0.15, "test": 0.15}
@@ -101,6 +102,10 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
             received="both" if data else "neither",
             cure="pass data=(inputs, labels) or splits={...}",
         )
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise TaskError(
+            expected="a batch_size of at least 1", received=repr(batch_size), cure="pass a whole number, such as 64"
+        )
     weights = model.parameters() if isinstance(model, nn.Module) else ()  # anything else is refused by `Task`
     dtype = next((weight.dtype for weight in weights if weight.is_floating_point()), torch.float32)
 
@@ -147,6 +152,7 @@ def _quality(metric: str | Callable[[Tensor, Tensor], float]) -> tuple[Metric, C
     """What a classifier is searched for, and what scores it."""
     if callable(metric):
         name = getattr(metric, "__name__", type(metric).__name__)
+        name = name if name.isidentifier() else _SCORE  # a lambda has none that a limit could use
         return Metric(name, "1", lower_is_better=False), partial(_evaluate, name=name, score=metric)
     if metric not in SCORES:
         raise unknown("metric of a classifier", str(metric), tuple(SCORES))

@@ -11,12 +11,13 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from types import NoneType
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from autoprune.errors import TaskError, describe
 from autoprune.tasks.split import Split
@@ -48,7 +49,9 @@ class DataIdentity:
         try:
             source = split.source
             plain: Any = source.dataset if isinstance(source, DataLoader) else source
-            if split.given is split or not hasattr(plain, "__getitem__"):
+            if isinstance(source, DataLoader) and source.num_workers and _shuffled(source):
+                count = split.count  # nothing that comes first is the same twice
+            elif split.given is split or not hasattr(plain, "__getitem__") or _elsewhere(source):
                 count = split.count
                 _feed(digest, next(iter(split)))
             else:
@@ -64,6 +67,15 @@ class DataIdentity:
                 cure="read them without autoprune to find the cause",
             ) from error
         return cls(count=count, digest=digest.hexdigest()[:16])
+
+
+def _elsewhere(source: Any) -> bool:
+    """Whether other processes read the samples: what a data set opens here before they begin would be shared."""
+    return isinstance(source, DataLoader) and source.num_workers > 0
+
+
+def _shuffled(source: DataLoader[Any]) -> bool:
+    return type(source.sampler) is not SequentialSampler or type(source.batch_sampler) not in (BatchSampler, NoneType)
 
 
 @contextmanager

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import islice
+from types import NoneType
 from typing import Any
 
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from autoprune.core.clock import Clock
 from autoprune.core.reporter import Reporter
-from autoprune.errors import TaskError
+from autoprune.errors import AutopruneError, TaskError, describe
 
 #: What is given as a split: batches, or a function without arguments that loads them when they are first needed.
 Source = Iterable[Any] | Callable[[], Iterable[Any]]
@@ -48,7 +49,17 @@ class Split:
     def source(self) -> Iterable[Any]:
         """What the user gave, loaded by now."""
         if not self._loaded:
-            self._source, self._loaded = self._source(), True
+            try:
+                self._source = self._source()
+            except AutopruneError:
+                raise
+            except Exception as error:
+                raise TaskError(
+                    expected=f"splits['{self.name}'] to load",
+                    received=describe(error),
+                    cure="call the function that loads it alone to find the cause",
+                ) from error
+            self._loaded = True
             self._check()
         found: Iterable[Any] = self._source
         return found
@@ -61,6 +72,7 @@ class Split:
             isinstance(source, DataLoader)
             and not isinstance(source.dataset, IterableDataset)
             and type(source.sampler) in (RandomSampler, SequentialSampler)
+            and type(source.batch_sampler) in (BatchSampler, NoneType)
         )
         return source if plain else self
 

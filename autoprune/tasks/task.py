@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from functools import cache, partial
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -102,11 +102,17 @@ class Task:
                 raise TaskError(
                     expected=f"a callable {name}", received=repr(given), cure=f"pass a function, or leave {name} out"
                 )
-        if not all(isinstance(metric, Metric) for metric in self.metrics):
+        given = self.metrics if isinstance(self.metrics, tuple | list) else (self.metrics,)
+        if given is not self.metrics or not all(isinstance(metric, Metric) for metric in given):
             raise TaskError(
-                expected="metrics as autoprune.Metric",
-                received=", ".join(type(metric).__name__ for metric in self.metrics),
+                expected="metrics as a list of autoprune.Metric",
+                received=", ".join(type(metric).__name__ for metric in given),
                 cure='write for example Metric("rmse", "1", lower_is_better=True)',
+            )
+        names = [metric.name for metric in self.metrics]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise TaskError(
+                expected="metrics with names of their own", received=f"two called '{twice[0]}'", cure="rename one"
             )
         taken = sorted({metric.name for metric in self.metrics if cost(metric.name) is not None})
         if taken:
@@ -240,7 +246,7 @@ def _named_splits(given: Mapping[str, Source] | Callable[[], Mapping[str, Source
             received=type(given).__name__,
             cure="pass a dict of iterables of batches",
         )
-    loaded = cache(given)
+    loaded = _Once(given)
 
     def part(name: str) -> Iterable[Any]:
         source = _taken(loaded(), name)
@@ -248,6 +254,25 @@ def _named_splits(given: Mapping[str, Source] | Callable[[], Mapping[str, Source
         return found
 
     return {name: Split(name, partial(part, name)) for name in ("train", *SPLITS)}
+
+
+class _Once:
+    """Splits that are loaded when they are first asked for, and kept."""
+
+    def __init__(self, load: Callable[[], Mapping[str, Source]]) -> None:
+        self._load = load
+        self._found: Mapping[str, Source] | None = None
+
+    def __call__(self) -> Mapping[str, Source]:
+        if self._found is None:
+            self._found = self._load()
+            if not isinstance(self._found, Mapping):
+                raise TaskError(
+                    expected="the function of splits to return them by name",
+                    received=type(self._found).__name__,
+                    cure="return a dict of iterables of batches",
+                )
+        return self._found
 
 
 def _taken(splits: Mapping[str, Any], name: str) -> Any:

@@ -69,7 +69,7 @@ def find_rate(cut: CutModel, task: Task, options: TrainingOptions, seed: int, re
         for step in (1, -1):
             while 0 <= best + step < len(RATES) and loss_at(best + step) < loss_at(best):
                 best += step
-    length = options.steps or sum(1 for _ in islice(task.batches("train"), int(_HIGHER**2) * _STEPS))
+    length = options.steps or task.split("train").count or _STEPS
     more = min(max(math.sqrt(options.epochs * length / _STEPS), 1.0), _HIGHER)
     return FoundRate(rate=float(f"{min(RATES[best] * more, RATES[-1]):.2g}"), losses=losses)
 

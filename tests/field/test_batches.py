@@ -132,3 +132,19 @@ def test_rare_classes_are_in_every_split():
     rare = {name: int(part.sum()) for name, (_, part) in parts.items()}
     assert all(abs(count - 24 * len(parts[name][1]) / 600) <= 1 for name, count in rare.items())
     assert not torch.equal(parts["test"][1], parts["test"][1].sort().values)
+
+
+def test_a_score_without_a_name_can_be_limited_and_one_name_is_one_metric():
+    def loss(logits, labels):
+        return 0.5
+
+    task = autoprune.Classification(mlp(), data=points(), metric=lambda logits, labels: 0.5)
+    assert task.quality.name == "score"
+    with pytest.raises(TaskError, match="two called 'loss'"):
+        autoprune.Classification(mlp(), data=points(), metric=loss)
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True])
+def test_batches_of_no_size_are_refused(size):
+    with pytest.raises(TaskError, match="batch_size of at least 1"):
+        autoprune.Classification(mlp(), data=points(), batch_size=size)

@@ -7,6 +7,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import autoprune
+from autoprune.errors import TaskError
+from autoprune.tasks.identity import DataIdentity
 from autoprune.tasks.task import SPLITS
 from tests.field.models import mlp, points
 
@@ -131,3 +133,71 @@ def test_a_search_that_times_nothing_makes_the_task_once(command, tmp_path):
     calls, loading = searched(command, tmp_path, "params=60%")
     assert calls == {"task": 1, "data": 1}
     assert len(loading) == 1
+
+
+class Lazy(torch.utils.data.Dataset):
+    """Opens what it reads from when the first sample is asked for, as data sets of large files do."""
+
+    def __init__(self):
+        self.opened = None
+
+    def __len__(self):
+        return 32
+
+    def __getitem__(self, place):
+        self.opened = self.opened or object()
+        inputs, labels = points(32)
+        return inputs[place], labels[place]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_what_workers_open_is_not_opened_before_they_begin(shuffle):
+    sets = {name: Lazy() for name in SPLITS}
+    splits = {name: DataLoader(each, 16, num_workers=1, shuffle=shuffle) for name, each in sets.items()}
+    made = autoprune.Classification(mlp(), splits=splits, example_inputs=(torch.zeros(2, 8),))
+    for name in SPLITS:
+        assert DataIdentity.of(made.split(name)).count == 2
+    assert all(each.opened is None for each in sets.values())
+
+
+class Pairs:
+    """A batch sampler whose keys are no numbers, and that goes on without end."""
+
+    def __len__(self):
+        return 4
+
+    def __iter__(self):
+        while True:
+            yield [(place, 8) for place in range(8)]
+
+
+class Sized(torch.utils.data.Dataset):
+    def __getitem__(self, key):
+        place, size = key
+        inputs, labels = points(32)
+        return inputs[place][:size], labels[place]
+
+
+def test_a_batch_sampler_of_ones_own_is_known_and_ends():
+    loader = DataLoader(Sized(), batch_sampler=Pairs())
+    made = autoprune.Classification(mlp(), splits=dict.fromkeys(SPLITS, loader), example_inputs=(torch.zeros(2, 8),))
+    assert DataIdentity.of(made.split("search")).count == 4
+    assert made.score(made.model, "search")["accuracy"].n == 32
+
+
+def test_data_that_a_function_loads_is_sent_to_other_processes_before_it_is_loaded():
+    cloudpickle = pytest.importorskip("cloudpickle")
+    there = points(64)
+    made = autoprune.Classification(mlp(), data=lambda: there, example_inputs=(torch.zeros(2, 8),))
+    again = cloudpickle.loads(cloudpickle.dumps(made))
+    assert again.score(again.model, "test")["accuracy"] == made.score(made.model, "test")["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [(lambda: None, "return them by name.*NoneType"), (lambda: {}[0], r"splits\['search'\] to load.*KeyError")],
+)
+def test_functions_that_do_not_load_are_named(load, words):
+    made = autoprune.Task("lazy", mlp(), (torch.zeros(2, 8),), load, lambda model, batches: 0.5)
+    with pytest.raises(TaskError, match=words):
+        made.score(made.model, "search")

@@ -194,3 +194,24 @@ def test_a_round_that_has_ended_is_not_the_answer_to_who_asks_again(tmp_path):
     for job in again.jobs():
         again.report(run.result(job))
     assert [k for k, run in again.runs.items() if run.outcome == "complete"] == [2, 5]
+
+
+def test_what_was_left_when_time_was_up_is_left_so_by_a_later_process(tmp_path):
+    run = Run(tmp_path)
+    run.most = 4
+    halving = run.open()
+    for job in halving.jobs():
+        halving.report(run.result(job))
+    stopped = {k for k, each in halving.runs.items() if each.outcome == "stopped"}
+    assert stopped
+    again = run.open()
+    assert {k for k, each in again.runs.items() if each.outcome == "stopped"} == stopped
+    assert any(again.runs[k].scores for k in stopped)
+
+
+def test_why_fine_tuning_failed_is_known_to_a_later_process(tmp_path):
+    run = Run(tmp_path)
+    halving = run.open()
+    job = next(halving.jobs())
+    halving.report(EpochResult(job.number, 0, error="no gradient for you"))
+    assert run.open().runs[job.number].error == "no gradient for you"

@@ -154,6 +154,9 @@ def test_a_search_by_each_schedule_ends_with_models_of_its_plans(small_task):
         ({"schedule": "iterative", "schedule_options": {"rounds": "none"}}, "whole number of at least 1"),
         ({"schedule": "iterative", "schedule_options": {"turns": "2"}}, "known: rounds, steps"),
         ({"schedule": "gradual", "schedule_options": {"ramp": "1.5"}}, "between 0 and 1"),
+        ({"schedule": "gradual", "schedule_options": {"ramp": None}}, "between 0 and 1"),
+        ({"schedule": "gradual", "schedule_options": ["ramp=0.4"]}, "by name"),
+        ({"schedule_options": {"rounds": "4"}}, "options of this schedule"),
     ],
 )
 def test_schedules_that_do_not_fit_are_refused_before_the_search(small_task, options, words):
@@ -174,3 +177,14 @@ def test_geometric_steps_keep_the_same_share_each():
 def test_layers_are_dropped_last():
     asked = TrainingOptions(epochs=6, schedule="iterative")
     assert [phase.plan.kept["block"] for phase in phases_of(asked, PLAN, GROUPS)] == [1, 1, 0]
+
+
+def test_another_schedule_does_not_take_the_options_of_the_one_before(small_task, told):
+    quick = {"budget": "params=50%", "trials": 3, "finalists": 1, "finetune_lr": 1e-2, "run": "r"}
+    options = {"schedule": "iterative", "schedule_options": {"rounds": 2}}
+    autoprune.search(small_task, **quick, finetune_epochs=2, **options)
+    assert autoprune.finetune("r", task=small_task, finetune_epochs=2, schedule="gradual").best is not None
+    found = ["finetune", "r", "--finetune-epochs", "2", "--schedule", "iterative", "--schedule-option", "rounds=2"]
+    code, _, err = told(*found)
+    assert code == 2
+    assert "which was an object" in err  # what it was asked to do was understood

@@ -149,19 +149,32 @@ def phases_of(options: TrainingOptions, plan: Plan, groups: Sequence[Group]) -> 
     return found
 
 
+def check_schedule(options: TrainingOptions) -> None:
+    """Refuse a schedule that does not fit into the training, or an option that it does not take.
+
+    Raises:
+        UsageError: it is one of these.
+    """
+    phases_of(options, Plan(()), ())
+
+
 def checked(module: ModuleType, given: Mapping[str, str]) -> dict[str, str]:
     """Every option of a schedule's module, as given or as it is by default.
 
     Raises:
         UsageError: one that it does not have.
     """
+    if not isinstance(given, Mapping):
+        raise UsageError(
+            expected="options of a schedule by name", received=repr(given), cure='pass for example {"rounds": "3"}'
+        )
     known: Mapping[str, str] = getattr(module, "OPTIONS", {})
     wrong = sorted(given.keys() - known.keys())
     if wrong:
         raise UsageError(
             expected="options of this schedule", received=", ".join(wrong), cure=f"known: {', '.join(known) or 'none'}"
         )
-    return {**known, **given}
+    return {**known, **{name: str(value) for name, value in given.items()}}
 
 
 class TooShortError(UsageError):
