@@ -233,7 +233,7 @@ def test_a_model_without_tensors_to_cut_says_so():
 def test_operator_without_a_rule_freezes_only_what_it_touches():
     library = torch.library.Library("autoprune_test", "DEF")
     library.define("mystery(Tensor x) -> Tensor")
-    library.impl("mystery", lambda x: x.clone(), "CPU")
+    library.impl("mystery", lambda x: x.cumsum(-1), "CPU")
     library.impl("mystery", torch.empty_like, "Meta")
 
     class Net(nn.Module):
@@ -251,7 +251,7 @@ def test_operator_without_a_rule_freezes_only_what_it_touches():
             return self.head(torch.relu(self.after(x)))
 
     found = reasons(Net(), torch.randn(2, 4))
-    assert found["inner"] == "operator autoprune_test.mystery has no rule"
+    assert found["inner"].startswith("operator autoprune_test.mystery")
     assert found["before"] == found["after"] == ""
 
 
