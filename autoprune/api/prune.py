@@ -19,7 +19,7 @@ from autoprune.engine.prepare import make_task, offered
 from autoprune.errors import UsageError
 from autoprune.measure.pruned import Pruned
 from autoprune.recovery.calibrate import calibrate
-from autoprune.search_spaces import choose
+from autoprune.search_spaces import choose, is_own
 from autoprune.surgery import Traced, apply, kept_slices, unwrapped
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example, Outputs
@@ -111,4 +111,6 @@ def _spaced(model: nn.Module, example: Example, traced: Traced, space: Space, ke
             cure="pass for example keep=0.5, space='hf'",
         )
     config = choose(space, ())
+    if is_own(space):
+        config.check_patterns(traced.groups)
     return SearchSpace.build(offered(model, example, traced, config), config).uniform(keep)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def kept_of(keep: Mapping[str, int | float], groups: Iterable[Group]) -> Plan:
         group = known.get(name)
         if group is None:
             raise registry.unknown("group of this model", name, tuple(known))
-        plan[name] = wanted if isinstance(wanted, int) else _count(wanted, group)
+        whole = isinstance(wanted, Integral) and not isinstance(wanted, bool)
+        plan[name] = int(wanted) if whole else _count(wanted, group)
         for other in known.values():
             if other.tie and other.tie == group.tie and not other.frozen_reason:
                 plan.setdefault(other.name, plan[name] // group.step * other.step)

@@ -312,6 +312,9 @@ class SearchOptions:
     @property
     def enough(self) -> tuple[Limit, ...]:
         """What a candidate meets after which none is looked for; empty where all are looked for."""
+        if not isinstance(self.until, str | list | tuple | None):
+            cure = 'write for example until="accuracy>=0.97"'
+            raise UsageError(expected="limits as text", received=repr(self.until), cure=cure)
         return Budget.parse(*([self.until] if isinstance(self.until, str) else self.until or ())).limits
 
     @property

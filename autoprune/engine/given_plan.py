@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from os import PathLike
 
 from autoprune.core.given_plan import given_plan
 from autoprune.core.plan import Plan
@@ -26,7 +24,7 @@ def prepare_for(task: Task, settings: Settings, reporter: Reporter | None = None
     prepared = prepare(task, settings.space, freeze=settings.freeze, only=settings.only, reporter=reporter)
     if not settings.plans:
         return prepared, settings
-    if isinstance(settings.plans, str | PathLike | Mapping | Plan):
+    if not isinstance(settings.plans, list | tuple):
         raise UsageError(expected="plans as a list", received=type(settings.plans).__name__, cure="write plans=[...]")
     sizes = {group.name: group.size for group in prepared.traced.groups}
     cuts = [

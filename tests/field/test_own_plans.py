@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import autoprune
@@ -102,3 +103,20 @@ def test_a_file_is_evaluated_on_the_command_line(told):
     code, _, err = told("evaluate", "t.py:good", "--plan", "none.json")
     assert code == 2
     assert "none.json" in err
+
+
+@pytest.mark.parametrize(("options", "words"), [({"plans": 3}, "plans as a list"), ({"until": 3}, "limits as text")])
+def test_what_is_no_list_of_plans_or_limits_is_told(small_task, options, words):
+    with pytest.raises(UsageError, match=words):
+        autoprune.search(small_task, budget="params=60%", run="r", trials=3, **options)
+
+
+def test_counts_of_numpy_are_counts(small_task):
+    pruned = autoprune.prune(small_task.model, small_task.example_inputs, {"conv2": np.int64(12)})
+    assert pruned.model.conv2.out_channels == 12
+
+
+def test_a_lock_that_matches_nothing_is_told_by_prune_too(small_task):
+    with pytest.raises(UsageError, match="nosuch"):
+        space = autoprune.SpaceConfig(name="own", kinds=("channel",), frozen=("nosuch",))
+        autoprune.prune(small_task.model, small_task.example_inputs, 0.5, space=space)
