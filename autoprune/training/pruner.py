@@ -189,6 +189,30 @@ class Pruner:
             notes.append(told)
         return Pruned.of(cut, thin, self._traced, self._example, notes)
 
+    def check(self, trained: nn.Module, steps: int | None = None) -> None:
+        """Whether a trainer trains what is pruned here, for as long.
+
+        Args:
+            trained: The trainer's model, or one that has the pruner's inside.
+            steps: Of the trainer's optimizer; None where nobody knows.
+
+        Raises:
+            UsageError: it is another model, or another length.
+        """
+        own = {id(parameter) for parameter in self._user.parameters()}
+        if not own <= {id(parameter) for parameter in trained.parameters()}:
+            raise UsageError(
+                expected="a trainer of the pruner's own model",
+                received=f"a {type(trained).__name__} with other parameters",
+                cure="pass the same object to both",
+            )
+        if steps is not None and steps != self.steps:
+            raise UsageError(
+                expected=f"a trainer that takes {self.steps} steps",
+                received=f"one that takes {steps}",
+                cure=f"make the pruner with steps={steps}",
+            )
+
     def state_dict(self) -> dict[str, Tensor]:
         """All that is needed to go on, as tensors by name; the model's weights and the optimizer are the user's."""
         own = {_DONE: torch.tensor(self.done), _STEPS: torch.tensor(self.steps)}
