@@ -101,7 +101,7 @@ def open_evaluator(job: SearchJob, resources: Resources) -> tuple[SearchJob, Eva
     """Look at the dense model on the device and on the data, and rank its slices; the job knows its pace by then."""
     task, traced, settings = job.prepared.task, job.prepared.traced, job.settings
     ranked = None if job.new else kept_ranking(job.directory)
-    trained = bool(settings.effort.epochs) and task.loss is not None
+    trained = bool(settings.effort.epochs) and task.trains
     check_same_data(job.directory, task, job.reporter, new=job.new, trained=trained)
     with job.directory.stage("opening"):
         opened: Mapping[str, Measurement] = {}
@@ -208,7 +208,7 @@ def coordinate(job: SearchJob, resources: Resources, goal: SearchGoal, forecast:
         access=_access(job),
     )
     study.use(settings.made_sampler(context, resources.told))
-    trained = job.prepared.task.loss is not None
+    trained = job.prepared.task.trains
     effort = timetable(job, resources).candidates(job.directory.searched, trained=trained)
     if not job.propose:  # what was being evaluated is still finished
         evaluated = [t for t in study.restored.finished if t.state is not TrialState.SCREENED]

@@ -123,9 +123,9 @@ class Finisher:
     def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, CutModel]]:
         """The finalists and their models: fine-tuned, or as they were repaired where training leaves less than that."""
         task, wanted = self.evaluator.task, self.effort.epochs
-        if task.loss is None and wanted:
+        if not task.trains and wanted:
             self.reporter.note(f"the task '{task.name}' has no loss: models stay as repaired, none is fine-tuned")
-        if task.loss is None or wanted == 0:
+        if not task.trains or wanted == 0:
             yield from self._untrained(trials)
             return
         asked = f"{len(trials)} trials, {wanted} epochs, {self.effort.finalists} finalists" + self.training.told
@@ -240,6 +240,7 @@ class Finisher:
         first = phases_of(fitting, largest.plan, part.traced.groups)[0].plan
         tuner = Tuner(part, replace(fitting, schedule=SCHEDULE, schedule_options={}), self.seed)
         batches = self.training.steps or max(length_hint(task.split("train")), 1)
+        batches = batches if task.train is None else 1  # that trains on all that it has in any case
         return TrainingPace.of(tuner, EpochJob(largest.number, first, 0), batches, self.time, part.clock)
 
     def _round(self, trials: Sequence[Trial], pace: TrainingPace | None) -> Round:
@@ -265,7 +266,8 @@ class Finisher:
 
     def _finds_rate(self, pace: TrainingPace | None) -> bool:
         """Whether nobody has said a learning rate, and there is time to try some."""
-        free = self.training.rate is None and self.evaluator.task.optimizer is None
+        task = self.evaluator.task
+        free = self.training.rate is None and task.optimizer is None and task.train is None
         return free and (pace is None or pace.rate < _RATE_OF_TIME * self.time.training.left)
 
     def _fitting(self, training: TrainingOptions) -> TrainingOptions:

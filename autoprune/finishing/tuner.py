@@ -90,6 +90,8 @@ class Tuner:
     @property
     def rate_told(self) -> str:
         """The learning rate, for people."""
+        if self.evaluator.task.train is not None:
+            return "that of Task.train"
         return "that of the task's own optimizer" if self.options.rate is None else f"{self.options.rate:g}"
 
     def lost(self, job: EpochJob, reason: str) -> EpochResult:

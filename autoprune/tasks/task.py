@@ -51,6 +51,8 @@ class Task:
             trained.
         distance: (outputs in train mode, what `teach` returned) -> a scalar to distil with; None to go without.
         teach: (dense model in eval mode, batch) -> what is distilled from; None: what `forward` returns of it.
+        train: (model in train mode, epoch from 0 on, report) -> None: an epoch of the user's own training, in place of
+            ours; it tells its loss by `report(loss)`. None: ours, where there is a loss.
         optimizer: (model) -> a torch optimizer of its parameters, whose rates are the highest that are used; None:
             AdamW at a rate that is tried out.
         outputs: What of the model's outputs matters: a field or key, a place, or a function of them; None for all. The
@@ -74,6 +76,7 @@ class Task:
     distance: Callable[[Any, Any], Tensor] | None = None
     teach: Callable[[nn.Module, Any], Any] | None = None
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None
+    train: Callable[[nn.Module, int, Callable[[float | Tensor], None]], None] | None = None
     outputs: Outputs = None
     choose_batch: Callable[[int, Reporter], int] | None = field(default=None, repr=False)
     spec: str = ""
@@ -96,7 +99,7 @@ class Task:
                 received=repr(self.evaluate),
                 cure="pass evaluate(model, split)",
             )
-        for name in ("forward", "loss", "distance", "teach", "optimizer"):
+        for name in ("forward", "loss", "distance", "teach", "optimizer", "train"):
             given = getattr(self, name)
             if not callable(given) and (given is not None or name == "forward"):
                 raise TaskError(
@@ -127,6 +130,11 @@ class Task:
     def _splits(self) -> Mapping[str, Any]:
         """Checked, as `__post_init__` leaves them."""
         return self.splits if isinstance(self.splits, Mapping) else {}
+
+    @property
+    def trains(self) -> bool:
+        """Whether models can be fine-tuned."""
+        return self.loss is not None or self.train is not None
 
     @property
     def quality(self) -> Metric:

@@ -13,25 +13,39 @@ import torch
 from torch import Tensor
 
 from autoprune.core.training_options import TrainingOptions
-from autoprune.errors import AutopruneError, TaskError, describe
+from autoprune.errors import AutopruneError, TaskError, UsageError, describe
 from autoprune.surgery import CutModel, twin
 from autoprune.tasks.task import Task
 from autoprune.training.finetune import Training
+from autoprune.training.own_training import check_own_training
 from autoprune.training.teacher import Teacher
 
 _WITHOUT: Final = "do not fine-tune (--finetune-epochs 0, finetune_epochs=0)"
 
 
-def check_training(task: Task) -> None:
+def check_training(task: Task, asked: TrainingOptions | None = None) -> None:
     """Take one step on the first batch of "train" with a copy of the model; nothing happens without a loss.
+
+    A training of the user's own is not run: only how it is called is looked at.
 
     Args:
         task: Whose functions are tried; its model stays as it is.
+        asked: How to train, where that is said already.
 
     Raises:
+        UsageError: what is asked for is the business of the task's own training.
         TaskError: the model does not run in train mode, its loss or the distance to the dense model's outputs is no
             finite scalar there, or no gradient or step can be taken of them.
     """
+    if task.train is not None:  # a whole epoch, too long to be tried
+        check_own_training(task.train)
+        if asked is not None and (asked.rate is not None or asked.steps):
+            raise UsageError(
+                expected="neither a rate nor steps for the fine-tuning of a task with train=",
+                received=asked.told.removeprefix(", "),
+                cure="leave them out: Task.train has its own",
+            )
+        return
     if task.loss is None:
         return
     batch = next(iter(task.batches("train")))

@@ -21,6 +21,7 @@ from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
+from autoprune.training.own_training import own_epoch
 from autoprune.training.teacher import Teacher, arrange
 
 #: The rate of AdamW where nobody says another one, and none is tried out.
@@ -38,7 +39,8 @@ class Training:
     optimizer or AdamW, whose rates rise linearly at first (Goyal et al. 2017) and then fall as a cosine to zero at the
     end of all epochs; gradients clipped to norm 1. Torch's global state is seeded for each epoch, so that one that
     begins from `state` is the same as one that was never interrupted. What was thinned out stays zero.
-    done: epochs so far.
+    Where the task trains by itself, it does so for the epoch in place of all this, and what it keeps is its business.
+    done: epochs so far; before: epochs of earlier phases.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class Training:
         """Raises TaskError where the task's optimizer is none."""
         self.cut, self.model, self.done = cut, cut.model, 0
         self._task, self._teacher, self._options, self._seed = task, teacher, options, seed
-        self._length = 0
+        self._length, self.before = 0, 0
         weights = [parameter for parameter in cut.model.parameters() if parameter.requires_grad]
         self._weights = weights if task.loss is not None else []
-        self._optimizer = _optimizer(cut.model, self._weights, task, options.rate) if self._weights else None
+        ours = self._weights and task.train is None
+        self._optimizer = _optimizer(cut.model, self._weights, task, options.rate) if ours else None
         self._rates = [] if self._optimizer is None else [group["lr"] for group in self._optimizer.param_groups]
 
     def epoch(self) -> float:
@@ -65,6 +68,10 @@ class Training:
             TaskError: the loss or its gradients are no finite numbers, or there is no batch.
         """
         self.done += 1
+        if self._task.train is not None:
+            self.before_step(self.done - 1, self._options.epochs)
+            seed = self._seed * 1_000_003 + self.done
+            return own_epoch(self._task.train, self.model, self.before + self.done - 1, seed, self.after_step)
         if self._optimizer is None:
             return math.nan
         batches = self._task.batches("train")

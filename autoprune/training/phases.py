@@ -193,9 +193,13 @@ class PhaseTraining:
         now = self._phases[self._place]
         options = replace(self._options, epochs=now.epochs)
         seed = self._seed + 7919 * self._place
-        if now.thinned_to is None:
-            return Training(cut, self._surgeon.task, self._teacher, options, seed)
-        return _ThinningTraining(cut, self._surgeon, self._teacher, options, seed, now)
+        training = (
+            Training(cut, self._surgeon.task, self._teacher, options, seed)
+            if now.thinned_to is None
+            else _ThinningTraining(cut, self._surgeon, self._teacher, options, seed, now)
+        )
+        training.before = sum(each.epochs for each in self._phases[: self._place])
+        return training
 
 
 class _ThinningTraining(Training):

@@ -34,7 +34,7 @@ class Teacher:
     @classmethod
     def of(cls, task: Task) -> Teacher | None:
         """None where the task does not say how outputs are compared."""
-        return None if task.loss is None or task.distance is None else cls(task)
+        return None if task.loss is None or task.distance is None or task.train is not None else cls(task)
 
     def answer(self, batch: Any) -> Any:
         """The dense model's outputs for a batch."""
