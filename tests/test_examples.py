@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import autoprune
 from autoprune.core.reporter import Silent
@@ -36,6 +37,16 @@ def test_an_example_is_cut_scored_and_smaller(name, untrained):
     pruned = autoprune.prune(task.model, task.example_inputs, 0.5)
     assert task.score(pruned.model, "calibration")
     assert pruned.after["params"].value < 0.6 * pruned.before["params"].value
+
+
+def test_the_loop_of_ones_own_ends_with_the_function_of_its_smaller_model(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setattr(loop := importlib.import_module("own_loop"), "EPOCHS", 3)
+    thinned, pruned = loop.train()
+    _, (images, labels) = loop.data()
+    assert torch.allclose(pruned.model.eval()(images), thinned.eval()(images), atol=1e-4)
+    assert loop.accuracy(pruned.model, images, labels) > 0.9
+    assert pruned.after["params"].value < 0.4 * pruned.before["params"].value
 
 
 @pytest.mark.slow

@@ -47,7 +47,15 @@ class Pruned:
     gaps: Gaps = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, cut: CutModel, dense: nn.Module, traced: Traced, example: Example, notes: Sequence[str] = ()) -> Pruned:
+    def of(
+        cls,
+        cut: CutModel,
+        dense: nn.Module,
+        traced: Traced,
+        example: Example,
+        notes: Sequence[str] = (),
+        before: Mapping[str, Measurement] | None = None,
+    ) -> Pruned:
         """Count what both models cost, and say in the smaller one's configuration what it is.
 
         Args:
@@ -56,11 +64,13 @@ class Pruned:
             traced: Its groups.
             example: One forward pass.
             notes: What users should know.
+            before: What the dense model costs, where that is known: zeros in it take less place.
 
         Raises:
             SurgeryError: the smaller model does not run.
         """
-        before = counts(twin(dense, meta=False)[0], example)  # running the user's own might fill its caches
+        if before is None:
+            before = counts(twin(dense, meta=False)[0], example)  # running the user's own might fill its caches
         after = _counted(cut.model, example)
         configured = configure(dense, cut.model, traced, cut.slices, example)
         return cls(

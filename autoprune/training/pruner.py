@@ -22,6 +22,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT, Logged, Reporter
 from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
+from autoprune.measure.counts import counts
 from autoprune.measure.pruned import Pruned
 from autoprune.models.masks import from_torch_prune, plain_parameters
 from autoprune.registry import load
@@ -133,6 +134,7 @@ class Pruner:
         self._start: dict[str, Tensor] = {}
         if any(phase.rewound for phase in self._schedule):
             self._start = {name: each.detach().cpu().clone() for name, each in _state(dense).items()}
+        self._before = counts(dense, self._example)
         if told := foreseen(dense, self._traced, self.plan, self._example):
             (reporter or Logged()).warn(told)
         self._choose(self._choice(0))
@@ -187,7 +189,7 @@ class Pruner:
         cut = CutModel(apply(thin, self._traced, slices), self.plan, slices)
         if told := differing(thin, cut.model, self._traced, slices, self._example):
             notes.append(told)
-        return Pruned.of(cut, thin, self._traced, self._example, notes)
+        return Pruned.of(cut, thin, self._traced, self._example, notes, self._before)
 
     def check(self, trained: nn.Module, steps: int | None = None) -> None:
         """Whether a trainer trains what is pruned here, for as long.
