@@ -118,5 +118,5 @@ def test_counts_of_numpy_are_counts(small_task):
 
 def test_a_lock_that_matches_nothing_is_told_by_prune_too(small_task):
     with pytest.raises(UsageError, match="nosuch"):
-        space = autoprune.SpaceConfig(name="own", kinds=("channel",), frozen=("nosuch",))
+        space = autoprune.SpaceConfig(name="own", kinds=("channel",), keep_ratios=(0.5, 1.0), frozen=("nosuch",))
         autoprune.prune(small_task.model, small_task.example_inputs, 0.5, space=space)
