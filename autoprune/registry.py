@@ -21,6 +21,7 @@ from autoprune.errors import UsageError, describe
 #: kind -> the package whose file names are the plug-ins' names
 KINDS: Final[dict[str, str]] = {
     "criteria": "autoprune.criteria",
+    "distillers": "autoprune.training.distillers",
     "executors": "autoprune.executors",
     "exporters": "autoprune.exporters",
     "meters": "autoprune.meters",

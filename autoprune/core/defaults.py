@@ -11,5 +11,7 @@ SAMPLER: Final = "auto"
 PLAIN_SAMPLER: Final = "nsga2"
 PROFILER: Final = "torch"
 EXECUTOR: Final = "inline"
+#: What a student and its teacher are compared by: the task's distance, where it has one.
+DISTILL: Final = "logits"
 #: Cuts at once, before any training.
 SCHEDULE: Final = "one-shot"

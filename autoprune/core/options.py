@@ -15,7 +15,7 @@ from typing import Any, Final
 from autoprune.core.address import HERE
 from autoprune.core.budget import GUARANTEES, Budget
 from autoprune.core.cluster import Cluster
-from autoprune.core.defaults import CRITERION, EXECUTOR, REPAIR, SAMPLER, SCHEDULE
+from autoprune.core.defaults import CRITERION, DISTILL, EXECUTOR, REPAIR, SAMPLER, SCHEDULE
 from autoprune.core.effort import Effort
 from autoprune.core.limit import Limit
 from autoprune.core.locks import patterns
@@ -33,7 +33,7 @@ LOSSES: Final = ("wait", "fail")
 _SEEDS: Final = 2**32
 
 #: What decides how a run is fine-tuned, beside its effort.
-TRAINING: Final = ("finetune_lr", "finetune_steps", "schedule", "schedule_options")
+TRAINING: Final = ("finetune_lr", "finetune_steps", "schedule", "schedule_options", "distill")
 
 #: A search space: by name, as a file, as an object, or as what a file says.
 Space = str | PathLike[str] | SpaceConfig | Mapping[str, Any] | None
@@ -173,6 +173,13 @@ class SearchOptions:
                 shell=list[str],
             )
         },
+    )
+    distill: str = _option(
+        DISTILL,
+        "What finished models learn from the dense one beside the task's loss: logits, features, attention, relation, "
+        "none; several with weights, such as logits,features:0.5. `autoprune plugins` lists all.",
+        HOW,
+        resumable=True,
     )
     finetune_lr: float | None = _option(
         None,
@@ -326,6 +333,7 @@ class SearchOptions:
             rate=self.finetune_lr,
             schedule=self.schedule,
             schedule_options=self.schedule_options or {},
+            distill=self.distill,
             criterion=self.criterion,
             repair=self.repair,
         )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autoprune.core.defaults import CRITERION, REPAIR, SCHEDULE
+from autoprune.core.defaults import CRITERION, DISTILL, REPAIR, SCHEDULE
 from autoprune.errors import UsageError
 
 
@@ -20,6 +20,8 @@ class TrainingOptions:
         rate: The highest learning rate; None: what is found by trying, or what the task's own optimizer has.
         schedule: In how many phases the model is cut meanwhile.
         schedule_options: Of the schedule, by name.
+        distill: What is learned from the dense model: names of distillers with commas between, each with a colon and a
+            weight where it is not 1.
         criterion: By which slices of later phases are ranked.
         repair: By which models of later phases are healed.
 
@@ -32,6 +34,7 @@ class TrainingOptions:
     rate: float | None = None
     schedule: str = SCHEDULE
     schedule_options: Mapping[str, str] = field(default_factory=dict)
+    distill: str = DISTILL
     criterion: str = CRITERION
     repair: str = REPAIR
 
@@ -41,9 +44,16 @@ class TrainingOptions:
         steps = f", {self.steps} steps" if self.steps else ""
         options = " ".join(f"{name}={value}" for name, value in sorted(self.schedule_options.items()))
         schedule = "" if self.schedule == SCHEDULE else f", {self.schedule} {options}".rstrip()
-        return steps + ("" if self.rate is None else f", rate {self.rate:g}") + schedule
+        distill = "" if self.distill == DISTILL else f", distill {self.distill}"
+        return steps + ("" if self.rate is None else f", rate {self.rate:g}") + schedule + distill
+
+    @property
+    def distillers(self) -> Mapping[str, float]:
+        """By name, with what weight each counts."""
+        return _weighted(self.distill)
 
     def __post_init__(self) -> None:
+        _ = self.distillers
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 0:
             raise UsageError(
                 expected="finetune_steps of at least 0",
@@ -55,3 +65,29 @@ class TrainingOptions:
             raise UsageError(
                 expected="a positive, finite learning rate", received=repr(self.rate), cure="write for example 5e-4"
             )
+
+
+def _weighted(text: str) -> dict[str, float]:
+    """Names and weights of "logits,features:0.5"."""
+    found: dict[str, float] = {}
+    for part in text.split(",") if isinstance(text, str) else [""]:
+        name, colon, number = (each.strip() for each in part.partition(":"))
+        name = name.replace("_", "-")
+        if not name or name in found:
+            raise UsageError(
+                expected="distillers by name, each once",
+                received=repr(text),
+                cure="write for example logits, or logits,features:0.5",
+            )
+        try:
+            weight = float(number) if colon else 1.0
+        except ValueError:
+            weight = math.nan
+        if not 0 < weight < math.inf:
+            raise UsageError(
+                expected=f"a positive number as the weight of '{name}'",
+                received=repr(number),
+                cure=f"write for example {name}:0.5",
+            )
+        found[name] = weight
+    return found

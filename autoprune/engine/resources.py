@@ -66,7 +66,7 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
     for name in (*SPLITS[1:], *(["train"] if settings.effort.epochs and not settings.finetune_steps else [])):
         task.split(name).measure(job.clock, reporter)
     if settings.effort.epochs:
-        check_training(task, settings.training)
+        check_training(task, settings.training, job.prepared.traced)
     check_schedule(settings.training)
     setups = {
         name: replace(setup, limits=setup.limits.within(job.deadline.left))

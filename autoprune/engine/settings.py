@@ -118,6 +118,8 @@ class Settings(SearchOptions):
                 registry.known(_PLURALS[kind], name or PROFILER)
             elif isinstance(name, str):
                 registry.load(_PLURALS[kind], name)
+        for name in self.training.distillers:
+            registry.load("distillers", name)
         if self.sampler_options and not isinstance(self.sampler, str):
             cure = "give them to the sampler itself"
             raise UsageError(expected="options for a sampler by its name", received="a sampler", cure=cure)

@@ -289,7 +289,8 @@ class Finisher:
 
         def tried() -> float:
             with self.directory.stage("training"):
-                found = find_rate(self.evaluator.cut(middle.plan), task, self.training, self.seed, self.reporter)
+                cut, traced = self.evaluator.cut(middle.plan), self.evaluator.traced
+                found = find_rate(cut, task, self.training, self.seed, self.reporter, traced)
             losses = {f"{rate:g}": round(loss, 6) for rate, loss in found.losses.items() if math.isfinite(loss)}
             self.directory.log("learning rate", rate=found.rate, losses=losses)
             best = "which does best in a few steps" if losses else "as training came to no number at any rate"

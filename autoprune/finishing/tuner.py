@@ -122,7 +122,7 @@ class Tuner:
         if self._held is not None and (self._number, self._held.done) == (job.number, job.done):
             return self._held
         if self._teacher is None:
-            self._teacher = (Teacher.of(self.evaluator.task),)
+            self._teacher = (Teacher.of(self.evaluator.task, self.options, self.evaluator.traced),)
         phases = phases_of(self.options, job.plan, self.evaluator.traced.groups)
         first = self.evaluator.bare(phases[0].plan) if job.state else self.evaluator.cut(phases[0].plan)
         training = PhaseTraining(first, phases, self._surgeon, self._teacher[0], self.options, self._seed)

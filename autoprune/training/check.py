@@ -6,15 +6,17 @@ Outputs may be of another kind in train mode than in eval mode: what trains is t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from autoprune import registry
+from autoprune.core.defaults import DISTILL
 from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import AutopruneError, TaskError, UsageError, describe
-from autoprune.surgery import CutModel, twin
+from autoprune.surgery import CutModel, Traced, twin
 from autoprune.tasks.task import Task
 from autoprune.training.finetune import Training
 from autoprune.training.own_training import check_own_training
@@ -23,7 +25,7 @@ from autoprune.training.teacher import Teacher
 _WITHOUT: Final = "do not fine-tune (--finetune-epochs 0, finetune_epochs=0)"
 
 
-def check_training(task: Task, asked: TrainingOptions | None = None) -> None:
+def check_training(task: Task, asked: TrainingOptions | None = None, traced: Traced | None = None) -> None:
     """Take one step on the first batch of "train" with a copy of the model; nothing happens without a loss.
 
     A training of the user's own is not run: only how it is called is looked at.
@@ -31,17 +33,18 @@ def check_training(task: Task, asked: TrainingOptions | None = None) -> None:
     Args:
         task: Whose functions are tried; its model stays as it is.
         asked: How to train, where that is said already.
+        traced: As in `Teacher`.
 
     Raises:
-        UsageError: what is asked for is the business of the task's own training.
+        UsageError: what is asked for is the business of the task's own training; a distiller finds nothing to compare.
         TaskError: the model does not run in train mode, its loss or the distance to the dense model's outputs is no
             finite scalar there, or no gradient or step can be taken of them.
     """
     if task.train is not None:  # a whole epoch, too long to be tried
         check_own_training(task.train)
-        if asked is not None and (asked.rate is not None or asked.steps):
+        if asked is not None and (asked.rate is not None or asked.steps or asked.distill != DISTILL):
             raise UsageError(
-                expected="neither a rate nor steps for the fine-tuning of a task with train=",
+                expected="neither a rate nor steps nor distillers for the fine-tuning of a task with train=",
                 received=asked.told.removeprefix(", "),
                 cure="leave them out: Task.train has its own",
             )
@@ -50,7 +53,7 @@ def check_training(task: Task, asked: TrainingOptions | None = None) -> None:
         return
     batch = next(iter(task.batches("train")))
     model = twin(task.model, meta=False)[0].train()
-    teacher = Teacher.of(task)
+    teacher = Teacher.of(task, asked, traced)
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         outputs = _run(
@@ -58,23 +61,39 @@ def check_training(task: Task, asked: TrainingOptions | None = None) -> None:
             "Task.forward to run the model in train mode on a batch of splits['train']",
             "pass forward=a function of the model and a batch; it may ask model.training",
         )
-        losses = [_scalar("loss", "outputs in train mode", lambda: task.loss and task.loss(outputs, batch))]
-        if teacher is not None and task.distance is not None:
-            taught = _run(
+        losses = [_scalar("Task.loss", "outputs in train mode", lambda: task.loss and task.loss(outputs, batch))]
+        if teacher is not None:
+            _run(
                 lambda: teacher.answer(batch),
                 f"Task.{'teach' if task.teach else 'forward'} to run the dense model in eval mode on a batch of "
                 "splits['train']",
                 "pass teach=a function of the dense model and a batch",
             )
-            compared = "outputs in train mode and the dense model's in eval mode"
-            losses.append(_scalar("distance", compared, lambda: task.distance and task.distance(outputs, taught)))
+            losses.extend(_distances(task, teacher, CutModel(model), batch))
         if not any(loss.requires_grad for loss in losses):
-            raise _wrong("loss", "outputs in train mode", "one that no gradient can be taken of")
+            raise _wrong("Task.loss", "outputs in train mode", "one that no gradient can be taken of")
         _run(
             lambda: Training(CutModel(model), task, teacher, TrainingOptions(epochs=1), 0).step(batch),
             "a training step on a batch of splits['train'], in train mode",
             f"mend the loss or the optimizer, or {_WITHOUT}",
         )
+
+
+def _distances(task: Task, teacher: Teacher, student: CutModel, batch: Any) -> Iterator[Tensor]:
+    """By each distiller."""
+    with teacher.watching(student.model, batch) as at:
+        outputs = task.forward(student.model, batch)
+    compared = "outputs in train mode and the dense model's in eval mode"
+    for name, _, measure in teacher.distances(student, outputs, at, batch):
+        if name == DISTILL:
+            yield _scalar("Task.distance", compared, measure)
+            continue
+        nothing = UsageError(
+            expected=f"{registry.load('distillers', name).NEEDS} for the distiller '{name}'",
+            received="nothing of the kind in train mode on a batch of splits['train']",
+            cure=f"leave {name} out of --distill",
+        )
+        yield _scalar(f"the distiller '{name}'", compared, measure, nothing)
 
 
 def _run(work: Callable[[], Any], expected: str, cure: str) -> Any:
@@ -86,11 +105,14 @@ def _run(work: Callable[[], Any], expected: str, cure: str) -> Any:
         raise TaskError(expected=expected, received=describe(error), cure=cure) from error
 
 
-def _scalar(name: str, of: str, work: Callable[[], Any]) -> Tensor:
+def _scalar(name: str, of: str, work: Callable[[], Any], nothing: AutopruneError | None = None) -> Tensor:
+    """What the work gives, checked; nothing: raised where that is None."""
     try:
         value = work()
     except Exception as error:
         raise _wrong(name, of, describe(error)) from error
+    if value is None and nothing is not None:
+        raise nothing
     if not isinstance(value, Tensor):
         raise _wrong(name, of, type(value).__name__)
     if value.numel() != 1:
@@ -102,9 +124,9 @@ def _scalar(name: str, of: str, work: Callable[[], Any]) -> Tensor:
 
 
 def _wrong(name: str, of: str, received: str) -> TaskError:
-    hint = "say with teach= what is distilled from, " if name == "distance" else ""
+    hint = "say with teach= what is distilled from, " if name == "Task.distance" else ""
     return TaskError(
-        expected=f"Task.{name} to return a finite scalar tensor for {of}, of a batch of splits['train']",
+        expected=f"{name} to return a finite scalar tensor for {of}, of a batch of splits['train']",
         received=received,
-        cure=f"mend it, {hint}leave {name} out, or {_WITHOUT}",
+        cure=f"mend it, {hint}leave {name.removeprefix('Task.')} out, or {_WITHOUT}",
     )

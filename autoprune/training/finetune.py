@@ -35,7 +35,7 @@ _MODEL, _OPTIMIZER, _NUMBER = "model.", "optimizer.", "number."
 class Training:
     """A model that is trained in place on the train split, one epoch at a time.
 
-    The task's own loss, plus the distance to the teacher's outputs where there is one (Hinton et al. 2015); the task's
+    The task's own loss, plus the distances to the teacher where there is one (Hinton et al. 2015); the task's
     optimizer or AdamW, whose rates rise linearly at first (Goyal et al. 2017) and then fall as a cosine to zero at the
     end of all epochs; gradients clipped to norm 1. Torch's global state is seeded for each epoch, so that one that
     begins from `state` is the same as one that was never interrupted. What was thinned out stays zero.
@@ -147,7 +147,7 @@ class Training:
         if optimizer is None:
             return math.nan
         optimizer.zero_grad()
-        loss = loss_of(self._task, self._teacher, self.model, batch)
+        loss = loss_of(self._task, self._teacher, self.cut, batch)
         loss.backward()
         length, value = float(nn.utils.clip_grad_norm_(self._weights, _CLIP)), float(loss.detach())
         if not (math.isfinite(length) and math.isfinite(value)):
@@ -181,12 +181,21 @@ class Training:
             arrange(self.model, torch.contiguous_format)
 
 
-def loss_of(task: Task, teacher: Teacher | None, model: nn.Module, batch: Any) -> Tensor:
-    """What is descended: the task's loss, and the distance to what is taught."""
-    outputs = task.forward(model, batch)
+def loss_of(task: Task, teacher: Teacher | None, cut: CutModel, batch: Any) -> Tensor:
+    """What is descended: the task's loss, and the distances to what is taught."""
+    if teacher is None:
+        return _own_loss(task, task.forward(cut.model, batch), batch)
+    with teacher.watching(cut.model, batch) as at:
+        outputs = task.forward(cut.model, batch)
+    loss = _own_loss(task, outputs, batch)
+    for _, weight, measure in teacher.distances(cut, outputs, at, batch):
+        distance = measure()
+        loss = loss if distance is None else loss + weight * distance
+    return loss
+
+
+def _own_loss(task: Task, outputs: Any, batch: Any) -> Tensor:
     loss: Tensor = task.loss(outputs, batch)  # type: ignore[misc] # nobody trains without one
-    if teacher is not None and task.distance is not None:
-        loss = loss + task.distance(outputs, teacher.answer(batch))
     return loss
 
 

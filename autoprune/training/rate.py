@@ -17,7 +17,7 @@ import torch
 
 from autoprune.core.reporter import Reporter
 from autoprune.core.training_options import TrainingOptions
-from autoprune.surgery import twin
+from autoprune.surgery import Traced, twin
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import learning
 from autoprune.tasks.task import Task
@@ -42,7 +42,14 @@ class FoundRate:
     losses: Mapping[float, float]
 
 
-def find_rate(cut: CutModel, task: Task, options: TrainingOptions, seed: int, reporter: Reporter) -> FoundRate:
+def find_rate(
+    cut: CutModel,
+    task: Task,
+    options: TrainingOptions,
+    seed: int,
+    reporter: Reporter,
+    traced: Traced | None = None,
+) -> FoundRate:
     """Try rates on copies of a repaired model.
 
     Args:
@@ -51,11 +58,12 @@ def find_rate(cut: CutModel, task: Task, options: TrainingOptions, seed: int, re
         options: Of the training that the rate is for.
         seed: Of the batches.
         reporter: Told of each trial.
+        traced: As in `Teacher`.
 
     Returns:
         The rate, and what was seen.
     """
-    teacher, losses = Teacher.of(task), dict[float, float]()
+    teacher, losses = Teacher.of(task, options, traced), dict[float, float]()
     with reporter.track("trying learning rates", len(RATES)) as advance:
 
         def loss_at(place: int) -> float:
@@ -84,7 +92,7 @@ def _tried(cut: CutModel, task: Task, teacher: Teacher | None, options: Training
         return math.inf
     with torch.no_grad(), learning(tried.model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        seen = [float(loss_of(task, teacher, tried.model, batch)) for batch in islice(task.batches("train"), _BATCHES)]
+        seen = [float(loss_of(task, teacher, tried, batch)) for batch in islice(task.batches("train"), _BATCHES)]
     loss = sum(seen) / len(seen)
     return loss if math.isfinite(loss) else math.inf
 

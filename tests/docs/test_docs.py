@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from autoprune import registry
 from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
@@ -17,7 +18,8 @@ from autoprune.core.reporter import Silent
 from autoprune.surgery import trace
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example
-from autoprune.testing.criterion import residual_task
+from autoprune.testing.criterion import attention_task, residual_task
+from autoprune.testing.distiller import DistillerConformance
 from autoprune.testing.executor import ExecutorConformance
 from autoprune.testing.exporter import ExporterConformance
 from autoprune.testing.sampler import small_context, small_space
@@ -82,6 +84,16 @@ def test_the_schedule_of_its_page_comes_to_the_plan_in_all_epochs():
     found = module("schedule").phases(context)
     assert found[-1].plan == PLAN
     assert sum(phase.epochs for phase in found) == 5
+
+
+def test_the_distiller_of_its_page_brings_a_student_closer(monkeypatch):
+    written = module("distiller")
+    monkeypatch.setattr(registry, "load", lambda kind, name: written)
+    suite = DistillerConformance()
+    suite.name = "directions"
+    for task in (residual_task(), attention_task()):
+        suite.test_a_model_is_at_no_distance_from_itself(task)
+        suite.test_descending_it_brings_a_smaller_model_closer(task)
 
 
 def test_the_sampler_of_its_page_asks_for_legal_levels():

@@ -94,6 +94,7 @@ def test_a_training_that_fails_leaves_models_as_repaired_and_says_why(trained_by
         (lambda model: None, {}, "Task.train to take a model, an epoch and report"),
         (None, {"finetune_lr": 1e-3}, "neither a rate nor steps"),
         (None, {"finetune_steps": 5}, "neither a rate nor steps"),
+        (None, {"distill": "features"}, "nor distillers"),
     ],
 )
 def test_what_cannot_be_called_or_asked_for_is_refused_before_the_search(trained_by_itself, train, options, words):

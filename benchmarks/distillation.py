@@ -1,0 +1,104 @@
+"""What distillers gain: models cut to the same plan and trained for the same steps, by each of them.
+
+    python benchmarks/distillation.py [--task vit|drawn|digits] [--keep 0.3] [--epochs 4] [--seeds 3]
+
+A uniform plan, l1 as the criterion and no search, so that nothing but what is taught differs. Cut models are healed and
+trained as a search does it, at one rate for all, tried on the default distiller; the score is that of the test split. A
+seed decides the order of batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import autoprune
+from autoprune import registry
+from autoprune.calibration.ranking import rank
+from autoprune.core.clock import SystemClock
+from autoprune.core.reporter import SILENT
+from autoprune.core.training_options import TrainingOptions
+from autoprune.recovery.calibrate import calibrate
+from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace, twin
+from autoprune.tasks.builtin import digits
+from autoprune.tasks.task import Task
+from autoprune.training.finetune import Training
+from autoprune.training.rate import find_rate
+from autoprune.training.teacher import Teacher
+
+DISTILLERS = (
+    "none", "logits", "features", "attention", "relation",
+    "logits,features", "logits,features:0.3", "logits,attention", "logits,relation",
+    "logits,features,attention,relation",
+)  # fmt: skip
+
+
+def made(name: str) -> Task:
+    """A task by name, trained already."""
+    if name == "digits":
+        return digits.task(SILENT)
+    here = Path(__file__).resolve().parent
+    sys.path[:0] = [str(here), str(here.parent / "examples")]
+    found: Task = importlib.import_module(name).task()
+    return found
+
+
+def cut_to(task: Task, traced: Traced, keep: float, repair: str) -> CutModel:
+    """A share of every group of slices, healed."""
+    groups = [group for group in traced.open if group.kind not in ("layer", "weight")]
+    plan = autoprune.Plan.of(
+        {group.name: max(round(keep * group.steps) * group.step, group.step, group.floor) for group in groups}
+    )
+    ranking = rank(registry.load("criteria", "l1"), task.model, traced=traced).scores
+    slices = kept_slices(traced, ranking, plan)
+    cut = CutModel(apply(task.model, traced, slices).eval(), plan, slices)
+    calibrate(task.model, traced, "l1", repair, SystemClock(), task, ranking).repair(cut)
+    cut.model.eval()
+    return cut
+
+
+def main() -> None:
+    """Print one row a distiller."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="vit")
+    parser.add_argument("--keep", type=float, default=0.3)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=None, help="default: tried on logits")
+    parser.add_argument("--repair", default="sequential")
+    parser.add_argument("--distill", action="append", default=[])
+    given = parser.parse_args()
+    task = made(given.task)
+    traced = trace(task.model, task.example_inputs)
+    cut = cut_to(task, traced, given.keep, given.repair)
+    plain = TrainingOptions(epochs=given.epochs)
+    rate = given.rate or find_rate(cut, task, plain, 0, SILENT, traced).rate
+    quality = task.quality.name
+    before = [task.score(model, "test")[quality].value for model in (task.model, cut.model)]
+    print(f"{given.task}: dense {before[0]:.4f}, healed {before[1]:.4f}, rate {rate:g}", flush=True)
+    print("| taught | mean | spread | loss |\n|---|---|---|---|", flush=True)
+    for distill in given.distill or DISTILLERS:
+        options = replace(plain, rate=rate, distill=distill)
+        scores, losses = [], []
+        for seed in range(given.seeds):
+            student = CutModel(twin(cut.model, meta=False)[0], cut.plan, cut.slices, cut.masks)
+            torch.manual_seed(seed)
+            training = Training(student, task, Teacher.of(task, options, traced), options, seed)
+            for _ in range(given.epochs):
+                training.epoch()
+            found = task.score(student.model, "test")
+            scores.append(found[quality].value)
+            losses.append(found["loss"].value)
+        spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+        mean, loss = statistics.mean(scores), statistics.mean(losses)
+        print(f"| `{distill}` | {mean:.4f} | {spread:.4f} | {loss:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
