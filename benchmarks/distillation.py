@@ -1,16 +1,16 @@
 """What distillers gain: models cut to the same plan and trained for the same steps, by each of them.
 
-    python benchmarks/distillation.py [--task vit|drawn|digits] [--keep 0.3] [--epochs 4] [--seeds 3]
+    python benchmarks/distillation.py [TASK] [--keep 0.3] [--epochs 4] [--seeds 3]
 
 A uniform plan, l1 as the criterion and no search, so that nothing but what is taught differs. Cut models are healed and
-trained as a search does it, each way at the rate that does best in a few steps of it; the score is that of the test
-split. A seed decides the order of batches.
+trained as a search does it, each way at the rate that does best in a few steps of it. Scores are of all samples that
+nothing was learned from: the mean of three splits, and the standard deviation over seeds, which decide the order of
+batches.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import statistics
 import sys
 from dataclasses import replace
@@ -26,27 +26,16 @@ from autoprune.core.reporter import SILENT
 from autoprune.core.training_options import TrainingOptions
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace, twin
-from autoprune.tasks.builtin import digits
+from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
 from autoprune.training.finetune import Training
 from autoprune.training.rate import find_rate
 from autoprune.training.teacher import Teacher
 
+ROOT = Path(__file__).parents[1]
 DISTILLERS = (
-    "none", "logits", "features", "attention", "relation",
-    "logits,features", "logits,features:0.3", "logits,attention", "logits,relation",
-    "logits,features,attention,relation",
+    "none", "logits", "features", "attention", "relation", "logits,features", "logits,features:5", "features,attention",
 )  # fmt: skip
-
-
-def made(name: str) -> Task:
-    """A task by name, trained already."""
-    if name == "digits":
-        return digits.task(SILENT)
-    here = Path(__file__).resolve().parent
-    sys.path[:0] = [str(here), str(here.parent / "examples")]
-    found: Task = importlib.import_module(name).task()
-    return found
 
 
 def cut_to(task: Task, traced: Traced, keep: float, repair: str) -> CutModel:
@@ -63,10 +52,16 @@ def cut_to(task: Task, traced: Traced, keep: float, repair: str) -> CutModel:
     return cut
 
 
+def scored(task: Task, model: torch.nn.Module) -> dict[str, float]:
+    """The mean over splits that nothing was learned from, by metric."""
+    found = [task.score(model, split) for split in ("search", "validation", "test")]
+    return {metric.name: statistics.mean(each[metric.name].value for each in found) for metric in task.metrics}
+
+
 def main() -> None:
     """Print one row a distiller."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="vit")
+    parser.add_argument("task", nargs="?", default=f"{ROOT}/examples/vit.py:task")
     parser.add_argument("--keep", type=float, default=0.3)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
@@ -74,13 +69,14 @@ def main() -> None:
     parser.add_argument("--repair", default="sequential")
     parser.add_argument("--distill", action="append", default=[])
     given = parser.parse_args()
-    task = made(given.task)
+    sys.path.insert(0, str(ROOT / "examples"))
+    task = locate(given.task, SILENT)
     traced = trace(task.model, task.example_inputs)
     cut = cut_to(task, traced, given.keep, given.repair)
     plain = TrainingOptions(epochs=given.epochs)
     quality = task.quality.name
-    before = [task.score(model, "test")[quality].value for model in (task.model, cut.model)]
-    print(f"{given.task}: dense {before[0]:.4f}, healed {before[1]:.4f}", flush=True)
+    before = [scored(task, model)[quality] for model in (task.model, cut.model)]
+    print(f"{task.name}: dense {before[0]:.4f}, healed {before[1]:.4f}", flush=True)
     print("| taught | mean | spread | loss | rate |\n|---|---|---|---|---|", flush=True)
     for distill in given.distill or DISTILLERS:
         options = replace(plain, distill=distill)
@@ -93,9 +89,9 @@ def main() -> None:
             training = Training(student, task, Teacher.of(task, options, traced), options, seed)
             for _ in range(given.epochs):
                 training.epoch()
-            found = task.score(student.model, "test")
-            scores.append(found[quality].value)
-            losses.append(found["loss"].value)
+            found = scored(task, student.model)
+            scores.append(found[quality])
+            losses.append(found["loss"])
         spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
         mean, loss = statistics.mean(scores), statistics.mean(losses)
         print(f"| `{distill}` | {mean:.4f} | {spread:.4f} | {loss:.3f} | {rate:g} |", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import nn
 
 from autoprune.surgery import Traced
@@ -41,5 +42,6 @@ def _modules(model: nn.Module, traced: Traced) -> Iterator[tuple[str, Contractio
     for name, module in model.named_modules():
         own = [names.get(id(tensor), "") for tensor in module.parameters(recurse=False)]
         read = [reading[each] for each in own if each in reading and each in traced.layouts]
-        if len(read) == 1 and next(module.children(), None) is None:
+        alone = next(module.children(), None) is None
+        if len(read) == 1 and alone and not isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
             yield name, read[0]

@@ -302,6 +302,15 @@ class Bare(nn.Module):
         return x[:, :3]
 
 
+def test_scripted_parts_are_passed_over():
+    body = torch.jit.script(nn.Sequential(nn.Linear(5, 24), nn.ReLU()))
+    task = task_of(nn.Sequential(body, nn.Linear(24, 3)), 5)
+    traced = trace(task.model, task.example_inputs)
+    same = CutModel(twin(task.model, meta=False)[0].eval())
+    teacher = Teacher(task, {"features": 1.0, "relation": 1.0}, traced)
+    assert float(distance(teacher, same, task, batch_of(task)).detach()) == pytest.approx(0, abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("model", "distill", "words"),
     [
