@@ -30,7 +30,7 @@ def layers_of(model: nn.Module, traced: Traced, run: Callable[[], Any]) -> tuple
         contraction = found[name]
         dim = 1 if contraction.stride else len(shape) - 1
         layout = traced.layouts[contraction.weight][1 - contraction.dim]
-        if len(shape) > 1 and shape[dim] == size(layout) * (contraction.groups if contraction.transposed else 1):
+        if len(shape) > 1 and shape[dim] == size(layout):
             layers.append(Layer(name=name, channels=dim, shape=tuple(shape), layout=layout))
     return tuple(layers)
 
