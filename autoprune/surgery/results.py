@@ -29,7 +29,7 @@ _CHANGES: Final[tuple[Callable[[Tensor], Tensor], ...]] = (
 
 
 class Results(NamedTuple):
-    """returned: every tensor; inside: moments of what each module returned, taken where the model returns nothing."""
+    """returned: every tensor; inside: moments of what each module returned, taken where that has no numbers."""
 
     returned: list[Tensor]
     inside: list[Tensor]
@@ -37,6 +37,11 @@ class Results(NamedTuple):
     @property
     def is_empty(self) -> bool:
         return not any(each.numel() for each in self.returned)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is no finite number among what is returned, so that it cannot differ."""
+        return not any(bool(torch.isfinite(each).any()) for each in self.returned)
 
     @classmethod
     def of(cls, run: Callable[[nn.Module], Any], model: nn.Module) -> Results | None:
@@ -46,7 +51,7 @@ class Results(NamedTuple):
         if not found and tree_leaves(out):
             return None
         results = cls([_double(each) for each in found], [])
-        if results.is_empty:
+        if results.is_blank:
             with _watched(model) as moments:
                 run(model)
             results.inside.extend(moments)

@@ -3,8 +3,9 @@
 Reordering the slices of a group alike in all its members must not change the output; nor may it change the output of a
 model of which parts were cut, so that what runs with less also does the same with less: a number that is written into
 the code, and would deal slices out differently, shows. Both modes of the model must run when cut, where the whole one
-does. What differs in float32 is tried again in float64: many layers may blow rounding up beyond any tolerance. A group
-that fails is frozen with that reason; nothing fails the trace.
+does. What differs in float32 is tried again in float64: many layers may blow rounding up beyond any tolerance. So is all
+that passes in coarser types, of which the tolerance hides a lot. A group that fails is frozen with that reason; nothing
+fails the trace.
 """
 
 from __future__ import annotations
@@ -107,10 +108,12 @@ def verified(model: nn.Module, example: Example, traced: Traced, patience: Patie
         passing: list[Unit] = []
         _sieve(units, passing, partial(proof, traced), failed)
         differing = [unit for unit in units if failed.get(unit[0].name) in (_REORDERED, _REGROUPED)]
-        if differing and (exact := proofs.exact):
+        doubted = [*differing, *passing] if proofs.coarse else differing
+        if doubted and (exact := proofs.exact):
             for group in _groups(differing):
                 del failed[group.name]
-            _sieve(differing, passing, partial(exact.all[place], traced), failed)
+            passing = [unit for unit in passing if unit not in doubted]
+            _sieve(doubted, passing, partial(exact.all[place], traced), failed)
         units = passing
         traced = traced.frozen(failed)
     return replace(traced, notes=(*traced.notes, *proofs.notes))
@@ -160,6 +163,7 @@ class _Outputs:
             )
         coarsest = max((torch.finfo(p.dtype).eps for p in model.parameters() if p.is_floating_point()), default=0.0)
         self._tolerance = max(TOLERANCE, _ROUNDINGS * coarsest)
+        self.coarse = self._tolerance > TOLERANCE
         self._expected, self._sizes = (
             expected,
             Sizes(model, lambda changed: tensors_of(self._call(changed)), expected.returned),
@@ -175,8 +179,8 @@ class _Outputs:
     def exact(self) -> _Outputs | None:
         """The same proofs in float64; None where the model is too large, or does not run in it."""
         parameters = list(self._model.parameters())
-        coarse = any(p.dtype is torch.float32 for p in parameters)
-        if not coarse or sum(p.numel() for p in parameters) > _COPIED:
+        rounds = any(p.is_floating_point() and p.dtype is not torch.float64 for p in parameters)
+        if not rounds or sum(p.numel() for p in parameters) > _COPIED:
             return None
         double = self._example.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
         try:
@@ -193,6 +197,11 @@ class _Outputs:
             said.append(
                 f"the example inputs lead to no results (tensors of shape {shapes}), so that only what modules return "
                 "inside was compared; pass inputs that lead to some"
+            )
+        elif self._expected.is_blank:
+            said.append(
+                "the example inputs lead to nan or infinity alone, so that only what modules return inside was "
+                "compared; pass inputs, and weights, that lead to numbers"
             )
         if self._sizes.vary:
             said.append("how many results there are depends on values: such sizes were not compared")
@@ -257,7 +266,7 @@ class _Shapes:
     def __init__(self, model: nn.Module, example: Example) -> None:
         self._model = model
         self._example = example.map(lambda tensor: tensor.to("meta"))
-        self.all, self.exact, self.notes = (self._cut,), None, ()
+        self.all, self.exact, self.coarse, self.notes = (self._cut,), None, False, ()
 
     def _cut(self, traced: Traced, units: Sequence[Unit]) -> str:
         try:

@@ -151,6 +151,35 @@ def test_a_number_that_is_as_large_as_that_of_the_experts_stays():
     assert (cut.num_experts, cut.temperature, cut.expert_capacity) == (4, 8, 8)
 
 
+class Ranked(Fused):
+    """What an expert counts is a number in the code, by its place."""
+
+    def __init__(self, strength):
+        super().__init__("gathered")
+        self.strength = strength
+
+    def forward(self, x):
+        tokens = x.flatten(0, 1)
+        weights, chosen = self.router(tokens).softmax(-1).topk(self.top, -1)
+        return self.gathered(tokens, weights * (1 + self.strength * chosen.type_as(weights)), chosen).view(x.shape)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
+def test_experts_that_differ_a_little_by_their_place_stay_in_any_precision(kind):
+    model = net("gathered")
+    model.mixture = Ranked(0.02)
+    traced = autoprune.trace(model.to(kind), EXAMPLE.to(kind))
+    assert not [group for group in traced.open if group.kind == "expert"]
+    assert [group for group in traced.groups if group.kind == "expert"]
+
+
+def test_experts_that_differ_by_their_place_stay_where_results_have_no_numbers():
+    model = net("gathered")
+    model.mixture = Ranked(0.5)
+    model.head.bias.data.fill_(torch.nan)
+    assert not [group for group in autoprune.trace(model, EXAMPLE).open if group.kind == "expert"]
+
+
 def test_a_mixture_that_returns_its_scores_keeps_its_experts():
     class Telling(Net):
         def forward(self, x):

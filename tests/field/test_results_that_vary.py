@@ -216,3 +216,11 @@ def test_a_length_that_is_predicted_does_not_keep_a_synthesiser_whole(way):
     pruned = autoprune.prune(model, ids, 0.5)
     assert coverage(model, pruned.traced).params > 0.95
     assert [pruned.model(ids[:, :count]).shape[:2] for count in (1, 5, 9)] == [(1, 1)] * 3
+
+
+def test_results_without_numbers_are_told():
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+    model[2].bias.data.fill_(torch.nan)
+    traced = autoprune.trace(model, torch.randn(4, 8))
+    assert any("lead to nan or infinity alone" in note for note in traced.notes)
+    assert traced.open
