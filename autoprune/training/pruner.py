@@ -112,7 +112,7 @@ class Pruner:
         self._options = TrainingOptions(
             epochs=self.steps,
             schedule=schedule,
-            schedule_options={name: str(value) for name, value in (schedule_options or {}).items()},
+            schedule_options={} if schedule_options is None else schedule_options,
         )
         self._phases(Plan(()))
         self._criterion = load("criteria", criterion)

@@ -235,6 +235,7 @@ def test_weights_that_cannot_be_zero_are_refused_at_once():
         ({"keep": 0.5, "steps": 2, "schedule": "iterative"}, "at least 3 steps for the schedule 'iterative'"),
         ({"keep": 0.5, "steps": 9, "schedule": "gradul"}, "did you mean 'gradual'"),
         ({"keep": 0.5, "steps": 9, "schedule_options": {"rump": 1}}, "known: ramp"),
+        ({"keep": 0.5, "steps": 9, "schedule_options": ["ramp"]}, "options of a schedule by name"),
         ({"keep": 0.5, "steps": 9, "schedule_options": {"ramp": 2}}, "write for example ramp="),
         ({"plan": {"stem": 4}, "steps": 9}, "received 'stem'"),
         ({"plan": autoprune.Plan.of({"layer1": 4}), "steps": 9}, "layer1"),
