@@ -5,7 +5,7 @@ It does, but where zeros count: a normalisation over a width has the mean and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,8 @@ from autoprune.training.thinning import thinned, zero
 
 #: Outputs that differ by no more than this share of the largest are the same.
 _SAME: Final = 1e-4
+#: Names that are shown at most.
+_SHOWN: Final = 3
 
 
 def foreseen(dense: nn.Module, traced: Traced, plan: Plan, example: Example) -> str:
@@ -69,10 +71,18 @@ def differing(thin: nn.Module, cut: nn.Module, traced: Traced, slices: Mapping[s
         for own, _ in module.named_parameters(recurse=False)
         if any(positions(layout, slices) is not None for layout in traced.layouts.get(f"{name}.{own}", ()))
     ]
-    why = f": {', '.join(dict.fromkeys(norms))} normalise over widths that are cut" if norms else ""
+    dropped = [name for name, kept in slices.items() if name in traced.layers and not len(kept)]
+    causes = [(norms, "normalise over widths that are cut"), (dropped, "are dropped as a whole")]
+    why = " and ".join(f"{_listed(names)} {what}" for names, what in causes if names)
     return (
-        f"outputs of the cut model differ from those of the model with zeros {found}{why}; train it on when it is cut"
+        f"outputs of the cut model differ from those of the model with zeros {found}{': ' if why else ''}{why}; train "
+        "it on when it is cut"
     )
+
+
+def _listed(names: Iterable[str]) -> str:
+    each = list(dict.fromkeys(names))
+    return ", ".join(each[:_SHOWN]) + (f" and {len(each) - _SHOWN} more" if len(each) > _SHOWN else "")
 
 
 def _numbers(model: nn.Module, example: Example) -> bool:

@@ -217,6 +217,39 @@ def test_widths_that_are_normalised_over_are_told_before_and_after():
     assert "norm normalise over widths that are cut" in note
 
 
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(16, 32), nn.Linear(32, 16)
+
+    def forward(self, x):
+        return x + self.down(torch.tanh(self.up(x)))
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.layers, self.head = nn.Linear(6, 16), nn.ModuleList([Block(), Block()]), nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+def test_layers_are_dropped_at_the_end_and_that_is_told():
+    x, reporter = torch.randn(4, 6), RecordingReporter()
+    pruner = autoprune.Pruner(Residual(), x, plan={"layers.1": 0}, steps=2, reporter=reporter)
+    pruner.step()
+    pruner.step()
+    pruned = pruner.finish()
+    assert "layers.1 are dropped as a whole" in reporter.warnings[0]
+    assert pruned.after["params"].value < pruned.before["params"].value
+    assert pruned.model(x).shape == (4, 3)
+
+
 def test_weights_that_cannot_be_zero_are_refused_at_once():
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 16)), nn.ReLU(), nn.Linear(16, 3))
     with pytest.raises(SurgeryError, match="no numbers as outputs with zeros in it"):
