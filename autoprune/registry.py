@@ -26,6 +26,7 @@ KINDS: Final[dict[str, str]] = {
     "exporters": "autoprune.exporters",
     "meters": "autoprune.meters",
     "profilers": "autoprune.profilers",
+    "regularizers": "autoprune.training.regularizers",
     "repairs": "autoprune.recovery.repairs",
     "rules": "autoprune.surgery.rules",
     "samplers": "autoprune.samplers",

@@ -169,11 +169,11 @@ def _settings(recipe: dict[str, Any], sampler: str | BaseSampler | None, changes
     named: dict[str, Any] = {name: recipe[name] for name in recorded() if name in recipe}
     if changes.get("executor") == EXECUTOR:  # of a cluster it takes nothing
         named = {name: value for name, value in named.items() if name not in _CLUSTER}
-    if "schedule" in changes and changes["schedule"] != named.get("schedule"):
-        named["schedule_options"] = {}
+    asked = {**changes, **({} if sampler is None else {"sampler": sampler})}
+    for kind in ("sampler", "schedule", "regularizer"):
+        if asked.get(kind) not in (None, named.get(kind)):  # options are those of the plug-in that they were given to
+            named[f"{kind}_options"] = {}
     if sampler is not None:
-        if sampler != named.get("sampler"):  # options are those of the sampler that they were given to
-            named["sampler_options"] = {}
         named["sampler"] = sampler
     elif named.get("sampler") not in registry.names("samplers"):
         raise UsageError(

@@ -61,7 +61,7 @@ def rank(
             received="a model alone",
             cure="pass task=, or a criterion that looks at weights, such as l2",
         )
-    scales = _scales(model)
+    scales = factors_of_normalisation(model)
     entering: Mapping[str, Moments] = {}
     sensitivities: Mapping[str, GradientStats] = {}
     if "activations" in needs and task is not None:
@@ -83,6 +83,17 @@ def rank(
             advance(group)
     notes = [f"'{name}' sees no {' or '.join(needs)} of {', '.join(instead)}: ranked by l2"] if instead else []
     return Ranking(scores, tuple(instead), tuple(notes))
+
+
+def factors_of_normalisation(model: nn.Module) -> frozenset[str]:
+    """Names of the factors of normalisation layers, which are known by their class's name."""
+    return frozenset(
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if "norm" in type(module).__name__.lower()
+        for name, _ in module.named_parameters(recurse=False)
+        if name not in ("bias", "beta")
+    )
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,7 @@ class Sight:
                 yield self._elements(member.tensor, _real(tensor))
                 continue
             rows = _rows(tensor, member.dim)
-            role = self._role(member.tensor, member.dim, tensor)
+            role = self.role(member.tensor, member.dim, tensor)
             found = self.entering.get(member.tensor) if role == "in" else None
             reads = (
                 InputStats(found, found.entries(torch.arange(found.inputs)).view(found.inputs, -1)) if found else None
@@ -143,7 +154,8 @@ class Sight:
             tensor=name, rows=tensor.reshape(-1, 1), slices=torch.arange(size), size=size, role="elements", reads=reads
         )
 
-    def _role(self, name: str, dim: int, tensor: Tensor) -> str:
+    def role(self, name: str, dim: int, tensor: Tensor) -> str:
+        """What a dimension of a tensor is to its group; see `View`."""
         reading = self.traced.reading.get(name)
         if tensor.dim() == 1:
             return "scale" if name in self.scales else "other"
@@ -159,17 +171,6 @@ def _real(tensor: Tensor) -> Tensor:
 def _rows(tensor: Tensor, dim: int) -> Tensor:
     """(positions of the dimension, elements), float64."""
     return _real(tensor).movedim(dim, 0)[:, None].flatten(1)
-
-
-def _scales(model: nn.Module) -> frozenset[str]:
-    """Factors of normalisation layers, which are known by their class's name."""
-    return frozenset(
-        f"{path}.{name}" if path else name
-        for path, module in model.named_modules()
-        if "norm" in type(module).__name__.lower()
-        for name, _ in module.named_parameters(recurse=False)
-        if name not in ("bias", "beta")
-    )
 
 
 def _parameters(model: nn.Module) -> dict[str, Tensor]:

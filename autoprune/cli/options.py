@@ -78,7 +78,7 @@ def with_options(
 def parsed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as the command line gave them, as the record takes them."""
     found = dict(options)
-    for name in ("sampler_options", "schedule_options"):
+    for name in ("sampler_options", "schedule_options", "regularizer_options"):
         if found.get(name) is not None:
             found[name] = dict(_pair(text, name) for text in found[name])
     return found

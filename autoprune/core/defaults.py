@@ -15,3 +15,5 @@ EXECUTOR: Final = "inline"
 DISTILL: Final = "logits"
 #: Cuts at once, before any training.
 SCHEDULE: Final = "one-shot"
+#: Adds nothing to what is descended.
+REGULARIZER: Final = "none"

@@ -15,7 +15,7 @@ from typing import Any, Final
 from autoprune.core.address import HERE
 from autoprune.core.budget import GUARANTEES, Budget
 from autoprune.core.cluster import Cluster
-from autoprune.core.defaults import CRITERION, DISTILL, EXECUTOR, REPAIR, SAMPLER, SCHEDULE
+from autoprune.core.defaults import CRITERION, DISTILL, EXECUTOR, REGULARIZER, REPAIR, SAMPLER, SCHEDULE
 from autoprune.core.effort import Effort
 from autoprune.core.limit import Limit
 from autoprune.core.locks import patterns
@@ -33,7 +33,9 @@ LOSSES: Final = ("wait", "fail")
 _SEEDS: Final = 2**32
 
 #: What decides how a run is fine-tuned, beside its effort.
-TRAINING: Final = ("finetune_lr", "finetune_steps", "schedule", "schedule_options", "distill")
+TRAINING: Final = (
+    "finetune_lr", "finetune_steps", "schedule", "schedule_options", "regularizer", "regularizer_options", "distill",
+)  # fmt: skip
 
 #: A search space: by name, as a file, as an object, or as what a file says.
 Space = str | PathLike[str] | SpaceConfig | Mapping[str, Any] | None
@@ -180,6 +182,25 @@ class SearchOptions:
         "none; several with weights, such as logits,features:0.5. `autoprune plugins` lists all.",
         HOW,
         resumable=True,
+    )
+    regularizer: str = _option(
+        REGULARIZER,
+        "What draws slices to zero while a model is trained that is cut afterwards, with such a --schedule: "
+        "group-lasso, growing, scale ...; `autoprune plugins` lists all.",
+        HOW,
+        resumable=True,
+    )
+    regularizer_options: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata={
+            "option": Option(
+                "An option of the regularizer, such as strength=0.5. May be repeated.",
+                HOW,
+                resumable=True,
+                flag="regularizer-option",
+                shell=list[str],
+            )
+        },
     )
     finetune_lr: float | None = _option(
         None,
@@ -334,6 +355,8 @@ class SearchOptions:
             schedule=self.schedule,
             schedule_options=self.schedule_options or {},
             distill=self.distill,
+            regularizer=self.regularizer,
+            regularizer_options=self.regularizer_options or {},
             criterion=self.criterion,
             repair=self.repair,
         )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autoprune.core.defaults import CRITERION, DISTILL, REPAIR, SCHEDULE
+from autoprune.core.defaults import CRITERION, DISTILL, REGULARIZER, REPAIR, SCHEDULE
 from autoprune.errors import UsageError
 
 
@@ -22,6 +22,8 @@ class TrainingOptions:
         schedule_options: Of the schedule, by name.
         distill: What is learned from the dense model: names of distillers with commas between, each with a colon and a
             weight where it is not 1.
+        regularizer: What draws slices to zero, in phases after which some are cut.
+        regularizer_options: Of the regularizer, by name.
         criterion: By which slices of later phases are ranked.
         repair: By which models of later phases are healed.
 
@@ -35,6 +37,8 @@ class TrainingOptions:
     schedule: str = SCHEDULE
     schedule_options: Mapping[str, str] = field(default_factory=dict)
     distill: str = DISTILL
+    regularizer: str = REGULARIZER
+    regularizer_options: Mapping[str, str] = field(default_factory=dict)
     criterion: str = CRITERION
     repair: str = REPAIR
 
@@ -42,10 +46,10 @@ class TrainingOptions:
     def told(self) -> str:
         """What differs from the default, beside epochs; empty where nothing does."""
         steps = f", {self.steps} steps" if self.steps else ""
-        options = " ".join(f"{name}={value}" for name, value in sorted(self.schedule_options.items()))
-        schedule = "" if self.schedule == SCHEDULE else f", {self.schedule} {options}".rstrip()
+        schedule = _named(self.schedule, self.schedule_options, SCHEDULE)
+        regularizer = _named(self.regularizer, self.regularizer_options, REGULARIZER)
         distill = "" if self.distill == DISTILL else f", distill {self.distill}"
-        return steps + ("" if self.rate is None else f", rate {self.rate:g}") + schedule + distill
+        return steps + ("" if self.rate is None else f", rate {self.rate:g}") + schedule + regularizer + distill
 
     @property
     def distillers(self) -> Mapping[str, float]:
@@ -64,6 +68,12 @@ class TrainingOptions:
         if self.rate is not None and not (number and 0 < self.rate < math.inf):
             raise UsageError(
                 expected="a positive, finite learning rate", received=repr(self.rate), cure="write for example 5e-4"
+            )
+        if self.regularizer_options and self.regularizer == REGULARIZER:
+            raise UsageError(
+                expected="a regularizer where there are options for one",
+                received=", ".join(sorted(self.regularizer_options)),
+                cure="pass --regularizer group-lasso, or another one",
             )
 
 
@@ -91,3 +101,9 @@ def _weighted(text: str) -> dict[str, float]:
             )
         found[name] = weight
     return found
+
+
+def _named(name: str, options: Mapping[str, str], usual: str) -> str:
+    """What is told of a plug-in that is not the usual one."""
+    told = " ".join(f"{option}={value}" for option, value in sorted(options.items()))
+    return "" if name == usual else f", {name} {told}".rstrip()

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
-import torch
 from torch import Tensor
 
 from autoprune.core.deprecation import renamed_attribute
@@ -87,7 +86,7 @@ class View:
     def sum(self, per_position: Tensor) -> Tensor:
         """Add up one number a position (positions,) into one number a slice (size,)."""
         inside = self.slices >= 0
-        return torch.zeros(self.size, dtype=per_position.dtype).index_add_(0, self.slices[inside], per_position[inside])
+        return per_position.new_zeros(self.size).index_add(0, self.slices[inside], per_position[inside])
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ class GroupView:
         return self._sum((view, per_position(view, reads)) for view, reads in self.readers)
 
     def _sum(self, parts: Iterable[tuple[View, Tensor]]) -> Tensor:
-        return sum((view.sum(each) for view, each in parts), torch.zeros(self.size, dtype=torch.float64))
+        return sum((view.sum(each) for view, each in parts), self.views[0].rows.new_zeros(self.size))
 
 
 Score = Callable[[GroupView], Tensor]

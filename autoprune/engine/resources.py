@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from autoprune import registry
 from autoprune.core.address import HERE
+from autoprune.core.defaults import REGULARIZER
 from autoprune.core.metric import COUNTED, Metric
 from autoprune.cost_model import cost_forecast
 from autoprune.engine.job import SearchJob
@@ -23,6 +24,7 @@ from autoprune.searching.study import Study, trials_told
 from autoprune.store.ledger import Ledger, open_ledger
 from autoprune.tasks.task import SPLITS
 from autoprune.training.check import check_training
+from autoprune.training.penalty import check_regularizer
 from autoprune.training.schedules import check_schedule
 
 
@@ -68,6 +70,8 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
     if settings.effort.epochs:
         check_training(task, settings.training, job.prepared.traced)
     check_schedule(settings.training)
+    if settings.regularizer != REGULARIZER:
+        check_regularizer(settings.training, task, job.prepared.traced)
     setups = {
         name: replace(setup, limits=setup.limits.within(job.deadline.left))
         for name, setup in settings.setups(task.spec, job.budget.metrics).items()

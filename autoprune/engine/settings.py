@@ -31,6 +31,7 @@ _PLURALS: Final = {
     "profiler": "profilers",
     "executor": "executors",
     "schedule": "schedules",
+    "regularizer": "regularizers",
 }
 
 
@@ -46,6 +47,7 @@ class Settings(SearchOptions):
         given = {item.name: getattr(options, item.name) for item, _ in described()}
         given["sampler_options"] = options.sampler_options or {}
         given["schedule_options"] = options.schedule_options or {}
+        given["regularizer_options"] = options.regularizer_options or {}
         given["plans"] = options.plans or ()
         given["profiler"] = options.profiler or named or PROFILER
         given["threads"] = (count or 1) if options.threads is None else options.threads

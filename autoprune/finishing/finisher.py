@@ -11,7 +11,7 @@ from typing import Final
 
 from autoprune.core import quantity
 from autoprune.core.callbacks import Callbacks, EpochReport
-from autoprune.core.defaults import SCHEDULE
+from autoprune.core.defaults import REGULARIZER, SCHEDULE
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front
 from autoprune.core.measurement import Measurement
@@ -276,7 +276,8 @@ class Finisher:
             phases_of(training, Plan(()), self.evaluator.traced.groups)
         except TooShortError as error:
             self.reporter.note(f"all is cut at once: {error}")
-            return replace(training, schedule=SCHEDULE, schedule_options={})
+            plain = replace(training, schedule=SCHEDULE, schedule_options={})
+            return replace(plain, regularizer=REGULARIZER, regularizer_options={})
         return training
 
     def _rated(self, candidates: Sequence[Trial], pace: TrainingPace | None) -> TrainingOptions:

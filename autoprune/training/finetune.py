@@ -22,6 +22,7 @@ from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
 from autoprune.training.own_training import own_epoch
+from autoprune.training.penalty import Penalty
 from autoprune.training.teacher import Teacher, arrange
 
 #: The rate of AdamW where nobody says another one, and none is tried out.
@@ -50,11 +51,12 @@ class Training:
         teacher: Teacher | None,
         options: TrainingOptions,
         seed: int,
+        penalty: Penalty | None = None,
     ) -> None:
-        """Raises TaskError where the task's optimizer is none."""
+        """penalty: what is added to the gradients. Raises TaskError where the task's optimizer is none."""
         self.cut, self.model, self.done = cut, cut.model, 0
         self._task, self._teacher, self._options, self._seed = task, teacher, options, seed
-        self._length, self.before = 0, 0
+        self._length, self.before, self._penalty = 0, 0, penalty
         weights = [parameter for parameter in cut.model.parameters() if parameter.requires_grad]
         self._weights = weights if task.loss is not None else []
         ours = self._weights and task.train is None
@@ -113,6 +115,8 @@ class Training:
                         found[f"{_OPTIMIZER}{place}.{name}"] = value
                     elif isinstance(value, int | float):
                         found[f"{_OPTIMIZER}{place}.{_NUMBER}{name}"] = torch.tensor(value, dtype=torch.float64)
+        if self._penalty is not None:
+            found.update(self._penalty.state())
         # Tied tensors share memory, which safetensors does not store.
         return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
 
@@ -139,6 +143,8 @@ class Training:
                 received="one of another shape",
                 cure="remove the run's folder `checkpoints`; fine-tuning begins anew",
             ) from error
+        if self._penalty is not None:
+            self._penalty.load(state)
         self.done = done
 
     def step(self, batch: Any) -> float:
@@ -149,6 +155,8 @@ class Training:
         optimizer.zero_grad()
         loss = loss_of(self._task, self._teacher, self.cut, batch)
         loss.backward()
+        if self._penalty is not None:
+            self._penalty.add(float(loss.detach()))
         length, value = float(nn.utils.clip_grad_norm_(self._weights, _CLIP)), float(loss.detach())
         if not (math.isfinite(length) and math.isfinite(value)):
             raise TaskError(
@@ -167,6 +175,8 @@ class Training:
 
     def before_step(self, step: int, steps: int) -> None:
         """Called before each step of `burst`: which one of how many."""
+        if self._penalty is not None:
+            self._penalty.at(step, steps)
 
     def after_step(self) -> None:
         """Called when weights have changed."""

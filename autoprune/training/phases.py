@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.core.clock import Clock
+from autoprune.core.defaults import REGULARIZER
 from autoprune.core.plan import Plan
 from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import AutopruneError
@@ -24,7 +25,9 @@ from autoprune.surgery.find import find
 from autoprune.surgery.recut import composed, recut
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task
+from autoprune.training.coupled import CoupledWeights
 from autoprune.training.finetune import Training
+from autoprune.training.penalty import Penalty
 from autoprune.training.schedules import Phase, between
 from autoprune.training.teacher import Teacher
 from autoprune.training.thinning import thinned, zero
@@ -193,13 +196,23 @@ class PhaseTraining:
         now = self._phases[self._place]
         options = replace(self._options, epochs=now.epochs)
         seed = self._seed + 7919 * self._place
+        penalty = self._penalty(cut)
         training = (
-            Training(cut, self._surgeon.task, self._teacher, options, seed)
+            Training(cut, self._surgeon.task, self._teacher, options, seed, penalty)
             if now.thinned_to is None
-            else _ThinningTraining(cut, self._surgeon, self._teacher, options, seed, now)
+            else _ThinningTraining(cut, self._surgeon, self._teacher, options, seed, now, penalty)
         )
         training.before = sum(each.epochs for each in self._phases[: self._place])
         return training
+
+    def _penalty(self, cut: CutModel) -> Penalty | None:
+        """The regularizer's; none on a model that is not cut any more."""
+        now, *later = (each.plan for each in self._phases[self._place :])
+        smaller = next((plan for plan in later if plan != now), None)
+        if smaller is None or self._options.regularizer == REGULARIZER:
+            return None
+        weights = CoupledWeights(cut, self._surgeon.traced)
+        return Penalty(self._options, weights, weights.going(self._surgeon.ranking, smaller))
 
 
 class _ThinningTraining(Training):
@@ -213,8 +226,9 @@ class _ThinningTraining(Training):
         options: TrainingOptions,
         seed: int,
         now: Phase,
+        penalty: Penalty | None,
     ) -> None:
-        super().__init__(cut, surgeon.task, teacher, options, seed)
+        super().__init__(cut, surgeon.task, teacher, options, seed, penalty)
         self._traced, self._phase = surgeon.traced, now
         self._target = now.thinned_to or now.plan
         self._kept: Mapping[str, Tensor] = {}
@@ -222,6 +236,7 @@ class _ThinningTraining(Training):
 
     def before_step(self, step: int, steps: int) -> None:
         """Choose slices anew where it is time, along the cubic."""
+        super().before_step(step, steps)
         choice = step * CHOICES // max(steps, 1)
         if choice != self._chosen or step % max(self.length, 1) == 0:
             self._chosen = choice

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 from autoprune import registry
+from autoprune.core.defaults import REGULARIZER
 from autoprune.core.group import Group
 from autoprune.core.plan import Plan
 from autoprune.core.training_options import TrainingOptions
@@ -137,7 +138,8 @@ def phases_of(options: TrainingOptions, plan: Plan, groups: Sequence[Group]) -> 
         groups: Of the dense model.
 
     Raises:
-        UsageError: the schedule does not fit into the epochs, or has no such option.
+        UsageError: the schedule does not fit into the epochs, has no such option, or has no phase in which the
+            regularizer could act.
         RuntimeError: a schedule that does not come to the plan in so many epochs.
     """
     module = registry.load("schedules", options.schedule)
@@ -146,6 +148,12 @@ def phases_of(options: TrainingOptions, plan: Plan, groups: Sequence[Group]) -> 
     found: tuple[Phase, ...] = module.phases(context)
     if not found or found[-1].plan != plan or sum(each.epochs for each in found) != options.epochs:
         raise RuntimeError(f"the schedule '{options.schedule}' does not come to the plan in {options.epochs} epochs")
+    if len(found) == 1 and options.regularizer != REGULARIZER:
+        raise UsageError(
+            expected=f"a schedule that trains a model before it is cut, for the regularizer '{options.regularizer}'",
+            received=f"'{options.schedule}', by which all is cut at once",
+            cure="pass --schedule regularized, gradual, soft, iterative or lottery-ticket",
+        )
     return found
 
 

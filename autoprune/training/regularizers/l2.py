@@ -1,0 +1,13 @@
+"""The sum of squared weights that slices hold: large weights are drawn towards zero (weight decay within the loss)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from autoprune.training.regularizers import RegularizerContext
+
+
+def penalty(context: RegularizerContext) -> Tensor:
+    """w², summed; each weight once. At first it is as large as the loss, as `strength` is 1."""
+    return context.total(torch.square, context.held)
