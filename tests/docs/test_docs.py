@@ -25,6 +25,8 @@ from autoprune.testing.exporter import ExporterConformance
 from autoprune.testing.sampler import small_context, small_space
 from autoprune.testing.schedule import GROUPS, PLAN
 from autoprune.testing.task import TaskConformance
+from autoprune.training.coupled import CoupledWeights
+from autoprune.training.regularizers import RegularizerContext
 from autoprune.training.schedules import ScheduleContext
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -94,6 +96,24 @@ def test_the_distiller_of_its_page_brings_a_student_closer(monkeypatch):
     for task in (residual_task(), attention_task()):
         suite.test_a_model_is_at_no_distance_from_itself(task)
         suite.test_descending_it_brings_a_smaller_model_closer(task)
+
+
+def test_the_regularizer_of_its_page_is_smaller_for_fewer_large_slices():
+    task, penalty = residual_task(), module("regularizer").penalty
+    weights = CoupledWeights(CutModel(task.model), trace(task.model, task.example_inputs))
+
+    def value():
+        context = RegularizerContext(
+            groups=weights.groups(), parameters=weights.parameters, held=weights.held, going={}, options={}
+        )
+        return penalty(context)
+
+    before = value()
+    before.backward()
+    with torch.no_grad():
+        for parameter in weights.parameters.values():
+            parameter.sub_(parameter.grad, alpha=0.1)
+    assert value() < before
 
 
 def test_the_sampler_of_its_page_asks_for_legal_levels():
