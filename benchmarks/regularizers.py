@@ -1,11 +1,10 @@
 """What each regularizer is worth on a small convolutional network, beside one-shot and gradual cuts of equal epochs.
 
-    python benchmarks/regularizers.py [--seeds 3] [--epochs 12] [--keep 0.3] [--strengths 0.1,1,10]
+    python benchmarks/regularizers.py [--seeds 3] [--epochs 10] [--keep 0.3] [--strengths 0.1,10]
 
 Digits of 8 x 8 with noise; each seed trains a dense network of its own, and .3 of each group is kept. The last phase's
-model is ranked by `hessian` and healed by `sequential`, at the rate that a search would find. Scores are of the test
-split, mean and standard deviation over seeds; with --strengths they are of the search split, by which defaults are
-chosen, and seeds begin at 100.
+model is ranked by `hessian` and healed by `sequential`, at the rate that a search would find. Scores are means and
+standard deviations over seeds. Strengths beside the default ones are chosen by the search split, and told of by test.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def dense(seed: int) -> Task:
     for _ in range(DENSE_EPOCHS):
         for inputs, labels in task.batches("train"):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(task.model(inputs), labels).backward()
+            nn.functional.cross_entropy(task.model(inputs), labels).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             rates.step()
     task.model.eval()
@@ -113,8 +112,8 @@ class Bench:
         cut.model.eval()
         return cut
 
-    def trained(self, schedule: str, regularizer: str, options: Mapping[str, str], split: str) -> tuple[float, float]:
-        """Accuracy and loss after training."""
+    def trained(self, schedule: str, regularizer: str, options: Mapping[str, str]) -> tuple[float, ...]:
+        """What `scored` says of the model after training."""
         surgeon = Surgeon(
             task=self.task, traced=self.traced, ranking=self._calibrated.ranking, criterion=CRITERION, repair=REPAIR,
             clock=SystemClock(),
@@ -125,36 +124,35 @@ class Bench:
         run = PhaseTraining(self.cut(phases[0].plan), phases, surgeon, Teacher.of(self.task), asked, self.seed)
         for _ in range(self.epochs):
             run.epoch()
-        scores = self.task.score(run.model, split)
-        return scores["accuracy"].value, scores["loss"].value
+        return self.scored(run.model)
+
+    def scored(self, model: nn.Module) -> tuple[float, ...]:
+        """Loss of the search split, accuracy and loss of the test split."""
+        search, test = self.task.score(model, "search"), self.task.score(model, "test")
+        return search["loss"].value, test["accuracy"].value, test["loss"].value
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--keep", type=float, default=0.3)
-    parser.add_argument("--strengths", default="", help="try these, by the search split")
+    parser.add_argument("--strengths", default="", help="try these, too")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    benches = [
-        Bench(seed + (100 if chosen.strengths else 0), chosen.keep, chosen.epochs) for seed in range(chosen.seeds)
-    ]
-    split = "search" if chosen.strengths else "test"
-    ways = [(*way, {}) for way in WAYS]
-    if chosen.strengths:
-        strengths = chosen.strengths.split(",")
-        tried = [("regularized", name, {"strength": each}) for each in strengths for name in REGULARIZERS[1:]]
-        ways = [("one-shot", "none", {}), ("regularized", "none", {}), *tried]
-    for name, models in (("dense", [b.task.model for b in benches]), ("healed", [b.healed.model for b in benches])):
-        scores = [bench.task.score(model, split) for bench, model in zip(benches, models, strict=True)]
-        print(_row(name, "", {}, [(each["accuracy"].value, each["loss"].value) for each in scores]), flush=True)
+    benches = [Bench(seed, chosen.keep, chosen.epochs) for seed in range(chosen.seeds)]
+    print("| schedule | regularizer | loss, search | accuracy, test | loss, test |\n|---|---|---|---|---|")
+    print(_row("dense", "", {}, [each.scored(each.task.model) for each in benches]), flush=True)
+    print(_row("healed", "", {}, [each.scored(each.healed.model) for each in benches]), flush=True)
+    ways: list[tuple[str, str, dict[str, str]]] = [(*way, {}) for way in WAYS]
+    for strength in filter(None, chosen.strengths.split(",")):
+        ways += [("regularized", name, {"strength": strength}) for name in REGULARIZERS[1:]]
     for schedule, regularizer, options in ways:
-        found = [bench.trained(schedule, regularizer, options, split) for bench in benches]
+        found = [bench.trained(schedule, regularizer, options) for bench in benches]
         print(_row(schedule, regularizer, options, found), flush=True)
 
 
-def _row(schedule: str, regularizer: str, options: Mapping[str, str], found: list[tuple[float, float]]) -> str:
+def _row(schedule: str, regularizer: str, options: Mapping[str, str], found: list[tuple[float, ...]]) -> str:
     told = " ".join(options.values())
     columns = torch.tensor(found, dtype=torch.float64).T
     values = [f"{each.mean():.4f} +- {each.std():.4f}" if len(each) > 1 else f"{float(each):.4f}" for each in columns]

@@ -94,10 +94,10 @@ class CoupledWeights:
         for name, parameter in self.parameters.items():
             goes = ~thinned[name].to(parameter.device) if name in thinned else None
             for dim, layout in enumerate(self._traced.layouts[name]):
-                kept = positions(layout, stay)
-                if kept is not None:
+                staying = positions(layout, stay)
+                if staying is not None:
                     line = torch.ones(size(layout), dtype=torch.bool)
-                    line[kept] = False
+                    line[staying] = False
                     own = positions(layout, self._cut.slices)
                     line = (line if own is None else line[own]).to(parameter.device)
                     whole = line.view(_shape(parameter, dim)).expand(parameter.shape)
