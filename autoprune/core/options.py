@@ -194,7 +194,7 @@ class SearchOptions:
         default_factory=dict,
         metadata={
             "option": Option(
-                "An option of the regularizer, such as strength=0.5. May be repeated.",
+                "An option of the regularizer, such as strength=5. May be repeated.",
                 HOW,
                 resumable=True,
                 flag="regularizer-option",

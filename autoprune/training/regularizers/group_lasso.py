@@ -12,7 +12,7 @@ from autoprune.training.regularizers import RegularizerContext
 def penalty(context: RegularizerContext) -> Tensor:
     """Over groups and slices, the root of a slice's size times its norm (Yuan and Lin 2006).
 
-    A weight between two groups counts in both. At first it is as large as the loss, as `strength` is 1.
+    A weight between two groups counts in both. At first it is ten times the loss, as `strength` is 10.
     """
     return sum((_norms(group) for group in context.groups), context.total(torch.abs, {}))
 

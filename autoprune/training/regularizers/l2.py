@@ -9,5 +9,5 @@ from autoprune.training.regularizers import RegularizerContext
 
 
 def penalty(context: RegularizerContext) -> Tensor:
-    """w², summed; each weight once. At first it is as large as the loss, as `strength` is 1."""
+    """w², summed; each weight once. At first it is ten times the loss, as `strength` is 10."""
     return context.total(torch.square, context.held)

@@ -10,7 +10,7 @@ from autoprune.training.regularizers import RegularizerContext
 
 
 def penalty(context: RegularizerContext) -> Tensor:
-    """|γ|, summed. At first it is as large as the loss, as `strength` is 1.
+    """|γ|, summed. At first it is ten times the loss, as `strength` is 10.
 
     Raises:
         UsageError: no slice has such a factor.
