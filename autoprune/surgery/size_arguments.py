@@ -195,9 +195,9 @@ def _pad(said: Said) -> None:
         before, after = amounts[2 * place : 2 * place + 2]
         label = labels[-1 - place]
         if before > 0:
-            said.equal(cut(label, int(before))[0], before)
+            said.same(cut(label, int(before))[0], expression_of(before))
         if after > 0:
-            said.equal(cut(label, label.size - int(after))[1], after)
+            said.same(cut(label, label.size - int(after))[1], expression_of(after))
 
 
 def _index(said: Said) -> None:

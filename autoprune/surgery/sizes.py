@@ -49,8 +49,11 @@ class SizeWatcher(TorchFunctionMode):
         if self._inside:
             return
         if isinstance(left, Operation) and left.operator == "%":
-            if isinstance(left.left, Label) and isinstance(left.right, int):
-                self.tracer.multiples.append((left.left, left.right))
+            whole = left.left
+            if isinstance(whole, Operation) and whole.operator == "-" and whole.left == 0:
+                whole = whole.right
+            if isinstance(whole, Label) and isinstance(left.right, int):
+                self.tracer.multiples.append((whole, left.right))
             return
         kept = (isinstance(each, Attribute | Operation) for each in (left, right))
         self.equations.append(Equation(left, right, weak=any(kept), site=call_site()))

@@ -13,7 +13,7 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Final, Literal
 
 from autoprune.surgery.labels import Label
@@ -63,6 +63,18 @@ Expression = int | Attribute | Label | Operation
 Seen = Callable[[Expression, Expression], None]
 
 
+def _plainly(operate: Callable[[Any, Any], Any], *, turned: bool = False) -> Any:
+    """A method for an operator of which the result remembers nothing. NumPy leaves these to us as well."""
+
+    def method(self: Any, other: Any) -> Any:
+        if not isinstance(other, Real) and not hasattr(other, "__array__"):
+            return NotImplemented
+        left, right = _plain(self), _plain(other)
+        return operate(right, left) if turned else operate(left, right)
+
+    return method
+
+
 class TrackedInt(int):
     """An int with its expression; `seen` is called with what a comparison found equal, and with remainders of 0."""
 
@@ -84,7 +96,7 @@ class TrackedInt(int):
         return int, (int(self),)
 
     def __eq__(self, other: object) -> bool:
-        same = int.__eq__(self, other)
+        same = _EQUAL(self, other)
         if same is True and self > 1:
             self.seen(self.expression, expression_of(other))
         return same
@@ -94,6 +106,14 @@ class TrackedInt(int):
         return same if same is NotImplemented else not same
 
     __hash__ = int.__hash__
+    __lt__, __le__ = _plainly(operator.lt), _plainly(operator.le)
+    __gt__, __ge__ = _plainly(operator.gt), _plainly(operator.ge)
+    __and__, __rand__ = _plainly(operator.and_), _plainly(operator.and_, turned=True)
+    __or__, __ror__ = _plainly(operator.or_), _plainly(operator.or_, turned=True)
+    __xor__, __rxor__ = _plainly(operator.xor), _plainly(operator.xor, turned=True)
+    __rlshift__, __rrshift__ = _plainly(operator.lshift, turned=True), _plainly(operator.rshift, turned=True)
+    __rmod__, __rpow__ = _plainly(operator.mod, turned=True), _plainly(operator.pow, turned=True)
+    __rdivmod__ = _plainly(divmod, turned=True)
 
     def __add__(self, other: Any) -> Any:
         return _combined("+", self, other)
@@ -126,13 +146,16 @@ class TrackedInt(int):
         return _combined("/", other, self)
 
     def __mod__(self, other: Any) -> Any:
-        rest = int.__mod__(self, other)
-        if rest == 0 and type(other) is int:  # mostly asked to know whether it is
-            self.seen(Operation("%", self.expression, other, 0), 0)
-        return rest
+        if not isinstance(other, Integral):
+            return _REST(self, other)
+        if int(self) % int(other):
+            return self - self // other * other
+        if not isinstance(other, TrackedInt):  # mostly asked to know whether it is
+            self.seen(Operation("%", self.expression, int(other), 0), 0)
+        return 0
 
     def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other
+        return (self // other, self % other) if isinstance(other, Integral) else _BOTH(self, other)
 
     def __lshift__(self, places: int) -> Any:
         return self * (1 << places)
@@ -141,8 +164,10 @@ class TrackedInt(int):
         return self // (1 << places)
 
     def __pow__(self, power: Any, modulo: Any = None) -> Any:
-        small = type(power) is int and 0 < power <= _HIGHEST and modulo is None
-        return math.prod([self] * power) if small else int.__pow__(self, power, modulo)
+        if modulo is not None:
+            return pow(int(self), power, modulo)
+        small = type(power) is int and 0 < power <= _HIGHEST
+        return math.prod([self] * power) if small else _POWER(self, power)
 
     def __neg__(self) -> Any:
         return _combined("-", 0, self)
@@ -161,6 +186,14 @@ class TrackedFloat(float):
     what becomes of it when the code divides other sizes."""
 
     __array_priority__ = 100.0
+    __hash__ = float.__hash__
+    __eq__, __ne__ = _plainly(operator.eq), _plainly(operator.ne)
+    __lt__, __le__ = _plainly(operator.lt), _plainly(operator.le)
+    __gt__, __ge__ = _plainly(operator.gt), _plainly(operator.ge)
+    __floordiv__, __rfloordiv__ = _plainly(operator.floordiv), _plainly(operator.floordiv, turned=True)
+    __mod__, __rmod__ = _plainly(operator.mod), _plainly(operator.mod, turned=True)
+    __pow__, __rpow__ = _plainly(operator.pow), _plainly(operator.pow, turned=True)
+    __divmod__, __rdivmod__ = _plainly(divmod), _plainly(divmod, turned=True)
     numerator: Expression
     denominator: Expression
     exact: bool
@@ -218,6 +251,10 @@ _PLAIN: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "//": operator.floordiv,
     "/": operator.truediv,
 }
+
+
+_EQUAL, _POWER = _plainly(operator.eq), _plainly(operator.pow)
+_REST, _BOTH = _plainly(operator.mod), _plainly(divmod)
 
 
 def expression_of(value: Any) -> Expression:

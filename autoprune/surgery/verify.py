@@ -3,9 +3,9 @@
 Reordering the slices of a group alike in all its members must not change the output; nor may it change the output of a
 model of which parts were cut, so that what runs with less also does the same with less: a number that is written into
 the code, and would deal slices out differently, shows. Both modes of the model must run when cut, where the whole one
-does. What differs in float32 is tried again in float64: many layers may blow rounding up beyond any tolerance. So is all
-that passes in coarser types, of which the tolerance hides a lot. A group that fails is frozen with that reason; nothing
-fails the trace.
+does. What differs in float32 is tried again in float64: many layers may blow rounding up beyond any tolerance. So is
+all that passes in coarser types, of which the tolerance hides a lot. A group that fails is frozen with that reason;
+nothing fails the trace.
 """
 
 from __future__ import annotations

@@ -120,7 +120,18 @@ def by_normal_like(x):
     return x + 0 * torch.normal(mean=x, std=x.abs())
 
 
-WORKED = [in_two, by_floor, by_ceil, by_round, by_round_of_shares, by_divmod, by_shift, by_numel, by_product_of_numpy, by_scalar_of_numpy,
+def by_comparing_with_numpy(x):
+    size, scalar, array = x.shape[-1], np.int64(2), np.array([3, 5])
+    plain = int(size)
+    assert all((scalar < size, size > scalar, max(scalar, size) is size, scalar <= size, scalar != size))
+    assert [scalar | size, size & scalar] == [2 | plain, plain & 2]
+    assert all((*(array < size + 6), *(array % size == array % plain), *(size % array == plain % array)))
+    assert [*divmod(np.int64(100), size), np.int64(2) ** size] == [*divmod(100, plain), 2**plain]
+    assert all((*(array**size == array**plain), np.float32(0.5) < size / 4, np.float32(plain / 4) == size / 4))
+    return x.view(*x.shape[:-1], size // scalar, scalar).flatten(-2)
+
+
+WORKED = [in_two, by_floor, by_ceil, by_round, by_round_of_shares, by_divmod, by_shift, by_numel, by_product_of_numpy, by_scalar_of_numpy, by_comparing_with_numpy,
           by_power, by_new, by_new_of_a_shape, by_normal, by_normal_like]  # fmt: skip
 
 
@@ -131,6 +142,24 @@ def test_a_size_is_known_through(between):
     assert {group.name.partition("#")[0] for group in pruned.traced.open} == {"stem", "body"}, pruned.traced.summary()
     assert pruned.model.body.out_features < 24
     assert pruned.model(x).shape == (2, 5, 3)
+
+
+@pytest.mark.parametrize("size", [13, 15])
+@pytest.mark.parametrize("rest", [lambda x: -x % 4, lambda x: (4 - x % 4) % 4, lambda x: 4 - divmod(x, 4)[1]])
+def test_what_is_filled_up_to_a_multiple_stays_and_the_line_is_named(rest, size):
+    model = Worked(lambda x: functional.pad(x, (0, rest(x.shape[-1]))), out=16).eval()
+    model.body = nn.Linear(24, size)
+    pruned = autoprune.prune(model, torch.randn(2, 5, 8), 0.5)
+    reasons = {group.name: group.frozen_reason for group in pruned.traced.groups}
+    assert "test_sizes_worked_out.py:" in reasons["body"]
+    assert {group.name for group in pruned.traced.open} == {"stem"}
+
+
+def test_what_is_a_multiple_and_need_not_be_filled_up_stays_one():
+    model = Worked(lambda x: functional.pad(x, (0, -x.shape[-1] % 4))).eval()
+    pruned = autoprune.prune(model, torch.randn(2, 5, 8), 0.6)
+    assert {group.name.partition("#")[0] for group in pruned.traced.open} == {"stem", "body"}
+    assert pruned.model.body.out_features % 4 == 0
 
 
 def by_a_third(x):
