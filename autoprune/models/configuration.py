@@ -24,6 +24,7 @@ from autoprune.models.config_sizes import ConfigSizes, Path, Place, changes_of, 
 from autoprune.surgery.clone import clone
 from autoprune.surgery.example import Example
 from autoprune.surgery.gaps import Gaps, close, gaps_of, reopened
+from autoprune.surgery.noise import seeded
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import tensors_of
 
@@ -183,8 +184,7 @@ class _Trial:
         return "" if _alike(got, self._expected) else "a model made of it computes something else"
 
     def _run(self, model: nn.Module) -> list[Tensor]:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with torch.no_grad(), seeded():
             return tensors_of(self._example.fresh().call(model))
 
 

@@ -66,7 +66,9 @@ class AlikeNoise(OperatorWatch):
         if not draws(func, args, kwargs):
             return func(*args, **kwargs)
         if (expected := _EXPECTED.get(func.overloadpacket)) is not None:
-            return expected(self, func, args, kwargs)
+            result = expected(self, func, args, kwargs)
+            given = kwargs.get("out")
+            return result if given is None else given.resize_(result.shape).copy_(result)
         out = func(*_without_dropout(func, args), **{name: each for name, each in kwargs.items() if name != DROPOUT})
         return self.alike(out) if isinstance(out, Tensor) else out
 
@@ -94,8 +96,8 @@ def _given(func: Any, args: Sequence[Any], kwargs: dict[str, Any], name: str, de
 
 
 def _without_dropout(func: Any, args: Sequence[Any]) -> list[Any]:
-    names = [argument.name for argument in func._schema.arguments]
     """Attention that drops probabilities drops none."""
+    names = [argument.name for argument in func._schema.arguments]
     return [0.0 if name == DROPOUT else value for name, value in zip(names, args, strict=False)]
 
 

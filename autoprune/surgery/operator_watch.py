@@ -48,8 +48,8 @@ def parts(tensor: Tensor) -> list[Tensor]:
 
 
 class OperatorWatch(TorchDispatchMode):
-    """A dispatch mode that is shown every plain operator, and of higher-order ones (flexible attention, `cond`) those
-    that they are made of; nothing is compiled while it is active."""
+    """A dispatch mode that is shown every plain operator, and of higher-order ones (flexible attention) those that they
+    are made of; nothing is compiled while it is active. `torch.cond` and loops refuse to run under any such mode."""
 
     supports_higher_order_operators = True
 

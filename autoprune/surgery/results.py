@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from autoprune.surgery.find import twin
+from autoprune.surgery.noise import seeded
 from autoprune.surgery.tracer import tensors_of
 
 Place = tuple[int, int]
@@ -93,8 +94,7 @@ class Sizes:
 def _changed(model: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
     """A copy with other weights."""
     model = twin(model, meta=False)[0]
-    with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(0)
+    with torch.no_grad(), seeded():
         for parameter in filter(torch.is_floating_point, model.parameters()):
             parameter.copy_(change(parameter))
     return model

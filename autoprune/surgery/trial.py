@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from autoprune.surgery.noise import seeded
+
 #: Sets of dimensions that are tried together for one dimension at most, and dimensions in a set.
 _SETS, _TOGETHER = 200, 4
 #: Dimensions of one result that may follow one set: a matrix of all pairs has two.
@@ -158,8 +160,7 @@ class _Trial:
             leaves[place] = tensor.clone()
         args, kwargs = tree_unflatten(leaves, self._spec)
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
+            with torch.no_grad(), seeded():
                 out = self._func(*args, **kwargs)
         except Exception:  # code of any library, on numbers and sizes that it was not written for
             return []
