@@ -30,20 +30,29 @@ def recut(
         A new model in eval mode.
 
     Raises:
-        SurgeryError: a slice is asked for that the model does not have any more.
+        SurgeryError: a slice is asked for that the model does not have any more, or its tensors are others.
     """
     new = apply(dense, traced, after).eval()
     old = dict(named_tensors(model))
+    counts = {name: len(chosen) for name, chosen in before.items()}
     with torch.no_grad():
         for name, tensor in named_tensors(new):
-            if name not in old:
+            layouts = traced.layouts.get(name, ())
+            shape = tuple(size(layout, counts) for layout in layouts) if layouts else tuple(tensor.shape)
+            found = old.get(name)
+            if found is None or tuple(found.shape) != shape:
+                if isinstance(tensor, nn.Parameter):  # a buffer may be made, and grow, as the model runs
+                    raise SurgeryError(
+                        expected=f"'{name}' of shape {list(shape)}, as the slices before left it",
+                        received="none" if found is None else str(list(found.shape)),
+                        cure="pass the model that was cut by these slices, with the tensors that it got",
+                    )
                 continue
-            data = old[name].detach()
-            for dim, layout in enumerate(traced.layouts.get(name, ())):
+            data = found.detach()
+            for dim, layout in enumerate(layouts):
                 chosen = _among(layout, before, after)
                 data = data if chosen is None else data.index_select(dim, chosen.to(data.device))
-            if data.shape == tensor.shape:
-                tensor.copy_(data)
+            tensor.copy_(data)
     return new
 
 

@@ -11,7 +11,7 @@ from autoprune import registry
 from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
 from autoprune.core.training_options import TrainingOptions
-from autoprune.errors import UsageError
+from autoprune.errors import SurgeryError, UsageError
 from autoprune.surgery import CutModel, apply, kept_slices, trace, twin
 from autoprune.surgery.recut import composed, recut
 from autoprune.testing.fakes import RecordingReporter
@@ -98,6 +98,14 @@ def test_a_cut_model_is_cut_again_as_the_dense_one_at_once(small_task):
     assert all(torch.equal(value, twice.state_dict()[name]) for name, value in once.state_dict().items())
     local = {name: torch.searchsorted(middle[name], kept) for name, kept in last.items() if name in middle}
     assert all(torch.equal(kept, last[name]) for name, kept in composed(middle, local).items())
+
+
+def test_a_model_with_other_weights_than_its_slices_tell_is_not_cut_again(small_task):
+    traced, plan = half(small_task)
+    ranking = rank(registry.load("criteria", "l1"), small_task.model, traced=traced).scores
+    last = kept_slices(traced, ranking, plan)
+    with pytest.raises(SurgeryError, match="as the slices before left it"):
+        recut(small_task.model, traced, small_task.model, last, last)
 
 
 def test_rewinding_is_exact_to_the_bit(small_task):
