@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,8 @@ def test_what_is_no_list_of_plans_or_limits_is_told(small_task, options, words):
 
 
 def test_counts_of_numpy_are_counts(small_task):
-    pruned = autoprune.prune(small_task.model, small_task.example_inputs, {"conv2": np.int64(12)})
+    keep: Any = {"conv2": np.int64(12)}
+    pruned = autoprune.prune(small_task.model, small_task.example_inputs, keep)
     assert pruned.model.conv2.out_channels == 12
 
 
