@@ -96,14 +96,14 @@ class TrackedInt(int):
         return int, (int(self),)
 
     def __eq__(self, other: object) -> bool:
-        same = _EQUAL(self, other)
+        same: bool = _EQUAL(self, other)
         if same is True and self > 1:
             self.seen(self.expression, expression_of(other))
         return same
 
     def __ne__(self, other: object) -> bool:
         same = self.__eq__(other)
-        return same if same is NotImplemented else not same
+        return not same if isinstance(same, bool) else _UNEQUAL(self, other)
 
     __hash__ = int.__hash__
     __lt__, __le__ = _plainly(operator.lt), _plainly(operator.le)
@@ -253,8 +253,8 @@ _PLAIN: Final[dict[str, Callable[[Any, Any], Any]]] = {
 }
 
 
-_EQUAL, _POWER = _plainly(operator.eq), _plainly(operator.pow)
-_REST, _BOTH = _plainly(operator.mod), _plainly(divmod)
+_EQUAL, _UNEQUAL = _plainly(operator.eq), _plainly(operator.ne)
+_REST, _BOTH, _POWER = _plainly(operator.mod), _plainly(divmod), _plainly(operator.pow)
 
 
 def expression_of(value: Any) -> Expression:
