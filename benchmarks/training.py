@@ -1,4 +1,4 @@
-"""Ways of training a cut model, at equal work: pruning schedules, distillers, regularisers.
+"""Ways of training a cut model, at equal work: pruning schedules.
 
     python benchmarks/training.py [TASK ...] [--seeds 3] [--epochs 12] [--quick]
 

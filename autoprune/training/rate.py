@@ -32,6 +32,8 @@ _STEPS, _BATCHES = 24, 8
 TRIED: Final = 4 * (_STEPS + _BATCHES)
 #: More steps bear a higher rate than few do: by the root of how many times as many they are, up to this.
 _HIGHER: Final = 4.0
+#: A lower rate is to leave less loss than this share: where few steps hardly tell, many gain from the higher one.
+_LOWER: Final = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +76,8 @@ def find_rate(
             return losses[rate]
 
         best = _FIRST
-        for step in (1, -1):
-            while 0 <= best + step < len(RATES) and loss_at(best + step) < loss_at(best):
+        for step, worth in ((1, 1.0), (-1, _LOWER)):
+            while 0 <= best + step < len(RATES) and loss_at(best + step) < worth * loss_at(best):
                 best += step
     length = options.steps or task.split("train").count or _STEPS
     more = min(max(math.sqrt(options.epochs * length / _STEPS), 1.0), _HIGHER)
