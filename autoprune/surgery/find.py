@@ -27,6 +27,7 @@ from autoprune.surgery.experts import with_experts
 from autoprune.surgery.groups import collect
 from autoprune.surgery.labels import freeze
 from autoprune.surgery.layers import LayerWatcher
+from autoprune.surgery.left_behind import nothing_left
 from autoprune.surgery.made_weights import as_run, ingredients
 from autoprune.surgery.noise import seeded
 from autoprune.surgery.operator_watch import eager
@@ -286,7 +287,7 @@ def _run(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractCont
     for tensor in example.tensors:
         if not tensor.is_nested:
             tracer.set(tensor, tracer.fixed(tensor.shape, INPUT))
-    with torch.no_grad(), nothing_remembered(), tracer, watch:
+    with torch.no_grad(), nothing_remembered(), nothing_left(model), tracer, watch:
         out = example.call(model)
     try:
         out = example.taken(out)

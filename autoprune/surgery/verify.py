@@ -28,6 +28,7 @@ from autoprune.surgery.apply import apply
 from autoprune.surgery.clone import clone, unwrapped
 from autoprune.surgery.example import Example, Outputs
 from autoprune.surgery.find import contractions, does_not_run, find, small, twin
+from autoprune.surgery.left_behind import nothing_left
 from autoprune.surgery.noise import AlikeNoise, Drawn, seeded
 from autoprune.surgery.operator_watch import eager
 from autoprune.surgery.patience import Patience
@@ -297,7 +298,7 @@ def _failure(error: Exception, how: str) -> str:
 
 def _call(example: Example, model: nn.Module) -> Any:
     """One forward pass with the same random numbers each time; the caller's are given back."""
-    with torch.no_grad(), eager(), seeded():
+    with torch.no_grad(), eager(), seeded(), nothing_left(model):
         return example.fresh().call(model)
 
 
