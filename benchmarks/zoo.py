@@ -12,7 +12,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from zoo_field import FIELD
+
+if __package__:
+    from benchmarks.zoo_field import FIELD
+else:  # of a script beside it
+    from zoo_field import FIELD
 
 Made = tuple[nn.Module, Any]
 LARGEST = 60_000_000
