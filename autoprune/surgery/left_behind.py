@@ -27,7 +27,7 @@ _ABSENT: Final = object()
 @contextmanager
 def nothing_left(model: nn.Module) -> Iterator[None]:
     """Afterwards, what got a tensor without data inside is as it was before."""
-    kinds = [kind for kind in _kinds(model) if kind.__module__.partition(".")[0] not in _OTHERS]
+    kinds = [kind for kind in _kinds(model) if _of_users(kind.__module__)]
     spaces = _globals(kinds)
     holders = list(_holders([*spaces, *map(vars, kinds)]))
     dicts = [(each, dict(each)) for each in (*spaces, *holders) if isinstance(each, dict)]
@@ -53,6 +53,11 @@ def nothing_left(model: nn.Module) -> Iterator[None]:
                     delattr(kind, key)
 
 
+def _of_users(module: str | None) -> bool:
+    """Whether code of a Python module may keep what is a user's; what was made by `exec` may have no module."""
+    return (module or "").partition(".")[0] not in _OTHERS
+
+
 def _kinds(model: nn.Module) -> list[type]:
     return list(dict.fromkeys(kind for module in model.modules() for kind in type(module).__mro__))
 
@@ -64,7 +69,7 @@ def _globals(kinds: list[type]) -> list[dict[str, Any]]:
         value.__globals__
         for home in {id(home): home for home in homes}.values()
         for value in list(home.values())
-        if isinstance(value, FunctionType) and value.__module__.partition(".")[0] not in _OTHERS
+        if isinstance(value, FunctionType) and _of_users(value.__module__)
     ]
     return list({id(home): home for home in (*homes, *further)}.values())
 

@@ -1,5 +1,7 @@
 """Tables that code keeps outside of the model for the next call: in globals, classes, and dicts and lists in them."""
 
+from types import FunctionType
+
 import pytest
 import torch
 from torch import nn
@@ -53,3 +55,11 @@ def test_a_table_without_data_is_not_left_to_the_model(way):
     pruned = autoprune.prune(model, x, 0.5)
     assert pruned.model.stem.out_features == 8
     assert model(x).shape == pruned.model(x).shape == (4096, 3)
+
+
+def test_functions_without_a_module_beside_a_model_do_no_harm(monkeypatch):
+    made = FunctionType((lambda: None).__code__, {})
+    made.__module__ = None
+    monkeypatch.setitem(globals(), "_made_by_exec", made)
+    model = Remembering("in_a_dict").eval()
+    assert autoprune.trace(model, torch.randn(4096, 64)).open
