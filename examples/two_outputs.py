@@ -1,8 +1,8 @@
 """A model with two outputs: which digit is it, and by how many degrees is it turned?
 
-autoprune search examples/two_outputs.py:task --budget latency=60% --budget "error<=110%"
+autoprune search examples/two_outputs.py:task --budget latency=60% --budget "error<=120%"
 
-Searched for the accuracy; the second quality, the mean error of the angle, may grow by a tenth at most.
+Searched for the accuracy; the second quality, the mean error of the angle, may grow by a fifth at most.
 """
 
 import torch
