@@ -87,5 +87,5 @@ def task():
         forward=lambda model, batch: model(*batch) if model.training else model(batch[0]),
         loss=lambda losses, batch: sum(losses.values()),
     )
-    train(made, epochs=12, rate=4e-3)
+    train(made, epochs=20, rate=4e-3)
     return made

@@ -82,5 +82,5 @@ def task():
         loss=lambda logits, batch: functional.cross_entropy(logits, batch[1]),
         distance=functional.mse_loss,
     )
-    train(made, epochs=8, rate=4e-3)
+    train(made, epochs=15, rate=4e-3)
     return made
