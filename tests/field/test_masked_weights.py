@@ -83,11 +83,17 @@ def turned(layer, dead):
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
-@pytest.mark.parametrize("left", [masked, masked_in_turns, scaled, scaled_anew, gated, turned])
-@pytest.mark.parametrize("criterion", ["l1", "l2", "lamp", "geometric-median"])
+@pytest.mark.parametrize(
+    ("left", "criterion"),
+    [
+        (left, criterion)
+        for left in (masked, masked_in_turns, scaled, scaled_anew, gated, turned)
+        for criterion in ("l1", "l2", "lamp", "geometric-median")
+        # Rows of next to nothing are many, and near each other: that criterion rightly keeps some.
+        if not (criterion == "geometric-median" and left in (scaled, scaled_anew))
+    ],
+)
 def test_what_is_dead_goes_first(left, criterion):
-    if criterion == "geometric-median" and left in (scaled, scaled_anew):
-        pytest.skip("rows of next to nothing are many, and near each other")
     model, x = net().eval(), torch.randn(5, 8)
     dead = torch.arange(WIDTH)[::2]
     with torch.no_grad():

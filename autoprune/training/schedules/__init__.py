@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Final
 
 from autoprune import registry
 from autoprune.core.defaults import REGULARIZER
@@ -17,6 +18,9 @@ from autoprune.core.group import Group
 from autoprune.core.plan import Plan
 from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
+
+#: Epochs that two parts take at least.
+_PARTS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,22 @@ class ScheduleContext:
         sizes = {group.name: group.size for group in self.groups}
         whole = Plan.of({name: sizes[name] for name, _ in self.plan.keep})
         return between(whole, self.plan, self.groups, share, geometric=geometric)
+
+    def two_parts(self, schedule: str, option: str) -> tuple[int, int]:
+        """Epochs before and after a moment, at least one each.
+
+        Args:
+            schedule: Its name, for messages.
+            option: The share of all epochs that the first part takes.
+
+        Raises:
+            UsageError: fewer than two epochs, or an option that is no share.
+        """
+        share = self.share(option)
+        if self.epochs < _PARTS:
+            raise too_short(schedule, self.epochs, _PARTS)
+        first = min(max(round(share * self.epochs), 1), self.epochs - 1)
+        return first, self.epochs - first
 
     def number(self, name: str, least: int) -> int:
         """An option that is a whole number.

@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from autoprune.training.schedules import Phase, ScheduleContext, too_short
+from autoprune.training.schedules import Phase, ScheduleContext
 
 OPTIONS: Final[Mapping[str, str]] = {"ramp": "0.5"}
-_LEAST: Final = 2
 
 
 def phases(context: ScheduleContext) -> tuple[Phase, ...]:
-    """a phase of the dense model, thinned out along the cubic; then what is zero is cut, and the rest is trained.
+    """A phase of the dense model, thinned out along the cubic; then what is zero is cut, and the rest is trained.
 
     `ramp`: the share of all epochs that thinning takes.
 
     Raises:
         UsageError: fewer than two epochs, or a ramp that is no share.
     """
-    ramp = context.share("ramp")
-    if context.epochs < _LEAST:
-        raise too_short("gradual", context.epochs, _LEAST)
-    first = min(max(round(ramp * context.epochs), 1), context.epochs - 1)
+    first, then = context.two_parts("gradual", "ramp")
     return (
         Phase(plan=context.dense, epochs=first, thinned_to=context.plan),
-        Phase(plan=context.plan, epochs=context.epochs - first),
+        Phase(plan=context.plan, epochs=then),
     )

@@ -8,25 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from autoprune.training.schedules import Phase, ScheduleContext, too_short
+from autoprune.training.schedules import Phase, ScheduleContext
 
 OPTIONS: Final[Mapping[str, str]] = {"look": "0.3"}
-_LEAST: Final = 2
 
 
 def phases(context: ScheduleContext) -> tuple[Phase, ...]:
-    """a phase of the dense model, after which slices are ranked; one of the smaller model, from the dense weights.
+    """A phase of the dense model, after which slices are ranked; one of the smaller model, from the dense weights.
 
     `look`: the share of all epochs that the first phase takes.
 
     Raises:
         UsageError: fewer than two epochs, or a look that is no share.
     """
-    look = context.share("look")
-    if context.epochs < _LEAST:
-        raise too_short("lottery-ticket", context.epochs, _LEAST)
-    first = min(max(round(look * context.epochs), 1), context.epochs - 1)
+    first, then = context.two_parts("lottery-ticket", "look")
     return (
         Phase(plan=context.dense, epochs=first),
-        Phase(plan=context.plan, epochs=context.epochs - first, rewound=True),
+        Phase(plan=context.plan, epochs=then, rewound=True),
     )

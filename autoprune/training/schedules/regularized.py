@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from autoprune.training.schedules import Phase, ScheduleContext, too_short
+from autoprune.training.schedules import Phase, ScheduleContext
 
 OPTIONS: Final[Mapping[str, str]] = {"share": "0.5"}
-_LEAST: Final = 2
 
 
 def phases(context: ScheduleContext) -> tuple[Phase, ...]:
-    """a phase of the dense model, in which the regularizer acts; one of the smaller model, with what it has learnt.
+    """A phase of the dense model, in which the regularizer acts; one of the smaller model, with what it has learnt.
 
     `share`: of all epochs, that the first phase takes.
 
     Raises:
         UsageError: fewer than two epochs, or a share that is none.
     """
-    share = context.share("share")
-    if context.epochs < _LEAST:
-        raise too_short("regularized", context.epochs, _LEAST)
-    first = min(max(round(share * context.epochs), 1), context.epochs - 1)
+    first, then = context.two_parts("regularized", "share")
     return (
         Phase(plan=context.dense, epochs=first),
-        Phase(plan=context.plan, epochs=context.epochs - first),
+        Phase(plan=context.plan, epochs=then),
     )
