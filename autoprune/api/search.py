@@ -16,6 +16,7 @@ from autoprune.core.defaults import PROFILER
 from autoprune.core.keywords import checked, documented
 from autoprune.core.metric import COUNTED
 from autoprune.core.options import SearchOptions, every
+from autoprune.core.preference import Preference
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.trial import Trial
 from autoprune.engine.engine import run_search
@@ -145,6 +146,7 @@ def preview(task: str, budget: Budget, *, reporter: Reporter, **options: Any) ->
     wanted = {*budget.metrics, *(metric.name for metric in objectives)}
     check_zeros(prepared.space, wanted, capabilities, profilers(setups))
     check_schedule(settings.training)
+    Preference(settings.prefer).check(metric.name for metric in objectives)
     check_enough(settings.enough, (*COUNTED, *(capabilities.metrics if timed(wanted) else ())), prepared.task)
     return recipe(prepared, budget, [metric.name for metric in objectives], settings) | {
         "meaning": [limit.meaning() for limit in budget.limits]

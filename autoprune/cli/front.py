@@ -1,4 +1,4 @@
-"""`autoprune front`: the front of a finished run as a table."""
+"""`autoprune front`: the front of a finished run as a table, and its best chosen again."""
 
 from __future__ import annotations
 
@@ -11,11 +11,24 @@ import typer
 
 def front(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
+    within: Annotated[
+        list[str] | None,
+        typer.Option(help="Choose the best again within a limit such as latency=4ms. May be repeated."),
+    ] = None,
+    prefer: Annotated[
+        str, typer.Option(help="Choose the best again by weights, such as accuracy:2,latency:1, or the knee.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print front.json.")] = False,
 ) -> None:
     """Print the front of a run: the dense model, and every model that no other beats."""
-    from autoprune.report.table import front_table
+    from autoprune.report.chosen import chosen_again
+    from autoprune.report.table import front_table, loading
     from autoprune.store.run import read_front
 
     found = read_front(run)
+    again = bool(within or prefer)
+    if again:
+        found = chosen_again(found, within or (), prefer)
     typer.echo(json.dumps(found, indent=1) if as_json else front_table(found))
+    if again and not as_json:
+        typer.echo(loading(found, run))

@@ -13,9 +13,8 @@ from autoprune.core.trial import Trial, TrialState
 class Front:
     """Trials by ascending cost that no other trial dominates, whether they meet the budget or not.
 
-    best: the feasible one that is best in the first objective, among equals in the second; None where nothing meets
-    the budget. It is on the front even where an infeasible trial beats it, which can be only if a limited metric is no
-    objective.
+    best: of the feasible ones the one that is chosen; None where nothing meets the budget. It is on the front even
+    where an infeasible trial beats it, which can be only if a limited metric is no objective.
     """
 
     trials: tuple[Trial, ...]
@@ -23,11 +22,18 @@ class Front:
     best: Trial | None
 
     @classmethod
-    def of(cls, trials: Iterable[Trial], objectives: Sequence[Metric]) -> Front:
+    def of(
+        cls,
+        trials: Iterable[Trial],
+        objectives: Sequence[Metric],
+        choose: Callable[[Sequence[Trial]], Trial] | None = None,
+    ) -> Front:
+        """choose: the best of several; None: the best in the first objective, among equals in the second."""
         complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
         found = next(layers(complete, objectives), [])
         score = vector(objectives)
-        best = min((trial for trial in complete if trial.feasible), key=score, default=None)
+        feasible = [trial for trial in complete if trial.feasible]
+        best = None if not feasible else min(feasible, key=score) if choose is None else choose(feasible)
         if best is not None:
             equal = next((trial for trial in found if score(trial) == score(best)), None)
             found, best = (found, equal) if equal is not None else ([*found, best], best)

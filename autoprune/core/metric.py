@@ -5,9 +5,10 @@ A measured cost may be of one device among several: `latency@pi`, and a statisti
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 #: How a metric comes about: scored by the task; counted from the model alone; timed while it runs; metered by a counter
 #: of the machine; measured once in a process of its own.
@@ -45,6 +46,17 @@ class Metric:
     def runs(self) -> bool:
         """Whether the model must run on the device again and again for it."""
         return self.kind in ("timed", "metered")
+
+    def range_to_json(self) -> dict[str, Any]:
+        """Its direction and its range, as `front.json` has them of a quality; no end where there is none."""
+        ends = {"low": self.low, "high": self.high}
+        return {"lower_is_better": self.lower_is_better} | {k: v for k, v in ends.items() if math.isfinite(v)}
+
+    @classmethod
+    def quality_from_json(cls, name: str, data: Mapping[str, Any]) -> Metric:
+        """A quality of which `range_to_json` told."""
+        low, high = data.get("low", -math.inf), data.get("high", math.inf)
+        return cls(name, "1", lower_is_better=bool(data["lower_is_better"]), low=low, high=high)
 
 
 #: Costs that every task shares; qualities are declared by the task.

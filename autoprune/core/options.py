@@ -20,6 +20,7 @@ from autoprune.core.effort import Effort
 from autoprune.core.limit import Limit
 from autoprune.core.locks import patterns
 from autoprune.core.measurement import RunSpec
+from autoprune.core.preference import Preference
 from autoprune.core.quantity import seconds
 from autoprune.core.space_config import SpaceConfig
 from autoprune.core.training_options import TrainingOptions
@@ -82,6 +83,12 @@ class SearchOptions:
         "they are known.",
         WHAT,
         recorded=False,
+    )
+    prefer: str = _option(
+        "",
+        "Which model within the budget is the best: weights of what is traded off, such as accuracy:2,latency:1, or "
+        "knee; default: the one of the highest quality. `autoprune front` chooses again.",
+        WHAT,
     )
     space: Space = field(
         default=None,
@@ -324,6 +331,7 @@ class SearchOptions:
             object.__setattr__(self, name, patterns(getattr(self, name), name))
         threads = 1 if self.threads is None else self.threads
         _ = self.effort, self.enough, self.training, self.cluster, RunSpec(threads, self.batch, self.precision)
+        Preference(self.prefer)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < _SEEDS:
             cure = "pass a whole number to seed"
             raise UsageError(expected=f"a seed from 0 to {_SEEDS - 1}", received=repr(self.seed), cure=cure)

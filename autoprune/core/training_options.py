@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autoprune.core.defaults import CRITERION, DISTILL, REGULARIZER, REPAIR, SCHEDULE
+from autoprune.core.weights import weighted
 from autoprune.errors import UsageError
 
 
@@ -54,7 +55,8 @@ class TrainingOptions:
     @property
     def distillers(self) -> Mapping[str, float]:
         """By name, with what weight each counts."""
-        return _weighted(self.distill)
+        text = self.distill.replace("_", "-") if isinstance(self.distill, str) else self.distill
+        return weighted(text, "distillers", "logits, or logits,features:0.5")
 
     def __post_init__(self) -> None:
         _ = self.distillers
@@ -75,32 +77,6 @@ class TrainingOptions:
                 received=", ".join(sorted(self.regularizer_options)),
                 cure="pass --regularizer group-lasso, or another one",
             )
-
-
-def _weighted(text: str) -> dict[str, float]:
-    """Names and weights of "logits,features:0.5"."""
-    found: dict[str, float] = {}
-    for part in text.split(",") if isinstance(text, str) else [""]:
-        name, colon, number = (each.strip() for each in part.partition(":"))
-        name = name.replace("_", "-")
-        if not name or name in found:
-            raise UsageError(
-                expected="distillers by name, each once",
-                received=repr(text),
-                cure="write for example logits, or logits,features:0.5",
-            )
-        try:
-            weight = float(number) if colon else 1.0
-        except ValueError:
-            weight = math.nan
-        if not 0 < weight < math.inf:
-            raise UsageError(
-                expected=f"a positive number as the weight of '{name}'",
-                received=repr(number),
-                cure=f"write for example {name}:0.5",
-            )
-        found[name] = weight
-    return found
 
 
 def _named(name: str, options: Mapping[str, str], usual: str) -> str:

@@ -13,7 +13,9 @@ from autoprune.core.deadline import Countdown
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front
 from autoprune.core.goal import SearchGoal
+from autoprune.core.judgement import judged
 from autoprune.core.options import TRAINING, SearchOptions
+from autoprune.core.preference import Preference
 from autoprune.core.quantity import spell
 from autoprune.core.trial import Trial
 from autoprune.engine import stages
@@ -35,7 +37,7 @@ from autoprune.finishing.finisher import FinishedSearch, Finisher
 from autoprune.finishing.saving import save
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.measure.devices import described
-from autoprune.searching.candidate import Evaluator, judged
+from autoprune.searching.candidate import Evaluator
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.progress import overhead_of
 from autoprune.surgery.modes import evaluating
@@ -184,6 +186,7 @@ def _finished(job: SearchJob, resources: Resources, ending: Ending) -> Ending:
         finisher = Finisher(
             evaluator=replace(ending.evaluator, budget=job.budget),
             objectives=resources.objectives,
+            preference=Preference(job.settings.prefer),
             effort=job.settings.effort,
             training=job.settings.training,
             seed=job.settings.seed,
@@ -218,6 +221,7 @@ def _concluded(job: SearchJob, resources: Resources, ending: Ending) -> Result:
             devices={name: described(setup, resources.devices[name]) for name, setup in resources.setups.items()},
             budget=job.budget,
             objectives=resources.objectives,
+            prefer=job.settings.prefer,
             trials=counted,
             final=ending.final or _partial(job, resources, counted, evaluator),
             overhead=ending.overhead,
@@ -246,7 +250,8 @@ def _concluded(job: SearchJob, resources: Resources, ending: Ending) -> Result:
 
 def _partial(job: SearchJob, resources: Resources, trials: Sequence[Trial], evaluator: Evaluator) -> FinishedSearch:
     """The front as it is, scored on the search split, its models repaired but not fine-tuned."""
-    front = Front.of(trials, resources.objectives)
+    choose = Preference(job.settings.prefer).chooser(resources.objectives, evaluator.dense)
+    front = Front.of(trials, resources.objectives, choose)
     for trial in front.trials:
         save(trial, evaluator.cut(trial.plan), evaluator.task, job.directory.model(trial.number))
     return FinishedSearch(front, evaluator.dense, {})

@@ -11,6 +11,7 @@ from autoprune import registry
 from autoprune.core.address import HERE
 from autoprune.core.defaults import REGULARIZER
 from autoprune.core.metric import COUNTED, Metric
+from autoprune.core.preference import Preference
 from autoprune.cost_model import cost_forecast
 from autoprune.engine.job import SearchJob
 from autoprune.engine.prepare import check_enough, check_zeros, objectives_of, timed
@@ -76,7 +77,7 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         name: replace(setup, limits=setup.limits.within(job.deadline.left))
         for name, setup in settings.setups(task.spec, job.budget.metrics).items()
     }
-    names = profilers(setups)
+    names, preference = profilers(setups), Preference(settings.prefer)
     with ExitStack() as closing:
         executor: Executor = registry.load("executors", settings.executor).create(
             settings.cluster, settings.node, reporter
@@ -84,7 +85,8 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         closing.callback(executor.close)
         if settings.device == HERE and [*setups] == [""]:
             # What cannot be must be said before anything is started.
-            objectives_of(job.budget, task, setups[""].capabilities(job.clock), names)
+            known = objectives_of(job.budget, task, setups[""].capabilities(job.clock), names)
+            preference.check(metric.name for metric in known)
         devices: dict[str, AnyDevice] = {}
         for name, setup in setups.items():
             devices[name] = executor.open_device(_spec(job, setup))
@@ -92,6 +94,7 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         device = several(devices, setups)
         objectives = objectives_of(job.budget, task, device.capabilities, names)
         wanted = {*job.budget.metrics, *(metric.name for metric in objectives)}
+        preference.check(metric.name for metric in objectives)
         if note := check_zeros(job.prepared.space, wanted, device.capabilities, names):
             reporter.warn(note)
         runs = timed(wanted)

@@ -16,6 +16,7 @@ from autoprune.core.reporter import Silent
 from autoprune.errors import StorageError
 from autoprune.models.folder import read
 from autoprune.models.rebuild import rebuild
+from autoprune.report.chosen import chosen_again
 from autoprune.store.run import read_front
 from autoprune.tasks.task import Task
 
@@ -72,6 +73,33 @@ class Result:
     best: Point | None
     document: Mapping[str, Any] = field(repr=False)
     overhead: float
+
+    def choose(self, *, prefer: str = "", **within: str) -> Point:
+        """The best model of the front under other limits, or by another preference; nothing is searched.
+
+        Args:
+            prefer: Weights such as "accuracy:2,latency:1", or "knee"; default: as the search was asked.
+            **within: Limits such as `latency="4ms"` or `accuracy=">=-1%"`, which take the place of those of the search
+                on the same metric; two underscores before a statistic, as in `latency__p99="8ms"`.
+
+        Returns:
+            One of `front`.
+
+        Raises:
+            UsageError: no limit or preference, or not one of this front.
+            BudgetInfeasibleError: no model of the front is within the limits.
+
+        Example:
+            >>> result.choose(latency="4ms", prefer="knee").load()  # doctest: +SKIP
+        """
+        limits = [_written(key.replace("__", "."), value) for key, value in within.items()]
+        best = chosen_again(self.document, limits, prefer)["best"]
+        return next(point for point in self.front if point.trial == best)
+
+
+def _written(key: str, value: str) -> str:
+    """A limit as it is written on the command line."""
+    return f"{key}{value}" if str(value).startswith(("<", ">")) else f"{key}={value}"
 
 
 def read_result(run: Path, task: Task | None) -> Result:

@@ -12,6 +12,7 @@ from autoprune.core.defaults import PLAIN_SAMPLER, SAMPLER
 from autoprune.core.floor import idle
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
+from autoprune.core.judgement import excesses, judged
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
 from autoprune.core.proposal import contested
@@ -30,7 +31,7 @@ from autoprune.finishing.pacing import FinishingTime
 from autoprune.measure.counts import counts
 from autoprune.recovery.calibrate import WITHOUT, calibrate
 from autoprune.samplers import ModelAccess, SamplerContext, may_screen, seed_count
-from autoprune.searching.candidate import Evaluator, excesses, judged
+from autoprune.searching.candidate import Evaluator
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.enough import Enough
 from autoprune.searching.forecasting import check_reach, foresee, goal_of

@@ -25,6 +25,7 @@ def written(
     devices: Mapping[str, Mapping[str, Any]],
     budget: Budget,
     objectives: Sequence[Metric],
+    prefer: str,
     trials: Sequence[Trial],
     final: FinishedSearch,
     overhead: float,
@@ -40,6 +41,7 @@ def written(
         devices: How models were run, by the name of the device.
         budget: With every limit.
         objectives: What was traded off.
+        prefer: Which of those within the budget is the best, as it was written.
         trials: All of them, held against the budget.
         final: What was finished.
         overhead: The share of the workers' time that was neither evaluation nor measurement.
@@ -54,6 +56,8 @@ def written(
         devices=devices,
         budget=budget,
         objectives=[metric.name for metric in objectives],
+        qualities=task.metrics,
+        prefer=prefer,
         trials=trials,
         dense=final.dense,
         front=final.front,

@@ -9,13 +9,14 @@ from typing import Final
 
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, vector
+from autoprune.core.judgement import judged
 from autoprune.core.metric import Metric, costs
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
 from autoprune.finishing.halving import bins as binned
 from autoprune.finishing.pacing import contenders
 from autoprune.finishing.selection import evenly, excess, telling
-from autoprune.searching.candidate import Evaluator, judged
+from autoprune.searching.candidate import Evaluator
 from autoprune.searching.forecasting import proxy_metric_of
 
 #: What is within the budget by less than this share of it lies at its edge.

@@ -14,9 +14,11 @@ from autoprune.core.callbacks import Callbacks, EpochReport
 from autoprune.core.defaults import REGULARIZER, SCHEDULE
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front
+from autoprune.core.judgement import judged
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric, costs
 from autoprune.core.plan import Plan
+from autoprune.core.preference import Preference
 from autoprune.core.reporter import Reporter
 from autoprune.core.training_options import TrainingOptions
 from autoprune.core.trial import Trial, TrialState
@@ -31,7 +33,7 @@ from autoprune.finishing.successive_halving import FinetuneRun, SuccessiveHalvin
 from autoprune.finishing.tuner import EpochJob, EpochResult, Tuner
 from autoprune.finishing.tuning_study import Round, TuningStudy
 from autoprune.measure.certificate import PROCESSES
-from autoprune.searching.candidate import Evaluator, judged
+from autoprune.searching.candidate import Evaluator
 from autoprune.store.run import RunDirectory
 from autoprune.surgery.cut_model import CutModel
 from autoprune.training.rate import find_rate
@@ -64,6 +66,7 @@ class Finisher:
     Attributes:
         evaluator: With the whole budget, qualities too.
         objectives: What is traded off.
+        preference: Which of those within the budget is the best.
         effort: What may be spent.
         training: How models are fine-tuned.
         seed: Of training.
@@ -77,6 +80,7 @@ class Finisher:
 
     evaluator: Evaluator
     objectives: Sequence[Metric]
+    preference: Preference
     effort: Effort
     training: TrainingOptions
     seed: int
@@ -112,7 +116,7 @@ class Finisher:
             again = replace(trial, measurements={**trial.measurements, **timed[trial.number]})
             finished.append(judged(again, self.evaluator.budget, dense))
             self.directory.record(finished[-1], "final")
-        front = Front.of(finished, self.objectives)
+        front = Front.of(finished, self.objectives, self.preference.chooser(self.objectives, dense))
         test = {"dense": task.score(task.model, "test")}
         if front.best is not None:
             test["best"] = task.score(models[front.best.number].model, "test")

@@ -8,6 +8,7 @@ from typing import Any, Final
 from autoprune.core.budget import Budget
 from autoprune.core.front import Front
 from autoprune.core.measurement import Measurement
+from autoprune.core.metric import Metric
 from autoprune.core.trial import Trial, TrialState
 
 SCHEMA: Final = 1
@@ -27,14 +28,17 @@ def document(
     front: Front,
     test: Mapping[str, Mapping[str, Measurement]],
     partial: bool,
+    qualities: Sequence[Metric] = (),
+    prefer: str = "",
     stages: Mapping[str, float] | None = None,
     failures: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The object that front.json holds; `best` is null where nothing met the budget.
 
-    devices: how models were run, by the name of the device; `profiler` is the first of them, and `devices` is there
-    only where they have names; stages: seconds by stage; failures: by what was done to all of the few that are
-    finished, why that failed for each of them; empty where it did not.
+    qualities: what the task scores; prefer: how the best was chosen; devices: how models were run, by the name of the
+    device; `profiler` is the first of them, and `devices` is there only where they have names; stages: seconds by
+    stage; failures: by what was done to all of the few that are finished, why that failed for each of them; empty
+    where it did not.
     """
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     best = front.best
@@ -49,6 +53,8 @@ def document(
         **({"devices": {name: dict(each) for name, each in devices.items()}} if any(devices) else {}),
         "budget": [str(limit) for limit in budget.limits],
         "objectives": list(objectives),
+        "qualities": {metric.name: metric.range_to_json() for metric in qualities},
+        "prefer": prefer,
         "partial": partial,
         "trials": {
             "complete": len(complete),
@@ -61,7 +67,7 @@ def document(
             {
                 "trial": trial.number,
                 "feasible": trial.feasible,
-                "uncertain": uncertain(trial, budget, dense),
+                "uncertain": uncertain(trial.measurements, trial.feasible, budget, dense),
                 "metrics": metrics(trial.measurements),
                 "plan": f"models/{trial.number}/plan.json",
                 "model": f"models/{trial.number}/model.safetensors",
@@ -74,12 +80,14 @@ def document(
     }
 
 
-def uncertain(trial: Trial, budget: Budget, dense: Mapping[str, Measurement]) -> bool:
-    """Whether a trial is beyond the budget by its intervals only: every value alone is within."""
-    return not trial.feasible and all(
-        limit.met_by(trial.value(limit.key), dense[limit.key].value)
+def uncertain(
+    measured: Mapping[str, Measurement], feasible: bool, budget: Budget, dense: Mapping[str, Measurement]
+) -> bool:
+    """Whether a model is beyond the budget by its intervals only: every value alone is within."""
+    return not feasible and all(
+        limit.met_by(measured[limit.key].value, dense[limit.key].value)
         for limit in budget.limits
-        if limit.key in trial.measurements
+        if limit.key in measured
     )
 
 

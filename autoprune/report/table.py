@@ -60,9 +60,14 @@ def summary(front: Mapping[str, Any], overhead: float) -> str:
         quality = next(iter(test["best"]))
         own, dense = test["best"][quality]["value"], test["dense"][quality]["value"]
         lines.append(f"best: trial {best}, {quality} on the test split {own:.4f} (dense {dense:.4f})")
-        lines.append(f'load it: autoprune.load("{front["run"]}/models/{best}")')
+        lines.append(loading(front, front["run"]))
     lines.append(f"everything is in {front['run']}: front.json, front.png, measurements.jsonl, models/")
     return "\n".join(lines)
+
+
+def loading(front: Mapping[str, Any], run: object) -> str:
+    """How the best model of a run is loaded, wherever its directory lies by now."""
+    return f'load it: autoprune.load("{run}/models/{front["best"]}")'
 
 
 def closest(front: Mapping[str, Any], budget: Budget) -> str:

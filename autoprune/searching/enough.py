@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autoprune.core.budget import Budget
+from autoprune.core.judgement import judged
 from autoprune.core.limit import Limit
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
-from autoprune.searching.candidate import Evaluator, judged
+from autoprune.searching.candidate import Evaluator
 from autoprune.searching.coordinator import Coordinator
 
 

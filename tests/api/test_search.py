@@ -33,6 +33,23 @@ def test_a_search_returns_loadable_models_within_the_budget(small_task):
     assert 0 <= result.overhead < 1
 
 
+def test_the_best_is_the_preferred_one_and_another_is_chosen_without_a_search(small_task):
+    cheap = {"objectives": ("accuracy", "params")}
+    result = autoprune.search(
+        small_task, autoprune.Budget.parse("params=80%", **cheap), run="r", prefer="accuracy:1,params:1000", **QUICK
+    )
+    assert result.best is result.front[0]
+    assert result.document["prefer"] == "accuracy:1,params:1000"
+    dearest = result.choose(prefer="accuracy:1000,params:1")
+    assert dearest.measurements["accuracy"].value == max(p.measurements["accuracy"].value for p in result.front)
+    limit = result.front[0].measurements["params"].value
+    assert result.choose(params=f"{limit:.0f}", prefer="accuracy:1000,params:1") is result.front[0]
+    with pytest.raises(BudgetInfeasibleError, match="best possible params"):
+        result.choose(params="1")
+    with pytest.raises(UsageError):
+        result.choose(speed="fast")
+
+
 def test_the_users_model_is_left_as_it_was(small_task):
     before = {name: tensor.clone() for name, tensor in small_task.model.state_dict().items()}
     small_task.model.train()

@@ -219,3 +219,28 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(searched, told, monk
     assert sorted(path for path in folder.rglob("*") if "__pycache__" not in str(path)) == [
         p for p in before if "__pycache__" not in str(p)
     ]
+
+
+def test_the_best_is_chosen_again_without_a_search(searched):
+    folder, _ = searched
+    front = json.loads((folder / "runs/demo/front.json").read_text())
+    cheapest = front["front"][0]
+    limit = f"latency={cheapest['metrics']['latency']['high'] * 1001:.6f}ms"
+    done = autoprune("front", "runs/demo", "--within", limit, "--prefer", "accuracy:1,latency:1000", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f'load it: autoprune.load("runs/demo/models/{cheapest["trial"]}")'
+    found = json.loads(autoprune("front", "runs/demo", "--within", limit, "--json", cwd=folder).stdout)
+    assert (found["best"], len(found["budget"])) == (cheapest["trial"], 1)
+    assert found["budget"] != front["budget"]
+    none = autoprune("front", "runs/demo", "--within", "latency=1ns", cwd=folder)
+    assert none.returncode == 3
+    assert len(none.stderr.splitlines()) == 1
+    assert "best possible latency" in none.stderr
+
+
+def test_weights_of_something_else_than_the_objectives_are_refused_before_a_search(searched):
+    folder, _ = searched
+    done = autoprune("search", "my_task.py:task", "--prefer", "params:2", "--run", "runs/none", cwd=folder)
+    assert done.returncode == 2
+    assert "a weight for each of accuracy, latency" in done.stderr
+    assert not (folder / "runs/none").exists()
