@@ -28,6 +28,7 @@ from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.recovery.calibrate import calibrate
 from autoprune.searching.candidate import Evaluator
+from autoprune.surgery import Traced
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
@@ -43,6 +44,7 @@ class Evaluated:
         dense: The same of the dense model.
         cut: The model with its slices.
         task: Whose model was cut.
+        traced: Its groups.
     """
 
     plan: Plan
@@ -50,6 +52,7 @@ class Evaluated:
     dense: Mapping[str, Measurement]
     cut: CutModel = field(repr=False)
     task: Task = field(repr=False)
+    traced: Traced = field(repr=False)
 
     @property
     def model(self) -> nn.Module:
@@ -63,7 +66,7 @@ class Evaluated:
             StorageError: the folder cannot be written.
         """
         trial = Trial(0, self.plan, TrialState.COMPLETE, self.measurements)
-        save(trial, self.cut, self.task, Path(folder))
+        save(trial, self.cut, self.task, self.traced, Path(folder))
 
 
 @documented(*evaluable())
@@ -122,6 +125,7 @@ def evaluate(
                 dense=known,
                 cut=cut,
                 task=made,
+                traced=prepared.traced,
             )
     finally:
         device.close()

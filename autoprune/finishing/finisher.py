@@ -121,7 +121,7 @@ class Finisher:
         if front.best is not None:
             test["best"] = task.score(models[front.best.number].model, "test")
         for trial in finished:  # at last: until here the models of an earlier end stand as its front says
-            save(trial, models[trial.number], task, self.directory.model(trial.number))
+            save(trial, models[trial.number], task, self.evaluator.traced, self.directory.model(trial.number))
         return FinishedSearch(front, dense, test, self.training_failures.all, failures.all)
 
     def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, CutModel]]:

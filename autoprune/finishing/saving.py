@@ -7,15 +7,21 @@ from pathlib import Path
 
 from autoprune.core.trial import Trial
 from autoprune.models.folder import PrunedModel, write
+from autoprune.models.form import Form
 from autoprune.models.weights import forms, to_bytes
-from autoprune.surgery import CutModel
+from autoprune.surgery import CutModel, Traced
 from autoprune.tasks.task import Task
 
 
-def save(trial: Trial, cut: CutModel, task: Task, folder: Path) -> None:
-    """Write the folder of one model."""
-    slices = {name: tuple(kept.tolist()) for name, kept in cut.slices.items()}
-    record = PrunedModel(trial.number, task.spec, trial.plan, slices)
+def save(trial: Trial, cut: CutModel, task: Task, traced: Traced, folder: Path) -> None:
+    """Write the folder of one model. traced: of the dense one."""
+    record = PrunedModel(
+        trial=trial.number,
+        task=task.spec,
+        plan=trial.plan,
+        slices={name: tuple(kept.tolist()) for name, kept in cut.slices.items()},
+        form=Form.of(task.model, cut, traced, task.example),
+    )
     write(folder, record, to_bytes(cut.model), card(trial, task.name, folder, forms(cut.model)))
 
 

@@ -16,10 +16,11 @@ from autoprune.errors import SurgeryError, describe
 from autoprune.measure.counts import counts
 from autoprune.models.configuration import configure
 from autoprune.models.folder import PrunedModel, write
+from autoprune.models.form import Form
 from autoprune.models.weights import to_bytes
 from autoprune.surgery import CutModel, Traced, twin
 from autoprune.surgery.example import Example
-from autoprune.surgery.gaps import Gaps, reopened
+from autoprune.surgery.gaps import reopened
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Pruned:
         before: Parameters, operations and size of the dense model, by key.
         after: The same of the smaller one.
         notes: What a criterion could not rank, whose inputs are unknown, and what a configuration cannot say.
-        gaps: By name of a list of layers that got shorter, the places in the dense model's that were dropped.
+        form: What rebuilds it from the dense model.
     """
 
     model: nn.Module = field(repr=False)
@@ -44,7 +45,7 @@ class Pruned:
     before: Mapping[str, Measurement] = field(repr=False)
     after: Mapping[str, Measurement] = field(repr=False)
     notes: tuple[str, ...] = ()
-    gaps: Gaps = field(default_factory=dict, repr=False)
+    form: Form = field(kw_only=True, repr=False)
 
     @classmethod
     def of(
@@ -81,7 +82,7 @@ class Pruned:
             before=before,
             after=after,
             notes=(*notes, *configured.notes),
-            gaps=configured.gaps,
+            form=Form.settled(dense, cut.model, traced, cut.slices, configured.gaps),
         )
 
     def __repr__(self) -> str:
@@ -105,8 +106,9 @@ class Pruned:
             StorageError: the folder cannot be written.
         """
         card = f"# {type(self.model).__name__}, pruned\n\n{self.summary()}\n"
-        weights = to_bytes(self.model, partial(reopened, gaps=self.gaps))
-        write(Path(folder), PrunedModel(0, "", self.plan, self.slices), weights, card)
+        weights = to_bytes(self.model, partial(reopened, gaps=self.form.gaps))
+        record = PrunedModel(trial=0, task="", plan=self.plan, slices=self.slices, form=self.form)
+        write(Path(folder), record, weights, card)
 
 
 def _counted(model: nn.Module, example: Example) -> dict[str, Measurement]:

@@ -48,6 +48,15 @@ class _Empty(TorchFunctionMode):
         return func(*args, **({**kwargs, "device": "meta"} if func is torch.empty else kwargs))
 
 
+def made_of(module: Any, content: Mapping[str, Any]) -> nn.Module:
+    """A model of a module's class, made of another configuration, on empty parameters."""
+    config = module.config
+    chosen = {"attn_implementation": found} if (found := getattr(config, "_attn_implementation", None)) else {}
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), _Empty():
+        built: nn.Module = type(module)(type(config).from_dict(copy.deepcopy(dict(content)), **chosen))
+    return built.eval()
+
+
 def changes_of(traced: Traced, counts: Mapping[str, int], dropped: Iterable[Dropped]) -> Changes:
     """Every size in the model's tensors, every part of one (heads of a width), and every length of a list of layers
     that is another now. counts: slices left of each group that was cut."""
@@ -102,11 +111,7 @@ class ConfigSizes:
         content = copy.deepcopy(self._dense)
         for path, value in values.items():
             _put(content, path, value)
-        config = self._module.config
-        chosen = {"attn_implementation": found} if (found := getattr(config, "_attn_implementation", None)) else {}
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), _Empty():
-            built: nn.Module = type(self._module)(type(config).from_dict(content, **chosen))
-        return built.eval()
+        return made_of(self._module, content)
 
     def differing(self, values: Mapping[Path, Any]) -> frozenset[Place] | None:
         """Where tensors are of another size, missing or too many; None where nothing can be built."""

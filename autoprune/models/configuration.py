@@ -83,7 +83,7 @@ def configure(
             notes.append(f"the configuration of {kind} stays that of the dense model: {reason}; {_CURE}")
         elif trial.built is not None:
             close(cut, gaps)
-            _take_over(cut.get_submodule(name), trial.built)
+            take_over(cut.get_submodule(name), trial.built)
             closed |= gaps
     return Configured(closed, tuple(notes))
 
@@ -200,7 +200,7 @@ def _replaced(model: nn.Module, name: str, module: nn.Module) -> nn.Module:
     return model
 
 
-def _take_over(module: nn.Module, built: nn.Module) -> None:
+def take_over(module: nn.Module, built: nn.Module) -> None:
     """Give each module the configuration that its twin was made of."""
     twins = dict(built.named_modules())
     for name, each in module.named_modules():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 from autoprune.core.plan import Plan
 from autoprune.errors import StorageError, UsageError, describe
+from autoprune.models.form import Form
 from autoprune.store.files import write_atomic
 
 SCHEMA: Final = 1
@@ -20,12 +21,14 @@ PLAN, WEIGHTS, README = "plan.json", "model.safetensors", "README.md"
 
 @dataclass(frozen=True)
 class PrunedModel:
-    """What plan.json says: the task to start from, the plan, and by group the indices of the slices that were kept."""
+    """What plan.json says: the task to start from, the plan, by group the indices of the slices that were kept, and the
+    form that came of it; None in folders of an earlier version, whose models are traced to be rebuilt."""
 
     trial: int
     task: str
     plan: Plan
     slices: Mapping[str, tuple[int, ...]]
+    form: Form | None = None
     weights: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -36,13 +39,14 @@ class PrunedModel:
             "plan": self.plan.kept,
             "slices": {name: list(indices) for name, indices in self.slices.items()},
             "weights": self.weights,
+            **({} if self.form is None else {"form": self.form.to_json()}),
         }
 
 
 def write(folder: Path, record: PrunedModel, weights: bytes, card: str) -> None:
     """Write the three files, each whole or not at all; plan.json, which names the weights' hash, comes last."""
     digest = hashlib.sha256(weights).hexdigest()
-    described = PrunedModel(record.trial, record.task, record.plan, record.slices, f"sha256:{digest}")
+    described = replace(record, weights=f"sha256:{digest}")
     write_atomic(folder / WEIGHTS, weights)
     write_atomic(folder / README, card.encode())
     write_atomic(folder / PLAN, (json.dumps(described.to_json(), indent=1) + "\n").encode())
@@ -73,7 +77,12 @@ def read(folder: Path) -> tuple[PrunedModel, bytes]:
     try:
         slices = {str(name): tuple(map(int, indices)) for name, indices in data["slices"].items()}
         record = PrunedModel(
-            int(data["trial"]), str(data["task"]), Plan.from_json(data["plan"]), slices, str(data["weights"])
+            trial=int(data["trial"]),
+            task=str(data["task"]),
+            plan=Plan.from_json(data["plan"]),
+            slices=slices,
+            form=Form.from_json(data["form"]) if "form" in data else None,
+            weights=str(data["weights"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise StorageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from autoprune.core.reporter import Reporter
 from autoprune.errors import StorageError, UsageError
 from autoprune.models.configuration import configure
-from autoprune.models.folder import PrunedModel, check_agreement, read
+from autoprune.models.folder import PLAN, PrunedModel, check_agreement, read
 from autoprune.models.weights import load_into
 from autoprune.surgery import apply, unwrapped
 from autoprune.surgery.example import Example
@@ -29,10 +30,7 @@ def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
     """
     record, weights = read(folder)
     task = task if task is not None else task_of(record, folder, reporter)
-    model, notes = assemble(record, weights, task.model, task.example, folder)
-    for note in notes:
-        reporter.note(note)
-    return model
+    return assemble(record, weights, task.model, task.example, folder, reporter)
 
 
 def task_of(record: PrunedModel, folder: Path, reporter: Reporter) -> Task:
@@ -50,20 +48,46 @@ def task_of(record: PrunedModel, folder: Path, reporter: Reporter) -> Task:
     raise StorageError(
         expected=f"the task of which the model in {folder} was made",
         received=received,
-        cure="pass the dense model: autoprune.load(folder, model=dense, example_inputs=inputs)",
+        cure="pass the dense model: autoprune.load(folder, model=dense)",
     )
 
 
-def rebuild_from(folder: Path, model: nn.Module, example: Example) -> nn.Module:
-    """`rebuild` of a model that was pruned without a task, from the dense model; errors as there."""
-    return assemble(*read(folder), unwrapped(model), example, folder)[0]
+def rebuild_from(folder: Path, model: nn.Module, example: Example | None, reporter: Reporter) -> nn.Module:
+    """`rebuild` of a model that was pruned without a task, from the dense model; errors as there.
+
+    example: one forward pass, which folders of earlier versions need.
+    """
+    return assemble(*read(folder), unwrapped(model), example, folder, reporter)
 
 
 def assemble(
+    record: PrunedModel, weights: bytes, dense: nn.Module, example: Example | None, folder: Path, reporter: Reporter
+) -> nn.Module:
+    """The model of a folder that was read, from the dense one; errors as in `rebuild`."""
+    if record.form is not None:
+        check_agreement(record, folder, record.form.groups)
+        model = record.form.built(dense, str(folder))
+        load_into(model, weights, str(folder))
+        record.form.settle(model)
+        record.form.tell(dense, reporter)
+        return model.eval()
+    if example is None:
+        raise UsageError(
+            expected=f"example_inputs of the dense model, as {folder / PLAN} is of an earlier version",
+            received="none",
+            cure="pass load(folder, model=dense, example_inputs=inputs), and save it once more",
+        )
+    model, notes = _traced_again(record, weights, dense, example, folder)
+    reporter.note(f"{folder} is of an earlier version, which does not tell of which dense model it was cut")
+    for note in notes:
+        reporter.note(note)
+    return model.eval()
+
+
+def _traced_again(
     record: PrunedModel, weights: bytes, dense: nn.Module, example: Example, folder: Path
-) -> tuple[nn.Module, tuple[str, ...]]:
-    """The model of a folder that was read, from the dense one, and what its configuration cannot say; errors as in
-    `rebuild`."""
+) -> tuple[nn.Module, Sequence[str]]:
+    """The model of a folder that has no form, and what its configuration cannot say."""
     traced = find(dense, example)
     sizes = {group.name: group.size for group in traced.groups}
     floors = {group.name: min(group.floor, 1) for group in traced.groups}
@@ -92,4 +116,4 @@ def assemble(
     slices = {name: torch.tensor(indices, dtype=torch.int64) for name, indices in record.slices.items()}
     model = apply(dense, traced, slices)
     load_into(model, weights, str(folder))
-    return model.eval(), configure(dense, model, traced, slices, example).notes
+    return model, configure(dense, model, traced, slices, example).notes

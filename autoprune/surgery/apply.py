@@ -5,7 +5,7 @@ The user's model is left as it was: the new one is built around slices of its te
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,11 @@ from autoprune.core.plan import Plan
 from autoprune.surgery.attributes import set_all
 from autoprune.surgery.clone import clone
 from autoprune.surgery.find import named_tensors
-from autoprune.surgery.layers import drop_layers
+from autoprune.surgery.layers import Drop, drop_layers
 from autoprune.surgery.layout import Layout, positions, size
 from autoprune.surgery.module_sizes import sync_module_sizes
 from autoprune.surgery.traced import Traced
+from autoprune.surgery.tracked_int import Attribute
 
 
 def kept_slices(traced: Traced, ranking: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
@@ -55,15 +56,26 @@ def apply(model: nn.Module, traced: Traced, slices: Mapping[str, Tensor], *, met
 
     def cut(tensor: Tensor) -> Tensor:
         layout = layouts.get(id(tensor), ())
-        data = _like(tensor, _empty(tensor, layout, counts) if meta else _sliced(tensor.detach(), layout, slices))
+        data = like(tensor, _empty(tensor, layout, counts) if meta else _sliced(tensor.detach(), layout, slices))
         if data.shape != tensor.shape:
             smaller.add(id(data))
         return data
 
     new = clone(model, cut)
     values = {attribute: formula.value(counts) for attribute, formula in traced.formulas.items()}
-    set_all(new, {attribute: value for attribute, value in values.items() if value != attribute.size})
-    drop_layers(new, [drop for name, drop in traced.layers.items() if counts.get(name) == 0])
+    numbers = {attribute: value for attribute, value in values.items() if value != attribute.size}
+    return finished(new, numbers, [drop for name, drop in traced.layers.items() if counts.get(name) == 0], smaller)
+
+
+def finished(
+    new: nn.Module, numbers: Mapping[Attribute, int], drops: Iterable[Drop], smaller: Container[int]
+) -> nn.Module:
+    """The model, in place, with all that goes with tensors that are cut already.
+
+    numbers: what attributes hold now; drops: layers to leave out; smaller: the `id` of each tensor that was cut.
+    """
+    set_all(new, numbers)
+    drop_layers(new, list(drops))
     for module in new.modules():
         if any(id(tensor) in smaller for tensor in (*module._parameters.values(), *module._buffers.values())):
             sync_module_sizes(module)
@@ -85,7 +97,7 @@ def _empty(tensor: Tensor, layouts: tuple[Layout, ...], counts: Mapping[str, int
     return torch.empty(shape, dtype=tensor.dtype, device="meta")
 
 
-def _like(tensor: Tensor, data: Tensor) -> Tensor:
+def like(tensor: Tensor, data: Tensor) -> Tensor:
     """The data as what the tensor was: a parameter or a tensor, with its attributes and whether it has a gradient."""
     if isinstance(tensor, nn.Parameter):
         data = nn.Parameter(data, tensor.requires_grad)

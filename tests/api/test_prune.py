@@ -124,7 +124,7 @@ def test_a_folder_of_another_model_is_refused(net, tmp_path):
     with pytest.raises(StorageError, match="load it with the model"):
         autoprune.load(tmp_path, model=Keyed(), example_inputs={"a": torch.randn(2, 4), "b": torch.randn(2, 6)})
     with pytest.raises(UsageError, match="either a task, or model"):
-        autoprune.load(tmp_path, model=net[0])
+        autoprune.load(tmp_path, example_inputs=net[1])
 
 
 def test_a_model_that_does_not_run_says_expected_and_received(net):

@@ -1,5 +1,7 @@
 """A user says which outputs matter: what else is returned need not keep its width."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -46,6 +48,11 @@ def test_a_model_without_data_and_one_that_was_saved_take_outputs_too(tmp_path):
     model = Features().eval()
     pruned = autoprune.prune(model, IMAGES, 0.5, outputs=0)
     pruned.save(tmp_path)
+    again = autoprune.load(tmp_path, model=model)
+    assert torch.equal(again(IMAGES)[0], pruned.model(IMAGES)[0])
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    del plan["form"]  # as an earlier version wrote it
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
     again = autoprune.load(tmp_path, model=model, example_inputs=IMAGES, outputs=0)
     assert torch.equal(again(IMAGES)[0], pruned.model(IMAGES)[0])
     with pytest.raises(autoprune.errors.StorageError, match="outputs="):
