@@ -24,6 +24,7 @@ KINDS: Final[dict[str, str]] = {
     "distillers": "autoprune.training.distillers",
     "executors": "autoprune.executors",
     "exporters": "autoprune.exporters",
+    "gates": "autoprune.training.gates",
     "meters": "autoprune.meters",
     "profilers": "autoprune.profilers",
     "regularizers": "autoprune.training.regularizers",

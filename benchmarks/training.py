@@ -1,4 +1,4 @@
-"""Ways of training a cut model, at equal work: pruning schedules.
+"""Ways of training a cut model, at equal work: pruning schedules, and the kinds of gates of `learned`.
 
     python benchmarks/training.py [TASK ...] [--seeds 3] [--epochs 12] [--quick]
 
@@ -43,7 +43,12 @@ TASKS = (
     f"{ROOT}/examples/two_outputs.py:task",
 )
 KEPT = (0.7, 0.5)
-SCHEDULES = ("one-shot", "iterative", "gradual", "soft", "lottery-ticket")
+GATES = ("hard-concrete", "straight-through", "attention")
+#: Schedules with their options.
+WAYS: tuple[tuple[str, dict[str, str]], ...] = (
+    *((schedule, {}) for schedule in ("one-shot", "iterative", "gradual", "soft", "lottery-ticket", "regularized")),
+    *(("learned", {"gate": gate}) for gate in GATES),
+)
 
 
 def main() -> None:
@@ -85,8 +90,9 @@ def compare(task: Task, traced: Traced, share: float, seeds: int, epochs: int) -
         clock=SystemClock(),
     )
     work = epochs * _flops(task, cut)
-    for schedule in SCHEDULES:
-        options = _fitting(replace(asked, rate=rate, schedule=schedule), plan, task, traced, work)
+    for schedule, given in WAYS:
+        tried = replace(asked, rate=rate, schedule=schedule, schedule_options=given)
+        options = _fitting(tried, plan, task, traced, work)
         if options is None:
             continue
         phases = phases_of(options, plan, traced.groups)
@@ -100,7 +106,8 @@ def compare(task: Task, traced: Traced, share: float, seeds: int, epochs: int) -
             seconds += (time.process_time() - start) / seeds
             found.append({name: each.value for name, each in task.score(run.model, "test").items()})
         columns = [
-            task.name, f"{share:g}", schedule, str(options.epochs), f"{seconds:.0f}", f"{healed:.4f}",
+            task.name, f"{share:g}", " ".join([schedule, *given.values()]), str(options.epochs), f"{seconds:.0f}",
+            f"{healed:.4f}",
             *(_told([each[name] for each in found if name in each]) for name in (quality, "loss")),
         ]  # fmt: skip
         print(f"| {' | '.join(columns)} |", flush=True)

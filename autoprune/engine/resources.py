@@ -25,6 +25,7 @@ from autoprune.searching.study import Study, trials_told
 from autoprune.store.ledger import Ledger, open_ledger
 from autoprune.tasks.task import SPLITS
 from autoprune.training.check import check_training
+from autoprune.training.gating import check_gates
 from autoprune.training.penalty import check_regularizer
 from autoprune.training.schedules import check_schedule
 
@@ -71,6 +72,8 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
     if settings.effort.epochs:
         check_training(task, settings.training, job.prepared.traced)
     check_schedule(settings.training)
+    if settings.effort.epochs:
+        check_gates(settings.training, task, job.prepared.traced)
     if settings.regularizer != REGULARIZER:
         check_regularizer(settings.training, task, job.prepared.traced)
     setups = {

@@ -23,8 +23,16 @@ from autoprune.surgery.sparsity import masks
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
-    """Where a group stands in a parameter. slices: of each position, -1 for none; dim: None for single weights."""
+class Holding:
+    """Where a group stands in a parameter.
+
+    Attributes:
+        tensor: The parameter's name.
+        dim: Along which dimension; None for single weights.
+        slices: Of each position the number of its slice in the dense model, -1 for none.
+        size: Slices of the group in the dense model.
+        role: What the dimension is to the group; see `View`.
+    """
 
     tensor: str
     dim: int | None
@@ -34,30 +42,37 @@ class _Place:
 
 
 class CoupledWeights:
-    """The trained parameters of a model that slices of open groups hold.
+    """The parameters of a model that slices of open groups hold.
 
     Attributes:
+        holdings: By group, where it stands.
         parameters: By name; those of the model itself.
         held: Which of their elements slices hold, bool of their shapes.
         factors: Names of those that are factors of normalisation.
     """
 
-    def __init__(self, cut: CutModel, traced: Traced) -> None:
-        """cut: the model, whole or cut from the one that was traced."""
+    def __init__(self, cut: CutModel, traced: Traced, *, frozen: bool = False) -> None:
+        """Look at a model.
+
+        Args:
+            cut: Whole, or cut from the one that was traced.
+            traced: Groups of the dense model.
+            frozen: Whether parameters that are not trained are among them.
+        """
         self._cut, self._traced = cut, traced
         sight = Sight(traced, factors_of_normalisation(cut.model), {})
         own = {
             name: each
             for name, each in named_tensors(cut.model)
-            if isinstance(each, nn.Parameter) and each.requires_grad
+            if isinstance(each, nn.Parameter) and (frozen or each.requires_grad)
         }
-        self._places: dict[str, list[_Place]] = {}
+        self.holdings: dict[str, list[Holding]] = {}
         self.parameters: dict[str, Tensor] = {}
         self.held: dict[str, Tensor] = {}
         for group in traced.open:
             found = [] if group.kind == "layer" else [*self._of(group, own, sight)]
             if found:
-                self._places[group.name] = found
+                self.holdings[group.name] = found
             for place in found:
                 tensor = own[place.tensor]
                 inside = (place.slices >= 0).view(_shape(tensor, place.dim)).expand(tensor.shape)
@@ -69,7 +84,7 @@ class CoupledWeights:
         """Every group with what its slices hold, as it is now; gradients flow back to the parameters."""
         return tuple(
             GroupView(name, places[0].size, tuple(self._view(place) for place in places))
-            for name, places in self._places.items()
+            for name, places in self.holdings.items()
         )
 
     def going(self, ranking: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
@@ -106,14 +121,14 @@ class CoupledWeights:
                 found[name] = goes & self.held[name]
         return found
 
-    def _of(self, group: Group, own: Mapping[str, Tensor], sight: Sight) -> Iterator[_Place]:
+    def _of(self, group: Group, own: Mapping[str, Tensor], sight: Sight) -> Iterator[Holding]:
         for member in group.members:
             tensor = own.get(member.tensor)
             if tensor is None:  # of a dropped layer, or not trained
                 continue
             if member.dim is None:
                 every = torch.arange(tensor.numel(), device=tensor.device)
-                yield _Place(tensor=member.tensor, dim=None, slices=every, size=len(every), role="elements")
+                yield Holding(tensor=member.tensor, dim=None, slices=every, size=len(every), role="elements")
                 continue
             layout, role = (
                 self._traced.layouts[member.tensor][member.dim],
@@ -122,9 +137,9 @@ class CoupledWeights:
             kept = positions(layout, self._cut.slices)
             for every in slice_of_position(layout, group.name):
                 left = (every if kept is None else every[kept]).to(tensor.device)
-                yield _Place(tensor=member.tensor, dim=member.dim, slices=left, size=group.size, role=role)
+                yield Holding(tensor=member.tensor, dim=member.dim, slices=left, size=group.size, role=role)
 
-    def _view(self, place: _Place) -> View:
+    def _view(self, place: Holding) -> View:
         tensor = self.parameters[place.tensor]
         real = tensor.abs() if tensor.is_complex() else tensor
         rows = (real if place.dim is None else real.movedim(place.dim, 0)).reshape(len(place.slices), -1)

@@ -21,6 +21,7 @@ from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
+from autoprune.training.optimizer_state import load_optimizer, optimizer_state
 from autoprune.training.own_training import own_epoch
 from autoprune.training.penalty import Penalty
 from autoprune.training.teacher import Teacher, arrange
@@ -30,7 +31,7 @@ RATE: Final = 5e-3
 #: The share of all steps, and of the first epoch at most, over which the rate rises to its height.
 _WARM: Final = 0.1
 _CLIP: Final = 1.0
-_MODEL, _OPTIMIZER, _NUMBER = "model.", "optimizer.", "number."
+_MODEL, _OPTIMIZER = "model.", "optimizer."
 
 
 class Training:
@@ -109,12 +110,7 @@ class Training:
         whole = self.model.state_dict().items()
         found = {f"{_MODEL}{name}": value for name, value in whole if isinstance(value, Tensor)}
         if self._optimizer is not None:
-            for place, kept in self._optimizer.state_dict()["state"].items():
-                for name, value in kept.items():
-                    if isinstance(value, Tensor):
-                        found[f"{_OPTIMIZER}{place}.{name}"] = value
-                    elif isinstance(value, int | float):
-                        found[f"{_OPTIMIZER}{place}.{_NUMBER}{name}"] = torch.tensor(value, dtype=torch.float64)
+            found.update(optimizer_state(self._optimizer, _OPTIMIZER))
         if self._penalty is not None:
             found.update(self._penalty.state())
         # Tied tensors share memory, which safetensors does not store.
@@ -126,17 +122,10 @@ class Training:
         Raises:
             StorageError: it is one of another model.
         """
-        kept: dict[int, dict[str, Any]] = {}
-        for name, value in state.items():
-            if name.startswith(_OPTIMIZER):
-                place, _, part = name.removeprefix(_OPTIMIZER).partition(".")
-                number = part.startswith(_NUMBER)
-                kept.setdefault(int(place), {})[part.removeprefix(_NUMBER)] = value.item() if number else value
         try:
             load_state(self.model, state)
-            if self._optimizer is not None and kept:
-                whole = self._optimizer.state_dict()
-                self._optimizer.load_state_dict({**whole, "state": kept})
+            if self._optimizer is not None:
+                load_optimizer(self._optimizer, state, _OPTIMIZER)
         except (RuntimeError, ValueError, KeyError) as error:
             raise StorageError(
                 expected="a checkpoint of this model",
@@ -181,6 +170,13 @@ class Training:
     def after_step(self) -> None:
         """Called when weights have changed."""
         thin(self.model, self.cut.masks)
+
+    def end(self) -> Mapping[str, Tensor]:
+        """Called when no more epochs follow, before the model is cut: scores of slices by group, as they were learned.
+
+        Of slices of the dense model; what is left out is for the criterion to rank.
+        """
+        return {}
 
     @contextmanager
     def _arranged(self) -> Iterator[None]:

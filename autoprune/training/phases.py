@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +22,13 @@ from autoprune.errors import AutopruneError
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import CutModel, Traced, apply, kept_slices
 from autoprune.surgery.example import Example
-from autoprune.surgery.find import find
+from autoprune.surgery.find import find, named_tensors
 from autoprune.surgery.recut import composed, recut
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.tasks.task import Task
 from autoprune.training.coupled import CoupledWeights
 from autoprune.training.finetune import Training
+from autoprune.training.gating import Gating
 from autoprune.training.penalty import Penalty
 from autoprune.training.schedules import Phase, between
 from autoprune.training.teacher import Teacher
@@ -56,17 +58,20 @@ class Surgeon:
     repair: str
     clock: Clock
 
-    def again(self, cut: CutModel, plan: Plan, *, rewound: bool) -> CutModel:
+    def again(
+        self, cut: CutModel, plan: Plan, *, rewound: bool, learned: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> CutModel:
         """A smaller model out of one that was cut and trained.
 
         Args:
             cut: The model.
             plan: What is left of the dense model's groups.
             rewound: Whether its weights are those of the dense model.
+            learned: Scores of the dense model's slices by group, which count in place of the criterion's.
         """
         own = self._traced(cut)
         if own is None or rewound:
-            slices = kept_slices(self.traced, self._restricted(cut, own), plan)
+            slices = kept_slices(self.traced, self._restricted(cut, own, learned), plan)
             dense = self.task.model
             model = (
                 apply(dense, self.traced, slices).eval()
@@ -79,8 +84,10 @@ class Surgeon:
         task = replace(self.task, model=cut.model)
         healed = calibrate(cut.model, own, self.criterion, self.repair, self.clock, task)
         local = _local(plan, own, self.traced)
-        slices = kept_slices(own, healed.ranking, local)
-        zeros = masks(own, healed.ranking, local, slices)
+        here = {name: each[cut.slices[name]] if name in cut.slices else each for name, each in learned.items()}
+        ranking = {**healed.ranking, **here}
+        slices = kept_slices(own, ranking, local)
+        zeros = masks(own, ranking, local, slices)
         again = CutModel(apply(cut.model, own, slices).eval(), local, slices, zeros)
         healed.repair(again)
         return CutModel(again.model.eval(), plan, composed(cut.slices, slices), zeros)
@@ -109,7 +116,7 @@ class Surgeon:
         }
         return found if all(sizes.get(name) == size for name, size in wanted.items()) else None
 
-    def _restricted(self, cut: CutModel, own: Traced | None) -> dict[str, Tensor]:
+    def _restricted(self, cut: CutModel, own: Traced | None, learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Scores of the dense model's slices, of which those that are gone come last."""
         ranking = dict(self.ranking)
         if own is not None:
@@ -120,6 +127,7 @@ class Surgeon:
                     ranking[name] = torch.zeros_like(ranking[name]).index_copy(
                         0, cut.slices.get(name, torch.arange(len(ranking[name]))), scores.to(ranking[name].dtype)
                     )
+        ranking |= learned
         for name, kept in cut.slices.items():
             if name in ranking and len(kept) < len(ranking[name]):
                 gone = torch.ones(len(ranking[name]), dtype=torch.bool)
@@ -167,7 +175,9 @@ class PhaseTraining:
         if self.done == begun and self._place + 1 < len(self._phases):
             self._place += 1
             now = self._phases[self._place]
-            self._training = self._begun(self._surgeon.again(self.cut, now.plan, rewound=now.rewound))
+            learned = self._training.end()
+            again = self._surgeon.again(self.cut, now.plan, rewound=now.rewound, learned=learned)
+            self._training = self._begun(again)
         self.done += 1
         return self._training.epoch()
 
@@ -197,11 +207,11 @@ class PhaseTraining:
         options = replace(self._options, epochs=now.epochs)
         seed = self._seed + 7919 * self._place
         penalty = self._penalty(cut)
-        training = (
-            Training(cut, self._surgeon.task, self._teacher, options, seed, penalty)
-            if now.thinned_to is None
-            else _ThinningTraining(cut, self._surgeon, self._teacher, options, seed, now, penalty)
-        )
+        if now.thinned_to is None:
+            training = Training(cut, self._surgeon.task, self._teacher, options, seed, penalty)
+        else:
+            kind = _GatedTraining if now.gate else _ThinningTraining
+            training = kind(cut, self._surgeon, self._teacher, options, seed, now, penalty)
         training.before = sum(each.epochs for each in self._phases[: self._place])
         return training
 
@@ -249,6 +259,44 @@ class _ThinningTraining(Training):
         super().after_step()
         if not self._phase.soft:
             zero(self.model, self._kept)
+
+
+class _GatedTraining(Training):
+    """A training under gates, of which fewer and fewer are open."""
+
+    def __init__(
+        self,
+        cut: CutModel,
+        surgeon: Surgeon,
+        teacher: Teacher | None,
+        options: TrainingOptions,
+        seed: int,
+        now: Phase,
+        penalty: Penalty | None,
+    ) -> None:
+        super().__init__(cut, surgeon.task, teacher, options, seed, penalty)
+        self._gating = Gating(now, cut, surgeon.traced, seed)
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Say how many slices are to be open."""
+        super().before_step(step, steps)
+        self._gating.at(step, steps)
+
+    def after_step(self) -> None:
+        super().after_step()
+        self._gating.step()
+
+    def end(self) -> Mapping[str, Tensor]:
+        """What the gates say of slices, which they are folded into."""
+        self._gating.end()
+        return self._gating.settle(dict(named_tensors(self.model)))
+
+    def state(self) -> dict[str, Tensor]:
+        return {**super().state(), **self._gating.state()}
+
+    def load(self, state: Mapping[str, Tensor], done: int) -> None:
+        super().load(state, done)
+        self._gating.load(state)
 
 
 def shapes(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -33,9 +33,10 @@ from autoprune.surgery.wrappers import inner
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
 from autoprune.training.difference import differing, foreseen
+from autoprune.training.gating import Gating
 from autoprune.training.schedules import Phase, TooShortError, phases_of
 from autoprune.training.thinning import slice_masks, thinned, zero
-from autoprune.training.timeline import Choice, choice_at
+from autoprune.training.timeline import Choice, choice_at, phase_at
 
 _DONE, _STEPS, _PLAN, _SLICES, _ELEMENTS, _START = "done", "steps", "plan.", "slices.", "elements.", "start."
 
@@ -118,6 +119,7 @@ class Pruner:
         self._criterion = load("criteria", criterion)
         self._task = locate(task, SILENT) if isinstance(task, str) else task
         self._user = inner(model) or model
+        self._gating: Gating | None = None
         self._example = Example.of(example_inputs, self._task.outputs if outputs is None and self._task else outputs)
         dense = self._plain()
         by_name = plan is not None or isinstance(keep, Plan | Mapping)
@@ -138,6 +140,7 @@ class Pruner:
         if told := foreseen(dense, self._traced, self.plan, self._example):
             (reporter or Logged()).warn(told)
         self._choose(self._choice(0))
+        self._gate()
 
     def step(self) -> bool:
         """Go on with the schedule; called once after each step of the optimizer.
@@ -148,6 +151,7 @@ class Pruner:
 
         Raises:
             UsageError: more steps than were announced.
+            TaskError: gates act, and the loss does not depend on what the model returned.
         """
         if self.done == self.steps:
             raise UsageError(
@@ -155,11 +159,14 @@ class Pruner:
                 received="one more",
                 cure="say steps= of the whole training, counting steps of the optimizer",
             )
+        if self._gating is not None:
+            self._gating.step()
         self.done += 1
         if not self._soft:
             self._zero()
         choice = self._choice(self.done)
         self._choose(choice)
+        self._gate()
         return choice is not None and choice.begins
 
     def finish(self) -> Pruned:
@@ -183,8 +190,9 @@ class Pruner:
             notes.append(
                 f"training ended after {self.done} of {self.steps} steps: what the schedule left was cut untrained"
             )
+            learned = self._settled(dict(thin.named_parameters()))
             with self._undisturbed():
-                slices, kept = thinned(thin, self._traced, self.plan, self._ranking(thin))
+                slices, kept = thinned(thin, self._traced, self.plan, {**self._ranking(thin), **learned})
             zero(thin, kept)
         cut = CutModel(apply(thin, self._traced, slices), self.plan, slices)
         if told := differing(thin, cut.model, self._traced, slices, self._example):
@@ -221,6 +229,7 @@ class Pruner:
         own |= {f"{_PLAN}{name}": torch.tensor(count) for name, count in self.plan.keep}
         own |= {f"{_SLICES}{name}": each.clone() for name, each in self._slices.items()}
         own |= {f"{_ELEMENTS}{name}": self._kept[name].clone() for name in self._of_single_weights & self._kept.keys()}
+        own |= {} if self._gating is None else self._gating.state()
         return own | {f"{_START}{name}": each.clone() for name, each in self._start.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -231,6 +240,7 @@ class Pruner:
 
         Raises:
             UsageError: it is another one's.
+            StorageError: it has other gates.
         """
         plan = {name: int(count) for name, count in _named(state, _PLAN).items()}
         done, steps = (int(state[name]) if name in state else -1 for name in (_DONE, _STEPS))
@@ -244,6 +254,8 @@ class Pruner:
         latest = next(each for place in range(done, -1, -1) if (each := self._choice(place)) is not None)
         self._chosen, self._soft = latest.plan, latest.soft and done < self.steps
         self._kept = slice_masks(self._plain(), self._traced, self._slices) | _named(state, _ELEMENTS)
+        self._ungate()
+        self._gate(state)
 
     @property
     def _of_single_weights(self) -> set[str]:
@@ -267,13 +279,37 @@ class Pruner:
     def _choose(self, choice: Choice | None) -> None:
         if choice is None:
             return
+        learned = self._settled(plain_parameters(unwrapped(self._user)))
+        self._ungate()
         plain = self._plain()
         with self._undisturbed():
-            self._slices, self._kept = thinned(plain, self._traced, choice.plan, self._ranking(plain), soft=choice.soft)
+            ranking = {**self._ranking(plain), **learned}
+            self._slices, self._kept = thinned(plain, self._traced, choice.plan, ranking, soft=choice.soft)
         self._chosen, self._soft = choice.plan, choice.soft
         if choice.rewound:
             self._rewind()
         self._zero()
+
+    def _gate(self, state: Mapping[str, Tensor] | None = None) -> None:
+        """Let gates act where the schedule says so, as they are or as a state has them."""
+        now, local = phase_at(self._schedule, self.done) or (None, 0)
+        if now is None or not now.gate:
+            return
+        if self._gating is None:
+            live = self._user, plain_parameters(unwrapped(self._user))
+            self._gating = Gating(now, CutModel(self._plain()), self._traced, 0, live)
+        if state is not None:
+            self._gating.load(state)
+        self._gating.at(local, now.epochs)
+
+    def _ungate(self) -> None:
+        if self._gating is not None:
+            self._gating.end()
+        self._gating = None
+
+    def _settled(self, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, Tensor]:
+        """Scores of slices by gates, which parameters are multiplied by; nothing where no gates act."""
+        return {} if self._gating is None else self._gating.settle(parameters)
 
     def _ranking(self, plain: nn.Module) -> Mapping[str, Tensor]:
         task = None if self._task is None else replace(self._task, model=plain)
@@ -289,7 +325,8 @@ class Pruner:
 
     def _plain(self) -> nn.Module:
         """A copy of the model without wrappers, in which what `torch.nn.utils.prune` has masked is zero."""
-        plain = twin(unwrapped(self._user), meta=False)[0]
+        with nullcontext() if self._gating is None else self._gating.detached():
+            plain = twin(unwrapped(self._user), meta=False)[0]
         from_torch_prune(plain)
         return plain
 

@@ -31,13 +31,33 @@ class Choice:
     rewound: bool
 
 
-def share_of_cubic(choice: int) -> float:
+def cubic(done: float) -> float:
     """How far a phase that thins out has come: fast at first, where much is superfluous (Zhu, Gupta 2017, equation 1).
 
     Args:
-        choice: Which of `CHOICES`, from 0 on.
+        done: The share of the phase that is over.
     """
-    return 1 - (1 - (choice + 1) / CHOICES) ** 3
+    return 1 - (1 - done) ** 3
+
+
+def share_of_cubic(choice: int) -> float:
+    """The same where slices are chosen anew; choice: which of `CHOICES`, from 0 on."""
+    return cubic((choice + 1) / CHOICES)
+
+
+def phase_at(phases: Sequence[Phase], done: int) -> tuple[Phase, int] | None:
+    """The phase in which the next step is, and how many steps of it are done; None when all are.
+
+    Args:
+        phases: Their epochs are steps here.
+        done: Steps so far.
+    """
+    local = done
+    for now in phases:
+        if local < now.epochs:
+            return now, local
+        local -= now.epochs
+    return None
 
 
 def choice_at(phases: Sequence[Phase], groups: Sequence[Group], done: int) -> Choice | None:
@@ -51,14 +71,11 @@ def choice_at(phases: Sequence[Phase], groups: Sequence[Group], done: int) -> Ch
     Returns:
         None where slices stay as they were chosen before, and when all steps are done.
     """
-    local = done
-    for now in phases:
-        if local < now.epochs:
-            break
-        local -= now.epochs
-    else:
+    found = phase_at(phases, done)
+    if found is None:
         return None
-    begins, target = local == 0, now.thinned_to
+    now, local = found
+    begins, target = local == 0, None if now.gate else now.thinned_to
     place = local * CHOICES // now.epochs
     if not begins and (target is None or place == (local - 1) * CHOICES // now.epochs):
         return None

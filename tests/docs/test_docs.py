@@ -22,6 +22,7 @@ from autoprune.testing.criterion import attention_task, residual_task
 from autoprune.testing.distiller import DistillerConformance
 from autoprune.testing.executor import ExecutorConformance
 from autoprune.testing.exporter import ExporterConformance
+from autoprune.testing.gate import GateConformance
 from autoprune.testing.sampler import small_context, small_space
 from autoprune.testing.schedule import GROUPS, PLAN
 from autoprune.testing.task import TaskConformance
@@ -72,6 +73,15 @@ def test_the_criteria_of_their_page_rank_slices(place):
     ranking = rank(module("criterion", place), task.model, trace(task.model, task.example_inputs), task)
     assert ranking.scores
     assert all(torch.isfinite(scores).all() for scores in ranking.scores.values())
+
+
+def test_the_gate_of_its_page_conforms(monkeypatch):
+    loaded, suite = registry.load, GateConformance()
+    monkeypatch.setattr(registry, "load", lambda kind, name: module("gate") if kind == "gates" else loaded(kind, name))
+    suite.name = "sigmoid"
+    for name in dir(suite):
+        if name.startswith("test_"):
+            getattr(suite, name)()
 
 
 def test_the_repair_of_its_page_leaves_a_finite_model():

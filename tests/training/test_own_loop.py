@@ -10,7 +10,7 @@ from torch.nn.utils import prune
 
 import autoprune
 from autoprune import registry
-from autoprune.errors import SurgeryError, UsageError
+from autoprune.errors import StorageError, SurgeryError, UsageError
 from autoprune.testing.fakes import RecordingReporter
 from tests.training.own_loop import Net, X, adam, outputs, trained
 
@@ -112,6 +112,52 @@ def test_a_wrapped_model_learns_what_it_learns_alone(wrap, group):
         trained(given, pruner, 24)
         assert torch.allclose(outputs(pruner.finish().model), outputs(model), atol=1e-5)
     assert torch.allclose(outputs(inside), outputs(plain), atol=1e-5)
+
+
+WRAPS = {
+    "plain": lambda model: model,
+    "ddp": DistributedDataParallel,
+    "compiled": lambda model: torch.compile(model, backend="eager"),
+}
+
+
+@pytest.mark.parametrize(
+    ("gate", "wrap"),
+    [*((gate, "plain") for gate in registry.names("gates")), ("hard-concrete", "ddp"), ("hard-concrete", "compiled")],
+)
+def test_gates_learn_from_the_users_own_steps(wrap, gate, group):
+    model = Net()
+    wrapped, before, held = WRAPS[wrap](model), model.state_dict().keys(), [*map(id, model.parameters())]
+    pruner = pruner_of(wrapped, "learned", schedule_options={"gate": gate})
+    optimizer = trained(wrapped, pruner, 11)
+    learned = {name.partition(":")[0]: each for name, each in pruner.state_dict().items() if name.startswith("gate.")}
+    assert learned.keys() == {"gate.conv1", "gate.conv2"}
+    trained(wrapped, pruner, 13, optimizer, start=11)
+    pruned = pruner.finish()
+    assert model.state_dict().keys() == before
+    assert [*map(id, model.parameters())] == held
+    assert pruned.plan.kept == {"conv1": 4, "conv2": 6}
+    assert torch.allclose(outputs(pruned.model), outputs(model), atol=1e-5)
+    assert not pruned.model._forward_hooks
+
+
+def test_gates_that_are_ended_early_choose_what_is_cut():
+    model = Net()
+    pruner = pruner_of(model, "learned", schedule_options={"gate": "straight-through"})
+    trained(model, pruner, 9)
+    moved = {name: pruner.state_dict()[f"gate.{name}:movement"] for name in ("conv1", "conv2")}
+    pruned = pruner.finish()
+    for name, scores in moved.items():
+        best = scores.argsort(descending=True, stable=True)[: pruned.plan.kept[name]]
+        assert sorted(best.tolist()) == list(pruned.slices[name])
+    assert not pruned.model._forward_hooks
+    assert any("after 9 of 24 steps" in note for note in pruned.notes)
+
+
+def test_gates_of_another_kind_are_refused():
+    others = [pruner_of(Net(), "learned", schedule_options={"gate": gate}) for gate in ("attention", "hard-concrete")]
+    with pytest.raises(StorageError, match="gates of the kind 'hard-concrete'"):
+        others[1].load_state_dict(others[0].state_dict())
 
 
 def test_accumulated_gradients_count_as_one_step():

@@ -31,6 +31,7 @@ class Phase:
         plan: What the model of the phase before is cut to when this one begins.
         epochs: That it is trained for.
         thinned_to: What slices are set to zero for while it is trained, more and more of them; None: none are.
+        gate: By which kind of gates these slices are closed, in place of being set to zero; empty for none.
         soft: Whether slices that were set to zero may grow again until they are chosen anew.
         rewound: Whether the slices that stay begin with the dense model's weights, and not with what they have learnt.
     """
@@ -38,6 +39,7 @@ class Phase:
     plan: Plan
     epochs: int
     thinned_to: Plan | None = None
+    gate: str = ""
     soft: bool = False
     rewound: bool = False
 
