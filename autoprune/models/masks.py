@@ -48,8 +48,10 @@ def to_torch_prune(model: nn.Module, kept: Mapping[str, Tensor] | None = None) -
     Raises:
         UsageError: a mask for no parameter of this model, or of another shape.
     """
+    modules = dict(model.named_modules())
     for name, mask in (masks(model) if kept is None else kept).items():
-        module, key = _place(model, name)
+        path, _, key = name.rpartition(".")
+        module = modules.get(path)
         parameter = getattr(module, key, None)
         if not isinstance(parameter, Tensor) or parameter.shape != mask.shape:
             raise UsageError(

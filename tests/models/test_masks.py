@@ -47,7 +47,9 @@ def test_masks_are_found_in_both_forms_and_go_there_and_back():
     assert torch.equal(autoprune.from_torch_prune(wrapped)["0.weight"], plain["0.weight"])
 
 
-@pytest.mark.parametrize(("name", "shape"), [("0.weight", (2, 2)), ("nothing", (8, 8)), ("1.weight", (8, 8))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("0.weight", (2, 2)), ("nothing", (8, 8)), ("9.weight", (8, 8)), ("1.weight", (8, 8))]
+)
 def test_masks_of_another_model_are_refused(name, shape):
     with pytest.raises(UsageError, match="autoprune.masks"):
         autoprune.to_torch_prune(zeroed(), {name: torch.ones(shape, dtype=torch.bool)})
