@@ -19,7 +19,7 @@ from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
 from autoprune.models import folder as folders
 from autoprune.models.rebuild import rebuild, task_of
-from autoprune.store.run import read_front
+from autoprune.store.reading import read_front
 from autoprune.surgery.example import Outputs
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.locate import locate

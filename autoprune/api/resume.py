@@ -29,7 +29,8 @@ from autoprune.engine.prepare import make_task
 from autoprune.engine.result import Result, read_result
 from autoprune.engine.settings import Settings
 from autoprune.errors import StorageError, UsageError, describe
-from autoprune.store.run import RunDirectory, read_front
+from autoprune.store.reading import read_front
+from autoprune.store.run import RunDirectory
 from autoprune.tasks.task import Task
 
 _TASK = "task"

@@ -14,7 +14,7 @@ from typing import Final
 import typer
 from typer.exceptions import TyperException
 
-from autoprune.cli import agent, devices, doctor, evaluate, front, inspect, plugins, profile, resume, search
+from autoprune.cli import agent, devices, doctor, evaluate, front, inspect, plugins, profile, report, resume, search
 from autoprune.cli.console import hush, say
 from autoprune.cli.options import GroupedCommand
 from autoprune.errors import (
@@ -46,6 +46,7 @@ def make_app() -> typer.Typer:
         resume.finetune,
         evaluate.evaluate,
         front.front,
+        report.report,
         inspect.inspect,
         profile.profile,
         plugins.plugins,

@@ -23,7 +23,7 @@ def front(
     """Print the front of a run: the dense model, and every model that no other beats."""
     from autoprune.report.chosen import chosen_again
     from autoprune.report.table import front_table, loading
-    from autoprune.store.run import read_front
+    from autoprune.store.reading import read_front
 
     found = read_front(run)
     again = bool(within or prefer)

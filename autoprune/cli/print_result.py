@@ -20,6 +20,7 @@ def print_result(result: Result, as_json: bool) -> int:
     """
     from autoprune.core.budget import Budget
     from autoprune.errors import BudgetInfeasibleError, TaskError
+    from autoprune.report.page import REPORT
     from autoprune.report.table import closest, front_table, summary
 
     failures = result.document.get("failures", {})
@@ -28,6 +29,8 @@ def print_result(result: Result, as_json: bool) -> int:
     else:
         typer.echo(front_table(result.document))
         typer.echo(summary(result.document, result.overhead))
+        if (result.run / REPORT).exists():
+            typer.echo(f"look at it: {result.run / REPORT}")
     if result.best is None:
         budget = Budget.parse(*result.document["budget"])
         if not budget.limits or "finishing" in failures:

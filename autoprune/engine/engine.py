@@ -228,6 +228,7 @@ def _concluded(job: SearchJob, resources: Resources, ending: Ending) -> Result:
             partial=reason is not None,
             # A search that was cut short is so also when what it found was fine-tuned.
             short=reason is not None or not (job.propose or directory.ended),
+            reporter=job.reporter,
         )
     except Exception as error:
         if reason is None:

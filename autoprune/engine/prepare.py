@@ -36,12 +36,13 @@ from autoprune.tasks.task import Task
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task whose model was traced and opened."""
+    """A task whose model was traced and opened; groups: all of it, those that stay whole with the reason."""
 
     task: Task
     traced: Traced
     config: SpaceConfig
     space: SearchSpace
+    groups: tuple[Group, ...]
 
 
 def make_task(task: Task | str | Callable[[], Task], reporter: Reporter) -> Task:
@@ -84,7 +85,7 @@ def prepare(
     """
     config, traced = _traced(task.model, task.example, space, freeze, only, reporter)
     groups = offered(task.model, task.example, traced, config)
-    return Prepared(task, traced, config, SearchSpace.build(groups, config))
+    return Prepared(task, traced, config, SearchSpace.build(groups, config), opened(groups, config))
 
 
 def offered(model: nn.Module, example: Example, traced: Traced, config: SpaceConfig) -> tuple[Group, ...]:

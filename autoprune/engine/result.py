@@ -17,7 +17,7 @@ from autoprune.errors import StorageError
 from autoprune.models.folder import read
 from autoprune.models.rebuild import rebuild
 from autoprune.report.chosen import chosen_again
-from autoprune.store.run import read_front
+from autoprune.store.reading import read_front
 from autoprune.tasks.task import Task
 
 

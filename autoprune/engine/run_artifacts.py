@@ -1,5 +1,5 @@
-"""What a run computes once and keeps: the ranking of slices, the forecast, and what it knew of the dense model. Knows
-files; not how any is made."""
+"""What a run computes once and keeps: what is searched, the ranking of slices, the forecast, and what it knew of the
+dense model. Knows files; not how any is made."""
 
 from __future__ import annotations
 
@@ -13,12 +13,37 @@ from torch import Tensor
 
 from autoprune.core.forecast import Forecast
 from autoprune.core.measurement import Measurement
+from autoprune.engine.prepare import Prepared
 from autoprune.errors import StorageError, describe
+from autoprune.store.reading import DENSE, FORECAST, SUBJECT
 from autoprune.store.run import RunDirectory
+from autoprune.surgery.coverage import coverage
 
 _RANKING: Final = "ranking.safetensors"
-_FORECAST: Final = "forecast.json"
-_DENSE: Final = "dense.json"
+
+
+def keep_subject(directory: RunDirectory, prepared: Prepared) -> None:
+    """What is searched, for who shows it later without the model: its groups, how much of it they are, and which way
+    each metric of the task is better."""
+    covered = coverage(prepared.task.model, prepared.traced, prepared.groups)
+    subject = {
+        "schema": 1,
+        "qualities": {metric.name: metric.range_to_json() for metric in prepared.task.metrics},
+        "coverage": {"params": covered.params, "flops": covered.flops, "left": covered.left, "told": str(covered)},
+        "groups": [
+            {
+                "name": group.name,
+                "kind": group.kind,
+                "size": group.size,
+                "tie": group.tie,
+                "share_params": group.share_params,
+                "share_flops": group.share_flops,
+                "frozen_reason": group.frozen_reason,
+            }
+            for group in prepared.groups
+        ],
+    }
+    directory.write(SUBJECT, json.dumps(subject).encode())
 
 
 def keep_ranking(directory: RunDirectory, ranking: Mapping[str, Tensor]) -> None:
@@ -45,7 +70,7 @@ def kept_ranking(directory: RunDirectory) -> dict[str, Tensor] | None:
 
 def keep_forecast(directory: RunDirectory, forecast: Forecast) -> None:
     """A search that goes on proposes from the forecast that it began with."""
-    directory.write(_FORECAST, forecast.encoded())
+    directory.write(FORECAST, forecast.encoded())
 
 
 def kept_forecast(directory: RunDirectory) -> Forecast | None:
@@ -54,7 +79,7 @@ def kept_forecast(directory: RunDirectory) -> Forecast | None:
     Raises:
         StorageError: the file is damaged.
     """
-    stored = directory.read(_FORECAST)
+    stored = directory.read(FORECAST)
     return None if stored is None else Forecast.decoded(stored)
 
 
@@ -65,8 +90,8 @@ def begun_with(directory: RunDirectory, dense: Mapping[str, Measurement], *, new
     Raises:
         StorageError: the file is damaged.
     """
-    if new or directory.read(_DENSE) is None:
-        directory.write(_DENSE, json.dumps({key: found.to_json() for key, found in dense.items()}).encode())
+    if new or directory.read(DENSE) is None:
+        directory.write(DENSE, json.dumps({key: found.to_json() for key, found in dense.items()}).encode())
         return dense
     return {**dense, **kept_dense(directory)}
 
@@ -77,12 +102,12 @@ def kept_dense(directory: RunDirectory) -> dict[str, Measurement]:
     Raises:
         StorageError: the file is damaged.
     """
-    stored = directory.read(_DENSE)
+    stored = directory.read(DENSE)
     try:
         return {} if stored is None else {k: Measurement.from_json(k, raw) for k, raw in json.loads(stored).items()}
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise StorageError(
-            expected=f"the dense model's measurements in {directory.path / _DENSE}",
+            expected=f"the dense model's measurements in {directory.path / DENSE}",
             received=describe(error),
             cure="remove the file: the dense model as it is measured now is used",
         ) from error

@@ -22,7 +22,14 @@ from autoprune.engine.job import SearchJob
 from autoprune.engine.prepare import fingerprint
 from autoprune.engine.recipe import installed, recipe, understood
 from autoprune.engine.resources import Resources
-from autoprune.engine.run_artifacts import begun_with, keep_forecast, keep_ranking, kept_forecast, kept_ranking
+from autoprune.engine.run_artifacts import (
+    begun_with,
+    keep_forecast,
+    keep_ranking,
+    keep_subject,
+    kept_forecast,
+    kept_ranking,
+)
 from autoprune.engine.same_data import check_same_data, check_same_scores
 from autoprune.engine.settings import able
 from autoprune.engine.timetable import Pace, Timetable
@@ -71,6 +78,7 @@ def announce(job: SearchJob, resources: Resources) -> None:
             "versions": versions,
         }
     )
+    keep_subject(job.directory, job.prepared)
     job.directory.log("began" if job.new else "resumed", versions=versions)
 
 

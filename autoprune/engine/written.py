@@ -1,5 +1,5 @@
-"""The end of a search as files: front.json, its picture, a line in the log. Knows what a result is made of; decides
-nothing."""
+"""The end of a search as files: front.json, its picture, a line in the log, a page to look at. Knows what a result is
+made of; decides nothing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 from autoprune.core.budget import Budget
 from autoprune.core.metric import Metric
+from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
 from autoprune.engine.result import Point, Result
+from autoprune.errors import AutopruneError
 from autoprune.finishing.finisher import FinishedSearch
 from autoprune.report.document import document
+from autoprune.report.page import REPORT, report
 from autoprune.report.plot import front_picture
 from autoprune.store.run import RunDirectory
 from autoprune.tasks.task import Task
@@ -31,6 +34,7 @@ def written(
     overhead: float,
     partial: bool,
     short: bool,
+    reporter: Reporter,
 ) -> Result:
     """Write down what a search came to, and return it.
 
@@ -47,6 +51,7 @@ def written(
         overhead: The share of the workers' time that was neither evaluation nor measurement.
         partial: Whether the front is of a search that was stopped.
         short: Whether the search for candidates was cut short, be the front finished or not.
+        reporter: Told what is left out.
     """
     content = document(
         run=str(directory.path),
@@ -73,6 +78,7 @@ def written(
     directory.write_front(content)
     directory.write("front.png", front_picture(task.name, trials, final.dense, final.front, budget))
     directory.log("finished", best=content["best"], partial=short)
+    _draw_page(directory, reporter)
     points = {
         trial.number: Point(
             trial=trial.number,
@@ -86,3 +92,11 @@ def written(
     }
     best = None if final.front.best is None else points[final.front.best.number]
     return Result(directory.path, tuple(points.values()), best, content, overhead)
+
+
+def _draw_page(directory: RunDirectory, reporter: Reporter) -> None:
+    """The run's page, without which the search has all that it found."""
+    try:
+        directory.write(REPORT, report([directory.path]))
+    except AutopruneError as error:  # a library is missing, or the disk is full by now
+        reporter.note(f"there is no {REPORT}: {error}")

@@ -28,10 +28,7 @@ _MARKS: Final = {
 def front_table(front: Mapping[str, Any]) -> str:
     """The dense model and each point of the front, one a row, and what the marks say that occur."""
     dense = front["dense"]["metrics"]
-    qualities = [key for key, found in dense.items() if "split" in found]
-    usual = [*qualities, *(key for column in _COLUMNS for key in dense if MetricKey.parse(key).here == column)]
-    asked = [*(limit.key for limit in Budget.parse(*front["budget"]).limits), *front["objectives"]]
-    keys = [*dict.fromkeys([*usual, *(key for key in asked if key in dense)])]
+    keys = shown_keys(dense, Budget.parse(*front["budget"]), front["objectives"])
     rows = [
         ["", "trial", *map(_headed, keys)],
         ["", "dense", *_cells(dense, keys)],
@@ -43,6 +40,14 @@ def front_table(front: Mapping[str, Any]) -> str:
     marks = {cell[-1:] for row in rows for cell in row}
     legend = "; ".join(f"{mark} {meaning}" for mark, meaning in _MARKS.items() if mark in marks)
     return "\n".join([aligned(rows, right=range(2, len(rows[0]))), *([legend] if legend else [])])
+
+
+def shown_keys(dense: Mapping[str, Any], budget: Budget, objectives: Sequence[str]) -> list[str]:
+    """Which of the dense model's metrics are told: qualities, what a cost is mostly seen by, and what was asked for."""
+    qualities = [key for key, found in dense.items() if "split" in found]
+    usual = [*qualities, *(key for column in _COLUMNS for key in dense if MetricKey.parse(key).here == column)]
+    asked = [*(limit.key for limit in budget.limits), *objectives]
+    return [*dict.fromkeys([*usual, *(key for key in asked if key in dense)])]
 
 
 def summary(front: Mapping[str, Any], overhead: float) -> str:

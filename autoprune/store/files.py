@@ -54,7 +54,20 @@ def whole_lines(path: Path) -> list[str]:
         if end != len(content):
             with path.open("r+b") as file:
                 file.truncate(end)
-        return content[:end].decode(errors="replace").splitlines()
+    return _decoded(content[:end])
+
+
+def lines_of(path: Path) -> list[str]:
+    """The same for who only reads: nothing is cut off, as another process may be writing the line."""
+    if not path.exists():
+        return []
+    with storing(path):
+        content = path.read_bytes()
+    return _decoded(content[: content.rfind(b"\n") + 1])
+
+
+def _decoded(content: bytes) -> list[str]:
+    return content.decode(errors="replace").splitlines()
 
 
 @contextmanager

@@ -18,23 +18,13 @@ import yaml
 
 from autoprune.core.clock import Clock
 from autoprune.core.trial import Trial
-from autoprune.errors import StorageError, describe
+from autoprune.errors import StorageError
 from autoprune.store.files import PARTIAL, append, storing, whole_lines, write_atomic
 from autoprune.store.ledger import JOURNAL
 from autoprune.store.lock import RunLock, remote
+from autoprune.store.reading import FRONT, LOG, MEASUREMENTS, RECIPE, SCHEMA, entry, read_front, read_recipe
 
-FRONT: Final = "front.json"
-RECIPE: Final = "run.yaml"
-MEASUREMENTS: Final = "measurements.jsonl"
-_LOG: Final = "log.jsonl"
 _CHECKPOINTS: Final = "checkpoints"
-#: Of a front.json, what is always there.
-_FIELDS: Final = frozenset(
-    {"run", "task", "budget", "objectives", "partial", "seconds", "trials", "dense", "front", "best", "test"}
-)
-#: Of the run directory as a whole. 1: trials were kept in measurements.jsonl only; it can be read, not resumed.
-SCHEMA: Final = 2
-_LARGEST_RECIPE: Final = 64 << 20
 
 
 class RunDirectory:
@@ -108,7 +98,7 @@ class RunDirectory:
             lock = RunLock(path)
             for left in path.rglob(f"*{PARTIAL}"):
                 left.unlink(missing_ok=True)
-        events = [each for each in map(_entry, whole_lines(path / _LOG)) if "seconds" in each]
+        events = [each for each in map(entry, whole_lines(path / LOG)) if "seconds" in each]
         spent = max((each["seconds"] for each in events), default=0.0)
         stages = [each for each in events if each["event"] in ("began", "resumed", "finished")]
         ended = bool(stages) and stages[-1]["event"] == "finished" and not stages[-1]["partial"]
@@ -163,13 +153,13 @@ class RunDirectory:
 
     def recorded(self) -> set[int]:
         """Numbers of the trials of the stage "search" that `record` was told of, by earlier processes too."""
-        entries = map(_entry, whole_lines(self.path / MEASUREMENTS))
-        return {entry["trial"] for entry in entries if entry.get("stage") == "search"}
+        entries = map(entry, whole_lines(self.path / MEASUREMENTS))
+        return {each["trial"] for each in entries if each.get("stage") == "search"}
 
     def log(self, event: str, /, **details: Any) -> None:
         """One line on what happened, with the seconds since the run began, whatever the details are called."""
         own = {"seconds": round(self.seconds, 3), "event": event}
-        append(self.path / _LOG, json.dumps(own | details | own), sync=event in ("began", "resumed", "finished"))
+        append(self.path / LOG, json.dumps(own | details | own), sync=event in ("began", "resumed", "finished"))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -201,7 +191,7 @@ class RunDirectory:
     def discard(self) -> None:
         """Remove a run in which nothing has happened yet, and folders that were made for it; a user's own stay."""
         with storing(self.path):
-            for name in (JOURNAL, RECIPE, _LOG, *self._written, "LOCK"):
+            for name in (JOURNAL, RECIPE, LOG, *self._written, "LOCK"):
                 (self.path / name).unlink(missing_ok=True)
             for folder in self._made:
                 try:
@@ -239,64 +229,6 @@ def _check_empty(path: Path) -> None:
         )
 
 
-def read_recipe(run: Path) -> dict[str, Any]:
-    """The checked content of a run's run.yaml.
-
-    Raises:
-        StorageError: there is none, or another version wrote it.
-    """
-    path = run / RECIPE
-    try:
-        with path.open("rb") as file:
-            recipe = yaml.safe_load(file.read(_LARGEST_RECIPE))
-    except Exception as error:  # of the file, or of what a tag makes of its text
-        raise StorageError(
-            expected=f"{RECIPE} in {run}", received=describe(error), cure="give the directory of a run"
-        ) from error
-    schema = recipe.get("schema", 1) if isinstance(recipe, dict) else None
-    if schema == SCHEMA:
-        return dict(recipe)
-    versions = recipe.get("versions") if isinstance(recipe, dict) else None
-    writer = versions.get("autoprune", "unknown") if isinstance(versions, dict) else "unknown"
-    newer = isinstance(schema, int) and schema > SCHEMA
-    raise StorageError(
-        expected=f"a run of schema {SCHEMA} in {run}",
-        received=f"schema {schema!r}, written by autoprune {writer}",
-        cure="use that version or a later one" if newer else "`autoprune front` still reads it; search anew",
-    )
-
-
-def read_front(run: Path) -> dict[str, Any]:
-    """The checked content of a run's front.json.
-
-    Raises:
-        StorageError: there is none, or it is of another schema.
-    """
-    try:
-        front = json.loads((run / FRONT).read_bytes())
-    except (OSError, ValueError) as error:
-        begun = (run / RECIPE).exists()
-        raise StorageError(
-            expected=f"{FRONT} in {run}",
-            received=describe(error),
-            cure=f"end it with `autoprune resume {run}`" if begun else "give the directory of a finished run",
-        ) from error
-    if isinstance(front, dict) and front.get("schema") == 1 and (missing := _FIELDS - front.keys()):
-        raise StorageError(
-            expected=f"a whole {FRONT} in {run}",
-            received=f"one without {', '.join(sorted(missing))}",
-            cure="restore it from a copy",
-        )
-    if not isinstance(front, dict) or front.get("schema") != 1:
-        received = front.get("schema") if isinstance(front, dict) else type(front).__name__
-        raise StorageError(
-            expected=f"schema 1 in {run / FRONT}",
-            received=repr(received),
-            cure="use the version of autoprune that wrote it",
-        )
-    return front
-
-
 def _searched(events: Iterable[Mapping[str, Any]]) -> float:
     """Of each process the seconds from when it began to look for candidates to the last one that was told."""
     total, begin, last = 0.0, 0.0, 0.0
@@ -315,12 +247,3 @@ def _stages(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         if each["event"] == "stage":
             found[each["stage"]] = found.get(each["stage"], 0.0) + each["took"]
     return found
-
-
-def _entry(line: str) -> dict[str, Any]:
-    """The object of a line; empty where it is none."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return {}
-    return entry if isinstance(entry, dict) else {}

@@ -245,7 +245,7 @@ def test_an_interrupt_leaves_a_partial_front_with_models(small_task, tmp_path):
     task = dataclasses.replace(small_task, evaluate=interrupting, metrics=small_task.metrics[:1])
     with pytest.raises(InterruptedSearchError, match="the front so far"):
         autoprune.search(task, budget="params=90%", run="r", trials=20)
-    from autoprune.store.run import read_front
+    from autoprune.store.reading import read_front
 
     front = read_front(tmp_path / "r")
     assert front["partial"]

@@ -10,7 +10,8 @@ from autoprune.core.clock import SystemClock
 from autoprune.errors import StorageError
 from autoprune.store.files import write_atomic
 from autoprune.store.lock import remote
-from autoprune.store.run import RunDirectory, read_front, read_recipe
+from autoprune.store.reading import read_front, read_recipe
+from autoprune.store.run import RunDirectory
 from autoprune.testing.fakes import FakeClock
 
 
