@@ -6,6 +6,7 @@ The quality is the character error rate, of which less is better.
 """
 
 import torch
+from levenshtein import edits
 from scenes import rows
 from torch import nn
 from torch.nn import functional
@@ -42,16 +43,6 @@ def loss(outputs, batch):
 
 def distance(outputs, taught):
     return functional.kl_div(outputs.flatten(0, 1), taught.flatten(0, 1), reduction="batchmean", log_target=True)
-
-
-def edits(said, true):
-    """The fewest changes from one text to another (Levenshtein 1966)."""
-    costs = list(range(len(true) + 1))
-    for place, one in enumerate(said, 1):
-        before, costs[0] = costs[0], place
-        for k, other in enumerate(true, 1):
-            before, costs[k] = costs[k], min(costs[k] + 1, costs[k - 1] + 1, before + (one != other))
-    return costs[-1]
 
 
 def evaluate(model, batches):

@@ -6,12 +6,13 @@ import torch
 from safetensors.torch import load_model, save_model
 
 
-def train(task, epochs: int, rate: float) -> None:
+def train(task, epochs: int, rate: float, weights: Path | None = None) -> None:
     """Train the task's own model on its train split, in place; once, and from then on load what it learnt.
 
-    A search makes its task in several processes, which are all to have the same model.
+    A search makes its task in several processes, which are all to have the same model. weights: where that is kept;
+    None: beside this file.
     """
-    weights = Path(__file__).with_name(f"{task.name}-{epochs}.safetensors")
+    weights = weights or Path(__file__).with_name(f"{task.name}-{epochs}.safetensors")
     if weights.exists():
         load_model(task.model, weights)
         task.model.eval()

@@ -25,7 +25,7 @@ def untrained(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     monkeypatch.setattr(importlib.import_module("training"), "train", lambda *arguments, **options: None)
     yield
-    for name in (*NAMES, "source_code", "scenes", "training"):
+    for name in (*NAMES, "source_code", "scenes", "training", "levenshtein"):
         sys.modules.pop(name, None)
 
 
