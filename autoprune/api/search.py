@@ -145,7 +145,7 @@ def preview(task: str, budget: Budget, *, reporter: Reporter, **options: Any) ->
     objectives = objectives_of(budget, prepared.task, capabilities, profilers(setups))
     wanted = {*budget.metrics, *(metric.name for metric in objectives)}
     check_zeros(prepared.space, wanted, capabilities, profilers(setups))
-    check_schedule(settings.training)
+    check_schedule(settings.training, prepared.space.groups)
     Preference(settings.prefer).check(metric.name for metric in objectives)
     check_enough(settings.enough, (*COUNTED, *(capabilities.metrics if timed(wanted) else ())), prepared.task)
     return recipe(prepared, budget, [metric.name for metric in objectives], settings) | {

@@ -10,7 +10,7 @@ from autoprune.core.group import Group
 from autoprune.core.plan import Plan
 from autoprune.errors import UsageError
 
-Scope = Literal["layer", "global", "threshold", "percentile"]
+Scope = Literal["layer", "global", "threshold", "percentile", "erdos-renyi"]
 SCOPES: Final = get_args(Scope)
 
 
@@ -20,14 +20,17 @@ def scoped(
     scope: Scope,
     keep: float,
     apart: Collection[str] = (),
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Plan:
     """How many slices of each group stay; layers stay.
 
     keep, by scope: "layer": the share of slices that each group keeps; "global": the share of all slices, the best of
     all groups together; "threshold": the least score that stays; "percentile": of all scores, in percent, the one that
-    must be reached. Scores of different groups are compared as they are, so that all but "layer" want a criterion whose
-    scores mean the same everywhere: lamp, or one that speaks of the loss. Floors, steps and ties of groups hold. apart:
-    groups whose scores mean something else; they keep the share that all others keep together.
+    must be reached; "erdos-renyi": the share of all single weights, of which small tensors keep more (Mocanu et al.
+    2018; with the sides of kernels: Evci et al. 2020). Scores of different groups are compared as they are, so that all
+    but "layer" and "erdos-renyi" want a criterion whose scores mean the same everywhere: lamp, or one that speaks of
+    the loss. Floors, steps and ties of groups hold. apart: groups whose scores mean something else; they keep the share
+    that all others keep together. shapes: of the tensors of groups of single weights.
 
     Raises:
         UsageError: an unknown scope, or a value that it does not take.
@@ -36,6 +39,10 @@ def scoped(
     cut = [group for group in groups if group.kind != "layer" and not group.frozen_reason]
     if scope == "layer":
         wanted = {group.name: round(keep * group.steps) for group in cut}
+    elif scope == "erdos-renyi":
+        _check_weights(cut, shapes or {})
+        shares = _erdos_renyi({group.name: (shapes or {})[group.name] for group in cut}, keep)
+        wanted = {group.name: round(shares[group.name] * group.steps) for group in cut}
     else:
         _check_slices(cut, scores, scope)
         like = [group for group in cut if group.name not in apart]
@@ -50,6 +57,21 @@ def scoped(
         floor = math.ceil(max(group.floor, 1) / group.step)
         steps[tie] = max(steps.get(tie, 0), wanted[group.name], floor)
     return Plan.of({group.name: min(steps[group.tie or group.name] * group.step, group.size) for group in cut})
+
+
+def _erdos_renyi(shapes: Mapping[str, Sequence[int]], keep: float) -> dict[str, float]:
+    """Shares in proportion to the sum of a tensor's sides by their product, at most all."""
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    sparsest = {name: sum(shape) / sizes[name] for name, shape in shapes.items()}
+    whole: set[str] = set()
+    while True:
+        left = keep * sum(sizes.values()) - sum(sizes[name] for name in whole)
+        partly = [name for name in sizes if name not in whole]
+        factor = left / max(sum(sparsest[name] * sizes[name] for name in partly), 1)
+        full = {name for name in partly if factor * sparsest[name] >= 1}
+        if not full:
+            return {name: 1.0 if name in whole else factor * sparsest[name] for name in sizes}
+        whole |= full
 
 
 def _least(ordered: Sequence[float], scope: Scope, keep: float) -> float:
@@ -70,6 +92,16 @@ def _check_slices(groups: Iterable[Group], scores: Mapping[str, Sequence[float]]
             )
 
 
+def _check_weights(groups: Iterable[Group], shapes: Mapping[str, Sequence[int]]) -> None:
+    for group in groups:
+        if group.name not in shapes or (group.pattern and ":" in group.pattern):
+            raise UsageError(
+                expected="single weights, of which any may be zero, for scope='erdos-renyi'",
+                received=f"the group '{group.name}' of kind {group.kind} {group.pattern}".rstrip(),
+                cure="pass pattern='unstructured', or scope='layer'",
+            )
+
+
 def _check(scope: str, keep: float) -> None:
     if scope not in SCOPES:
         raise UsageError(
@@ -83,6 +115,6 @@ def _check(scope: str, keep: float) -> None:
             expected=what.get(scope, "a keep ratio above 0 and at most 1, counts by group, or a Plan"),
             received=repr(keep),
             cure="pass for example 0.5"
-            if scope in ("layer", "global")
+            if scope in ("layer", "global", "erdos-renyi")
             else f"pass a number that suits scope='{scope}'",
         )

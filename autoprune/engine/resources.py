@@ -71,7 +71,7 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         task.split(name).measure(job.clock, reporter)
     if settings.effort.epochs:
         check_training(task, settings.training, job.prepared.traced)
-    check_schedule(settings.training)
+    check_schedule(settings.training, job.prepared.space.groups)
     if settings.effort.epochs:
         check_gates(settings.training, task, job.prepared.traced)
     if settings.regularizer != REGULARIZER:

@@ -20,7 +20,7 @@ from autoprune.errors import AutopruneError, SurgeryError, describe
 from autoprune.surgery.attributes import tag_all, tensors_in
 from autoprune.surgery.cache_bypass import nothing_remembered
 from autoprune.surgery.clone import clone
-from autoprune.surgery.contractions import Contraction, ContractionWatch, unfused
+from autoprune.surgery.contractions import ContractionWatch, unfused
 from autoprune.surgery.equations import Equation
 from autoprune.surgery.example import Example
 from autoprune.surgery.experts import with_experts
@@ -128,8 +128,8 @@ def _unwatched(model: nn.Module, example: Example, failure: str) -> Traced:
     return collect(tracer, (), dict(model.named_parameters()), ())
 
 
-def contractions(model: nn.Module, example: Example) -> tuple[dict[str, Contraction], tuple[str, ...]]:
-    """How weights read their inputs, by weight; where a model cannot be watched none, and a note of the reason."""
+def with_readings(model: nn.Module, example: Example, traced: Traced) -> Traced:
+    """The same, with how weights read their inputs; where a model cannot be watched none, and a note of the reason."""
     copied, _ = twin(model, meta=False)
     renewed = [
         f"{name}.running_mean"
@@ -141,8 +141,13 @@ def contractions(model: nn.Module, example: Example) -> tuple[dict[str, Contract
         with torch.no_grad(), seeded(), unfused(), watch:
             example.fresh().call(copied.eval())
     except Exception as error:  # user code: a model that runs, but not while it is watched, is one without readers
-        return {}, (f"what weights read could not be watched ({describe(error)})",)
-    return watch.found, ()
+        note = f"what weights read could not be watched ({describe(error)})"
+        return replace(traced, reading={}, grouped={}, notes=(*traced.notes, note))
+    return replace(
+        traced,
+        reading={name: each for name, each in watch.found.items() if each.groups == 1},
+        grouped={name: each for name, each in watch.found.items() if each.groups > 1},
+    )
 
 
 def twin(model: nn.Module, meta: bool) -> tuple[nn.Module, dict[str, Tensor]]:

@@ -15,6 +15,7 @@ from autoprune.core.scope import Scope, scoped
 from autoprune.errors import SurgeryError
 from autoprune.surgery.coverage import coverage
 from autoprune.surgery.example import Example
+from autoprune.surgery.find import named_tensors
 from autoprune.surgery.quantised import QUANTISED, quantised_modules
 from autoprune.surgery.sparsity import with_weights
 from autoprune.surgery.traced import Traced
@@ -87,7 +88,9 @@ def planned(
                 cure="`autoprune.trace(model, inputs)` lists every group with its reason",
             )
         scores = {name: each.tolist() for name, each in ranking.items()}
-        return scoped(groups, scores, scope, keep, instead)
+        tensors = dict(named_tensors(model))
+        shapes = {group.name: tensors[group.members[0].tensor].shape for group in groups if group.kind == "weight"}
+        return scoped(groups, scores, scope, keep, instead, shapes)
     return kept_of(keep, traced.groups)
 
 

@@ -7,7 +7,7 @@ n of each m inputs stay there are two counts: 1 thinned, 2 whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -19,7 +19,7 @@ from autoprune.core.group import Group, Member
 from autoprune.core.pattern import Pattern
 from autoprune.core.plan import Plan
 from autoprune.surgery.find import named_tensors
-from autoprune.surgery.layout import positions, size
+from autoprune.surgery.layout import Layout, positions, size
 from autoprune.surgery.traced import Traced
 
 #: The count of a weight of which n of each m inputs stay; one more is the whole weight.
@@ -78,6 +78,18 @@ def masks(traced: Traced, ranking: Mapping[str, Tensor], plan: Plan, slices: Map
     return found
 
 
+def spread(scores: Tensor, layouts: Sequence[Layout], slices: Mapping[str, Tensor]) -> Tensor:
+    """Scores of the elements that are left of a weight as scores of the whole one's; those that are gone come last.
+
+    scores: one an element, in its order; layouts: of the whole weight; slices: by group, those that are left.
+    """
+    kept = [positions(layout, slices) for layout in layouts]
+    places = [torch.arange(size(layout)) if each is None else each for layout, each in zip(layouts, kept, strict=True)]
+    whole = torch.full([size(layout) for layout in layouts], -torch.inf, dtype=scores.dtype, device=scores.device)
+    whole[torch.meshgrid(*places, indexing="ij")] = scores.view([len(each) for each in places])
+    return whole.flatten()
+
+
 def mask(scores: Tensor, dim: int, pattern: Pattern, share: float) -> Tensor:
     """Which elements stay, by their scores; dim: where the inputs are; share: of elements or of blocks."""
     matrix = _matrix(scores, dim)
@@ -89,18 +101,18 @@ def mask(scores: Tensor, dim: int, pattern: Pattern, share: float) -> Tensor:
         kept = torch.ones_like(inputs, dtype=torch.bool)
         kept[..., :whole] = (order < pattern.keep).flatten(-2)
         return kept.movedim(-1, dim)
-    height, width = pattern.rows, pattern.columns
-    padding = (0, -matrix.shape[1] % width, 0, -matrix.shape[0] % height)
-    summed, counted = (
-        functional.pad(each, padding).unflatten(0, (-1, height)).unflatten(-1, (-1, width)).sum((1, 3))
-        for each in (matrix, torch.ones_like(matrix))
-    )
-    blocks = (summed / counted).flatten()
+    means = _of_blocks(matrix, pattern)
+    blocks = means.flatten()
     order = blocks.argsort(descending=True, stable=True)[: max(round(share * len(blocks)), 1)]
     chosen = torch.zeros_like(blocks, dtype=torch.bool)
     chosen[order] = True
-    grid = chosen.view(summed.shape).repeat_interleave(height, 0).repeat_interleave(width, 1)
+    grid = chosen.view(means.shape).repeat_interleave(pattern.rows, 0).repeat_interleave(pattern.columns, 1)
     return _unmatrix(grid[: matrix.shape[0], : matrix.shape[1]], scores, dim)
+
+
+def share_of(mask: Tensor, dim: int, pattern: Pattern) -> float:
+    """Which share of elements or of blocks a mask leaves; dim: where the inputs are."""
+    return float((_of_blocks(_matrix(mask.double(), dim), pattern) > 0).double().mean())
 
 
 def thin(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
@@ -109,6 +121,17 @@ def thin(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name in masks.keys() & own.keys():  # a dropped layer has no weights
             own[name].masked_fill_(~masks[name].to(own[name].device), 0)
+
+
+def _of_blocks(matrix: Tensor, pattern: Pattern) -> Tensor:
+    """The mean of each block, those at the edges over what there is of them."""
+    padding = (0, -matrix.shape[1] % pattern.columns, 0, -matrix.shape[0] % pattern.rows)
+    summed, counted = (
+        functional.pad(each, padding).unflatten(0, (-1, pattern.rows)).unflatten(-1, (-1, pattern.columns)).sum((1, 3))
+        for each in (matrix, torch.ones_like(matrix))
+    )
+    means: Tensor = summed / counted
+    return means
 
 
 def _matrix(tensor: Tensor, dim: int) -> Tensor:

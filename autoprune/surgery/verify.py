@@ -27,7 +27,7 @@ from autoprune.errors import AutopruneError, SurgeryError, describe
 from autoprune.surgery.apply import apply
 from autoprune.surgery.clone import clone, unwrapped
 from autoprune.surgery.example import Example, Outputs
-from autoprune.surgery.find import contractions, does_not_run, find, small, twin
+from autoprune.surgery.find import does_not_run, find, small, twin, with_readings
 from autoprune.surgery.left_behind import nothing_left
 from autoprune.surgery.noise import AlikeNoise, Drawn, seeded
 from autoprune.surgery.operator_watch import eager
@@ -85,12 +85,9 @@ def trace(
     traced = find(model, example)
     traced = verified(model, example, traced, patience)
     patience.begin("what weights read")
-    found, notes = contractions(model, example)
-    reading = {name: each for name, each in found.items() if each.groups == 1}
-    grouped = {name: each for name, each in found.items() if each.groups > 1}
-    if around:
-        notes = (*notes, f"seen through {', '.join(around)}: a smaller model comes without, and can be wrapped again")
-    return replace(traced, reading=reading, grouped=grouped, notes=(*traced.notes, *notes))
+    traced = with_readings(model, example, traced)
+    seen = f"seen through {', '.join(around)}: a smaller model comes without, and can be wrapped again"
+    return replace(traced, notes=(*traced.notes, seen)) if around else traced
 
 
 def verified(model: nn.Module, example: Example, traced: Traced, patience: Patience) -> Traced:

@@ -10,14 +10,15 @@ from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
 from autoprune.training.schedules import Phase, phases_of
 
-#: Groups of several steps and floors, and a layer that can be dropped.
+#: Groups of several steps and floors, a layer that can be dropped, and single weights.
 GROUPS = (
     Group("wide", "channel", 96, (Member("wide.weight", 0),)),
     Group("stepped", "channel", 64, (Member("stepped.weight", 0),), step=8, floor=8),
     Group("small", "neuron", 7, (Member("small.weight", 0),)),
     Group("block", "layer", 1, (), floor=0),
+    Group("table", "weight", 500, (Member("table"),), pattern="unstructured"),
 )
-PLAN = Plan.of({"wide": 11, "stepped": 16, "small": 7, "block": 0})
+PLAN = Plan.of({"wide": 11, "stepped": 16, "small": 7, "block": 0, "table": 50})
 
 
 class ScheduleConformance:

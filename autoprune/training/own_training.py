@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from autoprune.errors import AutopruneError, TaskError, describe
+from autoprune.training.stepping import after_steps
 
 #: Takes a loss, as a number or a tensor of one.
 Report = Callable[[float | Tensor], None]
@@ -56,11 +56,7 @@ def own_epoch(
     Raises:
         TaskError: it raised, or reported no finite number.
     """
-    own, losses = {id(parameter) for parameter in model.parameters()}, [math.nan]
-
-    def stepped(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if any(id(each) in own for group in optimizer.param_groups for each in group["params"]):
-            after_step()
+    losses = [math.nan]
 
     def report(loss: float | Tensor) -> None:
         value = float(loss.detach() if isinstance(loss, Tensor) else loss)
@@ -73,7 +69,7 @@ def own_epoch(
         losses.append(value)
 
     model.train()
-    hook = register_optimizer_step_post_hook(stepped)
+    hook = after_steps(model.parameters(), after_step)
     try:
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

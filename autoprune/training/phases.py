@@ -21,19 +21,19 @@ from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import AutopruneError
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import CutModel, Traced, apply, kept_slices
-from autoprune.surgery.example import Example
-from autoprune.surgery.find import find, named_tensors
+from autoprune.surgery.find import find, named_tensors, with_readings
 from autoprune.surgery.recut import composed, recut
-from autoprune.surgery.sparsity import masks, with_weights
+from autoprune.surgery.sparsity import masks, spread, with_weights
 from autoprune.tasks.task import Task
 from autoprune.training.coupled import CoupledWeights
+from autoprune.training.exchange import exchanged
 from autoprune.training.finetune import Training
 from autoprune.training.gating import Gating
 from autoprune.training.penalty import Penalty
-from autoprune.training.schedules import Phase, between
+from autoprune.training.schedules import Exchange, Phase, between
 from autoprune.training.teacher import Teacher
 from autoprune.training.thinning import thinned, zero
-from autoprune.training.timeline import CHOICES, share_of_cubic
+from autoprune.training.timeline import CHOICES, exchanged_at, share_of_cubic
 
 _SLICES, _MASKS = "slices.", "masks."
 
@@ -71,14 +71,15 @@ class Surgeon:
         """
         own = self._traced(cut)
         if own is None or rewound:
-            slices = kept_slices(self.traced, self._restricted(cut, own, learned), plan)
+            ranking = self._restricted(cut, own, learned)
+            slices = kept_slices(self.traced, ranking, plan)
             dense = self.task.model
             model = (
                 apply(dense, self.traced, slices).eval()
                 if rewound
                 else recut(dense, self.traced, cut.model, cut.slices, slices)
             )
-            again = CutModel(model, plan, slices, masks(self.traced, self.ranking, plan, slices))
+            again = CutModel(model, plan, slices, masks(self.traced, ranking, plan, slices))
             self._heal(again, self.task, self.traced)
             return again
         task = replace(self.task, model=cut.model)
@@ -103,7 +104,7 @@ class Surgeon:
     def _traced(self, cut: CutModel) -> Traced | None:
         """The groups of a cut model, where they are those of the dense one."""
         try:
-            found = find(cut.model, Example.of(self.task.example_inputs))
+            found = with_readings(cut.model, self.task.example, find(cut.model, self.task.example))
         except AutopruneError:
             return None
         pattern = next((group.pattern for group in self.traced.open if group.kind == "weight"), "")
@@ -122,8 +123,15 @@ class Surgeon:
         if own is not None:
             task = replace(self.task, model=cut.model)
             found = calibrate(cut.model, own, self.criterion, self.repair, self.clock, task).ranking
+            layouts = {
+                group.name: self.traced.layouts[group.members[0].tensor]
+                for group in self.traced.open
+                if group.kind == "weight"
+            }
             for name, scores in found.items():
-                if name in ranking:
+                if name in layouts:
+                    ranking[name] = spread(scores, layouts[name], cut.slices)
+                elif name in ranking:
                     ranking[name] = torch.zeros_like(ranking[name]).index_copy(
                         0, cut.slices.get(name, torch.arange(len(ranking[name]))), scores.to(ranking[name].dtype)
                     )
@@ -207,7 +215,10 @@ class PhaseTraining:
         options = replace(self._options, epochs=now.epochs)
         seed = self._seed + 7919 * self._place
         penalty = self._penalty(cut)
-        if now.thinned_to is None:
+        training: Training
+        if now.exchange is not None:
+            training = _ExchangingTraining(cut, self._surgeon, self._teacher, options, seed, now.exchange, penalty)
+        elif now.thinned_to is None:
             training = Training(cut, self._surgeon.task, self._teacher, options, seed, penalty)
         else:
             kind = _GatedTraining if now.gate else _ThinningTraining
@@ -297,6 +308,38 @@ class _GatedTraining(Training):
     def load(self, state: Mapping[str, Tensor], done: int) -> None:
         super().load(state, done)
         self._gating.load(state)
+
+
+class _ExchangingTraining(Training):
+    """A training in which single weights go for others."""
+
+    def __init__(
+        self,
+        cut: CutModel,
+        surgeon: Surgeon,
+        teacher: Teacher | None,
+        options: TrainingOptions,
+        seed: int,
+        exchange: Exchange,
+        penalty: Penalty | None,
+    ) -> None:
+        super().__init__(cut, surgeon.task, teacher, options, seed, penalty)
+        self._traced, self._exchange = surgeon.traced, exchange
+        self._share = 0.0
+
+    def before_step(self, step: int, steps: int) -> None:
+        """See whether it is time: gradients are known when the step is done."""
+        super().before_step(step, steps)
+        self._share = exchanged_at(self._exchange, step, steps)
+
+    def after_step(self) -> None:
+        if self._share:
+            weights = dict(named_tensors(self.model))
+            gradients = {name: each.grad for name, each in weights.items() if each.grad is not None}
+            found = exchanged(self._traced, self.cut.masks, weights, gradients, self._share)
+            self.cut = replace(self.cut, masks={**self.cut.masks, **found})
+            self._share = 0.0
+        super().after_step()
 
 
 def shapes(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

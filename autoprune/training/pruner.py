@@ -7,7 +7,6 @@ zero until the end, and cut from a copy then.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -20,6 +19,7 @@ from autoprune.calibration.ranking import rank
 from autoprune.core.given_plan import GivenPlan, given_plan
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT, Logged, Reporter
+from autoprune.core.scope import Scope
 from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
@@ -33,10 +33,12 @@ from autoprune.surgery.wrappers import inner
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
 from autoprune.training.difference import differing, foreseen
+from autoprune.training.exchange import exchanged
 from autoprune.training.gating import Gating
 from autoprune.training.schedules import Phase, TooShortError, phases_of
+from autoprune.training.stepping import StepGradients
 from autoprune.training.thinning import slice_masks, thinned, zero
-from autoprune.training.timeline import Choice, choice_at, phase_at
+from autoprune.training.timeline import Choice, choice_at, length, phase_at
 
 _DONE, _STEPS, _PLAN, _SLICES, _ELEMENTS, _START = "done", "steps", "plan.", "slices.", "elements.", "start."
 
@@ -70,6 +72,7 @@ class Pruner:
         epochs: int | None = None,
         steps_per_epoch: int | None = None,
         criterion: str = "l1",
+        scope: Scope = "layer",
         pattern: str = "",
         outputs: Outputs = None,
         task: Task | str | None = None,
@@ -91,6 +94,7 @@ class Pruner:
             steps_per_epoch: Steps of the optimizer in an epoch, which are fewer than batches where gradients are
                 accumulated.
             criterion: Which slices go first.
+            scope: How one number becomes counts, as for `prune`.
             pattern: "unstructured", "2:4", "4x4" ... to zero single weights instead of cutting slices.
             outputs: What of the model's outputs matters; see `trace`. By default what the task says, without one all.
             task: Whose data criteria such as taylor look at; or its name.
@@ -109,7 +113,7 @@ class Pruner:
                 received="neither" if keep is None else "both",
                 cure="pass for example keep=0.5",
             )
-        self.steps = _length(steps, epochs, steps_per_epoch)
+        self.steps = length(steps, epochs, steps_per_epoch)
         self._options = TrainingOptions(
             epochs=self.steps,
             schedule=schedule,
@@ -121,15 +125,16 @@ class Pruner:
         self._user = inner(model) or model
         self._gating: Gating | None = None
         self._example = Example.of(example_inputs, self._task.outputs if outputs is None and self._task else outputs)
+        self._notes: list[str] = []
         dense = self._plain()
         by_name = plan is not None or isinstance(keep, Plan | Mapping)
         self._traced: Traced = opened(dense, self._example, pattern=pattern, freeze=freeze, only=only, by_name=by_name)
         if plan is not None or isinstance(keep, Plan):
             self.plan = given_plan(keep if plan is None else plan, self._traced.groups)  # type: ignore[arg-type]
         else:
-            self.plan = planned(keep or 0, dense, self._traced, {}, weights=bool(pattern))
+            ranking = {} if scope == "layer" else self._ranking(dense)
+            self.plan = planned(keep or 0, dense, self._traced, ranking, scope=scope, weights=bool(pattern))
         self._schedule = self._phases(self.plan)
-        self._notes: list[str] = []
         self.done, self._chosen, self._soft = 0, Plan(()), False
         self._slices: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
@@ -139,8 +144,10 @@ class Pruner:
         self._before = counts(dense, self._example)
         if told := foreseen(dense, self._traced, self.plan, self._example):
             (reporter or Logged()).warn(told)
+        self._gradients = StepGradients()
         self._choose(self._choice(0))
         self._gate()
+        self._watch()
 
     def step(self) -> bool:
         """Go on with the schedule; called once after each step of the optimizer.
@@ -165,8 +172,12 @@ class Pruner:
         if not self._soft:
             self._zero()
         choice = self._choice(self.done)
-        self._choose(choice)
+        if choice is not None and choice.exchanged:
+            self._exchange(choice.exchanged)
+        else:
+            self._choose(choice)
         self._gate()
+        self._watch()
         return choice is not None and choice.begins
 
     def finish(self) -> Pruned:
@@ -244,10 +255,18 @@ class Pruner:
         """
         plan = {name: int(count) for name, count in _named(state, _PLAN).items()}
         done, steps = (int(state[name]) if name in state else -1 for name in (_DONE, _STEPS))
-        if plan != self.plan.kept or steps != self.steps or _named(state, _START).keys() != self._start.keys():
+        own = {name: each.shape for name, each in plain_parameters(unwrapped(self._user)).items()}
+        elements = {name: each.shape for name, each in _named(state, _ELEMENTS).items()}
+        if plan != self.plan.kept or not elements.items() <= own.items():
+            received = "another plan, or masks of another model"
+        elif steps != self.steps or _named(state, _START).keys() != self._start.keys():
+            received = f"one for {steps} steps, or another schedule"
+        else:
+            received = ""
+        if received:
             raise UsageError(
                 expected=f"the state of a pruner of this plan and schedule, for {self.steps} steps",
-                received="another plan" if plan != self.plan.kept else f"one for {steps} steps, or another schedule",
+                received=received,
                 cure="make the pruner with the arguments that it was made with",
             )
         self.done, self._slices, self._start = done, _named(state, _SLICES), _named(state, _START)
@@ -256,6 +275,7 @@ class Pruner:
         self._kept = slice_masks(self._plain(), self._traced, self._slices) | _named(state, _ELEMENTS)
         self._ungate()
         self._gate(state)
+        self._watch()
 
     @property
     def _of_single_weights(self) -> set[str]:
@@ -311,10 +331,29 @@ class Pruner:
         """Scores of slices by gates, which parameters are multiplied by; nothing where no gates act."""
         return {} if self._gating is None else self._gating.settle(parameters)
 
+    def _exchange(self, share: float) -> None:
+        if not (gradients := self._gradients.taken()):
+            self._note("weights stayed where no optimizer of torch stepped on the model before step()")
+        found = exchanged(self._traced, self._kept, plain_parameters(unwrapped(self._user)), gradients, share)
+        of_slices = slice_masks(self._plain(), self._traced, self._slices)
+        for name, mask in found.items():
+            self._kept[name] = mask & of_slices[name].to(mask.device) if name in of_slices else mask
+        self._zero()
+
+    def _watch(self) -> None:
+        """Where weights are exchanged after the next step, look at its gradients, which the loop may drop at once."""
+        choice = self._choice(self.done + 1)
+        wanted = self._kept.keys() if choice is not None and choice.exchanged else ()
+        own = plain_parameters(unwrapped(self._user)) if wanted else {}
+        self._gradients.watch({name: each for name, each in own.items() if name in wanted})
+
+    def _note(self, *notes: str) -> None:
+        self._notes = list(dict.fromkeys([*self._notes, *notes]))
+
     def _ranking(self, plain: nn.Module) -> Mapping[str, Tensor]:
         task = None if self._task is None else replace(self._task, model=plain)
         found = rank(self._criterion, plain, traced=self._traced, task=task)
-        self._notes = list(dict.fromkeys([*self._notes, *found.notes]))
+        self._note(*found.notes)
         return found.scores
 
     @contextmanager
@@ -343,20 +382,6 @@ class Pruner:
         with torch.no_grad():
             for name in self._start.keys() & own.keys():
                 own[name].copy_(self._start[name])
-
-
-def _length(steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
-    """Steps of the whole training."""
-    by_epochs = (epochs, steps_per_epoch)
-    parts = by_epochs if steps is None else (steps,) if by_epochs == (None, None) else ()
-    if not parts or not all(isinstance(part, int) and not isinstance(part, bool) and part > 0 for part in parts):
-        given = {"steps": steps, "epochs": epochs, "steps_per_epoch": steps_per_epoch}
-        raise UsageError(
-            expected="steps=, or epochs= and steps_per_epoch=, as whole numbers above 0",
-            received=", ".join(f"{name}={each!r}" for name, each in given.items() if each is not None) or "neither",
-            cure="write for example steps=epochs * len(loader)",
-        )
-    return math.prod(part for part in parts if part)
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

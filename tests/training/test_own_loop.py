@@ -15,10 +15,15 @@ from autoprune.testing.fakes import RecordingReporter
 from tests.training.own_loop import Net, X, adam, outputs, trained
 
 SCHEDULES = registry.names("schedules")
+#: What is pruned where nothing else is said: slices, by the schedules that cut them on the way.
+SLICES = {"keep": 0.5}
+WEIGHTS = {"keep": 0.2, "pattern": "unstructured"}
+USUAL = {"sparse": WEIGHTS}
+OF_SLICES = [name for name in SCHEDULES if name not in USUAL]
 
 
 def pruner_of(model, schedule="gradual", steps=24, **options):
-    return autoprune.Pruner(model, X, schedule=schedule, steps=steps, **({"keep": 0.5} | options))
+    return autoprune.Pruner(model, X, schedule=schedule, steps=steps, **(USUAL.get(schedule, SLICES) | options))
 
 
 def zeros(model):
@@ -26,7 +31,7 @@ def zeros(model):
     return int((model.conv2.weight.flatten(1).abs().sum(1) == 0).sum())
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", OF_SLICES)
 def test_every_schedule_ends_with_the_plan_and_the_function_of_the_thinned_model(schedule):
     model = Net()
     pruner, parameters = pruner_of(model, schedule), list(map(id, model.parameters()))
@@ -47,7 +52,7 @@ def test_every_schedule_ends_with_the_plan_and_the_function_of_the_thinned_model
 
 def test_counts_follow_the_schedule():
     found = {}
-    for schedule in SCHEDULES:
+    for schedule in OF_SLICES:
         model, steps = Net(), 72 if schedule == "soft" else 24
         pruner = pruner_of(model, schedule, steps)
         counts = [zeros(model)]
@@ -206,15 +211,16 @@ def test_masks_that_are_taken_off_on_the_way_leave_the_schedule_alone():
     assert torch.allclose(outputs(pruner.finish().model), outputs(model), atol=1e-5)
 
 
-def test_single_weights_are_thinned_out_too():
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_single_weights_are_thinned_out_too(schedule):
     model = Net()
-    pruner = pruner_of(model, keep=0.2, pattern="unstructured")
+    pruner = pruner_of(model, schedule, **WEIGHTS)
     trained(model, pruner, 24)
     state = pruner.state_dict()
     weight = pruner.finish().model.conv2.weight
     assert float((weight == 0).float().mean()) == pytest.approx(0.8, abs=0.01)
     again = Net()
-    other = pruner_of(again, keep=0.2, pattern="unstructured")
+    other = pruner_of(again, schedule, **WEIGHTS)
     again.load_state_dict(model.state_dict())
     other.load_state_dict(state)
     assert torch.equal(other.finish().model.conv2.weight, weight)
@@ -320,6 +326,8 @@ def test_weights_that_cannot_be_zero_are_refused_at_once():
         ({"plan": autoprune.Plan.of({"layer1": 4}), "steps": 9}, "layer1"),
         ({"keep": 0.5, "steps": 9, "freeze": "nothing"}, "which matches none"),
         ({"keep": 0.5, "steps": 9, "criterion": "taylor"}, "a task"),
+        ({"keep": 0.5, "steps": 9, "schedule": "sparse"}, "pattern='unstructured'"),
+        ({**WEIGHTS, "steps": 9, "schedule": "sparse", "schedule_options": {"times": 0}}, "at least 1"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_training(options, words):
@@ -345,6 +353,14 @@ def test_a_loop_that_never_steps_and_one_that_steps_too_often():
 def test_a_state_of_another_pruner_is_refused(other):
     with pytest.raises(UsageError, match="make the pruner with the arguments"):
         pruner_of(Net(), **other).load_state_dict(pruner_of(Net()).state_dict())
+
+
+def test_masks_of_another_model_with_the_same_plan_are_refused():
+    def of(height, width):
+        return autoprune.Pruner(nn.Linear(width, height), torch.randn(2, width), steps=3, **WEIGHTS)
+
+    with pytest.raises(UsageError, match="masks of another model"):
+        of(6, 8).load_state_dict(of(8, 6).state_dict())
 
 
 def test_plans_in_files_are_taken(tmp_path):

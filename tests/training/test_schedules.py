@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import autoprune
 from autoprune import registry
@@ -14,10 +15,11 @@ from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import SurgeryError, UsageError
 from autoprune.surgery import CutModel, apply, kept_slices, trace, twin
 from autoprune.surgery.recut import composed, recut
+from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.testing.fakes import RecordingReporter
 from autoprune.testing.schedule import GROUPS, PLAN, ScheduleConformance
 from autoprune.training.phases import PhaseTraining, Surgeon, shapes
-from autoprune.training.schedules import between, phases_of
+from autoprune.training.schedules import Phase, between, phases_of
 from autoprune.training.thinning import slice_masks, thinned, zero
 
 for _name in registry.names("schedules"):
@@ -25,23 +27,25 @@ for _name in registry.names("schedules"):
     globals()[_kind.__name__] = _kind
 
 
-def half(task):
+def half(task, pattern=""):
     """Groups of the task's model, and the plan of half of each."""
     traced = trace(task.model, task.example_inputs)
+    traced = with_weights(task.model, traced, pattern) if pattern else traced
     plan = autoprune.Plan.of({group.name: math.ceil(group.size / 2) for group in traced.open})
     return traced, plan
 
 
-def training(task, schedule, epochs=4, **options):
-    traced, plan = half(task)
+def training(task, schedule, epochs=4, pattern="unstructured", phases=None, **options):
+    traced, plan = half(task, pattern)
     ranking = rank(registry.load("criteria", "l1"), task.model, traced=traced).scores
     surgeon = Surgeon(
         task=task, traced=traced, ranking=ranking, criterion="l1", repair="batchnorm", clock=SystemClock()
     )
     asked = TrainingOptions(epochs=epochs, rate=1e-2, schedule=schedule, schedule_options=options, criterion="l1")
-    phases = phases_of(asked, plan, traced.groups)
+    phases = phases or phases_of(asked, plan, traced.groups)
     slices = kept_slices(traced, ranking, phases[0].plan)
-    first = CutModel(apply(task.model, traced, slices).eval(), phases[0].plan, slices)
+    zeros = masks(traced, ranking, phases[0].plan, slices)
+    first = CutModel(apply(task.model, traced, slices).eval(), phases[0].plan, slices, zeros)
     return PhaseTraining(first, phases, surgeon, None, asked, seed=0), plan, traced
 
 
@@ -53,7 +57,12 @@ def test_the_trained_model_has_the_plans_shapes_and_its_slices_tell_which(small_
     shaped = apply(small_task.model, traced, run.cut.slices)
     own = run.model.state_dict()
     assert {name: value.shape for name, value in shaped.state_dict().items()} == {n: v.shape for n, v in own.items()}
-    assert all(len(run.cut.slices[name]) == count for name, count in plan.keep)
+    for group in traced.open:
+        if group.kind == "weight":
+            (tensor,) = (own[member.tensor] for member in group.members)
+            assert int((tensor != 0).sum()) <= round(plan.kept[group.name] / group.size * tensor.numel())
+        else:
+            assert len(run.cut.slices[group.name]) == plan.kept[group.name]
     assert not math.isnan(small_task.score(run.model, "test")["loss"].value)
 
 
@@ -118,7 +127,52 @@ def test_rewinding_is_exact_to_the_bit(small_task):
         run.epoch()
     fresh = apply(small_task.model, traced, run.cut.slices)
     for name, value in fresh.named_parameters():
-        assert torch.equal(value, dict(run.model.named_parameters())[name])
+        mask = run.cut.masks.get(name, torch.tensor(True))
+        assert torch.equal(torch.where(mask, value, 0), dict(run.model.named_parameters())[name])
+
+
+def test_later_rounds_are_healed_as_the_first_one():
+    torch.manual_seed(0)
+    x, labels = torch.randn(300, 12), torch.arange(300) % 3
+    model = nn.Sequential(nn.Linear(12, 24), nn.ReLU(), nn.Linear(24, 3))
+    task = autoprune.Classification(model, data=(x, labels), example_inputs=x[:2])
+    distances = {}
+    for repair in ("none", "reconstruct"):
+        run, plan, _ = training(task, "regularized", pattern="")
+        surgeon = dataclasses.replace(run._surgeon, repair=repair)
+        with torch.no_grad():
+            again = surgeon.again(run.cut, plan, rewound=False).model(x)
+            distances[repair] = float((again - run.model(x)).square().mean())
+    assert distances["reconstruct"] < 0.8 * distances["none"]
+
+
+def test_single_weights_of_a_lottery_ticket_are_those_that_training_made_large(small_task):
+    frozen = dataclasses.replace(small_task, loss=None)
+    run, plan, _ = training(frozen, "lottery-ticket")
+    run.epoch()
+    with torch.no_grad():
+        run.model.head.weight.copy_(torch.arange(48.0).view(3, 16).roll(7))
+    largest = run.model.head.weight.detach().clone()
+    run.epoch()
+    kept = largest[:, run.cut.slices.get("conv1", torch.arange(16))]
+    count = round(plan.kept["head.weight"] / 48 * kept.numel())
+    wanted = torch.zeros(kept.numel(), dtype=torch.bool)
+    wanted[kept.flatten().argsort(descending=True)[:count]] = True
+    assert torch.equal(run.cut.masks["head.weight"], wanted.view(kept.shape))
+
+
+def test_rounds_that_rewind_choose_among_the_weights_that_are_left(small_task):
+    traced, plan = half(small_task, "unstructured")
+    dense = autoprune.Plan.of({group.name: group.size for group in traced.open})
+    middle = between(dense, plan, traced.groups, 0.5)
+    rounds = [Phase(plan=each, epochs=1, rewound=each != dense) for each in (dense, middle, plan)]
+    run, _, _ = training(small_task, "lottery-ticket", phases=rounds)
+    for _ in rounds:
+        run.epoch()
+    for name, weight in run.model.named_parameters():
+        if name in run.cut.masks:
+            assert not weight[~run.cut.masks[name]].any()
+            assert int(run.cut.masks[name].sum()) == round(weight.numel() / 2)
 
 
 def test_a_ramp_thins_out_more_and_more_and_soft_slices_grow_back(small_task):
@@ -153,9 +207,29 @@ def test_a_search_by_each_schedule_ends_with_models_of_its_plans(small_task):
         assert not [text for text in reporter.warnings if "fine-tuning failed" in text]
 
 
+@pytest.mark.parametrize("schedule", ["gradual", "sparse"])
+def test_a_search_over_single_weights_ends_with_as_many_zeros_as_its_plan_says(small_task, schedule):
+    found = autoprune.search(
+        small_task,
+        budget="size=60%",
+        space="unstructured",
+        trials=2,
+        finetune_epochs=3,
+        finetune_lr=1e-2,
+        finalists=1,
+        schedule=schedule,
+        run=schedule,
+    ).best
+    weights = dict(found.load().named_parameters())
+    assert any(count < weights[name].numel() for name, count in found.plan.keep)
+    for name, count in found.plan.keep:
+        assert int((weights[name] != 0).sum()) <= count
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"schedule": "sparse", "finetune_epochs": 2}, "--space unstructured"),
         ({"schedule": "iterative", "finetune_epochs": 2}, "at least 3 epochs"),
         ({"schedule": "gradual", "finetune_epochs": 0}, "at least 2 epochs"),
         ({"schedule": "iteratife", "finetune_epochs": 6}, "did you mean 'iterative'"),

@@ -24,6 +24,21 @@ _PARTS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """Single weights that go while as many others come, again and again within a phase.
+
+    Attributes:
+        share: Of the weights that are there, how many go the first time; fewer each time, along a cosine.
+        until: The share of the phase after which none go any more.
+        times: How often until then, at most once a step.
+    """
+
+    share: float
+    until: float
+    times: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Phase:
     """A stretch of training of one model.
 
@@ -34,6 +49,7 @@ class Phase:
         gate: By which kind of gates these slices are closed, in place of being set to zero; empty for none.
         soft: Whether slices that were set to zero may grow again until they are chosen anew.
         rewound: Whether the slices that stay begin with the dense model's weights, and not with what they have learnt.
+        exchange: Of the plan's single weights, which other ones may take their places.
     """
 
     plan: Plan
@@ -42,6 +58,7 @@ class Phase:
     gate: str = ""
     soft: bool = False
     rewound: bool = False
+    exchange: Exchange | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +67,7 @@ class ScheduleContext:
 
     Attributes:
         plan: What is left in the end.
-        groups: That are open, with the plan's names.
+        groups: Of the dense model, with the plan's names; none as long as there is no model.
         epochs: Of all phases.
         options: Every one of the module's OPTIONS.
     """
@@ -179,13 +196,17 @@ def phases_of(options: TrainingOptions, plan: Plan, groups: Sequence[Group]) -> 
     return found
 
 
-def check_schedule(options: TrainingOptions) -> None:
-    """Refuse a schedule that does not fit into the training, or an option that it does not take.
+def check_schedule(options: TrainingOptions, groups: Sequence[Group] = ()) -> None:
+    """Refuse a schedule that fits neither into the training nor to the model, or an option that it does not take.
+
+    Args:
+        options: Of the training, with the schedule's name.
+        groups: Of the dense model, as far as they are known.
 
     Raises:
         UsageError: it is one of these.
     """
-    phases_of(options, Plan(()), ())
+    phases_of(options, Plan(()), groups)
 
 
 def checked(module: ModuleType, given: Mapping[str, str]) -> dict[str, str]:
