@@ -254,7 +254,7 @@ def _partial(job: SearchJob, resources: Resources, trials: Sequence[Trial], eval
     choose = Preference(job.settings.prefer).chooser(resources.objectives, evaluator.dense)
     front = Front.of(trials, resources.objectives, choose)
     for trial in front.trials:
-        save(trial, evaluator.cut(trial.plan), evaluator.task, job.directory.model(trial.number))
+        save(trial, evaluator.cut(trial.plan), evaluator.task, evaluator.traced, job.directory.model(trial.number))
     return FinishedSearch(front, evaluator.dense, {})
 
 

@@ -64,8 +64,7 @@ class Form:
         cls, dense: nn.Module, model: nn.Module, traced: Traced, slices: Mapping[str, Tensor], gaps: Gaps
     ) -> Form:
         """The form of a model that was cut and configured already. slices: group -> indices that are left."""
-        before = {name: module.config.to_dict() for name, module in pretrained(dense).items()}
-        after = {name: module.config.to_dict() for name, module in pretrained(model).items()}
+        before, after = _configs(dense), _configs(model)
         return cls(
             groups={group.name: group.size for group in traced.groups if group.kind != "weight"},
             outline=outlined(dense, traced, slices),
@@ -130,6 +129,11 @@ class Form:
                 "the dense model has other buffers that no file keeps than the one that was cut, and those count: "
                 "what is loaded may compute something else"
             )
+
+
+def _configs(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """Of modules that their own library saves, by name."""
+    return {name: vars(module)["config"].to_dict() for name, module in pretrained(model).items()}
 
 
 def _constants(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
