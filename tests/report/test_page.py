@@ -46,7 +46,9 @@ def test_names_of_a_user_are_text(tmp_path):
 
 def test_the_verdict_says_what_is_best_and_why_and_whether_it_is_certain(tmp_path):
     said = dict(page_of(make_run(tmp_path / "demo"))["said"])
-    assert re.match(r"trial \d+: of \d finished models the best within the budget in accuracy, 0\.9\d+ \[", said["Best"])
+    assert re.match(
+        r"trial \d+: of \d finished models the best within the budget in accuracy, 0\.9\d+ \[", said["Best"]
+    )
     assert said["Within the budget"].startswith("asked median latency at most 5 ms, it has 4.")
     assert "of the parameters" in said["Smaller"]
     assert re.match(r"\d+ of 12 groups of slices are narrower, [01] of 1 layers that may go are dropped", said["Cut"])
