@@ -9,7 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autoprune.api.check import check
     from autoprune.api.evaluate import Evaluated, evaluate
+    from autoprune.api.export import export, load_exported
     from autoprune.api.load import load
     from autoprune.api.profile import profile
     from autoprune.api.prune import prune
@@ -56,10 +58,13 @@ _HOMES = {
     "Task": "tasks.task",
     "Traced": "surgery",
     "Trial": "core.trial",
+    "check": "api.check",
     "evaluate": "api.evaluate",
+    "export": "api.export",
     "finetune": "api.resume",
     "from_torch_prune": "models.masks",
     "load": "api.load",
+    "load_exported": "api.export",
     "masks": "models.masks",
     "profile": "api.profile",
     "prune": "api.prune",
@@ -92,10 +97,13 @@ __all__ = [
     "Traced",
     "Trial",
     "__version__",
+    "check",
     "evaluate",
+    "export",
     "finetune",
     "from_torch_prune",
     "load",
+    "load_exported",
     "masks",
     "profile",
     "prune",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,13 @@ from torch import nn
 
 from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
-from autoprune.core.metric import RELATIVE
 from autoprune.core.reporter import Logged, Reporter
-from autoprune.errors import StorageError
-from autoprune.measure.counts import counts
-from autoprune.measure.device import Device, DeviceSpec
+from autoprune.engine.result import model_folder
+from autoprune.measure.costs import costs_of
 from autoprune.measure.setup import Setup
 from autoprune.models import folder as folders
 from autoprune.models.rebuild import rebuild, task_of
-from autoprune.store.reading import read_front
 from autoprune.surgery.example import Outputs
-from autoprune.surgery.modes import evaluating
 from autoprune.tasks.locate import locate
 
 
@@ -62,20 +58,8 @@ def profile(
     Example:
         >>> profile(model, images)["latency"].value  # doctest: +SKIP
     """
-    clock = clock or SystemClock()
     setup = Setup(profiler, RunSpec(threads, batch, precision), task)
-    setup = replace(setup, memory="memory" in setup.capabilities(clock).metrics)
-    with evaluating(model):
-        device = Device(
-            DeviceSpec(setup=setup, dense=model, example_inputs=example_inputs, traced=None, seed=0, clock=clock),
-            reporter or Logged(),
-        )
-        try:
-            measured = device.open()
-        finally:
-            device.close()
-        counted = counts(model, device.example)
-    return {**{key: found for key, found in measured.items() if key != str(RELATIVE)}, **counted}
+    return costs_of(model, example_inputs, setup, reporter or Logged(), clock or SystemClock())
 
 
 @dataclass(frozen=True)
@@ -102,18 +86,6 @@ def find_subject(subject: str | Path, reporter: Reporter) -> Subject:
     if isinstance(subject, str):
         task = locate(subject, reporter)
         return Subject(task.model, task.example_inputs, task.spec, outputs=task.outputs)
-    folder, measured = subject, {}
-    if not (subject / folders.PLAN).is_file():
-        front = read_front(subject)
-        if front["best"] is None:
-            raise StorageError(
-                expected=f"a run with a best model in {subject}",
-                received="none met its budget",
-                cure="give the folder of one of its models",
-            )
-        folder = subject / "models" / str(front["best"])
-        recorded = front["profiler"]
-        measured = {key: recorded[key] for key in ("threads", "batch", "precision") if key in recorded}
-        measured["profiler"] = recorded["name"]
+    folder, measured = model_folder(subject)
     task = task_of(folders.read(folder)[0], folder, reporter)
     return Subject(rebuild(folder, task, reporter), task.example_inputs, measured=measured, outputs=task.outputs)

@@ -14,7 +14,21 @@ from typing import Final
 import typer
 from typer.exceptions import TyperException
 
-from autoprune.cli import agent, devices, doctor, evaluate, front, inspect, plugins, profile, report, resume, search
+from autoprune.cli import (
+    agent,
+    check,
+    devices,
+    doctor,
+    evaluate,
+    export,
+    front,
+    inspect,
+    plugins,
+    profile,
+    report,
+    resume,
+    search,
+)
 from autoprune.cli.console import hush, say
 from autoprune.cli.options import GroupedCommand
 from autoprune.errors import (
@@ -45,6 +59,8 @@ def make_app() -> typer.Typer:
         resume.resume,
         resume.finetune,
         evaluate.evaluate,
+        export.export,
+        check.check,
         front.front,
         report.report,
         inspect.inspect,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from torch import nn
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
-from autoprune.core.reporter import Silent
+from autoprune.core.reporter import Logged, Reporter, Silent
+from autoprune.deployment.card import Exported
+from autoprune.engine.exporting import export_folder
 from autoprune.errors import StorageError
-from autoprune.models.folder import read
+from autoprune.models.folder import PLAN, read
 from autoprune.models.rebuild import rebuild
 from autoprune.report.chosen import chosen_again
 from autoprune.store.reading import read_front
@@ -54,6 +57,49 @@ class Point:
             StorageError: its folder is damaged, or belongs to another model.
         """
         return rebuild(self.folder, self.task, Silent())
+
+    def export(
+        self,
+        *formats: str,
+        output: str | PathLike[str] | None = None,
+        batch: int = 0,
+        threads: int = 1,
+        precision: str = "float32",
+        opset: int | None = None,
+        reporter: Reporter | None = None,
+    ) -> tuple[Exported, ...]:
+        """Write it as files that runtimes read; each is run, compared with torch on the calibration split, and timed.
+
+        Args:
+            *formats: "onnx", "openvino", "torch-export", "executorch", "safetensors", "transformers".
+            output: Where each has a folder of its name; default: `exported` in the model's folder.
+            batch: That is exported and timed; 0 for that of the example inputs.
+            threads: On which it is timed.
+            precision: That files compute in.
+            opset: Version of operators, where a format has any; None for the usual one.
+            reporter: Who is told of progress; default: the logger "autoprune".
+
+        Returns:
+            The cards, in that order.
+
+        Raises:
+            UsageError: an unknown format, or one without that precision or opset; or a folder that is there.
+            DeviceError: a library is missing, or the model cannot be expressed in a format.
+
+        Example:
+            >>> result.best.export("onnx")  # doctest: +SKIP
+        """
+        return export_folder(
+            self.folder,
+            self.task,
+            formats,
+            None if output is None else Path(output),
+            reporter or Logged(),
+            batch=batch,
+            threads=threads,
+            precision=precision,
+            opset=opset,
+        )
 
 
 @dataclass(frozen=True)
@@ -100,6 +146,26 @@ class Result:
 def _written(key: str, value: str) -> str:
     """A limit as it is written on the command line."""
     return f"{key}{value}" if str(value).startswith(("<", ">")) else f"{key}={value}"
+
+
+def model_folder(subject: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of one model, of a run its best, and how it was measured there: profiler, threads, batch, precision.
+
+    Raises:
+        StorageError: it is neither, or the run has no best model.
+    """
+    if (subject / PLAN).is_file():
+        return subject, {}
+    front = read_front(subject)
+    if front["best"] is None:
+        raise StorageError(
+            expected=f"a run with a best model in {subject}",
+            received="none met its budget",
+            cure="give the folder of one of its models",
+        )
+    recorded = front["profiler"]
+    measured = {key: recorded[key] for key in ("threads", "batch", "precision") if key in recorded}
+    return subject / "models" / str(front["best"]), {**measured, "profiler": recorded["name"]}
 
 
 def read_result(run: Path, task: Task | None) -> Result:

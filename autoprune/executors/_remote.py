@@ -209,10 +209,10 @@ class RemoteDevice:
         self, cut: CutModel, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
     ) -> dict[str, Measurement]:
         asked = dict(bounds), dict(ceilings)
-        return accepted(self._packed(cut), lambda artifact: self._ask("measured", artifact, *asked))
+        return accepted(self.packed(cut), lambda artifact: self._ask("measured", artifact, *asked))
 
     def measure_again(self, models: Sequence[CutModel], advance: Advance) -> list[dict[str, Measurement]]:
-        found: list[dict[str, Measurement]] = self._ask("measured_again", [list(self._packed(each)) for each in models])
+        found: list[dict[str, Measurement]] = self._ask("measured_again", [list(self.packed(each)) for each in models])
         self._tell()
         for _ in range(PROCESSES):
             advance("")
@@ -249,7 +249,7 @@ class RemoteDevice:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reporter": None}
 
-    def _packed(self, cut: CutModel) -> Iterable[Artifact]:
+    def packed(self, cut: CutModel) -> Iterable[Artifact]:
         if self._packer is None:
             raise RuntimeError("a device is opened before it measures")
         return self._packer.packed(cut)

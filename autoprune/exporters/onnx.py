@@ -1,38 +1,47 @@
 """ONNX graphs by torch's exporter. Knows that a cut model's graph is the dense one's with other weights and sizes.
 
-Exporting takes seconds, as the model is traced and translated; putting other weights into a graph takes milliseconds.
-So the dense model is exported once, its weights are taken out, and the graph is optimised while they are unknown, so
-that none is folded into a constant. A cut model brings its own. A model without some of the layers has another graph,
-which serves the next one without the same layers. See `exporters._literals` for the sizes in the graph.
+A graph that is deployed is exported once, with its batch and its sequence left to vary where the model lets them; those
+of candidates have the sizes that are measured. Exporting takes seconds, as the model is traced and translated; putting
+other weights into a graph takes milliseconds. So the dense model is exported once, its weights are taken out, and the
+graph is optimised while they are unknown, so that none is folded into a constant. A cut model brings its own. A model
+without some of the layers has another graph, which serves the next one without the same layers. See
+`exporters._literals` for the sizes in the graph.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from autoprune.errors import DeviceError, describe
+from autoprune.errors import DeviceError, UsageError, describe
+from autoprune.exporters import Subject, Written
+from autoprune.exporters._libraries import needed, refused, versions
 from autoprune.exporters._literals import Literals, places
+from autoprune.exporters._varying import freely, names_of
 from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
+from autoprune.tasks.task import batch_size
 
-try:
-    import onnx
-    import onnxscript.optimizer
-except ImportError as error:
-    raise DeviceError(
-        expected="the libraries 'onnx' and 'onnxscript' to export models",
-        received=describe(error),
-        cure="pip install 'autoprune[onnxruntime]'",
-    ) from error
+onnx = needed("onnx", "onnxruntime")
+optimizer = needed("onnxscript.optimizer", "onnxruntime")
 
+PROFILER: Final = "onnxruntime"
+PRECISIONS: Final = ("float32",)
+_FILE: Final = "model.onnx"
+_USAGE: Final = """import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+outputs = session.run(None, {{{names}}})"""
+#: The oldest set of operators that torch's exporter writes.
+_OLDEST: Final = 18
 #: What of a node's notes is kept: the modules that it comes from.
 _KEPT_NOTES = ("pkg.torch.onnx.name_scopes",)
 #: A domain of operators that the optimiser does not know.
@@ -119,26 +128,114 @@ class OnnxExporter:
                 views = [node for node in graph if node.op_type == "Reshape"]
                 for node in views:
                     node.domain = _ELSEWHERE
-                onnxscript.optimizer.fold_constants(program.model)
+                optimizer.fold_constants(program.model)
                 for node in views:
                     node.domain = ""
-                onnxscript.optimizer.remove_unused_nodes(program.model)
+                optimizer.remove_unused_nodes(program.model)
                 for value in values:
                     graph.inputs.remove(value)
                 proto = onnx.ModelProto()
                 proto.CopyFrom(program.model_proto)
         except Exception as error:
-            raise DeviceError(
-                expected="a model that torch.onnx.export can express",
-                received=describe(error),
-                cure="export it alone to find the cause, or use --profiler torch",
-            ) from error
+            raise refused("torch.onnx.export", error) from error
         _strip(proto.graph)
         return proto, types
 
 
 def create(dense: nn.Module, example: Example, counts: Mapping[str, int]) -> OnnxExporter:
     return OnnxExporter(dense, example, counts)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph that is deployed: its file, the names of its inputs, and what of them varies."""
+
+    content: bytes
+    inputs: tuple[str, ...]
+    varies: tuple[str, ...]
+
+
+def graph_of(subject: Subject) -> Graph:
+    """The graph of a finished model.
+
+    Raises:
+        UsageError: an opset that cannot be written.
+        DeviceError: the model cannot be expressed.
+    """
+    newest = onnx.defs.onnx_opset_version()
+    if subject.opset is not None and not _OLDEST <= subject.opset <= newest:
+        raise _no_opset(subject.opset, f"from {_OLDEST} to {newest}")
+
+    def export(example: Example, shapes: dict[str, Any] | None) -> tuple[Example, Any]:
+        fresh = example.fresh()
+        with _quiet(), torch.no_grad(), evaluating(subject.model):
+            program = torch.onnx.export(
+                subject.model,
+                fresh.args,
+                kwargs=fresh.kwargs,
+                dynamo=True,
+                dynamic_shapes=shapes,
+                opset_version=subject.opset,
+                verbose=False,
+            )
+        if program is None:
+            raise RuntimeError("torch.onnx.export returned nothing")
+        return example, program.model_proto
+
+    try:
+        example, proto = freely(subject.model, subject.example, export)
+    except Exception as error:
+        raise refused("torch.onnx.export", error) from error
+    opset = next(each.version for each in proto.opset_import if not each.domain)
+    if subject.opset not in (None, opset):
+        raise _no_opset(subject.opset, f"that its operators can be written in, such as {opset}")
+    varies = _named_dimensions(proto.graph, example)
+    for node, _ in places(proto.graph):  # where in the user's files it comes from
+        del node.metadata_props[:]
+    return Graph(_serialised(proto), tuple(each.name for each in proto.graph.input), varies)
+
+
+def write(subject: Subject, folder: Path) -> Written:
+    graph = graph_of(subject)
+    return keep(graph.content, graph.inputs, folder, graph.varies)
+
+
+def keep(content: bytes, inputs: Sequence[str], folder: Path, varies: Sequence[str] = ()) -> Written:
+    (folder / _FILE).write_bytes(content)
+    sets = onnx.ModelProto.FromString(content).opset_import
+    return Written(
+        file=_FILE,
+        usage=_USAGE.format(names=", ".join(f'"{name}": ...' for name in inputs)),
+        inputs=tuple(inputs),
+        varies=tuple(varies),
+        versions=versions("onnx", "onnxscript", "torch"),
+        facts={"opset": next(each.version for each in sets if not each.domain)},
+    )
+
+
+def opened(folder: Path, subject: Subject) -> bytes:
+    del subject
+    return (folder / _FILE).read_bytes()
+
+
+def _no_opset(opset: int | None, range_: str) -> UsageError:
+    return UsageError(expected=f"an opset {range_}", received=str(opset), cure="choose one of these, or leave it out")
+
+
+def _named_dimensions(graph: Any, example: Example) -> tuple[str, ...]:
+    """Give the symbols of dimensions that vary the names of what they are, in place; which those are."""
+    symbols: dict[str, str] = {}
+    batch = batch_size(example)
+    for value, tensor in zip(graph.input, example.tensors, strict=False):
+        for place, name in names_of(tensor, batch).items():
+            dim = value.type.tensor_type.shape.dim[place]
+            if dim.dim_param:
+                symbols.setdefault(dim.dim_param, name)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in symbols:
+                dim.dim_param = symbols[dim.dim_param]
+    return tuple(sorted(set(symbols.values())))
 
 
 def _copied(graph: Any) -> Any:
@@ -154,6 +251,10 @@ def _filled(graph: Any, weights: Mapping[str, int], model: nn.Module) -> bytes:
         data = named[name].detach().cpu().contiguous()
         tensor = graph.graph.initializer.add(name=name, data_type=data_type, dims=data.shape)
         tensor.raw_data = data.flatten().view(torch.uint8).numpy().tobytes() if data.numel() else b""
+    return _serialised(graph)
+
+
+def _serialised(graph: Any) -> bytes:
     try:
         content: bytes = graph.SerializeToString()
     except Exception as error:  # protobuf has a type of its own for more than 2 GiB
@@ -187,12 +288,14 @@ def _strip(graph: Any) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter's progress and its notes on other packages are not the user's business."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)  # a version that cannot be converted to is told by its error alone
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

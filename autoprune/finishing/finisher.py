@@ -27,7 +27,7 @@ from autoprune.finishing.choice import Choice
 from autoprune.finishing.failures import Failures
 from autoprune.finishing.halving import rungs, spearman
 from autoprune.finishing.pacing import TELLING, FinishingTime, TrainingPace
-from autoprune.finishing.saving import save
+from autoprune.finishing.saving import save, save_file
 from autoprune.finishing.selection import standing
 from autoprune.finishing.successive_halving import FinetuneRun, SuccessiveHalving
 from autoprune.finishing.tuner import EpochJob, EpochResult, Tuner
@@ -121,8 +121,18 @@ class Finisher:
         if front.best is not None:
             test["best"] = task.score(models[front.best.number].model, "test")
         for trial in finished:  # at last: until here the models of an earlier end stand as its front says
-            save(trial, models[trial.number], task, self.evaluator.traced, self.directory.model(trial.number))
+            self._save(trial, models[trial.number])
         return FinishedSearch(front, dense, test, self.training_failures.all, failures.all)
+
+    def _save(self, trial: Trial, cut: CutModel) -> None:
+        task, device, folder = self.evaluator.task, self.evaluator.device, self.directory.model(trial.number)
+        save(trial, cut, task, self.evaluator.traced, folder)
+        if not self.evaluator.timed:
+            return
+        try:
+            save_file(trial, cut, task, device, folder)
+        except DeviceError as error:
+            self.reporter.warn(f"trial {trial.number} has no file beside its weights: {error}")
 
     def _trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, CutModel]]:
         """The finalists and their models: fine-tuned, or as they were repaired where training leaves less than that."""

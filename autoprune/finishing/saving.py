@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autoprune.core.trial import Trial
+from autoprune.deployment.measured_file import keep_measured
+from autoprune.exporters import Subject
+from autoprune.measure.any_device import AnyDevice
 from autoprune.models.folder import PrunedModel, write
 from autoprune.models.form import Form
 from autoprune.models.weights import forms, to_bytes
@@ -23,6 +26,17 @@ def save(trial: Trial, cut: CutModel, task: Task, traced: Traced, folder: Path) 
         form=Form.of(task.model, cut, traced, task.example),
     )
     write(folder, record, to_bytes(cut.model), card(trial, task.name, folder, forms(cut.model)))
+
+
+def save_file(trial: Trial, cut: CutModel, task: Task, device: AnyDevice, folder: Path) -> None:
+    """Write the file that the device measured of a model beside it, where it is files that it measures.
+
+    Raises:
+        DeviceError: none computes what the model does.
+    """
+    name = f"Trial {trial.number} of a search on '{task.name}'"
+    subject = Subject(model=cut.model, example=device.example, name=name)
+    keep_measured(device.packed(cut), subject, folder, task.spec, trial.measurements)
 
 
 def card(trial: Trial, task: str, folder: Path, packed: Mapping[str, int]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from autoprune.bench.artifact import Artifact
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.reporter import Advance
@@ -38,6 +39,10 @@ class AnyDevice(Protocol):
 
     def measure_again(self, models: Sequence[CutModel], advance: Advance) -> list[dict[str, Measurement]]:
         """Measure finished models in fresh processes."""
+        ...
+
+    def packed(self, cut: CutModel) -> Iterable[Artifact]:
+        """What is measured of a model; the first that computes what it does counts. Only of a device that is open."""
         ...
 
     def reference(self) -> dict[str, Measurement]:

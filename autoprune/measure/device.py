@@ -180,11 +180,11 @@ class Device:
         self, cut: CutModel, bounds: Mapping[str, float], ceilings: Mapping[str, float] = NOTHING
     ) -> dict[str, Measurement]:
         """See `Session.measure`."""
-        return accepted(self.packer.packed(cut), lambda artifact: self.measured(artifact, bounds, ceilings))
+        return accepted(self.packed(cut), lambda artifact: self.measured(artifact, bounds, ceilings))
 
     def rough(self, cut: CutModel) -> float:
         """See `Session.rough`."""
-        return accepted(self.packer.packed(cut), self.session.rough)
+        return accepted(self.packed(cut), self.session.rough)
 
     def measured(
         self,
@@ -201,7 +201,7 @@ class Device:
 
     def measure_again(self, models: Sequence[CutModel], advance: Advance) -> list[dict[str, Measurement]]:
         """Finished models once more, each in several fresh processes: what they will meet where they are deployed."""
-        return self.measured_again([self.packer.packed(cut) for cut in models], advance)
+        return self.measured_again([self.packed(cut) for cut in models], advance)
 
     def measured_again(self, models: Sequence[Iterable[Artifact]], advance: Advance) -> list[dict[str, Measurement]]:
         """`measure_again` of models that are packed; of each, what the device accepts first."""
@@ -229,6 +229,10 @@ class Device:
         )
         return self.session.join(self._steadily(lambda: certificate.take(listed, advance)))
 
+    def packed(self, cut: CutModel) -> Iterable[Artifact]:
+        """See `Packer.packed`."""
+        return self.packer.packed(cut)
+
     def reference(self) -> dict[str, Measurement]:
         """The dense model's measurements from every look at it so far."""
         return self.session.reference()
@@ -251,7 +255,7 @@ class Device:
         if self._here or not spare_processors(self.setup.spec.threads):
             return False
         test = partial(self.session.undisturbed, load=load)
-        return self._steadily(lambda: accepted(self.packer.packed(cut), test))
+        return self._steadily(lambda: accepted(self.packed(cut), test))
 
     def computing(self) -> AbstractContextManager[None]:
         """Held while a candidate is worked on beside the device; nothing here, where one thing follows the other."""

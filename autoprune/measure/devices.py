@@ -5,11 +5,12 @@ What the device `pi` measures as `latency.p99` is called `latency.p99@pi`; a dev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from autoprune.bench.artifact import Artifact
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.metric import MetricKey
@@ -50,6 +51,11 @@ class Devices:
         found = {name: self.named[name].measure_again(models, lambda text: None) for name in others}
         found[last] = self.named[last].measure_again(models, advance)
         return [self._joined({name: each[k] for name, each in found.items()}) for k in range(len(models))]
+
+    def packed(self, cut: CutModel) -> Iterable[Artifact]:
+        """For the first that reads files, if any does."""
+        files = [device for device in self.named.values() if device.capabilities.format != "module"]
+        return (files or list(self.named.values()))[0].packed(cut)
 
     def reference(self) -> dict[str, Measurement]:
         return self._joined({name: device.reference() for name, device in self.named.items()})

@@ -52,8 +52,13 @@ def made_of(module: Any, content: Mapping[str, Any]) -> nn.Module:
     """A model of a module's class, made of another configuration, on empty parameters."""
     config = module.config
     chosen = {"attn_implementation": found} if (found := getattr(config, "_attn_implementation", None)) else {}
+    return made_empty(type(module), type(config).from_dict(copy.deepcopy(dict(content)), **chosen))
+
+
+def made_empty(kind: Any, config: Any) -> nn.Module:
+    """A model of a class, made of a configuration, on empty parameters."""
     with torch.random.fork_rng(devices=[]), torch.no_grad(), _Empty():
-        built: nn.Module = type(module)(type(config).from_dict(copy.deepcopy(dict(content)), **chosen))
+        built: nn.Module = kind(config)
     return built.eval()
 
 

@@ -33,8 +33,11 @@ class Profiler(Protocol):
         """
         ...
 
-    def outputs(self, handle: Any) -> list[Any]:
-        """Run once; every output as a numpy array, in the model's order. They are checked before a time counts."""
+    def outputs(self, handle: Any, inputs: Any = None) -> list[Any]:
+        """Run once; every output as a numpy array, in the model's order. They are checked before a time counts.
+
+        inputs: others than those that it was prepared with, in the same form; exported models are scored on them.
+        """
         ...
 
     def run_block(self, handle: Any, min_s: float, min_runs: int) -> Block:

@@ -68,9 +68,13 @@ class CudaProfiler:
         except Exception as error:
             raise refused("torch on the NVIDIA device", error) from error
 
-    def outputs(self, handle: _Handle) -> list[Any]:
+    def outputs(self, handle: _Handle, inputs: Any = None) -> list[Any]:
         with self._running():
-            out = handle.run()
+            if inputs is None:
+                out = handle.run()
+            else:
+                model, example = handle.keep[0], Example.of(inputs).fresh()
+                out = example.map(lambda tensor: tensor.to(self._device)).call(model)
             self._cuda.synchronize()
         return arrays(out)
 
@@ -103,7 +107,7 @@ class CudaProfiler:
                 out = example.call(model)
         except RuntimeError:  # it waits for the card, or its work depends on its data
             self._cuda.synchronize()
-            return _Handle(lambda: example.call(model), None)
+            return _Handle(lambda: example.call(model), (model, example))
 
         def replay() -> Any:
             graph.replay()

@@ -21,13 +21,13 @@ runtime = needed("executorch.extension.pybindings.portable_lib", "executorch")
 
 @dataclass(frozen=True)
 class _Handle:
-    program: Any
+    content: bytes
     module: Any
     arguments: tuple[Any, ...]
 
 
 class ExecuTorchProfiler:
-    """Lowers each module anew: fit for few candidates, or to profile."""
+    """Lowers each module anew: fit for few candidates, or to profile. A program that was lowered is run as it is."""
 
     name = "executorch"
 
@@ -43,7 +43,7 @@ class ExecuTorchProfiler:
     def prepare(self, artifact: Any, inputs: Any) -> _Handle:
         """Raises DeviceError where the module cannot be lowered, UsageError where its inputs have names."""
         example = Example.of(inputs)
-        if example.kwargs:
+        if example.kwargs and not isinstance(artifact, bytes):
             raise UsageError(
                 expected="example inputs in order", received="named ones", cure="give example_inputs as a tuple"
             )
@@ -51,19 +51,17 @@ class ExecuTorchProfiler:
             runtime._unsafe_reset_threadpool(self._spec.threads)
             self._threads = self._spec.threads
         try:
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                exported = torch.export.export(artifact.eval(), example.args)
-                lowered = exir.to_edge_transform_and_lower(exported, partitioner=[xnnpack.XnnpackPartitioner()])
-                program = lowered.to_executorch()
-            module = runtime._load_for_executorch_from_buffer(program.buffer)
-            module.forward(example.args)
+            content = artifact if isinstance(artifact, bytes) else _lowered(artifact, example)
+            module = runtime._load_for_executorch_from_buffer(content)
+            handle = _Handle(content, module, tuple(example.tensors))
+            module.forward(handle.arguments)
         except Exception as error:
             raise refused("ExecuTorch", error) from error
-        return _Handle(program, module, example.args)
+        return handle
 
-    def outputs(self, handle: _Handle) -> list[Any]:
-        return arrays(handle.module.forward(handle.arguments))
+    def outputs(self, handle: _Handle, inputs: Any = None) -> list[Any]:
+        arguments = handle.arguments if inputs is None else tuple(Example.of(inputs).tensors)
+        return arrays(handle.module.forward(arguments))
 
     def run_block(self, handle: _Handle, min_s: float, min_runs: int) -> Block:
         return timed(lambda: handle.module.forward(handle.arguments), self._clock, min_s, min_runs)
@@ -73,6 +71,15 @@ class ExecuTorchProfiler:
 
     def close(self) -> None:
         pass
+
+
+def _lowered(model: Any, example: Example) -> bytes:
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exported = torch.export.export(model.eval(), example.args)
+        lowered = exir.to_edge_transform_and_lower(exported, partitioner=[xnnpack.XnnpackPartitioner()])
+        content: bytes = lowered.to_executorch().buffer
+    return content
 
 
 def create(spec: RunSpec, clock: Clock) -> ExecuTorchProfiler:

@@ -49,8 +49,9 @@ class OnnxRuntimeProfiler:
             raise refused("ONNX Runtime", error) from error
         return handle
 
-    def outputs(self, handle: _Handle) -> list[Any]:
-        return list(handle.session.run(None, handle.inputs))
+    def outputs(self, handle: _Handle, inputs: dict[str, Any] | None = None) -> list[Any]:
+        given = handle.inputs if inputs is None else {name: inputs[name] for name in handle.inputs}
+        return list(handle.session.run(None, given))
 
     def run_block(self, handle: _Handle, min_s: float, min_runs: int) -> Block:
         return timed(lambda: handle.session.run(None, handle.inputs), self._clock, min_s, min_runs)

@@ -11,16 +11,19 @@ from autoprune.profilers._host import needed, processor, refused, timed, version
 
 openvino = needed("openvino", "openvino")
 
+#: What the text of OpenVINO's own files ends with.
+_TEXT_ENDS: Final = b"</net>\n"
 _PRECISIONS: Final = {"float32": "f32", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True)
 class _Handle:
     request: Any
+    names: dict[str, Any]
 
 
 class OpenVinoProfiler:
-    """Runs ONNX graphs, one synchronous request after the other, on a fixed number of threads."""
+    """Runs ONNX graphs and its own files, one synchronous request after the other, on a fixed number of threads."""
 
     name = "openvino"
 
@@ -46,17 +49,18 @@ class OpenVinoProfiler:
             "INFERENCE_PRECISION_HINT": _PRECISIONS[self._spec.precision],
         }
         try:
-            compiled = self._core.compile_model(self._core.read_model(artifact), "CPU", settings)
-            request = compiled.create_infer_request()
-            for port in compiled.inputs:
-                name = next(name for name in port.get_names() if name in inputs)
-                request.set_tensor(port, openvino.Tensor(inputs[name].copy()))
-            request.infer()
+            compiled = self._core.compile_model(self._core.read_model(*_parts(artifact)), "CPU", settings)
+            names = {next(name for name in port.get_names() if name in inputs): port for port in compiled.inputs}
+            handle = _Handle(compiled.create_infer_request(), names)
+            _give(handle, inputs)
+            handle.request.infer()
         except Exception as error:
             raise refused("OpenVINO", error) from error
-        return _Handle(request)
+        return handle
 
-    def outputs(self, handle: _Handle) -> list[Any]:
+    def outputs(self, handle: _Handle, inputs: dict[str, Any] | None = None) -> list[Any]:
+        if inputs is not None:
+            _give(handle, inputs)
         handle.request.infer()
         return [tensor.data.copy() for tensor in handle.request.output_tensors]
 
@@ -68,6 +72,19 @@ class OpenVinoProfiler:
 
     def close(self) -> None:
         pass
+
+
+def _give(handle: _Handle, inputs: dict[str, Any]) -> None:
+    for name, port in handle.names.items():
+        handle.request.set_tensor(port, openvino.Tensor(inputs[name].copy()))
+
+
+def _parts(artifact: bytes) -> tuple[bytes, ...]:
+    """An ONNX graph as it is; of OpenVINO's own files the text, and the weights that follow it."""
+    if not artifact.lstrip().startswith(b"<?xml"):
+        return (artifact,)
+    text, end, weights = artifact.partition(_TEXT_ENDS)
+    return text + end, weights
 
 
 def create(spec: RunSpec, clock: Clock) -> OpenVinoProfiler:

@@ -57,9 +57,10 @@ class TorchProfiler:
         """What is called in place of the module."""
         return model
 
-    def outputs(self, handle: Handle) -> list[Any]:
+    def outputs(self, handle: Handle, inputs: Any = None) -> list[Any]:
+        example = handle.given if inputs is None else Example.of(inputs)
         with self._running():
-            return arrays(handle.given.fresh().call(handle.model))
+            return arrays(example.fresh().call(handle.model))
 
     def run_block(self, handle: Handle, min_s: float, min_runs: int) -> Block:
         with self._running():

@@ -99,7 +99,7 @@ class FakeProfiler:
             return self.steal.pop(0)
         return self.steal
 
-    def outputs(self, handle: float) -> list[Any]:
+    def outputs(self, handle: float, inputs: Any = None) -> list[Any]:
         return [np.array([handle])]
 
     def release(self, handle: float) -> None:

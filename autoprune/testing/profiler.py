@@ -36,11 +36,15 @@ class ProfilerConformance:
 
     def prepared(self, profiler: Profiler, model: nn.Module, inputs: torch.Tensor) -> Any:
         """A handle of the model, packed in the profiler's format."""
+        return profiler.prepare(*self.packed(profiler, model, inputs))
+
+    def packed(self, profiler: Profiler, model: nn.Module, inputs: torch.Tensor) -> tuple[Any, Any]:
+        """The model and its inputs in the profiler's format."""
         form, example = profiler.capabilities().format, Example.of(inputs)
         if form == "module":
-            return profiler.prepare(model.eval(), example)
+            return model.eval(), example
         exporter = registry.load("exporters", form).create(model.eval(), example, {})
-        return profiler.prepare(exporter.anew(model, {}), dict(exporter.inputs()))
+        return exporter.anew(model, {}), dict(exporter.inputs())
 
     def test_says_what_it_is(self) -> None:
         profiler = self.made()
@@ -82,6 +86,16 @@ class ProfilerConformance:
             expected = arrays(model(inputs))
         assert all(isinstance(each, np.ndarray) for each in found)
         assert deviation(found, expected) < 1e-4
+
+    def test_computes_on_other_inputs_than_it_was_prepared_with(self) -> None:
+        model, profiler = nn.Linear(16, 8).eval(), self.made()
+        artifact, inputs = self.packed(profiler, model, torch.zeros(4, 16))
+        handle = profiler.prepare(artifact, inputs)
+        others = torch.randn(4, 16)
+        given = Example.of(others) if isinstance(inputs, Example) else dict.fromkeys(inputs, others.numpy())
+        with torch.no_grad():
+            assert deviation(profiler.outputs(handle, given), arrays(model(others))) < 1e-4
+        assert deviation(profiler.outputs(handle, inputs), [model.bias.detach().expand(4, 8).numpy()]) < 1e-4
 
     def test_tells_a_small_from_a_four_times_larger_model_and_itself_from_nothing(self) -> None:
         profiler = self.made()

@@ -21,7 +21,7 @@ from autoprune.surgery.example import Example
 from autoprune.testing.criterion import attention_task, residual_task
 from autoprune.testing.distiller import DistillerConformance
 from autoprune.testing.executor import ExecutorConformance
-from autoprune.testing.exporter import ExporterConformance
+from autoprune.testing.exporter import CandidateConformance, ExporterConformance
 from autoprune.testing.gate import GateConformance
 from autoprune.testing.sampler import small_context, small_space
 from autoprune.testing.schedule import GROUPS, PLAN
@@ -158,9 +158,18 @@ def test_the_meter_of_its_page_counts_what_leaves_a_battery(tmp_path):
     assert battery.read() == 3600
 
 
-class TestExporterOfItsPage(ExporterConformance):
+class TestFormatOfItsPage(ExporterConformance):
+    name = "core"
+
+    @pytest.fixture(autouse=True)
+    def _written(self, monkeypatch):
+        written, load = module("exporter"), registry.load
+        monkeypatch.setattr(registry, "load", lambda kind, name: written if name == "core" else load(kind, name))
+
+
+class TestExporterOfItsPage(CandidateConformance):
     def made(self, dense, example, counts):
-        return module("exporter").create(dense, example, counts)
+        return module("exporter", 1).create(dense, example, counts)
 
 
 class TestExecutorOfItsPage(ExecutorConformance):

@@ -41,8 +41,9 @@ class TorchScriptProfiler:
             ) from error
         return script, inputs.args
 
-    def outputs(self, handle: Any) -> list[Any]:
+    def outputs(self, handle: Any, inputs: Any = None) -> list[Any]:
         script, arguments = handle
+        arguments = arguments if inputs is None else inputs.args
         with torch.no_grad():
             out = script(*arguments)
         return [each.numpy() for each in (out if isinstance(out, tuple) else (out,))]

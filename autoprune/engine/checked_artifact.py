@@ -1,0 +1,136 @@
+"""Artifacts that are held against a budget: a finished model as torch has it, or an exported one in its runtime. Knows
+how each is measured and scored; not limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from torch import nn
+
+from autoprune.bench.bench import AnyBench
+from autoprune.core.address import HERE, DeviceAddress
+from autoprune.core.clock import Clock, SystemClock
+from autoprune.core.measurement import Measurement, RunSpec
+from autoprune.core.reporter import Reporter
+from autoprune.deployment import card as cards
+from autoprune.deployment.opening import opened
+from autoprune.deployment.timing import bench_here, measured
+from autoprune.engine.known_device import found
+from autoprune.engine.prepare import make_task
+from autoprune.engine.result import model_folder
+from autoprune.errors import UsageError
+from autoprune.measure.costs import costs_of
+from autoprune.measure.setup import Setup
+from autoprune.models.folder import PLAN, read
+from autoprune.models.rebuild import assemble, task_of
+from autoprune.tasks.task import Task, batch_size, rebatch
+
+#: What runs a finished model that does not say it.
+_PROFILER: Final = "torch"
+
+
+@dataclass(frozen=True)
+class CheckedArtifact:
+    """costs: measures it, by key; task: that scores it; model: called as the task's own."""
+
+    costs: Callable[[], dict[str, Measurement]]
+    task: Callable[[], Task]
+    model: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where and how costs are measured.
+
+    Attributes:
+        device: By name or address.
+        profiler: Of a finished model; empty for that of the device or of the run.
+        threads: Of the processor; 0 for the same.
+        reporter: Told of what users should know.
+        trust: Whether a file is opened that may run code then.
+        clock: Tells seconds.
+    """
+
+    device: str = HERE
+    profiler: str = ""
+    threads: int = 0
+    reporter: Reporter
+    trust: bool = False
+    clock: Clock = field(default_factory=SystemClock)
+
+    def setup(self, profiler: str, usual: Mapping[str, Any]) -> Setup:
+        """How it is measured.
+
+        profiler: What runs it where nobody says it; usual: the same of threads, batch and precision.
+        """
+        known = None if self.device == HERE else found(self.device)
+        own = 0 if known is None else known.threads
+        spec = RunSpec(
+            self.threads or own or usual.get("threads", 1), usual.get("batch", 0), usual.get("precision", "float32")
+        )
+        address: DeviceAddress | None = None if known is None else known.address
+        name = self.profiler or (known.profiler if known is not None else "") or profiler
+        return Setup(name, spec, address=address)
+
+
+def artifact_of(path: Path, task: Task | str | None, where: Where) -> CheckedArtifact:
+    """What lies there.
+
+    Args:
+        path: The folder of a finished model, a run directory, or an exported model's folder or file.
+        task: That scores it; None to find it by the name that is written there.
+        where: How costs are measured.
+
+    Raises:
+        StorageError: it is none of these, or damaged. UsageError: a runtime of another name than the export's.
+    """
+    whole = path.is_dir() and ((path / PLAN).is_file() or not (path / cards.CARD).is_file())
+    return _finished(path, task, where) if whole else _exported(path, task, where)
+
+
+def _finished(path: Path, task: Task | str | None, where: Where) -> CheckedArtifact:
+    folder, run = model_folder(path)
+    record, weights = read(folder)
+    made = task_of(record, folder, where.reporter) if task is None else make_task(task, where.reporter)
+    model = assemble(record, weights, made.model, made.example, folder, where.reporter)
+    setup = where.setup(run.get("profiler", _PROFILER), run)
+
+    def costs() -> dict[str, Measurement]:
+        return costs_of(model, made.example, setup, where.reporter, where.clock)
+
+    return CheckedArtifact(costs, lambda: made, lambda: model)
+
+
+def _exported(path: Path, task: Task | str | None, where: Where) -> CheckedArtifact:
+    named = cards.read(path if path.is_dir() else path.parent).task if task is None else task
+
+    def made() -> Task:
+        if not named:
+            raise UsageError(expected="the task that scores it", received="none", cure="pass --task my_task.py:task")
+        return make_task(named, where.reporter)
+
+    found = opened(path, dense=made().model if named else None, trust=where.trust)
+    card = found.card
+    setup = where.setup(card.profiler, {"precision": card.precision})
+    batch = batch_size(found.example)
+
+    def costs() -> dict[str, Measurement]:
+        if setup.address is not None:
+            bench: AnyBench = setup.bench("", where.reporter.warn)
+        else:
+            bench = bench_here(setup.made(where.clock), setup.spec, where.clock)
+        try:
+            timed = measured(bench, found.packed(), setup.profiler, setup.spec, batch)
+        finally:
+            bench.close()
+        size = sum(each.stat().st_size for each in card.folder.iterdir() if each.name not in (cards.CARD, cards.README))
+        return {**timed, "size": Measurement.exact("size", float(size), "B")}
+
+    def model() -> nn.Module:
+        scoring = made()
+        return found.module(setup.made(where.clock), rebatch(scoring.example, batch), scoring.model)
+
+    return CheckedArtifact(costs, made, model)

@@ -1,0 +1,58 @@
+"""Which dimensions of a model's inputs may vary: batch and sequence. Knows examples; whether a model lets them vary is
+seen when it is exported."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from autoprune.surgery.example import Example
+from autoprune.tasks.task import batch_size, rebatch
+
+T = TypeVar("T")
+
+BATCH, SEQUENCE = "batch", "sequence"
+#: Of one sample, an exporter concludes that there is always one.
+_LEAST: Final = 2
+
+
+def several(example: Example) -> Example:
+    """The example with more than one sample."""
+    return rebatch(example, max(batch_size(example), _LEAST))
+
+
+def names_of(tensor: Tensor, batch: int) -> dict[int, str]:
+    """The dimensions that may vary, by name: the batch; of rows of whole numbers, such as tokens, their length."""
+    found = {0: BATCH} if tensor.dim() and len(tensor) == batch else {}
+    whole = not (tensor.is_floating_point() or tensor.is_complex())
+    return {**found, 1: SEQUENCE} if found and whole and tensor.dim() == 2 else found
+
+
+def freely(model: nn.Module, example: Example, export: Callable[[Example, dict[str, Any] | None], T]) -> T:
+    """Export a model with all that may vary, or as it is where that fails.
+
+    export: takes an example and, by argument, what of it may vary.
+
+    Raises:
+        Exception: what `export` raised of the example as it is.
+    """
+    wide = several(example)
+    batch = batch_size(wide)
+
+    def spec(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return None
+        return dict.fromkeys(names_of(leaf, batch), torch.export.Dim.AUTO)
+
+    try:
+        bound = inspect.signature(model.forward).bind(*wide.args, **wide.kwargs).arguments
+        return export(wide, {name: tree_map(spec, value) for name, value in bound.items()})
+    except (
+        Exception
+    ):  # code that needs numbers: the batch is then the example's, and the same error comes if it is another
+        return export(example, None)

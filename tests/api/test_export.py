@@ -1,0 +1,203 @@
+"""Finished models as files: written, run elsewhere, opened again, and held against a budget."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import autoprune
+from autoprune import registry
+from autoprune.errors import DeviceError, StorageError, UsageError
+from autoprune.measure import limits
+from tests.hurried import LIMITS
+
+TASK = """
+import autoprune, torch
+from torch import nn
+
+
+def task():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+    data = (torch.randn(60, 4), torch.arange(60) % 3)
+    return autoprune.Classification(net, data=data, example_inputs=(torch.randn(2, 4),))
+"""
+QUICK = {"trials": 2, "finetune_epochs": 0, "finalists": 1, "repair": "none", "criterion": "l1", "sampler": "random"}
+TEN_LINES = """
+import json, sys
+sys.modules["autoprune"] = None
+import numpy as np
+import onnxruntime
+
+card = json.load(open("export.json"))
+session = onnxruntime.InferenceSession(card["file"], providers=["CPUExecutionProvider"])
+(given,) = card["inputs"]
+images = np.ones((5, *given["shape"][1:]), given["dtype"])
+print(json.dumps(session.run(None, {given["name"]: images})[0].tolist()))
+"""
+
+
+def quickly(run, budget="params=80%", **options):
+    before, limits.USUAL = limits.USUAL, LIMITS
+    try:
+        return autoprune.search("task.py:task", budget, run=run, seed=1, **QUICK, **options)
+    finally:
+        limits.USUAL = before
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A run whose task is in `task.py`, and its folder."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "task.py").write_text(TASK)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        return quickly("r"), folder
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture
+def result(searched, monkeypatch, hurried):
+    found, folder = searched
+    monkeypatch.chdir(folder)
+    return found
+
+
+def test_the_best_model_is_exported_and_computes_what_it_did(result, tmp_path):
+    cards = result.best.export("torch-export", "safetensors", output=tmp_path / "out")
+    assert [card.path.relative_to(tmp_path) for card in cards] == [
+        tmp_path.joinpath(*parts).relative_to(tmp_path)
+        for parts in (("out", "torch-export", "model.pt2"), ("out", "safetensors", "model.safetensors"))
+    ]
+    for card in cards:
+        assert card.difference <= 1e-4
+        assert "batches of the calibration split" in card.compared
+        assert card.measurements["latency"].value > 0
+    x = torch.randn(3, 4)
+    opened = autoprune.load_exported(tmp_path / "out" / "torch-export", trust=True)
+    assert torch.allclose(opened(x), result.best.load()(x), atol=1e-6)
+    with pytest.raises(UsageError, match="not there yet"):
+        result.best.export("torch-export", output=tmp_path / "out")
+
+
+def test_a_script_without_autoprune_runs_the_graph_at_any_batch(result, told, tmp_path):
+    code, out, _ = told("export", "r", "--format", "onnx", "--output", tmp_path / "out", "--json", "--quiet")
+    (card,) = json.loads(out)
+    assert (code, card["format"], card["varies"]) == (0, "onnx", ["batch"])
+    done = subprocess.run(
+        [sys.executable, "-c", TEN_LINES], capture_output=True, text=True, check=False, cwd=tmp_path / "out" / "onnx"
+    )
+    assert done.returncode == 0, done.stderr
+    expected = result.best.load()(torch.ones(5, 4))
+    assert torch.allclose(torch.tensor(json.loads(done.stdout)), expected, atol=1e-5)
+
+
+def test_a_finished_model_has_the_graph_beside_it_that_was_measured(result, tmp_path):
+    found = quickly(str(tmp_path / "onnx"), "latency=1s", profiler="onnxruntime")
+    folder = found.best.folder / "onnx"
+    x = torch.randn(7, 4)
+    opened = autoprune.load_exported(folder / "model.onnx")
+    assert torch.allclose(opened(x), found.best.load()(x), atol=1e-5)
+    card = json.loads((folder / "export.json").read_text())
+    assert card["measurements"]["latency"]["value"] == found.best.measurements["latency"].value
+    assert card["inputs"][0]["shape"] == [2, 4]
+
+
+def test_a_file_that_may_be_code_is_not_opened_without_trust(result, tmp_path):
+    (card,) = result.best.export("torch-export", output=tmp_path / "out")
+    for place in (card.path, card.folder):
+        with pytest.raises(StorageError, match="may run what is in it when torch opens it; open it with trust=True"):
+            autoprune.load_exported(place)
+
+
+def test_what_computes_something_else_does_not_count(result, tmp_path, monkeypatch):
+    form = registry.load("exporters", "safetensors")
+    opened = form.opened
+    monkeypatch.setattr(form, "opened", lambda *given: nn.Sequential(opened(*given), nn.Softmax(-1)))
+    with pytest.raises(DeviceError, match=r"within 0\.0001 of torch's"):
+        result.best.export("safetensors", output=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--format", "onxx"], 2, "did you mean 'onnx'?"),
+        (["--format", "onnx", "--opset", 9], 2, "an opset from 18 to"),
+        (["--format", "safetensors", "--precision", "int8"], 2, "a precision of 'safetensors'"),
+        (["--format", "transformers"], 2, "a model of transformers"),
+        (["--format", ","], 2, "a known exporter"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_exported_is_said_in_one_line(result, told, tmp_path, options, code, words):
+    found, out, err = told("export", "r", "--output", tmp_path / "out", *options)
+    assert (found, out) == (code, "")
+    assert words in err.splitlines()[-1]
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+class Bessel(nn.Module):
+    def forward(self, x):
+        return torch.special.bessel_j0(x)
+
+
+@pytest.mark.parametrize(("name", "library"), [("onnx", "torch.onnx.export"), ("executorch", "ExecuTorch")])
+def test_an_operator_that_cannot_be_expressed_is_named(name, library, tmp_path):
+    try:
+        registry.load("exporters", name)
+    except DeviceError as error:
+        pytest.skip(str(error))
+    with pytest.raises(DeviceError, match=rf"{library} can express; received the operator '.*bessel_j0"):
+        autoprune.export(Bessel(), name, tmp_path / "out", example_inputs=torch.ones(2, 3))
+
+
+def test_a_missing_library_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "autoprune.exporters.openvino", raising=False)
+    with pytest.raises(DeviceError, match=r"pip install 'autoprune\[openvino\]'"):
+        autoprune.export(nn.Linear(2, 2), "openvino", tmp_path / "out", example_inputs=torch.ones(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (["--budget", "latency=1s", "--budget", "params=1M", "--floor", "accuracy>=0.01"], 0),
+        (["--budget", "latency=1ns"], 3),
+        (["--floor", "accuracy>=0.99"], 3),
+        (["--floor", "accuracy>=-99%"], 0),
+        (["--budget", "latency=50%"], 2),
+        (["--budget", "energy=1uJ"], 2),
+        ([], 2),
+    ],
+)
+def test_a_finished_model_is_checked(result, told, limits, code):
+    found, out, err = told("check", "r", *limits, "--json", "--quiet")
+    assert found == code, err
+    if code != 2:
+        kept = json.loads(out)
+        assert kept["kept"] == (code == 0) == all(each["kept"] for each in kept["limits"])
+
+
+def test_an_export_is_checked_in_its_runtime(result, told, tmp_path):
+    result.best.export("openvino", output=tmp_path)
+    file = tmp_path / "openvino" / "model.xml"
+    code, out, _ = told("check", file, "--budget", "latency=1s", "--floor", "accuracy>=0.01")
+    assert (code, out.count("yes")) == (0, 2)
+    code, _, err = told("check", tmp_path / "openvino", "--budget", "size=10B")
+    assert (code, "expected size<=10B; received size" in err) == (3, True)
+    scored = autoprune.check(file, floor="accuracy>=0.01").measurements["accuracy"].value
+    assert scored == autoprune.check("r", floor="accuracy>=0.01").measurements["accuracy"].value
+
+
+def test_code_is_not_opened_to_be_checked(result, told, tmp_path):
+    (card,) = result.best.export("torch-export", output=tmp_path)
+    code, _, err = told("check", card.path, "--budget", "latency=1s")
+    assert (code, "trust=True" in err) == (6, True)
+    assert told("check", card.path, "--budget", "latency=1s", "--trust")[0] == 0
