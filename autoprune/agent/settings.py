@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import ipaddress
 import os
 import secrets
@@ -51,6 +53,11 @@ class AgentSettings:
                 expected="a certificate and its key", received="one of them", cure="give both --tls-cert and --tls-key"
             )
 
+    def lets_in(self, given: str) -> bool:
+        """Whether a token is the right one; takes the same time for every wrong one."""
+        right, brought = (hashlib.sha256(each.encode()).digest() for each in (self.token, given))
+        return hmac.compare_digest(right, brought)
+
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -63,6 +70,12 @@ def loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def meant_for_here(host: str) -> bool:
+    """Whether a request with that Host header was meant for this machine: where no token is asked for, a page in a
+    browser must not pass for its user."""
+    return loopback((host.rpartition(":")[0] or host).strip("[]"))
 
 
 def bound(text: str) -> tuple[str, int]:

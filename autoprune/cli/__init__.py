@@ -28,6 +28,7 @@ from autoprune.cli import (
     report,
     resume,
     search,
+    watch,
 )
 from autoprune.cli.console import hush, say
 from autoprune.cli.options import GroupedCommand
@@ -63,6 +64,7 @@ def make_app() -> typer.Typer:
         check.check,
         front.front,
         report.report,
+        watch.watch,
         inspect.inspect,
         profile.profile,
         plugins.plugins,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from autoprune.errors import StorageError
 from autoprune.models.folder import PLAN, read
 from autoprune.models.rebuild import rebuild
 from autoprune.report.chosen import chosen_again
+from autoprune.report.page import REPORT
+from autoprune.report.table import front_html
 from autoprune.store.reading import read_front
 from autoprune.tasks.task import Task
 
@@ -119,6 +122,12 @@ class Result:
     best: Point | None
     document: Mapping[str, Any] = field(repr=False)
     overhead: float
+
+    def _repr_html_(self) -> str:
+        """The front as a notebook shows it, and where its page is."""
+        page = self.run / REPORT
+        told = f"<p>Look at it: <code>{escape(str(page))}</code></p>" if page.exists() else ""
+        return front_html(self.document) + told
 
     def choose(self, *, prefer: str = "", **within: str) -> Point:
         """The best model of the front under other limits, or by another preference; nothing is searched.

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
+from autoprune.core.markup import table_html
 from autoprune.core.metric import COUNTED, LATENCY, RELATIVE, SLOW_HOURS, MetricKey
 
 _COLUMNS: Final = (LATENCY, SLOW_HOURS, RELATIVE, *map(MetricKey, COUNTED))
@@ -27,6 +28,17 @@ _MARKS: Final = {
 
 def front_table(front: Mapping[str, Any]) -> str:
     """The dense model and each point of the front, one a row, and what the marks say that occur."""
+    rows, legend = _rows(front)
+    return "\n".join([aligned(rows, right=range(2, len(rows[0]))), *([legend] if legend else [])])
+
+
+def front_html(front: Mapping[str, Any]) -> str:
+    """The same for a notebook."""
+    return table_html(*_rows(front))
+
+
+def _rows(front: Mapping[str, Any]) -> tuple[list[list[str]], str]:
+    """The table's cells, its head first, and what the marks in it say."""
     dense = front["dense"]["metrics"]
     keys = shown_keys(dense, Budget.parse(*front["budget"]), front["objectives"])
     rows = [
@@ -39,7 +51,7 @@ def front_table(front: Mapping[str, Any]) -> str:
         rows.append([mark, str(point["trial"]), *_cells(point["metrics"], keys)])
     marks = {cell[-1:] for row in rows for cell in row}
     legend = "; ".join(f"{mark} {meaning}" for mark, meaning in _MARKS.items() if mark in marks)
-    return "\n".join([aligned(rows, right=range(2, len(rows[0]))), *([legend] if legend else [])])
+    return rows, legend
 
 
 def shown_keys(dense: Mapping[str, Any], budget: Budget, objectives: Sequence[str]) -> list[str]:

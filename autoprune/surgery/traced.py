@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from autoprune.core.group import Group
+from autoprune.core.markup import table_html
 from autoprune.surgery.contractions import Contraction
 from autoprune.surgery.layers import Drop
 from autoprune.surgery.layout import Concat, Fixed, Formula, Layout, Part, Product, size
 from autoprune.surgery.made_weights import Made
 from autoprune.surgery.noise import Drawn
 from autoprune.surgery.tracked_int import Attribute
+
+#: Groups that a notebook shows at most.
+_SHOWN: Final = 100
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,14 @@ class Traced:
 
     def __repr__(self) -> str:
         return f"Traced({self._counted()})"
+
+    def _repr_html_(self) -> str:
+        """The groups as a notebook shows them: those that may be cut, then the others with their reasons."""
+        groups = sorted(self.groups, key=lambda group: bool(group.frozen_reason))
+        rows = [[g.name, g.kind, str(g.size), f"{g.share_params:.1%}", g.frozen_reason] for g in groups[:_SHOWN]]
+        left = len(groups) - len(rows)
+        caption = f"{self._counted()}; {left} more" if left else self._counted()
+        return table_html([["group", "kind", "size", "params", "stays whole because"], *rows], caption)
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self.groups)

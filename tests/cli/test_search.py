@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 import yaml
@@ -99,6 +100,7 @@ def test_the_run_directory_holds_what_is_promised(searched):
     assert [trial["stage"] for trial in trials].count("search") == 5
     assert {trial["stage"] for trial in trials} >= {"search", "final"}
     assert (run / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "report.html").exists() == (find_spec("plotly") is not None)
     assert json.loads((run / "log.jsonl").read_text().splitlines()[-1])["event"] == "finished"
     assert {"study.journal", "ranking.safetensors", "LOCK"} <= {path.name for path in run.iterdir()}
     assert not list(run.rglob("*.partial"))

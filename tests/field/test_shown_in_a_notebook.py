@@ -1,5 +1,6 @@
 """What a notebook shows of a result fits on a few lines."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ import autoprune
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
 from autoprune.engine.result import Point, Result
+from tests.report.runs import make_run
 
 SHORT = 300
 
@@ -28,3 +30,18 @@ def test_the_result_of_a_search():
     assert len(repr(result)) < SHORT
     assert "models/3" in repr(result)
     assert len(repr(points[0])) < SHORT
+
+
+def test_tables_of_a_result_and_of_groups(tmp_path):
+    front = json.loads((make_run(tmp_path / "demo", trials=20, names=["<b>"]) / "front.json").read_text())
+    result = Result(tmp_path / "demo", (), None, front, 0.1)
+    html = result._repr_html_()
+    assert html.count("<tr>") == len(front["front"]) + 2
+    assert f"<td>{front['best']}</td>" in html
+    assert "report.html" not in html
+    (tmp_path / "demo" / "report.html").touch()
+    assert "report.html" in result._repr_html_()
+    traced = autoprune.trace(nn.Sequential(*[nn.Linear(8, 8) for _ in range(130)]), torch.ones(1, 8))
+    html = traced._repr_html_()
+    assert "<caption>129 of 131 groups can be cut: 129 neuron; 31 more</caption>" in html
+    assert html.count("<tr>") == 101

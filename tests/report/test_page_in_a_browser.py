@@ -177,6 +177,29 @@ def test_several_runs_are_on_the_same_axes(opened, tmp_path):
     assert " of two" in title(driver)
 
 
+def test_a_page_that_is_served_follows_its_search(browser, tmp_path):
+    from threading import Thread
+
+    from autoprune.agent.settings import AgentSettings
+    from autoprune.api.watch import page_server
+
+    run = make_run(tmp_path / "demo", trials=20, ended=False)
+    whole = (run / "measurements.jsonl").read_text()
+    (run / "measurements.jsonl").write_text("")
+    (run / "dense.json").rename(tmp_path / "dense.json")  # as before anything was measured
+    with page_server([run], AgentSettings(port=0)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        browser.get(f"http://127.0.0.1:{server.server_address[1]}/")
+        assert "0 candidates" in at(browser, "#verdicts").text
+        (tmp_path / "dense.json").rename(run / "dense.json")
+        (run / "measurements.jsonl").write_text(whole)
+        until(browser, lambda _: "Trial" in title(browser))
+        assert not at(browser, "#notice").text
+        assert "no model is finished yet" in at(browser, "#verdicts").text
+        assert at(browser, "#front .plotly").is_displayed()
+        server.shutdown()
+
+
 def test_ten_thousand_trials_open(opened, tmp_path):
     driver = opened(make_run(tmp_path / "demo", trials=10_000, groups=20))
     assert driver.execute_script("return document.getElementById('front').data[1].x.length") > 1000

@@ -168,7 +168,8 @@ function chosen(state, x, y) {
 
 function drawFront(state, reset) {
   const x = axisOf(state, state.x), y = axisOf(state, state.y);
-  if (reset || !state.ranges) { state.ranges = { x: rangeOf(state, x), y: rangeOf(state, y) }; state.zoom = (state.zoom || 0) + 1; }
+  state.ranges = { x: rangeOf(state, x), y: rangeOf(state, y) };
+  if (reset) state.zoom += 1; // what a reader has zoomed to stays until then
   const places = state.runs.map((_, place) => place);
   const traces = [
     ...places.flatMap((place) => [candidates(state, place, x, y, false), candidates(state, place, x, y, true)]),

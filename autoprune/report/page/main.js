@@ -1,6 +1,7 @@
 // The page as a whole: what is chosen, who is told, keys, light and dark, and news of a search that goes on.
 
-const state = { runs: [], run: 0, trial: null, x: "", y: "", ranges: null, everything: false };
+const state = { runs: [], run: 0, trial: null, x: "", y: "", ranges: null, everything: false, zoom: 0, picked: false, tag: "" };
+const chart = document.getElementById("front");
 const lazy = new Map(); // what is drawn once it comes into view
 
 function later(id, draw) {
@@ -48,7 +49,7 @@ function drawModels() {
 }
 
 function choose(run, trial, told) {
-  Object.assign(state, { run, trial });
+  Object.assign(state, { run, trial, picked: true });
   if (told) history.replaceState(null, "", `#${run}/${trial}`);
   drawModels();
   drawModel(state);
@@ -57,13 +58,17 @@ function choose(run, trial, told) {
 
 function drawAll(reset) {
   drawVerdicts();
+  drawFacts(state);
+  for (const part of document.querySelectorAll("main > :not(header):not(#rests)")) part.hidden = !state.x;
+  if (!state.x) return; // not even the dense model was looked at so far
   drawFront(state, reset);
+  if (!chart.dataset.heard) chart.on("plotly_click", ({ points: [{ customdata }] }) => customdata && customdata[1] !== "dense" && choose(...customdata, true));
+  chart.dataset.heard = "yes";
   drawModels();
   drawModel(state);
   drawStages(state);
   later("volume", () => drawVolume(state));
   later("levels", () => drawLevels(state));
-  drawFacts(state);
 }
 
 function take({ runs, warnings }) {
@@ -72,10 +77,11 @@ function take({ runs, warnings }) {
   const known = state.runs.map((run) => Object.keys(run.metrics)), keys = known[0].filter((key) => known.every((each) => each.includes(key)));
   for (const [id, key] of [["x", runs[0].axes.x], ["y", runs[0].axes.y]]) {
     state[id] = keys.includes(state[id]) ? state[id] : keys.includes(key) ? key : keys[0];
-    document.getElementById(id).replaceChildren(...keys.map((each) => el("option", { value: each, selected: each === state[id] }, each)));
+    const list = document.getElementById(id), same = [...list.options].map((each) => each.value).join() === keys.join();
+    if (!same) list.replaceChildren(...keys.map((each) => el("option", { value: each, selected: each === state[id] }, each)));
   }
   const run = state.runs[state.run] || state.runs[(state.run = 0)];
-  if (!run.trials.number.includes(state.trial)) state.trial = (run.front.find((point) => point.best) || run.front[0] || { trial: run.trials.number[0] }).trial ?? null;
+  if (!state.picked || !run.trials.number.includes(state.trial)) state.trial = (run.front.find((point) => point.best) || run.front[0] || { trial: run.trials.number[0] }).trial ?? null;
 }
 
 function onKey(event) {
@@ -102,23 +108,32 @@ function zoomTo(everything) {
   drawFront(state, true);
 }
 
-async function follow() {
+// What has changed since it was asked last; null where nothing has, or nobody answers.
+async function news() {
   try {
-    const answer = await fetch("data.json", { cache: "no-cache" });
-    if (answer.status === 200) { take(await answer.json()); drawAll(false); }
-    document.body.dataset.reached = "yes";
+    const answer = await fetch("data.json", { cache: "no-cache" }), tag = answer.headers.get("etag");
+    if (!answer.ok) throw new Error(await answer.text());
+    if (tag === state.tag) return null;
+    state.tag = tag;
+    return await answer.json();
   } catch (error) {
-    document.getElementById("notice").textContent = "The search is not being followed any more: nobody answers.";
+    document.getElementById("notice").textContent = `The search is not being followed: ${error.message}`;
+    return null;
   }
+}
+
+async function follow() {
   setTimeout(follow, 2000);
+  const found = await news();
+  if (!found) return;
+  take(found);
+  drawAll(false);
 }
 
 take(JSON.parse(document.getElementById("data").textContent));
 const [linkedRun, linkedTrial] = location.hash.slice(1).split("/").map(Number);
-if (state.runs[linkedRun]?.trials.number.includes(linkedTrial)) Object.assign(state, { run: linkedRun, trial: linkedTrial });
+if (state.runs[linkedRun]?.trials.number.includes(linkedTrial)) Object.assign(state, { run: linkedRun, trial: linkedTrial, picked: true });
 drawAll(true);
-const chart = document.getElementById("front");
-chart.on("plotly_click", ({ points: [{ customdata }] }) => customdata && customdata[1] !== "dense" && choose(...customdata, true));
 chart.addEventListener("keydown", onKey);
 for (const id of ["x", "y"]) document.getElementById(id).addEventListener("change", (event) => { state[id] = event.target.value; drawFront(state, true); if (id === "y") later("levels", () => drawLevels(state)); });
 document.getElementById("closer").addEventListener("click", () => zoomTo(false));
