@@ -27,6 +27,7 @@ from autoprune.cli import (
     profile,
     report,
     resume,
+    runs,
     search,
     watch,
 )
@@ -73,6 +74,7 @@ def make_app() -> typer.Typer:
     ):
         app.command(cls=GroupedCommand)(command)
     app.add_typer(devices.devices_app(), name="devices")
+    app.add_typer(runs.runs_app(), name="runs")
     return app
 
 

@@ -49,6 +49,25 @@ class RunLock:
         self._file.close()
 
 
+def holder(run: Path) -> str:
+    """Who works on a run, as the lock says, without touching it; empty for nobody. What a process of this machine left
+    that is gone counts for nothing; of another machine nobody can tell."""
+    try:
+        name = (run / _NAME).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+    number, _, host = name.removeprefix("process ").partition(" on ")
+    if host != socket.gethostname() or not number.isdigit():
+        return name
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:  # it is another user's
+        pass
+    return name
+
+
 def remote(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
     """The kind of network file system that a folder is on; empty where it is on none, or nobody can tell."""
     try:
