@@ -14,7 +14,6 @@ EPOCHS, BATCH = 12, 64
 
 def network():
     """Two convolutions and a classifier."""
-    torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(24, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(),
@@ -39,6 +38,7 @@ def accuracy(model, images, labels):
 
 def train(keep=0.5, schedule="gradual"):
     """Train and prune at once; the model with zeros in it, and the smaller one."""
+    torch.manual_seed(0)
     (images, labels), _ = data()
     model = network()
     batches = len(images) // BATCH

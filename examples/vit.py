@@ -13,16 +13,19 @@ from transformers import ViTConfig, ViTForImageClassification
 import autoprune
 
 
-def task() -> autoprune.Task:
-    digits = load_digits()
-    images, labels = torch.tensor(digits.images).float()[:, None] / 16, torch.tensor(digits.target)
-    torch.manual_seed(0)
+def network() -> ViTForImageClassification:
     config = ViTConfig(
         image_size=8, patch_size=2, num_channels=1, num_labels=10,
         hidden_size=96, num_hidden_layers=4, num_attention_heads=6, intermediate_size=192,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
-    model = ViTForImageClassification(config)
-    made = autoprune.Classification(model, data=(images, labels), example_inputs=images[:16], name="vit")
+    return ViTForImageClassification(config)
+
+
+def task() -> autoprune.Task:
+    digits = load_digits()
+    images, labels = torch.tensor(digits.images).float()[:, None] / 16, torch.tensor(digits.target)
+    torch.manual_seed(0)
+    made = autoprune.Classification(network(), data=(images, labels), example_inputs=images[:16], name="vit")
     train(made, epochs=30, rate=2e-3)
     return made
