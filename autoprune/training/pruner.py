@@ -334,8 +334,9 @@ class Pruner:
     def _exchange(self, share: float) -> None:
         if not (gradients := self._gradients.taken()):
             self._note("weights stayed where no optimizer of torch stepped on the model before step()")
-        found = exchanged(self._traced, self._kept, plain_parameters(unwrapped(self._user)), gradients, share)
-        of_slices = slice_masks(self._plain(), self._traced, self._slices)
+        plain = self._plain()
+        found = exchanged(self._traced, self._kept, dict(plain.named_parameters()), gradients, share)
+        of_slices = slice_masks(plain, self._traced, self._slices)
         for name, mask in found.items():
             self._kept[name] = mask & of_slices[name].to(mask.device) if name in of_slices else mask
         self._zero()

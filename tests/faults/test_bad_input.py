@@ -46,6 +46,24 @@ def test_malformed_impossible_and_contradictory_budgets(told, limits, words):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--schedule", "iterative", "--finetune-epochs", "2"], ["at least 3 epochs", "--finetune-epochs 3"]),
+        (["--schedule", "sparse", "--finetune-epochs", "2"], ["single weights", "--space unstructured"]),
+        (["--schedule", "gradual", "--schedule-option", "rump=0.5"], ["known: ramp"]),
+        (["--regularizer", "l1"], ["a schedule that trains a model before it is cut"]),
+        (["--schedule", "regularized", "--regularizer", "scale"], ["normalisation with factors", "group-lasso"]),
+        (["--schedule", "regularized", "--regularizer", "lasso"], ["known: group-lasso"]),
+        (["--distill", "logitz"], ["did you mean 'logits'"]),
+        (["--distill", "logits:-1"], ["positive number"]),
+    ],
+)
+def test_training_that_does_not_fit_is_refused_before_time_is_spent(told, tasks, arguments, words):
+    check_refused(told("search", "tasks.py:good", "--budget", "params=50%", "--run", "r", *arguments), 2, *words)
+    assert not (Path("r") / "measurements.jsonl").exists()
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["--sampler", "nsga3000"], 2, ["known: annealing, auto,", "random, tpe, uniform"]),

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 import autoprune
 from autoprune.testing.processes import alive, descendants, until
@@ -82,6 +83,37 @@ def test_fine_tuning_that_is_killed_goes_on_from_its_last_epoch(tmp_path, hurrie
     assert not (tmp_path / "r" / "checkpoints").exists()
     assert not front["partial"]
     assert len(searched(tmp_path / "r")) == len({entry["trial"] for entry in searched(tmp_path / "r")}) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("schedule", "space", "killed_after"),
+    [
+        ("gradual", "default", 1),
+        ("gradual", "unstructured", 2),
+        ("iterative", "default", 2),
+        ("sparse", "unstructured", 2),
+    ],
+)
+def test_pruning_while_training_that_is_killed_ends_with_the_same_weights(tmp_path, schedule, space, killed_after):
+    options = ("--schedule", schedule, "--space", space, "--budget", "size=60%", "--trials", "4", "--sampler", "random", "--deterministic", "--finetune-epochs", "4", "--finetune-lr", "1e-2", "--finalists", "1")  # fmt: skip
+    whole = start(tmp_path, "trains_slowly", *options, run="whole")
+    driver = start(tmp_path, "trains_slowly", *options)
+    log = tmp_path / "r" / "log.jsonl"
+    until(lambda: sum(entry["event"] == "epoch" for entry in lines(log)) >= killed_after, 300)
+    killed(driver)
+    epochs = [entry for entry in lines(log) if entry["event"] == "epoch"]
+    assert not (tmp_path / "r" / "front.json").exists() or len(epochs) < 4
+    done = resume(tmp_path, "--quiet")
+    assert done.returncode == 0, done.stderr
+    _, stderr = whole.communicate(timeout=300)
+    assert whole.returncode == 0, stderr
+    found, expected = (autoprune.resume(tmp_path / run).best for run in ("r", "whole"))
+    assert found.plan == expected.plan
+    assert found.measurements["accuracy"].value == expected.measurements["accuracy"].value
+    weights = expected.load().state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in found.load().state_dict().items())
 
 
 @pytest.mark.slow

@@ -37,6 +37,19 @@ def test_zeros_are_handed_to_torch_and_taken_back_on_the_way(schedule, when):
     assert torch.allclose(outputs(pruned.model), outputs(model), atol=1e-5)
 
 
+def test_weights_that_torch_masks_make_room_for_others():
+    model = Net()
+    pruner = pruner_of(model)
+    optimizer = trained(model, pruner, 1)
+    with torch.no_grad():  # the largest ones, if it were not for the mask
+        model.conv2.weight[:, 0].masked_fill_(model.conv2.weight[:, 0] != 0, 9.0)
+    prune.custom_from_mask(model.conv2, "weight", torch.ones(12, 8, 3, 3).index_fill(1, torch.tensor([0]), 0))
+    trained(model, pruner, STEPS - 1, optimizer, start=1)
+    weight = pruner.finish().model.conv2.weight
+    assert not weight[:, 0].any()
+    assert float((weight != 0).float().mean()) == pytest.approx(0.2, abs=0.01)
+
+
 def test_masks_and_zeros_survive_a_state_dict():
     model = Net()
     prune.random_unstructured(model.conv2, "weight", 0.3)

@@ -1,6 +1,7 @@
 """Every schedule, and models that are trained by one."""
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -173,6 +174,25 @@ def test_rounds_that_rewind_choose_among_the_weights_that_are_left(small_task):
         if name in run.cut.masks:
             assert not weight[~run.cut.masks[name]].any()
             assert int(run.cut.masks[name].sum()) == round(weight.numel() / 2)
+
+
+def test_weights_are_exchanged_in_the_users_own_training_too(small_task):
+    def train(model, epoch, report):
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        for x, labels in small_task.split("calibration"):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    run, _, _ = training(dataclasses.replace(small_task, train=train), "sparse")
+    seen = []
+    for _ in range(4):
+        run.epoch()
+        seen.append(run.cut.masks["conv2.weight"])
+        assert not run.model.conv2.weight[~seen[-1]].any()
+    assert len({int(mask.sum()) for mask in seen}) == 1
+    assert [torch.equal(*pair) for pair in itertools.pairwise(seen)] == [False, False, True]
 
 
 def test_a_ramp_thins_out_more_and_more_and_soft_slices_grow_back(small_task):
