@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.calibration import gradients, moments
+from autoprune.calibration.products import energies
 from autoprune.core.group import Group
 from autoprune.core.reporter import SILENT, Reporter
 from autoprune.criteria import GradientStats, GroupView, InputStats, Moments, View, l2, needs_of
@@ -23,14 +24,14 @@ from autoprune.surgery.layout import slice_of_position
 from autoprune.surgery.made_weights import made_weights
 from autoprune.tasks.task import Task
 
-#: What ranks a group without readers, or with gradients of zero.
+#: What ranks a group without readers or products, or with gradients of zero.
 _INSTEAD: Final = l2
 
 
 @dataclass(frozen=True)
 class Ranking:
     """scores: by group, one a slice (size,), float64, higher is more important; layers have no slices. instead: groups
-    that the criterion could not rank, and l2 did; notes: that in words."""
+    that the criterion could not rank, and what stands in did; notes: that in words."""
 
     scores: Mapping[str, Tensor]
     instead: tuple[str, ...] = ()
@@ -69,20 +70,32 @@ def rank(
     if "gradients" in needs and task is not None:
         sensitivities = gradients.gather(task, Sight(traced, scales, {}).of)
     made = {name: each.cpu() for name, each in made_weights(model).items() if name in traced.made}
+    own = _parameters(model)
     scores: dict[str, Tensor] = {}
-    instead: list[str] = []
+    multiplied: list[str] = []
+    unseen: list[str] = []
     count = sum(group.kind != "layer" for group in traced.open)
     with reporter.track(f"ranking by {name}", count) as advance:
-        for group, views in Sight(traced, scales, entering, made).of(_parameters(model)):
+        for group, views in Sight(traced, scales, entering, made).of(own):
             shown = GroupView(group, views[0].size, tuple(views), sensitivities.get(group))
             blind = ("activations" in needs and not shown.readers) or (
                 "gradients" in needs and not (shown.sensitivity and shown.sensitivity.gradient.any())
             )
-            instead += [group] * blind
-            scores[group] = _checked((_INSTEAD if blind else criterion).score(shown), shown, name)
+            basis = traced.bases.get(group) if blind else None
+            found = energies(basis, shown.size, own, entering) if basis else None
+            if found is None:
+                unseen += [group] * blind
+                found = (_INSTEAD if blind else criterion).score(shown)
+            else:
+                multiplied.append(group)
+            scores[group] = _checked(found, shown, name)
             advance(group)
-    notes = [f"'{name}' sees no {' or '.join(needs)} of {', '.join(instead)}: ranked by l2"] if instead else []
-    return Ranking(scores, tuple(instead), tuple(notes))
+    notes = [
+        f"'{name}' sees no {' or '.join(needs)} of {', '.join(groups)}: ranked by {how}"
+        for groups, how in ((unseen, "l2"), (multiplied, "what they add to products"))
+        if groups
+    ]
+    return Ranking(scores, (*unseen, *multiplied), tuple(notes))
 
 
 def factors_of_normalisation(model: nn.Module) -> frozenset[str]:

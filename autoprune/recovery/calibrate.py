@@ -25,8 +25,7 @@ WITHOUT: Final = "none"
 
 @dataclass(frozen=True)
 class Calibrated:
-    """ranking: scores of slices by group; instead: groups that l2 ranked, as the criterion could not; repair: what is
-    done to
+    """ranking: scores of slices by group; instead: groups that the criterion could not rank; repair: what is done to
     each cut model; passes: what was gathered in how many seconds; notes: what could not be, and what took its place."""
 
     ranking: Mapping[str, Tensor]

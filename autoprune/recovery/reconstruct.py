@@ -10,6 +10,7 @@ mixes whole channels at one place.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import torch
@@ -21,6 +22,7 @@ from autoprune.surgery import Traced
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import positions
 
+_NONE: Final[Mapping[str, Tensor]] = MappingProxyType({})
 #: Bytes of coefficients that are kept.
 _REMEMBERED: Final = 512 << 20
 
@@ -46,19 +48,28 @@ class Reconstruction:
         self._known: dict[tuple[str, bytes], Tensor] = {}
         self._size = 0
 
-    def repair(self, model: nn.Module, slices: Mapping[str, Tensor]) -> None:
-        """Replace weights and biases, in place. slices: what was kept of each group that was cut."""
+    def repair(self, model: nn.Module, slices: Mapping[str, Tensor], scales: Mapping[str, Tensor] = _NONE) -> None:
+        """Replace weights and biases, in place. slices: what was kept of each group that was cut; scales: by what the
+        dense tensors are multiplied, by name."""
         own = dict(named_tensors(model))
         with torch.no_grad():
             for name, moments in self._moments.items():
                 kept = positions(self._traced.layouts[name][moments.contraction.dim], slices)
                 if kept is not None and name in own:
-                    self._repair(own, moments, kept, slices)
+                    self._repair(own, moments, kept, slices, scales)
 
-    def _repair(self, own: Mapping[str, Tensor], moments: Moments, kept: Tensor, slices: Mapping[str, Tensor]) -> None:
+    def _repair(
+        self,
+        own: Mapping[str, Tensor],
+        moments: Moments,
+        kept: Tensor,
+        slices: Mapping[str, Tensor],
+        scales: Mapping[str, Tensor],
+    ) -> None:
         name, dim = moments.contraction.weight, moments.contraction.dim
         inside, outside = moments.entries(kept), moments.entries(_others(kept, moments.inputs))
         weight = self._dense[name]
+        weight = weight * scales[name].to(weight) if name in scales else weight
         chosen = positions(self._traced.layouts[name][1 - dim], slices)
         if chosen is not None:
             weight = weight.index_select(1 - dim, chosen.to(weight.device))

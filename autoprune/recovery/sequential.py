@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -31,6 +32,7 @@ from autoprune.surgery.layout import positions
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 
+_NONE: Final[Mapping[str, Tensor]] = MappingProxyType({})
 #: Samples that run at once, or fewer whose tokens or numbers are so many; a user's batches were chosen to fit.
 SAMPLES: Final = 192
 _TOKENS: Final = 8192
@@ -83,14 +85,21 @@ class Sequential:
         # A weight of two layers has two results to fit: it is left as it is.
         return {name: each for name, each in targets.items() if calls[name] == 1 and bool(torch.isfinite(each).all())}
 
-    def repair(self, model: nn.Module, slices: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-        """Replace weights, biases and BatchNorm statistics, in place."""
+    def repair(
+        self,
+        model: nn.Module,
+        slices: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        scales: Mapping[str, Tensor] = _NONE,
+    ) -> None:
+        """Replace weights, biases and BatchNorm statistics, in place. scales: by what the dense tensors are multiplied,
+        by name."""
         own = dict(named_tensors(model))
 
         def fit(contraction: Contraction, inputs: Tensor) -> None:
             if contraction.weight in self._targets:
                 reading = replace(self._reading[contraction.weight], groups=contraction.groups)
-                self._fit(own, reading, inputs, slices, masks)
+                self._fit(own, reading, inputs, slices, masks, scales)
 
         run = partial(self._task.forward, model, self._batch)
         if lone(self._batch):
@@ -110,9 +119,11 @@ class Sequential:
         inputs: Tensor,
         slices: Mapping[str, Tensor],
         masks: Mapping[str, Tensor],
+        scales: Mapping[str, Tensor],
     ) -> None:
         name = contraction.weight
         weight, bias, target = own[name], own.get(contraction.bias), self._targets[name]
+        target = target * scales[name].flatten() if name in scales else target
         results = positions(self._traced.layouts[name][1 - contraction.dim], slices)
         target = target if results is None else target[:, results]
         rows, matrix = self._rows(contraction, inputs), self._matrices(contraction, weight)
@@ -125,7 +136,7 @@ class Sequential:
         few = target[:, :_PROBE] - rows[:, :_PROBE] @ matrix.mT
         if _negligible(few, target[:, :_PROBE], constant=constant):
             if bias is not None:
-                bias.copy_(self._dense_bias(contraction, results) + few.mean(1).flatten().to(bias.device))
+                bias.copy_(self._dense_bias(contraction, results, scales) + few.mean(1).flatten().to(bias.device))
             return
         error = target - rows @ matrix.mT
         middle, drift = rows.mean(1, keepdim=True) * constant, error.mean(1, keepdim=True) * constant
@@ -143,12 +154,13 @@ class Sequential:
         repaired = (matrix + change.float()).flatten(0, 1)
         weight.copy_(contraction.restored(repaired, weight.shape, self._taps(contraction)))
         if bias is not None:
-            dense = self._dense_bias(contraction, results)
+            dense = self._dense_bias(contraction, results, scales)
             bias.copy_(dense + (drift - middle @ change.float().mT).flatten().to(dense.device))
 
-    def _dense_bias(self, contraction: Contraction, results: Tensor | None) -> Tensor:
+    def _dense_bias(self, contraction: Contraction, results: Tensor | None, scales: Mapping[str, Tensor]) -> Tensor:
         """The dense bias of the results that are left."""
         dense = self._dense[contraction.bias]
+        dense = dense * scales[contraction.bias].to(dense) if contraction.bias in scales else dense
         return dense if results is None else dense[results.to(dense.device)]
 
     def _rows(self, contraction: Contraction, inputs: Tensor) -> Tensor:

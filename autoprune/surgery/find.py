@@ -18,9 +18,10 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from autoprune.errors import AutopruneError, SurgeryError, describe
 from autoprune.surgery.attributes import tag_all, tensors_in
+from autoprune.surgery.bases import bases
 from autoprune.surgery.cache_bypass import nothing_remembered
 from autoprune.surgery.clone import clone
-from autoprune.surgery.contractions import ContractionWatch, unfused
+from autoprune.surgery.contractions import unfused
 from autoprune.surgery.equations import Equation
 from autoprune.surgery.example import Example
 from autoprune.surgery.experts import with_experts
@@ -31,6 +32,7 @@ from autoprune.surgery.left_behind import nothing_left
 from autoprune.surgery.made_weights import as_run, ingredients
 from autoprune.surgery.noise import seeded
 from autoprune.surgery.operator_watch import eager
+from autoprune.surgery.provenance import ProvenanceWatch
 from autoprune.surgery.quantised import QUANTISED, quantised_modules
 from autoprune.surgery.rules import POINTWISE, table
 from autoprune.surgery.siblings import Siblings
@@ -129,25 +131,34 @@ def _unwatched(model: nn.Module, example: Example, failure: str) -> Traced:
 
 
 def with_readings(model: nn.Module, example: Example, traced: Traced) -> Traced:
-    """The same, with how weights read their inputs; where a model cannot be watched none, and a note of the reason."""
+    """The same, with how weights read their inputs and which bases look free; where a model cannot be watched nothing,
+    and a note of the reason."""
     copied, _ = twin(model, meta=False)
-    renewed = [
-        f"{name}.running_mean"
-        for name, module in copied.named_modules()
-        if isinstance(module, _NormBase) and module.track_running_stats
-    ]
-    watch = ContractionWatch(dict(named_tensors(copied)), renewed=renewed)
     try:
-        with torch.no_grad(), seeded(), unfused(), watch:
-            example.fresh().call(copied.eval())
+        watch = followed(copied.eval(), example)
     except Exception as error:  # user code: a model that runs, but not while it is watched, is one without readers
         note = f"what weights read could not be watched ({describe(error)})"
-        return replace(traced, reading={}, grouped={}, notes=(*traced.notes, note))
+        return replace(traced, reading={}, grouped={}, bases={}, notes=(*traced.notes, note))
+    reading = {name: each for name, each in watch.found.items() if each.groups == 1}
     return replace(
         traced,
-        reading={name: each for name, each in watch.found.items() if each.groups == 1},
+        reading=reading,
         grouped={name: each for name, each in watch.found.items() if each.groups > 1},
+        bases=bases(watch, reading, traced.groups, traced.layouts),
     )
+
+
+def followed(model: nn.Module, example: Example) -> ProvenanceWatch:
+    """What was seen of a model that ran once, as it is."""
+    renewed = [
+        f"{name}.running_mean"
+        for name, module in model.named_modules()
+        if isinstance(module, _NormBase) and module.track_running_stats
+    ]
+    watch = ProvenanceWatch(dict(named_tensors(model)), renewed=renewed)
+    with torch.no_grad(), seeded(), unfused(), nothing_left(model), watch:
+        example.fresh().call(model)
+    return watch
 
 
 def twin(model: nn.Module, meta: bool) -> tuple[nn.Module, dict[str, Tensor]]:

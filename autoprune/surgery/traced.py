@@ -12,6 +12,7 @@ from typing import Final
 
 from autoprune.core.group import Group
 from autoprune.core.markup import table_html
+from autoprune.surgery.bases import Basis
 from autoprune.surgery.contractions import Contraction
 from autoprune.surgery.layers import Drop
 from autoprune.surgery.layout import Concat, Fixed, Formula, Layout, Part, Product, size
@@ -38,6 +39,7 @@ class Traced:
         reading: By weight, how it reads its inputs.
         grouped: The same of convolutions in groups.
         made: Weights that modules make of others when they run, by name.
+        bases: By group, what is known of the basis that its slices are axes of.
     """
 
     groups: tuple[Group, ...]
@@ -50,6 +52,7 @@ class Traced:
     reading: Mapping[str, Contraction] = field(default_factory=dict, repr=False)
     grouped: Mapping[str, Contraction] = field(default_factory=dict, repr=False)
     made: Mapping[str, Made] = field(default_factory=dict, repr=False)
+    bases: Mapping[str, Basis] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         return f"Traced({self._counted()})"

@@ -35,6 +35,7 @@ from autoprune.surgery.patience import Patience
 from autoprune.surgery.results import Results, Sizes
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracer import tensors_of
+from autoprune.surgery.turning import proven
 from autoprune.surgery.wrappers import wrappers
 
 #: Largest relative change that reordering sums in float32 is allowed to cause.
@@ -86,8 +87,9 @@ def trace(
     traced = verified(model, example, traced, patience)
     patience.begin("what weights read")
     traced = with_readings(model, example, traced)
+    known = proven(model, traced.bases, lambda turned: example.taken(_call(example, turned)))
     seen = f"seen through {', '.join(around)}: a smaller model comes without, and can be wrapped again"
-    return replace(traced, notes=(*traced.notes, seen)) if around else traced
+    return replace(traced, bases=known, notes=(*traced.notes, seen) if around else traced.notes)
 
 
 def verified(model: nn.Module, example: Example, traced: Traced, patience: Patience) -> Traced:

@@ -36,12 +36,18 @@ def layers_of(model: nn.Module, traced: Traced, run: Callable[[], Any]) -> tuple
 
 
 def _modules(model: nn.Module, traced: Traced) -> Iterator[tuple[str, Contraction]]:
-    """Modules without others inside, that have one weight which is multiplied with their inputs."""
+    """Modules without others inside, that have one weight which is multiplied with their inputs.
+
+    What stands in a basis that repairs may change is no layer: its channels are others in a model that was cut.
+    """
+    turned = {name for basis in traced.bases.values() if basis.free for name in basis.written}
     names = {id(tensor): name for name, tensor in named_tensors(model)}
     reading = {**traced.grouped, **traced.reading}
     for name, module in model.named_modules():
         own = [names.get(id(tensor), "") for tensor in module.parameters(recurse=False)]
         read = [reading[each] for each in own if each in reading and each in traced.layouts]
         alone = next(module.children(), None) is None
-        if len(read) == 1 and alone and not isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
+        if (
+            len(read) == 1 and read[0].weight not in turned and alone and not isinstance(module, torch.jit.ScriptModule)
+        ):  # which takes no hooks
             yield name, read[0]

@@ -21,6 +21,7 @@ from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import AutopruneError
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import CutModel, Traced, apply, kept_slices
+from autoprune.surgery.bases import as_proved
 from autoprune.surgery.find import find, named_tensors, with_readings
 from autoprune.surgery.recut import composed, recut
 from autoprune.surgery.sparsity import masks, spread, with_weights
@@ -107,6 +108,7 @@ class Surgeon:
             found = with_readings(cut.model, self.task.example, find(cut.model, self.task.example))
         except AutopruneError:
             return None
+        found = replace(found, bases=as_proved(found.bases, self.traced.bases))
         pattern = next((group.pattern for group in self.traced.open if group.kind == "weight"), "")
         found = with_weights(cut.model, found, pattern) if pattern else found
         sizes = {group.name: group.size for group in found.open}
