@@ -23,7 +23,7 @@ from autoprune.core.measurement import RunSpec
 from autoprune.core.preference import Preference
 from autoprune.core.quantity import seconds
 from autoprune.core.space_config import SpaceConfig
-from autoprune.core.training_options import TrainingOptions
+from autoprune.core.training_options import PRECISIONS, TrainingOptions
 from autoprune.errors import UsageError
 
 #: Sections of the help.
@@ -35,7 +35,8 @@ _SEEDS: Final = 2**32
 
 #: What decides how a run is fine-tuned, beside its effort.
 TRAINING: Final = (
-    "finetune_lr", "finetune_steps", "schedule", "schedule_options", "regularizer", "regularizer_options", "distill",
+    "finetune_lr", "finetune_steps", "finetune_precision", "schedule", "schedule_options", "regularizer",
+    "regularizer_options", "distill",
 )  # fmt: skip
 
 #: A search space: by name, as a file, as an object, or as what a file says.
@@ -186,7 +187,7 @@ class SearchOptions:
     distill: str = _option(
         DISTILL,
         "What finished models learn from the dense one beside the task's loss: logits, features, attention, relation, "
-        "none; several with weights, such as logits,features:0.5. `autoprune plugins` lists all.",
+        "progressive, none; several with weights, such as logits,features:0.5. `autoprune plugins` lists all.",
         HOW,
         resumable=True,
     )
@@ -213,6 +214,12 @@ class SearchOptions:
         None,
         "Highest learning rate of fine-tuning; default: the one that does best in a few steps, or that of the task's "
         "own optimizer.",
+        HOW,
+        resumable=True,
+    )
+    finetune_precision: str = _option(
+        PRECISIONS[0],
+        "What fine-tuning computes in: float32, bfloat16 (autocast, for devices that are faster at it).",
         HOW,
         resumable=True,
     )
@@ -360,6 +367,7 @@ class SearchOptions:
             epochs=self.finetune_epochs,
             steps=self.finetune_steps,
             rate=self.finetune_lr,
+            precision=self.finetune_precision,
             schedule=self.schedule,
             schedule_options=self.schedule_options or {},
             distill=self.distill,

@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from autoprune.core.defaults import CRITERION, DISTILL, REGULARIZER, REPAIR, SCHEDULE
 from autoprune.core.weights import weighted
 from autoprune.errors import UsageError
+
+HALF: Final = "bfloat16"
+#: In what a training may compute.
+PRECISIONS: Final = ("float32", HALF)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +24,10 @@ class TrainingOptions:
         epochs: Passes over the train split.
         steps: Batches of a pass at most; 0: all of them.
         rate: The highest learning rate; None: what is found by trying, or what the task's own optimizer has.
+        decay: Of weights, at each step in shares of the rate, where the task has no optimizer of its own.
+        averaged: Whether the mean over the last steps is kept, in place of what the last one left.
+        frozen_norms: Whether batch normalisation keeps its statistics.
+        precision: Of what is computed, one of PRECISIONS; weights and the optimizer's state have that of the model.
         schedule: In how many phases the model is cut meanwhile.
         schedule_options: Of the schedule, by name.
         distill: What is learned from the dense model: names of distillers with commas between, each with a colon and a
@@ -35,6 +44,10 @@ class TrainingOptions:
     epochs: int
     steps: int = 0
     rate: float | None = None
+    decay: float = 0.01
+    averaged: bool = False
+    frozen_norms: bool = False
+    precision: str = PRECISIONS[0]
     schedule: str = SCHEDULE
     schedule_options: Mapping[str, str] = field(default_factory=dict)
     distill: str = DISTILL
@@ -50,7 +63,9 @@ class TrainingOptions:
         schedule = _named(self.schedule, self.schedule_options, SCHEDULE)
         regularizer = _named(self.regularizer, self.regularizer_options, REGULARIZER)
         distill = "" if self.distill == DISTILL else f", distill {self.distill}"
-        return steps + ("" if self.rate is None else f", rate {self.rate:g}") + schedule + regularizer + distill
+        rate = "" if self.rate is None else f", rate {self.rate:g}"
+        precision = "" if self.precision == PRECISIONS[0] else f", {self.precision}"
+        return steps + rate + precision + schedule + regularizer + distill
 
     @property
     def distillers(self) -> Mapping[str, float]:
@@ -70,6 +85,12 @@ class TrainingOptions:
         if self.rate is not None and not (number and 0 < self.rate < math.inf):
             raise UsageError(
                 expected="a positive, finite learning rate", received=repr(self.rate), cure="write for example 5e-4"
+            )
+        if self.precision not in PRECISIONS:
+            raise UsageError(
+                expected=f"finetune_precision {' or '.join(PRECISIONS)}",
+                received=repr(self.precision),
+                cure="choose one of them",
             )
         if self.regularizer_options and self.regularizer == REGULARIZER:
             raise UsageError(

@@ -78,7 +78,8 @@ class Tuner:
             training = self._training(job)
             loss = training.epoch()
             wanted = training.done in (*job.compared, self.options.epochs)
-            scores = self.evaluator.task.score(training.model, "search") if wanted else {}
+            with training.finished() as model:
+                scores = self.evaluator.task.score(model, "search") if wanted else {}
             state = safetensors.torch.save(
                 training.state(), checkpoint.metadata(training.done, self.options.epochs, scores)
             )

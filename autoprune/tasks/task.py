@@ -55,6 +55,10 @@ class Task:
             ours; it tells its loss by `report(loss)`. None: ours, where there is a loss.
         optimizer: (model) -> a torch optimizer of its parameters, whose rates are the highest that are used; None:
             AdamW at a rate that is tried out.
+        scheduler: (optimizer, steps) -> a torch scheduler of its rates over so many steps, which is stepped after each
+            of them; None: a short rise, then a cosine to zero.
+        augment: (batch of "train", on the model's device) -> a batch to train on, of the same form; called for each
+            batch afresh. None: batches as they are.
         outputs: What of the model's outputs matters: a field or key, a place, or a function of them; None for all. The
             rest (features beside logits) need not keep its width.
         choose_batch: (threads, reporter) -> the batch whose latency counts on this machine where the user names none;
@@ -76,6 +80,8 @@ class Task:
     distance: Callable[[Any, Any], Tensor] | None = None
     teach: Callable[[nn.Module, Any], Any] | None = None
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None
+    scheduler: Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler] | None = None
+    augment: Callable[[Any], Any] | None = None
     train: Callable[[nn.Module, int, Callable[[float | Tensor], None]], None] | None = None
     outputs: Outputs = None
     choose_batch: Callable[[int, Reporter], int] | None = field(default=None, repr=False)
@@ -99,7 +105,7 @@ class Task:
                 received=repr(self.evaluate),
                 cure="pass evaluate(model, split)",
             )
-        for name in ("forward", "loss", "distance", "teach", "optimizer", "train"):
+        for name in ("forward", "loss", "distance", "teach", "optimizer", "scheduler", "augment", "train"):
             given = getattr(self, name)
             if not callable(given) and (given is not None or name == "forward"):
                 raise TaskError(
@@ -160,8 +166,9 @@ class Task:
         return replace(self, splits={**self._splits, name: source})
 
     def batches(self, name: str) -> Iterable[Any]:
-        """The batches of a split on the device of the model."""
-        return _Moved(self.split(name), device_of(self.model))
+        """The batches of a split on the device of the model; those of "train" as they are trained on."""
+        found = _Moved(self.split(name), device_of(self.model))
+        return found if self.augment is None or name != "train" else _Augmented(found, self.augment)
 
     def score(self, model: nn.Module, split: str) -> dict[str, Measurement]:
         """Evaluate in eval mode without gradients, and check what came back; an evaluation that raises is tried again.
@@ -239,6 +246,35 @@ class _Moved:
 
     def __iter__(self) -> Iterator[Any]:
         return (moved(batch, self.device) for batch in self.split)
+
+
+@dataclass(frozen=True)
+class _Augmented:
+    """Batches as the user's function makes them, anew in each pass."""
+
+    batches: _Moved
+    augment: Callable[[Any], Any]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            try:
+                found = self.augment(batch)
+            except Exception as error:
+                raise self._wrong(describe(error)) from error
+            if found is None:
+                raise self._wrong("None")
+            yield found
+
+    @staticmethod
+    def _wrong(received: str) -> TaskError:
+        return TaskError(
+            expected="Task.augment to return a batch of splits['train'] to train on",
+            received=received,
+            cure="return the batch with its inputs changed, or leave augment out",
+        )
 
 
 def _named_splits(given: Mapping[str, Source] | Callable[[], Mapping[str, Source]]) -> dict[str, Split]:

@@ -42,6 +42,13 @@ def check_training(task: Task, asked: TrainingOptions | None = None, traced: Tra
     """
     if task.train is not None:  # a whole epoch, too long to be tried
         check_own_training(task.train)
+        unused = [name for name in ("optimizer", "scheduler", "augment") if getattr(task, name) is not None]
+        if unused:
+            raise TaskError(
+                expected="a task with train= that has no other say in training",
+                received=" and ".join(f"{name}=" for name in unused),
+                cure="leave them out: Task.train has its own",
+            )
         if asked is not None and (asked.rate is not None or asked.steps or asked.distill != DISTILL):
             raise UsageError(
                 expected="neither a rate nor steps nor distillers for the fine-tuning of a task with train=",
@@ -72,8 +79,10 @@ def check_training(task: Task, asked: TrainingOptions | None = None, traced: Tra
             losses.extend(_distances(task, teacher, CutModel(model), batch))
         if not any(loss.requires_grad for loss in losses):
             raise _wrong("Task.loss", "outputs in train mode", "one that no gradient can be taken of")
+        options = asked or TrainingOptions(epochs=1)
+        steps = max(options.epochs, 1) * (options.steps or task.split("train").count or 1)
         _run(
-            lambda: Training(CutModel(model), task, teacher, TrainingOptions(epochs=1), 0).step(batch),
+            lambda: Training(CutModel(model), task, teacher, options, 0).burst([batch], steps),
             "a training step on a batch of splits['train'], in train mode",
             f"mend the loss or the optimizer, or {_WITHOUT}",
         )

@@ -15,32 +15,34 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.core.reporter import Advance
-from autoprune.core.training_options import TrainingOptions
+from autoprune.core.training_options import HALF, TrainingOptions
 from autoprune.errors import StorageError, TaskError
 from autoprune.surgery.cut_model import CutModel
-from autoprune.surgery.modes import evaluating
+from autoprune.surgery.modes import evaluating, freeze_norms
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
+from autoprune.training.answers import arrange
+from autoprune.training.averaging import Average
+from autoprune.training.learning_rates import LearningRates
 from autoprune.training.optimizer_state import load_optimizer, optimizer_state
 from autoprune.training.own_training import own_epoch
 from autoprune.training.penalty import Penalty
-from autoprune.training.teacher import Teacher, arrange
+from autoprune.training.teacher import Teacher
 
 #: The rate of AdamW where nobody says another one, and none is tried out.
 RATE: Final = 5e-3
-#: The share of all steps, and of the first epoch at most, over which the rate rises to its height.
-_WARM: Final = 0.1
 _CLIP: Final = 1.0
-_MODEL, _OPTIMIZER = "model.", "optimizer."
+#: Whatever a model is trained to, `model.` is what counts; `trained.`, where it is another, what training goes on from.
+_MODEL, _TRAINED, _OPTIMIZER = "model.", "trained.", "optimizer."
 
 
 class Training:
     """A model that is trained in place on the train split, one epoch at a time.
 
     The task's own loss, plus the distances to the teacher where there is one (Hinton et al. 2015); the task's
-    optimizer or AdamW, whose rates rise linearly at first (Goyal et al. 2017) and then fall as a cosine to zero at the
-    end of all epochs; gradients clipped to norm 1. Torch's global state is seeded for each epoch, so that one that
-    begins from `state` is the same as one that was never interrupted. What was thinned out stays zero.
+    optimizer or AdamW, at rates of the task's scheduler or of `share_at`; gradients clipped to norm 1. Torch's global
+    state is seeded for each epoch, so that one that begins from `state` is the same as one that was never interrupted.
+    What was thinned out stays zero.
     Where the task trains by itself, it does so for the epoch in place of all this, and what it keeps is its business.
     done: epochs so far; before: epochs of earlier phases.
     """
@@ -61,8 +63,9 @@ class Training:
         weights = [parameter for parameter in cut.model.parameters() if parameter.requires_grad]
         self._weights = weights if task.loss is not None else []
         ours = self._weights and task.train is None
-        self._optimizer = _optimizer(cut.model, self._weights, task, options.rate) if ours else None
-        self._rates = [] if self._optimizer is None else [group["lr"] for group in self._optimizer.param_groups]
+        self._optimizer = _optimizer(cut.model, self._weights, task, options) if ours else None
+        self._average = Average(cut.model) if options.averaged and self._optimizer is not None else None
+        self._rates = None if self._optimizer is None else LearningRates(self._optimizer, task.scheduler)
 
     def epoch(self) -> float:
         """Train for one more epoch, leaving eval mode; the last batch's loss. Nothing happens without a loss.
@@ -90,25 +93,46 @@ class Training:
             steps: Of the whole training.
             begun: Steps before these.
         """
-        if self._optimizer is None:
+        if self._rates is None:
             return math.nan
         loss = math.nan
         with self._arranged(), evaluating(self.model), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed * 1_000_003 + self.done)
             self.model.train()
+            if self._options.frozen_norms:
+                freeze_norms(self.model)
             for place, batch in enumerate(islice(batches, max(steps - begun, 1)), begun):
-                share = scheduled(place, steps, self._length or steps)
-                for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-                    group["lr"] = rate * share
+                self._rates.set(place, steps, self._length or steps)
                 self.before_step(place, steps)
                 loss = self.step(batch)
+                if self._average is not None:
+                    self._average.add(place, steps)
         self.model.eval()
         return loss
 
+    @contextmanager
+    def finished(self) -> Iterator[nn.Module]:
+        """The model with the weights that count, which it has inside only."""
+        if self._average is None:
+            yield self.model
+            return
+        with self._average.swapped():
+            self.after_step()
+            yield self.model
+
+    def settle(self) -> None:
+        """Nothing follows: the weights that count become the model's own."""
+        if self._average is not None:
+            self._average.put()
+            self.after_step()
+
     def state(self) -> dict[str, Tensor]:
         """All that the next epoch needs, on the processor."""
-        whole = self.model.state_dict().items()
-        found = {f"{_MODEL}{name}": value for name, value in whole if isinstance(value, Tensor)}
+        found = _named(self.model, _MODEL)
+        if self._average is not None:
+            found = {f"{_TRAINED}{name.removeprefix(_MODEL)}": value for name, value in found.items()}
+            with self.finished() as model:
+                found |= {name: value.clone() for name, value in _named(model, _MODEL).items()}
         if self._optimizer is not None:
             found.update(optimizer_state(self._optimizer, _OPTIMIZER))
         if self._penalty is not None:
@@ -124,6 +148,9 @@ class Training:
         """
         try:
             load_state(self.model, state)
+            if self._average is not None:
+                self._average = Average(self.model)
+                load_state(self.model, state, _TRAINED)
             if self._optimizer is not None:
                 load_optimizer(self._optimizer, state, _OPTIMIZER)
         except (RuntimeError, ValueError, KeyError) as error:
@@ -142,7 +169,9 @@ class Training:
         if optimizer is None:
             return math.nan
         optimizer.zero_grad()
-        loss = loss_of(self._task, self._teacher, self.cut, batch)
+        half = self._options.precision == HALF
+        with torch.autocast(self._weights[0].device.type, torch.bfloat16, enabled=half):
+            loss = loss_of(self._task, self._teacher, self.cut, batch)
         loss.backward()
         if self._penalty is not None:
             self._penalty.add(float(loss.detach()))
@@ -205,25 +234,14 @@ def _own_loss(task: Task, outputs: Any, batch: Any) -> Tensor:
     return loss
 
 
-def scheduled(step: int, steps: int, epoch: int) -> float:
-    """The share of the highest rate at a step.
-
-    Args:
-        step: From 0 on.
-        steps: Of all epochs.
-        epoch: Of one of them.
-    """
-    warm = max(min(round(_WARM * steps), epoch), 1)
-    if step < warm:
-        return (step + 1) / warm
-    return (1 + math.cos(math.pi * min((step - warm) / max(steps - warm, 1), 1.0))) / 2
+def load_state(model: nn.Module, state: Mapping[str, Tensor], part: str = _MODEL) -> None:
+    """A part of a training's state, into a model of the same shape."""
+    model.load_state_dict({name.removeprefix(part): value for name, value in state.items() if name.startswith(part)})
 
 
-def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """The model's part of a training's state, into a model of the same shape."""
-    model.load_state_dict(
-        {name.removeprefix(_MODEL): value for name, value in state.items() if name.startswith(_MODEL)}
-    )
+def _named(model: nn.Module, prefix: str) -> dict[str, Tensor]:
+    found = model.state_dict().items()
+    return {f"{prefix}{name}": value.detach() for name, value in found if isinstance(value, Tensor)}
 
 
 def finetune(
@@ -238,12 +256,16 @@ def finetune(
     training = Training(cut, task, teacher, options, seed)
     for _ in range(options.epochs):
         advance(f"loss {training.epoch():.3f}")
+    training.settle()
 
 
-def _optimizer(model: nn.Module, weights: list[nn.Parameter], task: Task, rate: float | None) -> torch.optim.Optimizer:
+def _optimizer(
+    model: nn.Module, weights: list[nn.Parameter], task: Task, options: TrainingOptions
+) -> torch.optim.Optimizer:
     """The task's own, at a rate where one is asked for; or AdamW."""
+    rate = options.rate
     if task.optimizer is None:
-        return torch.optim.AdamW(weights, RATE if rate is None else rate)
+        return torch.optim.AdamW(weights, RATE if rate is None else rate, weight_decay=options.decay)
     made = task.optimizer(model)
     if not isinstance(made, torch.optim.Optimizer):
         raise TaskError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -36,7 +37,8 @@ from autoprune.training.teacher import Teacher
 from autoprune.training.thinning import thinned, zero
 from autoprune.training.timeline import CHOICES, exchanged_at, share_of_cubic
 
-_SLICES, _MASKS = "slices.", "masks."
+#: Of the model; of the one that teaches it, which the last phase left.
+_SLICES, _MASKS, _LAST, _LAST_SLICES = "slices.", "masks.", "last.", "last_slices."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,7 @@ class PhaseTraining:
         self._options, self._seed = options, seed
         self.done = 0
         self._place = 0
+        self._last: CutModel | None = None
         self._training = self._begun(first)
 
     @property
@@ -185,18 +188,24 @@ class PhaseTraining:
         if self.done == begun and self._place + 1 < len(self._phases):
             self._place += 1
             now = self._phases[self._place]
+            self._training.settle()
             learned = self._training.end()
+            self._last = self.cut if self._teacher is not None and self._teacher.follows else None
             again = self._surgeon.again(self.cut, now.plan, rewound=now.rewound, learned=learned)
             self._training = self._begun(again)
         self.done += 1
         return self._training.epoch()
+
+    def finished(self) -> AbstractContextManager[nn.Module]:
+        """See `Training.finished`."""
+        return self._training.finished()
 
     def state(self) -> dict[str, Tensor]:
         """All that the next epoch needs, on the processor."""
         cut = self.cut
         kept = {f"{_SLICES}{name}": each.clone() for name, each in cut.slices.items()}
         zeros = {f"{_MASKS}{name}": each.cpu().contiguous().clone() for name, each in cut.masks.items()}
-        return {**self._training.state(), **kept, **zeros}
+        return {**self._training.state(), **kept, **zeros, **self._taught()}
 
     def load(self, state: Mapping[str, Tensor], done: int) -> None:
         """Go on from a state.
@@ -209,6 +218,7 @@ class PhaseTraining:
             before += self._phases[self._place].epochs
             self._place += 1
         plan = self._phases[self._place].plan
+        self._last = self._taught_by(state)
         self._training = self._begun(self._surgeon.rebuilt(plan, *shapes(state)))
         self._training.load(state, done - before)
 
@@ -216,17 +226,37 @@ class PhaseTraining:
         now = self._phases[self._place]
         options = replace(self._options, epochs=now.epochs)
         seed = self._seed + 7919 * self._place
-        penalty = self._penalty(cut)
+        penalty, teacher = self._penalty(cut), self._teacher
+        if teacher is not None and self._last is not None:
+            teacher = teacher.after(self._last.model)
         training: Training
         if now.exchange is not None:
-            training = _ExchangingTraining(cut, self._surgeon, self._teacher, options, seed, now.exchange, penalty)
+            training = _ExchangingTraining(cut, self._surgeon, teacher, options, seed, now.exchange, penalty)
         elif now.thinned_to is None:
-            training = Training(cut, self._surgeon.task, self._teacher, options, seed, penalty)
+            training = Training(cut, self._surgeon.task, teacher, options, seed, penalty)
         else:
             kind = _GatedTraining if now.gate else _ThinningTraining
-            training = kind(cut, self._surgeon, self._teacher, options, seed, now, penalty)
+            training = kind(cut, self._surgeon, teacher, options, seed, now, penalty)
         training.before = sum(each.epochs for each in self._phases[: self._place])
         return training
+
+    def _taught(self) -> dict[str, Tensor]:
+        """What the last phase left, where it teaches."""
+        if self._last is None:
+            return {}
+        whole = self._last.model.state_dict().items()
+        found = {f"{_LAST}{name}": each for name, each in whole if isinstance(each, Tensor)}
+        found |= {f"{_LAST_SLICES}{name}": each for name, each in self._last.slices.items()}
+        return {name: each.detach().cpu().contiguous().clone() for name, each in found.items()}
+
+    def _taught_by(self, state: Mapping[str, Tensor]) -> CutModel | None:
+        weights = dict(_named(state, _LAST))
+        if not weights:
+            return None
+        plan, slices = self._phases[self._place - 1].plan, dict(_named(state, _LAST_SLICES))
+        last = self._surgeon.rebuilt(plan, slices, {})
+        last.model.load_state_dict(weights)
+        return last
 
     def _penalty(self, cut: CutModel) -> Penalty | None:
         """The regularizer's; none on a model that is not cut any more."""

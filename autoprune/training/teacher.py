@@ -1,36 +1,28 @@
-"""The dense model as a teacher. Knows which batches it was asked about, and who compares; not what its answers are for.
-
-All candidates see the same batches in the same epoch, so that a teacher that is much larger than they are answers each
-batch once. Batches are told apart by what is in them. What was seen inside of it is kept with the answer, and counts
-among the bytes that are.
-"""
+"""The dense model as a teacher, and the model of the last round. Knows who compares a student with which of them; not
+what is done about the distances."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
-import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from autoprune import registry
 from autoprune.core.defaults import DISTILL
 from autoprune.core.training_options import TrainingOptions
-from autoprune.surgery import CutModel, Traced, twin
+from autoprune.surgery import CutModel, Traced
 from autoprune.surgery.layout import positions
 from autoprune.tasks.batch import device_of
 from autoprune.tasks.task import Task
-from autoprune.training.distillers import Distiller, DistillerContext, Layer, Seen
+from autoprune.training.answers import Answers
+from autoprune.training.distillers import Distiller, DistillerContext, Layer, Seen, progressive
 from autoprune.training.layers import layers_of
 from autoprune.training.watching import Place, watching
 
-#: Bytes of answers that are kept, the latest ones.
-_KEPT: Final = 256 << 20
 #: The distiller that needs no teacher.
 _WITHOUT: Final = "none"
 
@@ -45,10 +37,8 @@ class Teacher:
         self._weights = {DISTILL: 1.0} if distillers is None else dict(distillers)
         self._distillers: dict[str, Distiller] | None = None
         self._compared: tuple[Layer, ...] = ()
-        self._model = twin(task.model, meta=False)[0].eval()
-        arrange(self._model, torch.channels_last)
-        self._known: OrderedDict[bytes, tuple[Seen, int]] = OrderedDict()
-        self._bytes = 0
+        self._dense = Answers(task, task.model)
+        self._last: Answers | None = None
 
     @classmethod
     def of(cls, task: Task, options: TrainingOptions | None = None, traced: Traced | None = None) -> Teacher | None:
@@ -57,6 +47,21 @@ class Teacher:
         undecided = asked == {DISTILL: 1.0} and task.distance is None
         ours = task.loss is not None and task.train is None
         return cls(task, asked, traced) if ours and not undecided and {*asked} != {_WITHOUT} else None
+
+    @property
+    def follows(self) -> bool:
+        """Whether something is learned from the model of the last round."""
+        return any(map(progressive, self._weights))
+
+    def after(self, last: nn.Module) -> Teacher:
+        """The same teacher where a round of pruning follows another one.
+
+        Args:
+            last: The model that the last round left; what becomes of it later does not matter.
+        """
+        found = copy.copy(self)  # what the dense model has answered is answered for both
+        found._last = Answers(self._task, last)
+        return found
 
     def answer(self, batch: Any) -> Any:
         """The dense model's outputs for a batch."""
@@ -79,36 +84,14 @@ class Teacher:
             at: What `watching` saw meanwhile.
             batch: That it ran on.
         """
-        teacher = self._seen(batch)
         student = Seen(outputs=outputs, at=at, kept=self._kept(cut, at))
         for name, distiller in self._made(batch).items():
+            last = self._last if progressive(name) else None
+            teacher = self._seen(batch) if last is None else last.seen(batch, distiller.places)
             yield name, self._weights[name], partial(distiller, student, teacher)
 
     def _seen(self, batch: Any) -> Seen:
-        key = _digest(batch)
-        if key is not None and key in self._known:
-            self._known.move_to_end(key)
-            return self._known[key][0]
-        with watching(self._model, self._places(batch)) as at:
-            seen = Seen(outputs=self._run(batch), at=at)
-        if key is not None:
-            self._keep(key, seen)
-        return seen
-
-    def _run(self, batch: Any) -> Any:
-        with torch.no_grad():
-            return (self._task.teach or self._task.forward)(self._model, batch)
-
-    def _keep(self, key: bytes, seen: Seen) -> None:
-        leaves = [*pytree.tree_leaves(seen.outputs), *seen.at.values()]
-        if not all(isinstance(leaf, Tensor) or leaf is None for leaf in leaves):
-            return  # who knows how large it is
-        size = sum(leaf.numel() * leaf.element_size() for leaf in leaves if isinstance(leaf, Tensor))
-        self._known[key] = seen, size
-        self._bytes += size
-        while self._bytes > _KEPT:
-            _, (_, gone) = self._known.popitem(last=False)
-            self._bytes -= gone
+        return self._dense.seen(batch, self._places(batch))
 
     def _places(self, batch: Any) -> dict[Place, None]:
         return dict.fromkeys(place for each in self._made(batch).values() for place in each.places)
@@ -123,35 +106,11 @@ class Teacher:
     def _layers(self, batch: Any) -> tuple[Layer, ...]:
         if self._traced is None:
             return ()
-        self._compared = layers_of(self._model, self._traced, lambda: self._run(batch))
+        self._compared = layers_of(self._dense.model, self._traced, lambda: self._dense.run(batch))
         return self._compared
 
     def _kept(self, cut: CutModel, at: Mapping[Place, Tensor]) -> dict[str, Tensor]:
         """Which channels of the teacher's layers a student has."""
-        device = device_of(self._model)
+        device = device_of(self._dense.model)
         found = {layer.name: positions(layer.layout, cut.slices) for layer in self._compared if layer.place in at}
         return {name: kept.to(device) for name, kept in found.items() if kept is not None}
-
-
-def arrange(model: nn.Module, layout: torch.memory_format) -> None:
-    """Channels-last convolutions run and train up to twice as fast on processors; values do not change."""
-    for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=layout)
-
-
-def _digest(batch: Any) -> bytes | None:
-    """A hash of all that a batch holds; None where it holds more than tensors, numbers and text."""
-    leaves, spec = pytree.tree_flatten(batch)
-    found = hashlib.sha256(str(spec).encode())
-    for leaf in leaves:
-        if isinstance(leaf, Tensor):
-            if leaf.layout != torch.strided or leaf.is_quantized:
-                return None
-            found.update(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
-            found.update(leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        elif isinstance(leaf, str | int | float | bool | None):
-            found.update(f"{type(leaf).__name__} {leaf!r}".encode())
-        else:
-            return None
-    return found.digest()

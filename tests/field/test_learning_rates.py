@@ -15,7 +15,8 @@ from autoprune.errors import TaskError, UsageError
 from autoprune.surgery.cut_model import CutModel
 from autoprune.testing.fakes import RecordingReporter
 from autoprune.training.check import check_training
-from autoprune.training.finetune import Training, scheduled
+from autoprune.training.finetune import Training
+from autoprune.training.learning_rates import share_at
 from autoprune.training.rate import RATES, find_rate
 from tests.field.models import mlp, points
 
@@ -105,7 +106,7 @@ def test_rates_that_are_none_are_refused(rate):
 
 
 def test_rates_rise_at_first_and_end_near_zero():
-    shares = [scheduled(step, 100, 50) for step in range(100)]
+    shares = [share_at(step, 100, 50) for step in range(100)]
     assert shares[0] < 0.2
     assert max(shares) == pytest.approx(1)
     assert shares.index(max(shares)) < 12

@@ -359,3 +359,33 @@ def test_a_search_distils_records_how_and_goes_on(small_task):
     assert sum(event["event"] == "epoch" for event in epochs) >= 4
     assert not [text for text in reporter.warnings if "fine-tuning failed" in text]
     assert functional.cross_entropy(model(batch_of(small_task)[0]), batch_of(small_task)[1]) >= 0
+
+
+def test_progressive_learns_from_the_model_of_the_last_round(small_task):
+    asked, models, taught = [], [], {}
+
+    def teach(model, batch):
+        asked.append(copy.deepcopy(model.state_dict()))
+        return model(batch[0])
+
+    run = phased(dataclasses.replace(small_task, teach=teach), "progressive", "iterative")
+    for _ in range(4):
+        asked.clear()
+        models.append((run.cut.plan, copy.deepcopy(run.model.state_dict())))
+        run.epoch()
+        taught = asked[-1] if asked else taught  # what was answered before is not asked again
+        before = [state for plan, state in models if plan != run.cut.plan]
+        wanted = before[-1] if before else small_task.model.state_dict()
+        assert {name: value.shape for name, value in taught.items()} == {n: v.shape for n, v in wanted.items()}
+        assert all(torch.allclose(value, wanted[name]) for name, value in taught.items())
+    assert len({plan for plan, _ in models}) == 3
+
+
+def test_progressive_is_refused_where_all_is_cut_at_once(small_task):
+    with pytest.raises(UsageError, match=r"several rounds for the distiller 'progressive'; received 'one-shot'"):
+        autoprune.search(small_task, budget="params=50%", trials=4, run="r", distill="progressive")
+    found = autoprune.search(
+        small_task, budget="params=50%", trials=4, run="r", distill="logits,progressive", schedule="iterative",
+        finetune_epochs=3, finalists=1, finetune_lr=1e-2,
+    )  # fmt: skip
+    assert found.best.load() is not None

@@ -1,8 +1,9 @@
 """Distillers: how far a student is from its teacher. One file each, named on the command line.
 
-A distiller is a module with `create(context) -> Distiller`, and NEEDS: what it compares, in words for people. It says
-where the two models are watched, and what is made of what was seen there; not how models are run, or with what weight
-its distance counts.
+A distiller is a module with `create(context) -> Distiller`, and NEEDS: what it compares, in words for people; with
+PROGRESSIVE = True, the teacher is the model of the last round of pruning, where there was one. It says where the two
+models are watched, and what is made of what was seen there; not how models are run, or with what weight its distance
+counts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from autoprune import registry
+from autoprune.errors import UsageError
 from autoprune.surgery.layout import Layout
 from autoprune.tasks.task import Task
 from autoprune.training.watching import Place
@@ -91,6 +94,37 @@ class Distiller(Protocol):
     def __call__(self, student: Seen, teacher: Seen) -> Tensor | None:
         """A scalar with the student's gradients, 0 where both are the same; None where nothing compares."""
         ...
+
+
+@dataclass(frozen=True)
+class OutputsDistance:
+    """The task's own distance between the outputs of student and teacher."""
+
+    distance: Callable[[Any, Any], Tensor]
+    places: Sequence[Place] = ()
+
+    def __call__(self, student: Seen, teacher: Seen) -> Tensor:
+        return self.distance(student.outputs, teacher.outputs)
+
+    @classmethod
+    def of(cls, task: Task, name: str) -> OutputsDistance:
+        """name: of the distiller, for messages.
+
+        Raises:
+            UsageError: the task has no distance.
+        """
+        if task.distance is None:
+            raise UsageError(
+                expected=f"a task with a distance for the distiller '{name}'",
+                received=f"'{task.name}' without one",
+                cure=f"pass distance=, or leave {name} out of --distill",
+            )
+        return cls(task.distance)
+
+
+def progressive(name: str) -> bool:
+    """Whether a distiller's teacher is the model of the last round, where there was one."""
+    return bool(getattr(registry.load("distillers", name), "PROGRESSIVE", False))
 
 
 def evenly(layers: Sequence[Layer], count: int) -> tuple[Layer, ...]:

@@ -18,6 +18,7 @@ from autoprune.core.group import Group
 from autoprune.core.plan import Plan
 from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
+from autoprune.training.distillers import progressive
 
 #: Epochs that two parts take at least.
 _PARTS: Final = 2
@@ -197,7 +198,8 @@ def phases_of(options: TrainingOptions, plan: Plan, groups: Sequence[Group]) -> 
 
 
 def check_schedule(options: TrainingOptions, groups: Sequence[Group] = ()) -> None:
-    """Refuse a schedule that fits neither into the training nor to the model, or an option that it does not take.
+    """Refuse a schedule that fits neither into the training nor to the model, or an option that it does not take; and a
+    distiller that learns from the last round where there is but one.
 
     Args:
         options: Of the training, with the schedule's name.
@@ -206,7 +208,14 @@ def check_schedule(options: TrainingOptions, groups: Sequence[Group] = ()) -> No
     Raises:
         UsageError: it is one of these.
     """
-    phases_of(options, Plan(()), groups)
+    phases = phases_of(options, Plan(()), groups)
+    name = next((each for each in options.distillers if progressive(each)), "")
+    if name and len(phases) == 1:
+        raise UsageError(
+            expected=f"a schedule of several rounds for the distiller '{name}'",
+            received=f"'{options.schedule}', whose only teacher is the dense model",
+            cure="pass --schedule iterative, or --distill logits, which is the same there",
+        )
 
 
 def checked(module: ModuleType, given: Mapping[str, str]) -> dict[str, str]:
