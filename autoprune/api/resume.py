@@ -16,7 +16,7 @@ from autoprune.core.callbacks import Callbacks, EpochReport
 from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import EXECUTOR
-from autoprune.core.effort import Effort
+from autoprune.core.effort import MOST_EPOCHS, Effort
 from autoprune.core.keywords import checked, documented
 from autoprune.core.options import TRAINING, finetunable, recorded, resumable
 from autoprune.core.quantity import seconds
@@ -105,11 +105,12 @@ def finetune(
         As `search`.
 
     Raises:
-        UsageError: no `finetune_epochs`, and all that `resume` raises.
+        UsageError: neither `finetune_epochs` nor `finetune_time`, and all that `resume` raises.
     """
     changes = checked(options, finetunable(), "what fine-tuning may change")
-    if changes.get("finetune_epochs") is None:
-        raise UsageError(expected="finetune_epochs", received="none", cure="say how many epochs")
+    if changes.get("finetune_epochs") is None and changes.get("finetune_time") is None:
+        cure = "say how many epochs, or how long it may take"
+        raise UsageError(expected="finetune_epochs or finetune_time", received="neither", cure=cure)
     said = reporter or Logged()
     return _go_on(Path(run), task, None, changes, Callbacks(None, on_epoch, said), said, propose=False)
 
@@ -132,7 +133,9 @@ def _go_on(
             if changes.get(name) is not None:  # from now on
                 changes[name] = (seconds(changes[name]) or 0.0) + passed
         if not propose:  # another length is asked for than the search had
-            changes.setdefault("deadline", None)
+            changes = {"deadline": None, "finetune_time": None} | changes
+        if changes.get("finetune_time") is not None:
+            changes.setdefault("finetune_epochs", MOST_EPOCHS)
         settings = _settings(recipe, sampler if propose else "random", changes)
         if propose and directory.ended and not _asks_more(settings, recipe, changes, path):
             reporter.note("this search has ended; give it more --trials, or `autoprune finetune` it")

@@ -40,7 +40,6 @@ def with_options(
     *,
     names: tuple[str, ...] = (),
     as_begun: bool = False,
-    required: tuple[str, ...] = (),
 ) -> Callable[..., int]:
     """The command, which takes options by name beside its own arguments.
 
@@ -48,7 +47,6 @@ def with_options(
         function: Takes them as `**options`.
         names: Of the options; all where none is given.
         as_begun: Whether an option that is not given is None, and the run has it.
-        required: Of those, what must be given.
     """
     own = [each for each in signature(function, eval_str=True).parameters.values() if each.kind.name != "VAR_KEYWORD"]
     hints = get_type_hints(SearchOptions)
@@ -57,9 +55,7 @@ def with_options(
         if not names or item.name in names:
             kind = option.shell or hints[item.name]
             default = None if as_begun or item.default is MISSING else item.default
-            if item.name in required:
-                default = Parameter.empty
-            elif default is None and type(None) not in get_args(kind):
+            if default is None and type(None) not in get_args(kind):
                 kind = kind | None
             annotation: Any = Annotated[kind, _shown(item.name, option, option.resumed if as_begun else "")]
             taken.append(Parameter(item.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))

@@ -36,7 +36,7 @@ def _finetune(run: Run, as_json: Json = False, quiet: Quiet = False, **options: 
 
 
 resume = with_options(_resume, names=resumable(), as_begun=True)
-finetune = with_options(_finetune, names=finetunable(), as_begun=True, required=("finetune_epochs",))
+finetune = with_options(_finetune, names=finetunable(), as_begun=True)
 resume.__name__, finetune.__name__ = "resume", "finetune"
 
 

@@ -34,6 +34,10 @@ class Deadline:
         """Whether there is an end."""
         return math.isfinite(self.end)
 
+    def within(self, seconds: float | None) -> Deadline:
+        """No later than so many seconds from now; None: as it is."""
+        return self if seconds is None else replace(self, end=min(self.end, self.clock.wall() + seconds))
+
     def earlier(self, seconds: float) -> Deadline:
         """So many seconds before it."""
         return replace(self, end=self.end - seconds)

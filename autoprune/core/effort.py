@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from autoprune.errors import UsageError
+
+#: Epochs of fine-tuning at most where its time alone is said.
+MOST_EPOCHS: Final = 100
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from autoprune.core.address import HERE
 from autoprune.core.budget import GUARANTEES, Budget
 from autoprune.core.cluster import Cluster
 from autoprune.core.defaults import CRITERION, DISTILL, EXECUTOR, REGULARIZER, REPAIR, SAMPLER, SCHEDULE
-from autoprune.core.effort import Effort
+from autoprune.core.effort import MOST_EPOCHS, Effort
 from autoprune.core.limit import Limit
 from autoprune.core.locks import patterns
 from autoprune.core.measurement import RunSpec
@@ -35,8 +35,8 @@ _SEEDS: Final = 2**32
 
 #: What decides how a run is fine-tuned, beside its effort.
 TRAINING: Final = (
-    "finetune_lr", "finetune_steps", "finetune_precision", "schedule", "schedule_options", "regularizer",
-    "regularizer_options", "distill",
+    "finetune_time", "finetune_lr", "finetune_steps", "finetune_patience", "finetune_precision", "schedule",
+    "schedule_options", "regularizer", "regularizer_options", "distill",
 )  # fmt: skip
 
 #: A search space: by name, as a file, as an object, or as what a file says.
@@ -319,11 +319,30 @@ class SearchOptions:
             )
         },
     )
-    finetune_epochs: int = _option(
-        Effort.epochs, "Fine-tuning of each finished model.", HOW_LONG, resumable=True, recorded=False
+    finetune_epochs: int | None = _option(
+        None,
+        f"Fine-tuning of each finished model. Default: {Effort.epochs}, or as many as fit into --finetune-time.",
+        HOW_LONG,
+        resumable=True,
+        recorded=False,
+    )
+    finetune_time: float | str | None = _option(
+        None,
+        "How long fine-tuning of all finished models may take, such as 10m.",
+        HOW_LONG,
+        resumable=True,
+        shell=str,
+        resumed="How long fine-tuning of all finished models may take, from now, such as 10m.",
     )
     finetune_steps: int = _option(
         0, "Batches of an epoch of fine-tuning at most; 0: all of them.", HOW_LONG, resumable=True
+    )
+    finetune_patience: int = _option(
+        0,
+        "Epochs without a better score on the search split after which fine-tuning of a model ends, with its best "
+        "epoch's weights; 0: all epochs are trained.",
+        HOW_LONG,
+        resumable=True,
     )
     finalists: int = _option(
         Effort.finalists,
@@ -350,7 +369,12 @@ class SearchOptions:
     def effort(self) -> Effort:
         """What may be spent."""
         limits = seconds(self.timeout), seconds(self.deadline)
-        return Effort(self.trials, limits[0], self.finetune_epochs, self.finalists, limits[1])
+        return Effort(self.trials, limits[0], self._epochs, self.finalists, limits[1])
+
+    @property
+    def _epochs(self) -> int:
+        usual = Effort.epochs if self.finetune_time is None else MOST_EPOCHS
+        return usual if self.finetune_epochs is None else self.finetune_epochs
 
     @property
     def enough(self) -> tuple[Limit, ...]:
@@ -364,8 +388,10 @@ class SearchOptions:
     def training(self) -> TrainingOptions:
         """How finished models are fine-tuned."""
         return TrainingOptions(
-            epochs=self.finetune_epochs,
+            epochs=self._epochs,
+            seconds=seconds(self.finetune_time),
             steps=self.finetune_steps,
+            patience=self.finetune_patience,
             rate=self.finetune_lr,
             precision=self.finetune_precision,
             schedule=self.schedule,

@@ -22,7 +22,9 @@ class TrainingOptions:
 
     Attributes:
         epochs: Passes over the train split.
+        seconds: Wall time of the training of all models; None for no limit.
         steps: Batches of a pass at most; 0: all of them.
+        patience: Epochs without a better score after which training ends, with the best epoch's weights; 0: it goes on.
         rate: The highest learning rate; None: what is found by trying, or what the task's own optimizer has.
         decay: Of weights, at each step in shares of the rate, where the task has no optimizer of its own.
         averaged: Whether the mean over the last steps is kept, in place of what the last one left.
@@ -42,7 +44,9 @@ class TrainingOptions:
     """
 
     epochs: int
+    seconds: float | None = None
     steps: int = 0
+    patience: int = 0
     rate: float | None = None
     decay: float = 0.01
     averaged: bool = False
@@ -59,13 +63,15 @@ class TrainingOptions:
     @property
     def told(self) -> str:
         """What differs from the default, beside epochs; empty where nothing does."""
+        time = "" if self.seconds is None else f", {self.seconds:g} s"
         steps = f", {self.steps} steps" if self.steps else ""
         schedule = _named(self.schedule, self.schedule_options, SCHEDULE)
         regularizer = _named(self.regularizer, self.regularizer_options, REGULARIZER)
         distill = "" if self.distill == DISTILL else f", distill {self.distill}"
+        patience = f", patience {self.patience}" if self.patience else ""
         rate = "" if self.rate is None else f", rate {self.rate:g}"
         precision = "" if self.precision == PRECISIONS[0] else f", {self.precision}"
-        return steps + rate + precision + schedule + regularizer + distill
+        return time + steps + patience + rate + precision + schedule + regularizer + distill
 
     @property
     def distillers(self) -> Mapping[str, float]:
@@ -81,10 +87,22 @@ class TrainingOptions:
                 received=repr(self.steps),
                 cure="pass a whole number, 0 for whole passes",
             )
+        if isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 0:
+            raise UsageError(
+                expected="finetune_patience of at least 0",
+                received=repr(self.patience),
+                cure="pass a whole number of epochs, 0 to train to the end",
+            )
         number = isinstance(self.rate, int | float) and not isinstance(self.rate, bool)
         if self.rate is not None and not (number and 0 < self.rate < math.inf):
             raise UsageError(
                 expected="a positive, finite learning rate", received=repr(self.rate), cure="write for example 5e-4"
+            )
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise UsageError(
+                expected="a positive, finite finetune_time",
+                received=repr(self.seconds),
+                cure="write it as 90s, 10m or 2h",
             )
         if self.precision not in PRECISIONS:
             raise UsageError(

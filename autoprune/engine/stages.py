@@ -95,10 +95,10 @@ def timetable(job: SearchJob, resources: Resources) -> Timetable:
 
 
 def finishing_time(job: SearchJob, resources: Resources) -> FinishingTime:
-    """What finishing may take."""
+    """What finishing may take, from now."""
     times = timetable(job, resources)
     return FinishingTime(
-        training=times.training,
+        training=times.training.within(job.settings.training.seconds),
         measuring=times.measuring,
         scoring=job.pace.scoring,
         opening=job.pace.opening,

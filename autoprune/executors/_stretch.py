@@ -31,12 +31,14 @@ class Stretch(tune.Trainable):
         self._folder = Path(new_config["folder"])
         plan = Plan.from_json(new_config["plan"])
         state = Path(new_config["state"]).read_bytes() if new_config["state"] else b""
-        self._job = EpochJob(new_config["number"], plan, new_config["done"], state, tuple(new_config["compared"]))
+        scores = {name: Measurement.from_json(name, raw) for name, raw in new_config["scores"].items()}
+        compared = tuple(new_config["compared"])
+        self._job = EpochJob(new_config["number"], plan, new_config["done"], state, compared, scores)
         return True
 
     def step(self) -> dict[str, Any]:
         found = self._tuner(self._job)
-        self._job = replace(self._job, done=found.done, state=found.state)
+        self._job = replace(self._job, done=found.done, state=found.state, scores=found.scores)
         path = self._folder / f"{found.number}-{found.done}.sent"
         if found.state:
             write_atomic(path, found.state)

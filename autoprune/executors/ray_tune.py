@@ -114,6 +114,7 @@ class TuneBridge:
             "plan": run.trial.plan.kept,
             "done": run.done,
             "compared": list(self._halving.rule.compared(run.trial.number)),
+            "scores": {name: score.to_json() for name, score in run.scores.items()},
             "state": str(self._halving.file(run).resolve()) if run.done else "",
             "folder": str(self._halving.file(run).parent.resolve()),
         }

@@ -78,7 +78,7 @@ class SuccessiveHalving:
                 continue
             state = self.state(run) if run.done else b""
             compared = self.rule.compared(run.trial.number)
-            yield EpochJob(run.trial.number, run.trial.plan, run.done, state, compared)
+            yield EpochJob(run.trial.number, run.trial.plan, run.done, state, compared, run.scores)
 
     def next(self) -> FinetuneRun | None:
         """A run that is to go on and that nobody trains, from here on busy; None: none until the next is reported."""
@@ -130,11 +130,14 @@ class SuccessiveHalving:
         self._settle()
 
     def _tell(self, run: FinetuneRun, done: int, scores: Mapping[str, Measurement]) -> None:
+        """A run that skips epochs, as they would be for nothing, comes to their rungs as it is."""
         run.done, run.scores = done, scores
         if scores:
-            value = scores[self._quality.name].value
-            self._study.report(run.trial.number, done, value)
-            self._rank(run, done, value)
+            value, number = scores[self._quality.name].value, run.trial.number
+            rungs = (rung for rung in self.rule.compared(number) if rung < done)
+            for epoch in (*(rung for rung in rungs if number not in self.values.get(rung, {})), done):
+                self._study.report(number, epoch, value)
+                self._rank(run, epoch, value)
 
     def _rank(self, run: FinetuneRun, epoch: int, value: float) -> None:
         """A candidate counts as it would be finished: as trained, or as repaired where training did harm."""

@@ -16,6 +16,7 @@ from autoprune.errors import AutopruneError, describe
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery import CutModel
 from autoprune.training import checkpoint
+from autoprune.training.best_epoch import BestEpoch, taken
 from autoprune.training.finetune import load_state
 from autoprune.training.phases import PhaseTraining, Surgeon, shapes
 from autoprune.training.schedules import phases_of
@@ -31,6 +32,7 @@ class EpochJob:
         plan: Of the candidate.
         done: Epochs before this one.
         state: Where the last one ended; empty at the beginning.
+        scores: As they were told after the last epoch; none where it was not scored.
         compared: Epochs after which the candidate is scored; the last one always is.
     """
 
@@ -39,6 +41,7 @@ class EpochJob:
     done: int
     state: bytes = field(default=b"", repr=False)
     compared: tuple[int, ...] = ()
+    scores: Mapping[str, Measurement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class EpochResult:
 
     Attributes:
         number: Of the candidate.
-        done: Epochs so far.
+        done: Epochs so far; all of them where those that are left would be for nothing.
         scores: On the search split, by metric; none where they decide nothing.
         state: All that the next epoch needs.
         loss: Of the last batch.
@@ -69,6 +72,7 @@ class Tuner:
         self.evaluator, self.options = evaluator, options
         self._seed = seed
         self._held: PhaseTraining | None = None
+        self._best: BestEpoch | None = None
         self._number = -1
         self._teacher: tuple[Teacher | None] | None = None
 
@@ -77,13 +81,18 @@ class Tuner:
         try:
             training = self._training(job)
             loss = training.epoch()
-            wanted = training.done in (*job.compared, self.options.epochs)
+            done, patient = training.done, bool(self.options.patience) and training.last
+            wanted = patient or done in (*job.compared, self.options.epochs)
             with training.finished() as model:
                 scores = self.evaluator.task.score(model, "search") if wanted else {}
-            state = safetensors.torch.save(
-                training.state(), checkpoint.metadata(training.done, self.options.epochs, scores)
-            )
-            return EpochResult(job.number, training.done, scores, state, loss)
+            tensors = training.state()
+            if patient:
+                if self._best is None or self._better(scores, self._best.scores):
+                    self._best = BestEpoch.of(done, scores, tensors)
+                tensors, scores = self._best.put(tensors), self._best.scores
+                done = self.options.epochs if done - self._best.number >= self.options.patience else done
+            state = safetensors.torch.save(tensors, checkpoint.metadata(done, self.options.epochs, scores))
+            return EpochResult(job.number, done, scores, state, loss)
         except Exception as error:
             self._forget()
             return self.lost(job, str(error) if isinstance(error, AutopruneError) else describe(error))
@@ -119,6 +128,11 @@ class Tuner:
             clock=evaluator.clock,
         )
 
+    def _better(self, scores: Mapping[str, Measurement], than: Mapping[str, Measurement]) -> bool:
+        quality = self.evaluator.task.quality
+        now, before = scores[quality.name].value, than[quality.name].value
+        return now < before if quality.lower_is_better else now > before
+
     def _training(self, job: EpochJob) -> PhaseTraining:
         if self._held is not None and (self._number, self._held.done) == (job.number, job.done):
             return self._held
@@ -127,14 +141,16 @@ class Tuner:
         phases = phases_of(self.options, job.plan, self.evaluator.traced.groups)
         first = self.evaluator.bare(phases[0].plan) if job.state else self.evaluator.cut(phases[0].plan)
         training = PhaseTraining(first, phases, self._surgeon, self._teacher[0], self.options, self._seed)
+        self._best = None
         if job.state:
-            training.load(safetensors.torch.load(job.state), job.done)
+            state, self._best = taken(safetensors.torch.load(job.state), job.scores)
+            training.load(state, job.done)
         self._held, self._number = training, job.number
         return training
 
     def _forget(self) -> None:
-        self._held, self._number, self._teacher = None, -1, None
+        self._held, self._best, self._number, self._teacher = None, None, -1, None
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: not the model at hand."""
-        return {**self.__dict__, "_held": None, "_number": -1, "_teacher": None}
+        return {**self.__dict__, "_held": None, "_best": None, "_number": -1, "_teacher": None}

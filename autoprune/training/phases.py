@@ -178,6 +178,11 @@ class PhaseTraining:
         """Its module."""
         return self._training.model
 
+    @property
+    def last(self) -> bool:
+        """Whether the model is cut no more."""
+        return self._place + 1 == len(self._phases)
+
     def epoch(self) -> float:
         """Train for one more epoch; the last batch's loss.
 

@@ -215,3 +215,24 @@ def test_why_fine_tuning_failed_is_known_to_a_later_process(tmp_path):
     job = next(halving.jobs())
     halving.report(EpochResult(job.number, 0, error="no gradient for you"))
     assert run.open().runs[job.number].error == "no gradient for you"
+
+
+def test_a_run_that_ends_early_is_compared_at_each_rung_as_it_is_and_so_when_it_is_resumed(tmp_path):
+    run = Run(tmp_path)
+    halving, over = run.open(), {1, 2}
+
+    def result(job):
+        found = run.result(job)
+        return replace(found, done=6) if job.number in over else found
+
+    jobs = halving.jobs()
+    halving.report(result(next(jobs)))
+    for _ in range(3):
+        halving.report(result(next(jobs)))
+    again = run.open()
+    for job in again.jobs():
+        again.report(result(job))
+    assert {k: (each.outcome, each.done) for k, each in again.runs.items()} == {
+        0: ("pruned", 2), 1: ("pruned", 6), 2: ("complete", 6), 3: ("pruned", 2), 4: ("pruned", 2), 5: ("complete", 6),
+    }  # fmt: skip
+    assert sum(number in over for number, _ in run.trained) == 2
