@@ -163,8 +163,7 @@ class PhaseTraining:
         """first: the model of the first phase, cut and healed."""
         self._phases, self._surgeon, self._teacher = phases, surgeon, teacher
         self._options, self._seed = options, seed
-        self.done = 0
-        self._place = 0
+        self.done, self._place = 0, 0
         self._last: CutModel | None = None
         self._training = self._begun(first)
 
@@ -190,7 +189,7 @@ class PhaseTraining:
             TaskError: as `Training.epoch`.
         """
         begun = sum(each.epochs for each in self._phases[: self._place + 1])
-        if self.done == begun and self._place + 1 < len(self._phases):
+        if self.done == begun and not self.last:
             self._place += 1
             now = self._phases[self._place]
             self._training.settle()
@@ -255,11 +254,10 @@ class PhaseTraining:
         return {name: each.detach().cpu().contiguous().clone() for name, each in found.items()}
 
     def _taught_by(self, state: Mapping[str, Tensor]) -> CutModel | None:
-        weights = dict(_named(state, _LAST))
+        weights, slices = (dict(_named(state, part)) for part in (_LAST, _LAST_SLICES))
         if not weights:
             return None
-        plan, slices = self._phases[self._place - 1].plan, dict(_named(state, _LAST_SLICES))
-        last = self._surgeon.rebuilt(plan, slices, {})
+        last = self._surgeon.rebuilt(self._phases[self._place - 1].plan, slices, {})
         last.model.load_state_dict(weights)
         return last
 
