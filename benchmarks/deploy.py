@@ -25,7 +25,7 @@ from coverage import isolated
 from torch import nn
 
 import autoprune
-from autoprune.deployment.export import Check, export
+from autoprune.deployment.export import Acceptance, export
 from autoprune.errors import AutopruneError, describe
 from autoprune.exporters import Subject
 from autoprune.measure.pruned import Pruned
@@ -52,7 +52,7 @@ class Row:
 
 def written(subject: Subject, name: str) -> Any:
     with tempfile.TemporaryDirectory() as folder:
-        return export(subject, name, Path(folder) / name, Check(timed=False))
+        return export(subject, name, Path(folder) / name, Acceptance(timed=False))
 
 
 def examine(name: str, formats: tuple[str, ...]) -> Row:

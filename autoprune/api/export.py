@@ -14,7 +14,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.deployment.card import Exported
-from autoprune.deployment.export import Check
+from autoprune.deployment.export import Acceptance
 from autoprune.deployment.opening import opened
 from autoprune.engine.exporting import FOLDER, export_all, export_folder, known
 from autoprune.engine.prepare import make_task
@@ -105,7 +105,7 @@ def export(
         precision=precision,
         opset=opset,
     )
-    return export_all(record, known(names, precision), where or Path(FOLDER), Check(threads=threads), reporter)
+    return export_all(record, known(names, precision), where or Path(FOLDER), Acceptance(threads=threads), reporter)
 
 
 def load_exported(

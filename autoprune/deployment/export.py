@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,8 @@ from autoprune.exporters import Format, Subject, Written
 from autoprune.profilers import Profiler
 from autoprune.store.files import PARTIAL, storing
 from autoprune.surgery import twin
-from autoprune.tasks.task import batch_size
+from autoprune.surgery.example import Example
+from autoprune.tasks.task import batch_size, rebatch
 
 _EXAMPLE: Final = "the example inputs"
 
@@ -54,8 +55,12 @@ def format_of(name: str, precision: str = "float32") -> Format:
     return module
 
 
+def _called(model: nn.Module, example: Example) -> Any:
+    return example.fresh().call(model)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Acceptance:
     """On what an export is compared with torch, and how it is timed.
 
     Attributes:
@@ -68,14 +73,14 @@ class Check:
     """
 
     batches: Iterable[Any] | None = None
-    forward: Callable[[nn.Module, Any], Any] = field(default=lambda model, example: example.fresh().call(model))
+    forward: Callable[[nn.Module, Any], Any] = _called
     task: str = ""
     threads: int = 1
     timed: bool = True
     clock: Clock = field(default_factory=SystemClock)
 
 
-def export(subject: Subject, name: str, folder: Path, check: Check) -> Exported:
+def export(subject: Subject, name: str, folder: Path, check: Acceptance) -> Exported:
     """Write a model in one format into a new folder; nothing is left there where that fails.
 
     Args:
@@ -114,7 +119,7 @@ def export(subject: Subject, name: str, folder: Path, check: Check) -> Exported:
             varies=written.varies,
             like=subject.model,
         )
-        apart, compared = _compared(subject, deployed, check)
+        apart, compared = _compared(subject, deployed, written.varies, check)
         most = TOLERANCES[subject.precision]
         if not apart <= most:
             raise DeviceError(
@@ -139,14 +144,17 @@ def export(subject: Subject, name: str, folder: Path, check: Check) -> Exported:
     return found
 
 
-def _compared(subject: Subject, deployed: Deployed, check: Check) -> tuple[float, str]:
+def _compared(subject: Subject, deployed: Deployed, varies: Sequence[str], check: Acceptance) -> tuple[float, str]:
     """How far the export is from torch, and on what that was seen."""
-    own = Check()
-    apart, _ = difference(subject.model, deployed, [subject.example], own.forward)
+    examples, compared = [subject.example], _EXAMPLE
+    if "batch" in varies:
+        examples.append(rebatch(subject.example, batch_size(subject.example) + 1))
+        compared += ", also one sample more,"
+    apart, _ = difference(subject.model, deployed, examples, _called)
     if check.batches is None:
-        return apart, _EXAMPLE
+        return apart, compared.rstrip(",")
     worst, count = difference(subject.model, deployed, check.batches, check.forward)
-    return max(apart, worst), f"{_EXAMPLE} and {count} batches of the calibration split"
+    return max(apart, worst), f"{compared} and {count} batches of the calibration split"
 
 
 def _timed(

@@ -10,7 +10,7 @@ import torch
 
 from autoprune.core.reporter import Reporter
 from autoprune.deployment.card import Exported
-from autoprune.deployment.export import Check, export, format_of
+from autoprune.deployment.export import Acceptance, export, format_of
 from autoprune.errors import UsageError
 from autoprune.exporters import Subject
 from autoprune.models.folder import read
@@ -66,7 +66,7 @@ def export_folder(
         precision=precision,
         opset=opset,
     )
-    check = Check(batches=_Calibration(task), forward=task.forward, task=task.spec, threads=threads)
+    check = Acceptance(batches=_Calibration(task), forward=task.forward, task=task.spec, threads=threads)
     return export_all(subject, chosen, folder / FOLDER if output is None else output, check, reporter)
 
 
@@ -85,7 +85,7 @@ def known(formats: Iterable[str], precision: str) -> tuple[str, ...]:
 
 
 def export_all(
-    subject: Subject, formats: Iterable[str], output: Path, check: Check, reporter: Reporter
+    subject: Subject, formats: Iterable[str], output: Path, check: Acceptance, reporter: Reporter
 ) -> tuple[Exported, ...]:
     """Export a model in several formats; each has a folder of its name."""
     names = tuple(formats)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from autoprune.errors import describe
 from autoprune.surgery.example import Example
 from autoprune.tasks.task import batch_size, rebatch
 
@@ -33,8 +34,10 @@ def names_of(tensor: Tensor, batch: int) -> dict[int, str]:
     return {**found, 1: SEQUENCE} if found and whole and tensor.dim() == 2 else found
 
 
-def freely(model: nn.Module, example: Example, export: Callable[[Example, dict[str, Any] | None], T]) -> T:
-    """Export a model with all that may vary, or as it is where that fails.
+def freely(
+    model: nn.Module, example: Example, export: Callable[[Example, dict[str, Any] | None], T]
+) -> tuple[T, tuple[str, ...]]:
+    """Export a model with all that may vary, or as it is where that fails, with a note of the reason.
 
     export: takes an example and, by argument, what of it may vary.
 
@@ -51,8 +54,7 @@ def freely(model: nn.Module, example: Example, export: Callable[[Example, dict[s
 
     try:
         bound = inspect.signature(model.forward).bind(*wide.args, **wide.kwargs).arguments
-        return export(wide, {name: tree_map(spec, value) for name, value in bound.items()})
-    except (
-        Exception
-    ):  # code that needs numbers: the batch is then the example's, and the same error comes if it is another
-        return export(example, None)
+        return export(wide, {name: tree_map(spec, value) for name, value in bound.items()}), ()
+    except Exception as error:  # of code that needs numbers; where that is not why, it comes again
+        fixed = export(example, None)
+        return fixed, (f"its sizes are fixed, as they cannot be exported otherwise ({describe(error)})",)

@@ -23,7 +23,7 @@ outputs = method.execute([...])"""
 
 
 def write(subject: Subject, folder: Path) -> Written:
-    _, program = exported(subject, varying=False)  # its memory is planned: sizes without a bound have no plan
+    (_, program), _ = exported(subject, varying=False)  # its memory is planned: sizes without a bound have no plan
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

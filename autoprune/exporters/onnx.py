@@ -14,7 +14,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from autoprune.errors import DeviceError, UsageError, describe
 from autoprune.exporters import Subject, Written
 from autoprune.exporters._libraries import needed, refused, versions
 from autoprune.exporters._literals import Literals, places
+from autoprune.exporters._results import with_results
 from autoprune.exporters._varying import freely, names_of
 from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
@@ -148,11 +149,12 @@ def create(dense: nn.Module, example: Example, counts: Mapping[str, int]) -> Onn
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph that is deployed: its file, the names of its inputs, and what of them varies."""
+    """A graph that is deployed: its file, the names of its inputs, what of them varies, or why nothing does."""
 
     content: bytes
     inputs: tuple[str, ...]
     varies: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def graph_of(subject: Subject) -> Graph:
@@ -166,11 +168,13 @@ def graph_of(subject: Subject) -> Graph:
     if subject.opset is not None and not _OLDEST <= subject.opset <= newest:
         raise _no_opset(subject.opset, f"from {_OLDEST} to {newest}")
 
+    model = with_results(subject.model, subject.example)
+
     def export(example: Example, shapes: dict[str, Any] | None) -> tuple[Example, Any]:
         fresh = example.fresh()
-        with _quiet(), torch.no_grad(), evaluating(subject.model):
+        with _quiet(), torch.no_grad(), evaluating(model):
             program = torch.onnx.export(
-                subject.model,
+                model,
                 fresh.args,
                 kwargs=fresh.kwargs,
                 dynamo=True,
@@ -183,7 +187,7 @@ def graph_of(subject: Subject) -> Graph:
         return example, program.model_proto
 
     try:
-        example, proto = freely(subject.model, subject.example, export)
+        (example, proto), notes = freely(model, subject.example, export)
     except Exception as error:
         raise refused("torch.onnx.export", error) from error
     opset = next(each.version for each in proto.opset_import if not each.domain)
@@ -192,22 +196,21 @@ def graph_of(subject: Subject) -> Graph:
     varies = _named_dimensions(proto.graph, example)
     for node, _ in places(proto.graph):  # where in the user's files it comes from
         del node.metadata_props[:]
-    return Graph(_serialised(proto), tuple(each.name for each in proto.graph.input), varies)
+    return Graph(_serialised(proto), tuple(each.name for each in proto.graph.input), varies, notes)
 
 
 def write(subject: Subject, folder: Path) -> Written:
     graph = graph_of(subject)
-    return keep(graph.content, graph.inputs, folder, graph.varies)
+    return replace(keep(graph.content, graph.inputs, folder), varies=graph.varies, notes=graph.notes)
 
 
-def keep(content: bytes, inputs: Sequence[str], folder: Path, varies: Sequence[str] = ()) -> Written:
+def keep(content: bytes, inputs: Sequence[str], folder: Path) -> Written:
     (folder / _FILE).write_bytes(content)
     sets = onnx.ModelProto.FromString(content).opset_import
     return Written(
         file=_FILE,
         usage=_USAGE.format(names=", ".join(f'"{name}": ...' for name in inputs)),
         inputs=tuple(inputs),
-        varies=tuple(varies),
         versions=versions("onnx", "onnxscript", "torch"),
         facts={"opset": next(each.version for each in sets if not each.domain)},
     )

@@ -32,6 +32,7 @@ def write(subject: Subject, folder: Path) -> Written:
         usage=_USAGE.format(names=", ".join(f'"{name}": ...' for name in graph.inputs)),
         inputs=graph.inputs,
         varies=graph.varies,
+        notes=graph.notes,
         versions=versions("openvino", "onnx", "torch"),
     )
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from autoprune.exporters import Subject, Written
 from autoprune.exporters._libraries import refused, versions
+from autoprune.exporters._results import with_results
 from autoprune.exporters._varying import freely, names_of
 from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
@@ -38,26 +39,27 @@ class Program(nn.Module):
         return self._called[0](*args, **kwargs)
 
 
-def exported(subject: Subject, *, varying: bool) -> tuple[Example, Any]:
-    """The program of a model, and the example that it was made with.
+def exported(subject: Subject, *, varying: bool) -> tuple[tuple[Example, Any], tuple[str, ...]]:
+    """The program of a model with the example that it was made with; and why its sizes are fixed, where they are.
 
     Raises:
         DeviceError: the model cannot be expressed.
     """
+    model = with_results(subject.model, subject.example)
 
     def export(example: Example, shapes: dict[str, Any] | None) -> tuple[Example, Any]:
         fresh = example.fresh()
-        with torch.no_grad(), evaluating(subject.model):
-            return example, torch.export.export(subject.model, fresh.args, fresh.kwargs, dynamic_shapes=shapes)
+        with torch.no_grad(), evaluating(model):
+            return example, torch.export.export(model, fresh.args, fresh.kwargs, dynamic_shapes=shapes)
 
     try:
-        return freely(subject.model, subject.example, export) if varying else export(subject.example, None)
+        return freely(model, subject.example, export) if varying else (export(subject.example, None), ())
     except Exception as error:
         raise refused("torch.export", error) from error
 
 
 def write(subject: Subject, folder: Path) -> Written:
-    example, program = exported(subject, varying=True)
+    (example, program), fixed = exported(subject, varying=True)
     torch.export.save(program, folder / FILE)
     found = [node.meta["val"].shape for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
     batch = batch_size(example)
@@ -73,6 +75,7 @@ def write(subject: Subject, folder: Path) -> Written:
         varies=tuple(sorted(varies)),
         versions=versions("torch"),
         notes=(
+            *fixed,
             "opening a .pt2 file may run what is in it: open your own only; autoprune opens none without trust=True",
             "another version of torch may refuse it",
         ),

@@ -15,7 +15,7 @@ from autoprune import registry
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.deployment.card import read
-from autoprune.deployment.export import Check, export
+from autoprune.deployment.export import Acceptance, export
 from autoprune.deployment.opening import opened
 from autoprune.errors import DeviceError, UsageError
 from autoprune.exporters import Exporter, Subject
@@ -46,7 +46,7 @@ class ExporterConformance:
     def test_what_is_written_computes_the_same_and_is_told_by_its_card(self, tmp_path: Path) -> None:
         subject = self.subject()
         try:
-            card = export(subject, self.name, tmp_path / "out", Check(timed=False))
+            card = export(subject, self.name, tmp_path / "out", Acceptance(timed=False))
             profiler = registry.load("profilers", card.profiler).create(RunSpec(), SystemClock())
         except DeviceError as error:
             if "library" not in error.expected:
@@ -67,7 +67,7 @@ class ExporterConformance:
 
     def test_a_folder_that_is_there_is_left_alone(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="not there yet"):
-            export(self.subject(), self.name, tmp_path, Check(timed=False))
+            export(self.subject(), self.name, tmp_path, Acceptance(timed=False))
         assert not list(tmp_path.iterdir())
 
 

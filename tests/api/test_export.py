@@ -148,6 +148,18 @@ class Bessel(nn.Module):
         return torch.special.bessel_j0(x)
 
 
+def test_a_cache_that_a_model_returns_is_no_result(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=16, n_embd=8, n_layer=1, n_head=2, n_positions=8, bos_token_id=1)
+    ids = {"input_ids": torch.tensor([[3, 4, 5], [6, 7, 8]])}
+    pruned = autoprune.prune(transformers.GPT2LMHeadModel(config).eval(), ids, 0.5)
+    (card,) = autoprune.export(pruned, "torch-export", tmp_path / "out", example_inputs=ids)
+    assert card.varies == ("batch", "sequence")
+    longer = torch.tensor([[1, 2, 3, 4, 5]])
+    found = autoprune.load_exported(card.path, trust=True)(input_ids=longer)
+    assert torch.allclose(found["logits"], pruned.model(longer).logits, atol=1e-6)
+
+
 @pytest.mark.parametrize(("name", "library"), [("onnx", "torch.onnx.export"), ("executorch", "ExecuTorch")])
 def test_an_operator_that_cannot_be_expressed_is_named(name, library, tmp_path):
     try:
