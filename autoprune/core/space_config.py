@@ -23,7 +23,7 @@ class SpaceConfig:
     """How models are opened: what `search(space=...)` takes beside the name of a file.
 
     Attributes:
-        kinds: Kinds of group to open: channel, neuron, head, head_dim, embedding, hidden, layer, weight.
+        kinds: Kinds of group to open: channel, neuron, head, head_dim, embedding, hidden, expert, row, layer, weight.
         keep_ratios: Shares of a group that may stay, each in (0, 1].
         frozen: Regular expressions on names of groups that stay whole.
         step: Counts are multiples of it: one number, or one a kind (1 where it is not named).

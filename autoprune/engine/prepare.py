@@ -12,6 +12,7 @@ from torch import nn
 
 from autoprune import registry
 from autoprune.core.budget import Budget
+from autoprune.core.clock import SystemClock
 from autoprune.core.floor import check_quality
 from autoprune.core.group import Group
 from autoprune.core.limit import Limit
@@ -19,7 +20,7 @@ from autoprune.core.locks import check_only, locks
 from autoprune.core.measurement import Capabilities
 from autoprune.core.metric import COUNTED, Metric, MetricKey, cost
 from autoprune.core.options import Space
-from autoprune.core.reporter import Reporter
+from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.space import SearchSpace, opened
 from autoprune.core.space_config import SpaceConfig
 from autoprune.errors import UsageError
@@ -29,7 +30,10 @@ from autoprune.search_spaces import choose, is_own
 from autoprune.surgery import Traced, trace
 from autoprune.surgery.coverage import Coverage, coverage
 from autoprune.surgery.example import Example
+from autoprune.surgery.patience import Patience
+from autoprune.surgery.rows import opened_rows
 from autoprune.surgery.sparsity import with_weights
+from autoprune.surgery.verify import verified
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
 
@@ -106,6 +110,9 @@ def _traced(
     config = choose(space, (type(module).__name__ for module in model.modules()))
     traced = trace(model, example, reporter=reporter)
     traced = with_weights(model, traced, config.pattern) if "weight" in config.kinds else traced
+    if "row" in config.kinds:
+        patience = Patience(reporter or Logged(), SystemClock())
+        traced = verified(model, example, opened_rows(traced), patience)
     if is_own(space):
         config.check_patterns(traced.groups)
     traced = traced.frozen(locks(traced.groups, freeze=freeze, only=only))

@@ -18,6 +18,7 @@ from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layers import Drop, drop_layers
 from autoprune.surgery.layout import Layout, positions, size
 from autoprune.surgery.module_sizes import sync_module_sizes
+from autoprune.surgery.rows import fill_places
 from autoprune.surgery.traced import Traced
 from autoprune.surgery.tracked_int import Attribute
 
@@ -64,7 +65,9 @@ def apply(model: nn.Module, traced: Traced, slices: Mapping[str, Tensor], *, met
     new = clone(model, cut)
     values = {attribute: formula.value(counts) for attribute, formula in traced.formulas.items()}
     numbers = {attribute: value for attribute, value in values.items() if value != attribute.size}
-    return finished(new, numbers, [drop for name, drop in traced.layers.items() if counts.get(name) == 0], smaller)
+    new = finished(new, numbers, [drop for name, drop in traced.layers.items() if counts.get(name) == 0], smaller)
+    fill_places(new, model, traced, slices)
+    return new
 
 
 def finished(

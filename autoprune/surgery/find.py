@@ -34,6 +34,7 @@ from autoprune.surgery.noise import seeded
 from autoprune.surgery.operator_watch import eager
 from autoprune.surgery.provenance import ProvenanceWatch
 from autoprune.surgery.quantised import QUANTISED, quantised_modules
+from autoprune.surgery.rows import with_rows
 from autoprune.surgery.rules import POINTWISE, table
 from autoprune.surgery.siblings import Siblings
 from autoprune.surgery.sizes import SizeWatcher
@@ -228,7 +229,7 @@ def _observed(model: nn.Module, example: Example, way: Way, rules: dict[str, Rul
     equations = [*sizes.equations, *(Equation(left, right) for left, right in tracer.equal)]
     parameters = dict(model.named_parameters())
     found = collect(tracer, equations, parameters, layers.found)
-    return with_experts(found, tracer, kept.values(), parameters)
+    return with_rows(with_experts(found, tracer, kept.values(), parameters), model)
 
 
 def _joined(model: nn.Module, example: Example, tracer: Tracer, watch: AbstractContextManager[Any]) -> list[str]:

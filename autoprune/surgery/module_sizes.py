@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from autoprune.surgery.rows import looks_up
+
 
 def sync_module_sizes(module: nn.Module) -> None:
     """Set what a module remembers of its sizes from its tensors, which are already cut."""
@@ -52,7 +54,9 @@ def _mend_weighted(module: nn.Module) -> None:
         module.normalized_shape = tuple(weight.shape)
     elif isinstance(module, nn.GroupNorm):
         module.num_channels = weight.shape[0]
-    elif isinstance(module, nn.Embedding):
+    elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        if weight.shape[0] < module.num_embeddings:
+            looks_up(module)
         module.num_embeddings, module.embedding_dim = weight.shape
     elif isinstance(module, nn.PReLU):
         module.num_parameters = weight.shape[0]

@@ -11,6 +11,7 @@ from autoprune.errors import SurgeryError
 from autoprune.surgery.apply import apply
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import Layout, positions, size
+from autoprune.surgery.rows import fill_places
 from autoprune.surgery.traced import Traced
 
 
@@ -53,6 +54,7 @@ def recut(
                 chosen = _among(layout, before, after)
                 data = data if chosen is None else data.index_select(dim, chosen.to(data.device))
             tensor.copy_(data)
+        fill_places(new, dense, traced, after)
     return new
 
 

@@ -72,7 +72,7 @@ def task():
     }
     torch.manual_seed(0)
     made = autoprune.Classification(
-        network(), splits=splits, example_inputs=splits["calibration"][0][:16], name="mnist1d"
+        network(), splits=splits, example_inputs=splits["calibration"][0][:128], name="mnist1d"
     )
     trained(made, EPOCHS, RATE)
     return made

@@ -1,6 +1,7 @@
 """A recommender of the kind of DLRM: will this user like that item? (Naumov et al. 2019)
 
     autoprune search examples/real/recommender.py:task --budget latency=50%
+    autoprune search examples/real/recommender.py:task --budget size=30% --space tables
 
 Tables of users, items and hours, whose vectors meet in products with what is known of a visit. The visits are drawn:
 a few users and items come often and most seldom (Zipf 1949), tastes are vectors, items are of kinds. So nobody's data

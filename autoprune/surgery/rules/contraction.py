@@ -13,6 +13,7 @@ from autoprune.surgery.rules.pointwise import broadcast
 from autoprune.surgery.tracer import Call, Rule
 
 KERNEL = "kernel window"
+LOOKED_UP = "looked up by index"
 SPATIAL = "spatial"
 
 
@@ -163,7 +164,7 @@ def distances(call: Call) -> None:
 def embedding(call: Call) -> None:
     """aten.embedding(weight, indices): rows are looked up, so they stay; the width passes on."""
     rows, width = call.trace.of(call.args[0])
-    freeze(rows, "looked up by index")
+    freeze(rows, LOOKED_UP)
     call.trace.roles.append((width, "embedding"))
     call.trace.set(call.out, (*call.trace.of(call.args[1]), width))
 
@@ -171,7 +172,7 @@ def embedding(call: Call) -> None:
 def embedding_bag(call: Call) -> None:
     """aten._embedding_bag(weight, indices, offsets, ...): rows are looked up and added up, the width passes on."""
     rows, width = call.trace.of(call.args[0])
-    freeze(rows, "looked up by index")
+    freeze(rows, LOOKED_UP)
     for tensor in call.args[1:3]:
         for label in call.trace.of(tensor):
             freeze(label, "bags")
