@@ -11,13 +11,16 @@ import torch_pruning as tp
 from search_game import Game
 from torch import nn
 
+from autoprune.surgery import Traced
+from autoprune.surgery.tracer import OUTPUT, tensors_of
+
 STEPS, BATCHES = 40, 8
 
 
 def steps(game: Game) -> Iterator[tuple[nn.Module, Callable[[], nn.Module]]]:
     """After each step the model, its batch statistics renewed, and how a copy of it is made."""
     task, model = game.task, copy.deepcopy(game.task.model).eval()
-    ignored = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features in (10, 12)]
+    ignored = outputs(model, game.prepared.traced)
     attention = [m for m in model.modules() if type(m).__name__ == "ViTSelfAttention" or hasattr(m, "q_proj")]
     heads = {}
     for each in attention:
@@ -26,7 +29,7 @@ def steps(game: Game) -> Iterator[tuple[nn.Module, Callable[[], nn.Module]]]:
     pruner = tp.pruner.BasePruner(
         model, task.example_inputs, importance=tp.importance.GroupTaylorImportance(), global_pruning=True,
         pruning_ratio=0.97, max_pruning_ratio=0.9, iterative_steps=STEPS, ignored_layers=ignored, num_heads=heads,
-        prune_head_dims=True, output_transform=lambda out: (out.logits if hasattr(out, "logits") else out).sum(),
+        prune_head_dims=True, output_transform=lambda out: sum(each.sum() for each in tensors_of(out)),
     )  # fmt: skip
     for _ in range(STEPS):
         model.zero_grad()
@@ -38,6 +41,13 @@ def steps(game: Game) -> Iterator[tuple[nn.Module, Callable[[], nn.Module]]]:
             resized(each)
         renewed(model, task)
         yield model, lambda: copy.deepcopy(model)
+
+
+def outputs(model: nn.Module, traced: Traced) -> list[nn.Module]:
+    """The modules whose results are the model's."""
+    shown = [group for group in traced.groups if group.frozen_reason == OUTPUT]
+    names = {member.tensor.rpartition(".")[0] for group in shown for member in group.members if member.dim == 0}
+    return [module for name, module in model.named_modules() if name in names]
 
 
 def projections(attention: nn.Module) -> list[nn.Module]:

@@ -156,8 +156,8 @@ class Charged:
         self._since += time.process_time() - paused
 
 
-def played(game: Game, method: str, seed: int, evaluations: int) -> list[list]:
-    """A run: [seconds, plan, accuracy, loss, share] of each trial."""
+def played(game: Game, method: str, seed: int, evaluations: int, seconds: float = 0.0) -> list[list]:
+    """A run: [seconds, plan, quality, loss, share] of each trial. seconds: at most; 0: those of so many usual ones."""
     name, given = METHODS[method]
     module, clock = registry.load("samplers", name), Charged()
     options = checked(module, given)
@@ -173,7 +173,7 @@ def played(game: Game, method: str, seed: int, evaluations: int) -> list[list]:
         screen = Screen(forecast, game.goal, game.space).reason if may_screen(module) else None
         if count := seed_count(module, options):
             first = [game.space.at(plan) for plan in initial_plans(forecast, game.goal, game.space, seed, count)]
-    left = SLACK * evaluations * game.usual - clock.wall()
+    left = (seconds or SLACK * evaluations * game.usual) - clock.wall()
     coordinator = Coordinator(
         study, game.space, Budget(()), Effort(evaluations, left), clock, seeds=first, screen=screen
     )
@@ -187,7 +187,7 @@ def played(game: Game, method: str, seed: int, evaluations: int) -> list[list]:
         clock.charge(seconds)
         coordinator.tell(trial)
         if not trial.error:
-            values = [trial.value("accuracy"), trial.value("loss"), trial.value("latency") / game.goal.dense[1]]
+            values = [trial.value(game.quality), trial.value("loss"), trial.value("latency") / game.goal.dense[1]]
             found.append([round(clock.wall(), 3), game.space.places(proposal.plan), *(round(v, 5) for v in values)])
     return found
 
@@ -213,11 +213,11 @@ def baseline(game: Game) -> None:
         share = game.quick.share(model)
         scored = game.task.score(model, "search")
         trials.append(
-            [time.process_time() - start - trained, [], scored["accuracy"].value, scored["loss"].value, share]
+            [time.process_time() - start - trained, [], scored[game.quality].value, scored["loss"].value, share]
         )
         while waiting and share <= waiting[0]:
             paused = time.process_time()
-            rows.append([waiting.pop(0), share, scored["accuracy"].value, game.trained(again(), 0)["tuned"]])
+            rows.append([waiting.pop(0), share, scored[game.quality].value, game.trained(again(), 0)["tuned"]])
             trained += time.process_time() - paused
         if not waiting:
             break

@@ -89,8 +89,10 @@ class Quick:
 
 
 def fewer(task: Task) -> Task:
-    """The task with as many samples to repair by as are enough."""
+    """The task with as many samples to repair by as are enough, where they are arrays."""
     whole = task.split("calibration")
+    if not hasattr(whole, "inputs"):
+        return task
     repaired = Batches(whole.inputs[:REPAIRED], whole.targets[:REPAIRED], whole.size)
     return task.with_split("calibration", repaired)
 
@@ -132,7 +134,7 @@ class Game:
             clock=self.clock,
             repair=made.repair,
         )
-        self.objectives = (task.quality, COSTS["latency"])
+        self.quality, self.objectives = task.quality.name, (task.quality, COSTS["latency"])
         self.goal: SearchGoal = goal_of(Budget(()), self.objectives, self.dense, "loss")
         self.teacher = Teacher.of(task)
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +164,7 @@ class Game:
             failed = Trial(proposal.number, proposal.plan, TrialState.FAILED, error=row["error"])
             return failed, row["seconds"]
         found = {
-            "accuracy": Measurement.exact("accuracy", row["accuracy"], "1"),
+            self.quality: Measurement.exact(self.quality, row[self.quality], "1"),
             "loss": Measurement.exact("loss", row["loss"], "1"),
             "latency": Measurement.exact("latency", row["share"] * self.dense["latency"].value, "s"),
         }
@@ -183,10 +185,10 @@ class Game:
             self._unseen.add(plan)
             chosen = self.space.at(plan)
             model = self.task.model if self.evaluator.whole(chosen) else self.evaluator.cut(chosen).model
-            append(self.folder / "unseen.jsonl", {"plan": plan, "accuracy": self._generalised(model)[0]})
+            append(self.folder / "unseen.jsonl", {"plan": plan, self.quality: self._generalised(model)[0]})
 
     def tuned(self, plan: tuple[int, ...], seed: int) -> dict[str, float]:
-        """Accuracy of a plan's model after two epochs, on validation and test split together, of how many samples, and
+        """Quality of a plan's model after two epochs, on validation and test split together, of how many samples, and
         its loss on the split that a search sees."""
         if (plan, seed) not in self._tuned:
             chosen = self.space.at(plan)
@@ -204,12 +206,12 @@ class Game:
         return self.scored(model)
 
     def scored(self, model: nn.Module) -> dict[str, float]:
-        accuracy, samples = self._generalised(model)
-        return {"tuned": accuracy, "samples": samples, "loss": self.task.score(model, "search")["loss"].value}
+        quality, samples = self._generalised(model)
+        return {"tuned": quality, "samples": samples, "loss": self.task.score(model, "search")["loss"].value}
 
     def _generalised(self, model: nn.Module) -> tuple[float, int]:
-        """Accuracy on the validation and test split together, and of how many samples."""
-        found = [self.task.score(model, split)["accuracy"] for split in ("validation", "test")]
+        """Quality on the validation and test split together, and of how many samples."""
+        found = [self.task.score(model, split)[self.quality] for split in ("validation", "test")]
         count = sum(each.n for each in found)
         return sum(each.value * each.n for each in found) / count, count
 
@@ -220,7 +222,7 @@ class Game:
         if trial.state is not TrialState.COMPLETE:
             return {"plan": levels, "error": trial.error, "seconds": seconds}
         return {
-            "plan": levels, "accuracy": trial.value("accuracy"), "loss": trial.value("loss"),
+            "plan": levels, self.quality: trial.value(self.quality), "loss": trial.value("loss"),
             "share": trial.value("latency") / self.dense["latency"].value, "seconds": round(seconds, 4),
         }  # fmt: skip
 
