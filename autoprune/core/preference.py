@@ -64,10 +64,11 @@ class Preference:
     def best(self, values: Sequence[Sequence[float]], objectives: Sequence[Metric], dense: Mapping[str, float]) -> int:
         """The place of the best.
 
-        Weights: the least weighted distance from a model as good as the dense one at no cost, by the augmented weighted
-        Chebyshev norm, max w z + 0.001 sum w z (Steuer and Choo 1983); it finds models in dents of the front, too.
-        Knee: the farthest below the line, or plane, through the ends of the front (Das 1999), where each objective is 0
-        at the best of the front and 1 at the worst. Of equal ones the best in the first objective.
+        Weights: the least weighted distance from a model as good as the dense one at no cost, or, in an objective in
+        which the front has better ones, as good as the best of them; by the augmented weighted Chebyshev norm,
+        max w z + 0.001 sum w z (Steuer and Choo 1983); it finds models in dents of the front, too.
+        Knee: the least sum of objectives, each of which is 0 at the best of the front and 1 at its worst; of two that
+        is the farthest below the line through the front's ends (Das 1999). Of equal ones the best in the first one.
 
         Args:
             values: Of each model, one an objective, in SI units.
@@ -77,10 +78,11 @@ class Preference:
         places = [tuple(in_box(m, v, dense[m.name]) for m, v in zip(objectives, each, strict=True)) for each in values]
         front = minimal(sorted({*places}))
         low, high = (tuple(map(end, zip(*front, strict=True))) for end in (min, max))
+        ideal = [min(z, 0.0) for z in low]
 
         def rank(place: tuple[float, ...]) -> float:
             if self.weights:
-                distances = [self.weights[m.name] * z for m, z in zip(objectives, place, strict=True)]
+                distances = [self.weights[m.name] * (z - i) for m, z, i in zip(objectives, place, ideal, strict=True)]
                 return float(max(distances) + _AUGMENTED * sum(distances))
             if self.text == KNEE:
                 return float(sum((z - a) / (b - a) for z, a, b in zip(place, low, high, strict=True) if b > a))

@@ -112,7 +112,8 @@ class Result:
     Attributes:
         run: The run directory.
         front: Finished models that no other finished one beats, by ascending cost.
-        best: Of those within the budget the one of the highest quality; None where nothing met the budget.
+        best: Of those within the budget the one that the search preferred, by default that of the highest quality; None
+            where nothing met the budget.
         document: The content of `front.json`.
         overhead: Share of the workers' time that was neither evaluation nor measurement; NaN where nobody looked.
     """
@@ -141,7 +142,7 @@ class Result:
             One of `front`.
 
         Raises:
-            UsageError: no limit or preference, or not one of this front.
+            UsageError: a limit or a preference that is not of this front.
             BudgetInfeasibleError: no model of the front is within the limits.
 
         Example:

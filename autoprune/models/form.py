@@ -8,7 +8,8 @@ which any model of the class has, and of what its constructor makes and no file 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ class Form:
         groups: Slices of each group of the dense model, those of weights left out.
         outline: Its sizes, attributes and dropped layers.
         gaps: Of lists of layers that got shorter, once its weights are in.
-        configs: By name of a module that its own library saves, its configuration, where that is another now.
+        configs: By name of a module that its own library saves, what its configuration says otherwise now.
         weights: A hash of the dense model's weights.
         constants: A hash of what the dense model has besides; empty where that is nothing.
     """
@@ -64,12 +65,13 @@ class Form:
         cls, dense: nn.Module, model: nn.Module, traced: Traced, slices: Mapping[str, Tensor], gaps: Gaps
     ) -> Form:
         """The form of a model that was cut and configured already. slices: group -> indices that are left."""
-        before, after = _configs(dense), _configs(model)
+        before = _configs(dense)
+        changes = {name: _otherwise(before.get(name, {}), config) for name, config in _configs(model).items()}
         return cls(
             groups={group.name: group.size for group in traced.groups if group.kind != "weight"},
             outline=outlined(dense, traced, slices),
             gaps=gaps,
-            configs={name: config for name, config in after.items() if before.get(name) != config},
+            configs={name: each for name, each in changes.items() if each},
             weights=_hash(stored(dense).items()),
             constants=_hash(_constants(dense)),
         )
@@ -80,7 +82,7 @@ class Form:
             "groups": dict(self.groups),
             "outline": self.outline.to_json(),
             "gaps": {name: list(places) for name, places in self.gaps.items()},
-            "configs": dict(self.configs),
+            "configs": {name: dict(config) for name, config in self.configs.items()},
             "dense": {"weights": self.weights, "constants": self.constants},
         }
 
@@ -102,23 +104,22 @@ class Form:
         Raises:
             StorageError: the form is of another model.
         """
-        try:
+        with _belonging(dense, source):
             return built(dense, self.outline)
-        except (KeyError, AttributeError, IndexError, RuntimeError) as error:
-            raise StorageError(
-                expected=f"the model that {source} was cut from",
-                received=f"a {type(dense).__name__} without {describe(error)}",
-                cure="load it with the model that it was made from",
-            ) from error
 
-    def settle(self, model: nn.Module) -> None:
-        """Close the gaps of a model that has its weights, and give it its configurations, in place."""
-        close(model, self.gaps)
-        if holds_adapters(model):
-            set_ranks(model)
-        for name, config in self.configs.items():
-            module = model.get_submodule(name)
-            take_over(module, made_of(module, config))
+    def settle(self, model: nn.Module, source: str) -> None:
+        """Close the gaps of a model that has its weights, and give it its configurations, in place.
+
+        Raises:
+            StorageError: the form is of another model.
+        """
+        with _belonging(model, source):
+            close(model, self.gaps)
+            if holds_adapters(model):
+                set_ranks(model)
+            for name, changes in self.configs.items():
+                module: Any = model.get_submodule(name)
+                take_over(module, made_of(module, {**module.config.to_dict(), **changes}))
 
     def tell(self, dense: nn.Module, reporter: Reporter) -> None:
         """Say in what a dense model is another than the one that was cut."""
@@ -129,6 +130,24 @@ class Form:
                 "the dense model has other buffers that no file keeps than the one that was cut, and those count: "
                 "what is loaded may compute something else"
             )
+
+
+@contextmanager
+def _belonging(model: nn.Module, source: str) -> Iterator[None]:
+    """What a model does not have, as an error about where the form came from."""
+    try:
+        yield
+    except (KeyError, AttributeError, IndexError, RuntimeError) as error:
+        raise StorageError(
+            expected=f"the model that {source} was cut from",
+            received=f"a {type(model).__name__} without {describe(error)}",
+            cure="load it with the model that it was made from",
+        ) from error
+
+
+def _otherwise(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says that another one does not."""
+    return {key: value for key, value in after.items() if key not in before or before[key] != value}
 
 
 def _configs(model: nn.Module) -> dict[str, dict[str, Any]]:
@@ -153,5 +172,6 @@ def _hash(tensors: Iterable[tuple[str, Tensor]]) -> str:
         flat = tensor.detach().reshape(-1)
         some = flat[:: max(len(flat) // _SAMPLED, 1)][:_SAMPLED]
         some = (torch.view_as_real(some) if some.is_complex() else some).to("cpu", torch.float64)
-        found.update(f"{name} {list(tensor.shape)} ".encode() + some.numpy().tobytes())
+        # Rounded, as processors and versions differ in the last bits of what a constructor computes.
+        found.update(f"{name} {list(tensor.shape)} {[f'{number:.4g}' for number in some.tolist()]}".encode())
     return f"sha256:{found.hexdigest()}"

@@ -68,7 +68,7 @@ def assemble(
         check_agreement(record, folder, record.form.groups)
         model = record.form.built(dense, str(folder))
         load_into(model, weights, str(folder))
-        record.form.settle(model)
+        record.form.settle(model, str(folder))
         record.form.tell(dense, reporter)
         return model.eval()
     if example is None:

@@ -49,4 +49,6 @@ def _exchanged(weight: Tensor, gradient: Tensor, here: Tensor, dim: int, pattern
     left = (1 - share) * share_of(here, dim, alone)
     staying = mask(weight.abs().masked_fill(~here, -1), dim, alone, left)
     wanted = gradient.abs().nan_to_num().masked_fill(staying, torch.inf)
+    # Without a gradient nothing is known to be better than what was there.
+    wanted = wanted.masked_fill(here & (wanted == 0), torch.finfo(wanted.dtype).tiny)
     return mask(wanted, dim, pattern, share_of(here, dim, pattern))

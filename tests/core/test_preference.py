@@ -35,6 +35,12 @@ def test_weights_do_not_depend_on_what_else_was_found_and_the_knee_is_of_the_fro
     assert best("knee", FRONT[3:5]) == 0  # of two no one is a knee: the first objective says
 
 
+def test_weights_count_among_models_that_beat_the_dense_one():
+    better = [(0.95, 0.006), (0.93, 0.005), (0.901, 0.0045)]
+    assert best("accuracy:100,latency:1", better) == 0
+    assert best("accuracy:1,latency:100", better) == 2
+
+
 def test_models_in_a_dent_of_the_front_are_found():
     dent = [(0.90, 0.009), (0.80, 0.006), (0.72, 0.001)]  # (0, .9), (.5, .6), (.9, .1): the second lies above the line
     assert best("accuracy:1.1,latency:1", dent) == 1

@@ -54,6 +54,14 @@ def test_what_no_file_keeps_is_cut_like_the_rest(tmp_path):
     assert same(again, found.model, x)
 
 
+def test_the_last_bits_of_constants_are_no_other_model(tmp_path, caplog):
+    pruned(tmp_path, Waves().eval(), torch.randn(2, 4))
+    other = Waves()
+    other.frequencies = torch.nextafter(other.frequencies, torch.tensor(9.0))
+    autoprune.load(tmp_path, model=other)
+    assert "other buffers" not in caplog.text
+
+
 def test_another_dense_model_is_told(tmp_path, caplog):
     pruned(tmp_path, Waves().eval(), torch.randn(2, 4))
     other = Waves()

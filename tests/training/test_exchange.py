@@ -128,3 +128,11 @@ def test_what_has_no_mask_or_no_gradient_stays_as_it_is():
     weight = {"weight": torch.randn(4, 8)}
     assert exchanged(TRACED["unstructured"], {"weight": weight["weight"] > 0}, weight, {}, 0.3) == {}
     assert exchanged(TRACED["unstructured"], {}, weight, weight, 0.3) == {}
+
+
+def test_weights_without_a_gradient_stay_where_they_are():
+    torch.manual_seed(0)
+    weight = torch.randn(8, 8)
+    before = mask(weight.abs(), 1, Pattern.parse("unstructured"), 0.5)
+    after = exchanged(TRACED["unstructured"], {"weight": before}, {"weight": weight}, {"weight": 0 * weight}, 0.3)
+    assert torch.equal(after["weight"], before)
