@@ -52,8 +52,8 @@ def prune(
             keeps); or by group a ratio (a float) or a count (an int); or a `Plan`. Groups that are left out stay whole,
             those tied to one that is named follow it.
         criterion: Which slices go first.
-        scope: "layer", "global", "threshold", "percentile" or "erdos-renyi": how one number becomes counts; see
-            `core.scope`.
+        scope: How one number becomes counts, "layer", "global", "threshold", "percentile", "relative" or
+            "erdos-renyi"; see `core.scope`.
         space: A search space, by name ("hf"), as a file or an object: `keep` is then the ratio that every group it
             opens keeps, or comes nearest to.
         pattern: "unstructured", "2:4", "4x4" ... to zero single weights instead of cutting slices.

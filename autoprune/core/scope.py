@@ -10,7 +10,7 @@ from autoprune.core.group import Group
 from autoprune.core.plan import Plan
 from autoprune.errors import UsageError
 
-Scope = Literal["layer", "global", "threshold", "percentile", "erdos-renyi"]
+Scope = Literal["layer", "global", "threshold", "percentile", "relative", "erdos-renyi"]
 SCOPES: Final = get_args(Scope)
 
 
@@ -26,11 +26,12 @@ def scoped(
 
     keep, by scope: "layer": the share of slices that each group keeps; "global": the share of all slices, the best of
     all groups together; "threshold": the least score that stays; "percentile": of all scores, in percent, the one that
-    must be reached; "erdos-renyi": the share of all single weights, of which small tensors keep more (Mocanu et al.
-    2018; with the sides of kernels: Evci et al. 2020). Scores of different groups are compared as they are, so that all
-    but "layer" and "erdos-renyi" want a criterion whose scores mean the same everywhere: lamp, or one that speaks of
-    the loss. Floors, steps and ties of groups hold. apart: groups whose scores mean something else; they keep the share
-    that all others keep together. shapes: of the tensors of groups of single weights.
+    must be reached; "relative": the share of its group's highest score that each must reach; "erdos-renyi": the share
+    of all single weights, of which small tensors keep more (Mocanu et al. 2018; with the sides of kernels: Evci et al.
+    2020). Scores of different groups are compared as they are by "global", "threshold" and "percentile", which want a
+    criterion whose scores mean the same everywhere: lamp, or one that speaks of the loss. Floors, steps and ties of
+    groups hold. apart: groups whose scores mean something else; they keep the share that all others keep together.
+    shapes: of the tensors of groups of single weights.
 
     Raises:
         UsageError: an unknown scope, or a value that it does not take.
@@ -39,6 +40,9 @@ def scoped(
     cut = [group for group in groups if group.kind != "layer" and not group.frozen_reason]
     if scope == "layer":
         wanted = {group.name: round(keep * group.steps) for group in cut}
+    elif scope == "relative":
+        _check_slices(cut, scores, scope)
+        wanted = {group.name: math.ceil(_reaching(scores[group.name], keep) / group.step) for group in cut}
     elif scope == "erdos-renyi":
         _check_weights(cut, shapes or {})
         shares = _erdos_renyi({group.name: (shapes or {})[group.name] for group in cut}, keep)
@@ -80,6 +84,11 @@ def _least(ordered: Sequence[float], scope: Scope, keep: float) -> float:
         return keep
     share = keep if scope == "global" else 1 - keep / 100
     return ordered[min(max(round(share * len(ordered)), 1), len(ordered)) - 1]
+
+
+def _reaching(scores: Sequence[float], share: float) -> int:
+    """How many reach a share of the highest."""
+    return sum(score >= share * max(scores) for score in scores)
 
 
 def _check_slices(groups: Iterable[Group], scores: Mapping[str, Sequence[float]], scope: str) -> None:

@@ -158,10 +158,9 @@ class Gating:
             gate.at(plan.kept.get(name, gate.size))
 
     def _number(self, name: str, inputs: Tensor | None) -> Tensor:
-        gate, uniform = self.gates[name], None
-        if self._runs.training:
-            uniform = torch.rand(gate.size, generator=self._chance).to(self._runs.device)
-        found: Tensor = gate(GateContext(uniform=uniform, inputs=inputs))
+        gate, device = self.gates[name], self._runs.device
+        uniform = torch.rand(gate.size, generator=self._chance).to(device) if self._runs.training else None
+        found: Tensor = gate(GateContext(uniform=uniform, inputs=None if inputs is None else inputs.to(device)))
         return found
 
 

@@ -45,12 +45,17 @@ class Penalty:
 
     def add(self, loss: float) -> None:
         """Add to the gradients of the weights; loss: of the batch."""
+        found = self.weighed(loss)
+        if found.requires_grad:
+            found.backward()
+
+    def weighed(self, loss: float) -> Tensor:
+        """What is added to the loss of a batch at this step, a scalar."""
         value = self.value()
         if math.isnan(self._weight):
             size = float(value.detach())
             self._weight = self._strength.highest * abs(loss) / size if size else 0.0
-        if value.requires_grad:
-            (self._share * self._weight * value).backward()
+        return self._share * self._weight * value
 
     def value(self) -> Tensor:
         """The penalty as it is, a scalar; not weighed.

@@ -7,8 +7,7 @@ zero until the end, and cut from a copy then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.calibration.ranking import rank
+from autoprune.core.defaults import REGULARIZER
 from autoprune.core.given_plan import GivenPlan, given_plan
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT, Logged, Reporter
@@ -24,17 +24,17 @@ from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
 from autoprune.measure.pruned import Pruned
-from autoprune.models.masks import from_torch_prune, plain_parameters
 from autoprune.registry import load
-from autoprune.surgery import CutModel, Traced, apply, twin, unwrapped
+from autoprune.surgery import CutModel, Traced, apply
 from autoprune.surgery.example import Example, Outputs
 from autoprune.surgery.keep import opened, planned
-from autoprune.surgery.wrappers import inner
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
+from autoprune.training.acting import Acting
+from autoprune.training.by_threshold import Threshold
 from autoprune.training.difference import differing, foreseen
 from autoprune.training.exchange import exchanged
-from autoprune.training.gating import Gating
+from autoprune.training.live_model import LiveModel, tensors_of
 from autoprune.training.schedules import Phase, TooShortError, phases_of
 from autoprune.training.stepping import StepGradients
 from autoprune.training.thinning import slice_masks, thinned, zero
@@ -66,13 +66,16 @@ class Pruner:
         *,
         keep: Plan | Mapping[str, int | float] | float | None = None,
         plan: GivenPlan | None = None,
-        schedule: str = "gradual",
+        threshold: float | None = None,
+        schedule: str = "",
         schedule_options: Mapping[str, Any] | None = None,
         steps: int | None = None,
         epochs: int | None = None,
         steps_per_epoch: int | None = None,
         criterion: str = "l1",
         scope: Scope = "layer",
+        regularizer: str = REGULARIZER,
+        regularizer_options: Mapping[str, Any] | None = None,
         pattern: str = "",
         outputs: Outputs = None,
         task: Task | str | None = None,
@@ -87,7 +90,10 @@ class Pruner:
             example_inputs: A tensor, a tuple of arguments, or a dict of keyword arguments.
             keep: As for `prune`: one number for all groups, or numbers by group.
             plan: In its place a plan, counts by group, or the file of such.
-            schedule: When what goes; `autoprune plugins schedules` lists them.
+            threshold: In their place a share of the largest score of each group: slices below it go once the schedule
+                cuts. `plan` says how many stay from then on.
+            schedule: When what goes; `autoprune plugins schedules` lists them. By default "gradual", with a threshold
+                "regularized".
             schedule_options: Of the schedule, by name.
             steps: How often the optimizer will step.
             epochs: In its place, with `steps_per_epoch`.
@@ -95,6 +101,8 @@ class Pruner:
                 accumulated.
             criterion: Which slices go first.
             scope: How one number becomes counts, as for `prune`.
+            regularizer: What `penalty` is, in phases after which slices are cut.
+            regularizer_options: Of the regularizer, by name.
             pattern: "unstructured", "2:4", "4x4" ... to zero single weights instead of cutting slices.
             outputs: What of the model's outputs matters; see `trace`. By default what the task says, without one all.
             task: Whose data criteria such as taylor look at; or its name.
@@ -103,50 +111,58 @@ class Pruner:
             reporter: Told what is cut other than as it was trained; default: the logger "autoprune".
 
         Raises:
-            UsageError: a plan that the groups cannot obey, or two plans; a schedule that is longer than the training;
-                an unknown name.
+            UsageError: a plan that the groups cannot obey, or two plans; a schedule that is longer than the training,
+                or that wants a plan beforehand where there is but a threshold; an unknown name.
             SurgeryError: the model does not run on the inputs, nothing can be cut, or slices cannot be zero in place.
         """
-        if (keep is None) == (plan is None):
+        given = {"keep": keep, "plan": plan, "threshold": threshold}
+        if sum(each is not None for each in given.values()) != 1:
             raise UsageError(
-                expected="keep= or plan=",
-                received="neither" if keep is None else "both",
+                expected="one of keep=, plan= and threshold=",
+                received=" and ".join(name for name, each in given.items() if each is not None) or "none",
                 cure="pass for example keep=0.5",
             )
         self.steps = length(steps, epochs, steps_per_epoch)
         self._options = TrainingOptions(
             epochs=self.steps,
-            schedule=schedule,
+            schedule=schedule or ("gradual" if threshold is None else "regularized"),
             schedule_options={} if schedule_options is None else schedule_options,
+            regularizer=regularizer,
+            regularizer_options={} if regularizer_options is None else regularizer_options,
         )
         self._phases(Plan(()))
         self._criterion = load("criteria", criterion)
         self._task = locate(task, SILENT) if isinstance(task, str) else task
-        self._user = inner(model) or model
-        self._gating: Gating | None = None
+        self._live = LiveModel(model)
         self._example = Example.of(example_inputs, self._task.outputs if outputs is None and self._task else outputs)
         self._notes: list[str] = []
-        dense = self._plain()
+        dense = self._live.plain()
         by_name = plan is not None or isinstance(keep, Plan | Mapping)
         self._traced: Traced = opened(dense, self._example, pattern=pattern, freeze=freeze, only=only, by_name=by_name)
         if plan is not None or isinstance(keep, Plan):
             self.plan = given_plan(keep if plan is None else plan, self._traced.groups)  # type: ignore[arg-type]
+        elif keep is None:
+            self.plan = planned(1.0, dense, self._traced, {}, weights=bool(pattern))
         else:
             ranking = {} if scope == "layer" else self._ranking(dense)
-            self.plan = planned(keep or 0, dense, self._traced, ranking, scope=scope, weights=bool(pattern))
-        self._schedule = self._phases(self.plan)
+            self.plan = planned(keep, dense, self._traced, ranking, scope=scope, weights=bool(pattern))
+        self._schedule, least, self._threshold = self._phases(self.plan), self.plan, None
+        if threshold is not None:
+            self._threshold = Threshold(threshold, self._traced, weights=bool(pattern))
+            least = self._threshold.least(dense, self._phases, self._options.schedule)
         self.done, self._chosen, self._soft = 0, Plan(()), False
         self._slices: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
         self._start: dict[str, Tensor] = {}
         if any(phase.rewound for phase in self._schedule):
-            self._start = {name: each.detach().cpu().clone() for name, each in _state(dense).items()}
+            self._start = tensors_of(dense)
         self._before = counts(dense, self._example)
-        if told := foreseen(dense, self._traced, self.plan, self._example):
+        if told := foreseen(dense, self._traced, least, self._example):
             (reporter or Logged()).warn(told)
+        self._acting = Acting(self._live, self._traced, self._options)
         self._gradients = StepGradients()
         self._choose(self._choice(0))
-        self._gate()
+        self._begin()
         self._watch()
 
     def step(self) -> bool:
@@ -166,19 +182,35 @@ class Pruner:
                 received="one more",
                 cure="say steps= of the whole training, counting steps of the optimizer",
             )
-        if self._gating is not None:
-            self._gating.step()
+        self._acting.step()
+        undecided = self._undecided
         self.done += 1
         if not self._soft:
-            self._zero()
+            self._live.zero(self._kept)
+        if undecided and not self._undecided:
+            self._decide(self._plain())
         choice = self._choice(self.done)
         if choice is not None and choice.exchanged:
             self._exchange(choice.exchanged)
         else:
             self._choose(choice)
-        self._gate()
+        if choice is not None and choice.begins:
+            self._begin()
+        elif found := phase_at(self._schedule, self.done):
+            self._acting.at(found[1], found[0].epochs)
         self._watch()
         return choice is not None and choice.begins
+
+    def penalty(self, loss: Tensor) -> Tensor:
+        """What the regularizer adds to a loss, before its gradient is taken; zero in phases in which it does not act.
+
+        Args:
+            loss: Of a batch. The penalty of a phase is weighed by the first one.
+
+        Returns:
+            A scalar of the loss's type.
+        """
+        return self._acting.penalty(loss)
 
     def finish(self) -> Pruned:
         """Cut a copy of the model as it is now; the model itself stays as it is.
@@ -197,13 +229,14 @@ class Pruner:
                 cure="call pruner.step() after optimizer.step()",
             )
         notes, slices, thin = list(self._notes), self._slices, self._plain()
+        if self._undecided:
+            self._decide(thin)
         if self._chosen != self.plan:
             notes.append(
                 f"training ended after {self.done} of {self.steps} steps: what the schedule left was cut untrained"
             )
-            learned = self._settled(dict(thin.named_parameters()))
-            with self._undisturbed():
-                slices, kept = thinned(thin, self._traced, self.plan, {**self._ranking(thin), **learned})
+            learned = self._acting.settle(dict(thin.named_parameters()))
+            slices, kept = thinned(thin, self._traced, self.plan, {**self._ranking(thin), **learned})
             zero(thin, kept)
         cut = CutModel(apply(thin, self._traced, slices), self.plan, slices)
         if told := differing(thin, cut.model, self._traced, slices, self._example):
@@ -220,13 +253,7 @@ class Pruner:
         Raises:
             UsageError: it is another model, or another length.
         """
-        own = {id(parameter) for parameter in self._user.parameters()}
-        if not own <= {id(parameter) for parameter in trained.parameters()}:
-            raise UsageError(
-                expected="a trainer of the pruner's own model",
-                received=f"a {type(trained).__name__} with other parameters",
-                cure="pass the same object to both",
-            )
+        self._live.check(trained)
         if steps is not None and steps != self.steps:
             raise UsageError(
                 expected=f"a trainer that takes {self.steps} steps",
@@ -240,7 +267,7 @@ class Pruner:
         own |= {f"{_PLAN}{name}": torch.tensor(count) for name, count in self.plan.keep}
         own |= {f"{_SLICES}{name}": each.clone() for name, each in self._slices.items()}
         own |= {f"{_ELEMENTS}{name}": self._kept[name].clone() for name in self._of_single_weights & self._kept.keys()}
-        own |= {} if self._gating is None else self._gating.state()
+        own |= self._acting.state()
         return own | {f"{_START}{name}": each.clone() for name, each in self._start.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -255,26 +282,30 @@ class Pruner:
         """
         plan = {name: int(count) for name, count in _named(state, _PLAN).items()}
         done, steps = (int(state[name]) if name in state else -1 for name in (_DONE, _STEPS))
-        own = {name: each.shape for name, each in plain_parameters(unwrapped(self._user)).items()}
+        decided = self._threshold is not None and plan.keys() == self.plan.kept.keys()
+        own = {name: each.shape for name, each in self._live.parameters.items()}
         elements = {name: each.shape for name, each in _named(state, _ELEMENTS).items()}
-        if plan != self.plan.kept or not elements.items() <= own.items():
+        received = ""
+        if (plan != self.plan.kept and not decided) or not elements.items() <= own.items():
             received = "another plan, or masks of another model"
         elif steps != self.steps or _named(state, _START).keys() != self._start.keys():
             received = f"one for {steps} steps, or another schedule"
-        else:
-            received = ""
         if received:
             raise UsageError(
                 expected=f"the state of a pruner of this plan and schedule, for {self.steps} steps",
                 received=received,
                 cure="make the pruner with the arguments that it was made with",
             )
+        if decided:
+            self.plan = Plan.of(plan)
+            self._schedule = self._phases(self.plan)
         self.done, self._slices, self._start = done, _named(state, _SLICES), _named(state, _START)
         latest = next(each for place in range(done, -1, -1) if (each := self._choice(place)) is not None)
         self._chosen, self._soft = latest.plan, latest.soft and done < self.steps
         self._kept = slice_masks(self._plain(), self._traced, self._slices) | _named(state, _ELEMENTS)
-        self._ungate()
-        self._gate(state)
+        self._acting.end()
+        self._begin()
+        self._acting.load(state)
         self._watch()
 
     @property
@@ -299,37 +330,37 @@ class Pruner:
     def _choose(self, choice: Choice | None) -> None:
         if choice is None:
             return
-        learned = self._settled(plain_parameters(unwrapped(self._user)))
-        self._ungate()
+        learned: Mapping[str, Tensor] = {}
+        if choice.begins:
+            learned = self._acting.settle(self._live.parameters)
+            self._acting.end()
         plain = self._plain()
-        with self._undisturbed():
-            ranking = {**self._ranking(plain), **learned}
-            self._slices, self._kept = thinned(plain, self._traced, choice.plan, ranking, soft=choice.soft)
+        ranking = {**self._ranking(plain), **learned}
+        self._slices, self._kept = thinned(plain, self._traced, choice.plan, ranking, soft=choice.soft)
         self._chosen, self._soft = choice.plan, choice.soft
         if choice.rewound:
-            self._rewind()
-        self._zero()
+            self._live.put(self._start)
+        self._live.zero(self._kept)
 
-    def _gate(self, state: Mapping[str, Tensor] | None = None) -> None:
-        """Let gates act where the schedule says so, as they are or as a state has them."""
-        now, local = phase_at(self._schedule, self.done) or (None, 0)
-        if now is None or not now.gate:
-            return
-        if self._gating is None:
-            live = self._user, plain_parameters(unwrapped(self._user))
-            self._gating = Gating(now, CutModel(self._plain()), self._traced, 0, live)
-        if state is not None:
-            self._gating.load(state)
-        self._gating.at(local, now.epochs)
+    @property
+    def _undecided(self) -> bool:
+        """Whether a threshold is still to say what goes."""
+        return self._threshold is not None and self.done < sum(phase.epochs for phase in self._schedule[:-1])
 
-    def _ungate(self) -> None:
-        if self._gating is not None:
-            self._gating.end()
-        self._gating = None
+    def _decide(self, plain: nn.Module) -> None:
+        """Make the plan of what is below the threshold by now."""
+        if self._threshold is not None:
+            self.plan = self._threshold.plan(plain, self._ranking(plain))
+            self._schedule = self._phases(self.plan)
 
-    def _settled(self, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, Tensor]:
-        """Scores of slices by gates, which parameters are multiplied by; nothing where no gates act."""
-        return {} if self._gating is None else self._gating.settle(parameters)
+    def _begin(self) -> None:
+        """Let act what the phase wants in which the next step is."""
+        if found := phase_at(self._schedule, self.done):
+            later = self._schedule[self._schedule.index(found[0]) + 1 :]
+            known = next((each.plan for each in later if each.plan != found[0].plan), None)
+            smaller = found[0].plan if self._undecided else known
+            self._acting.begin(found[0], smaller, lambda: self._ranking(self._plain()))
+            self._acting.at(found[1], found[0].epochs)
 
     def _exchange(self, share: float) -> None:
         if not (gradients := self._gradients.taken()):
@@ -339,13 +370,13 @@ class Pruner:
         of_slices = slice_masks(plain, self._traced, self._slices)
         for name, mask in found.items():
             self._kept[name] = mask & of_slices[name].to(mask.device) if name in of_slices else mask
-        self._zero()
+        self._live.zero(self._kept)
 
     def _watch(self) -> None:
         """Where weights are exchanged after the next step, look at its gradients, which the loop may drop at once."""
         choice = self._choice(self.done + 1)
         wanted = self._kept.keys() if choice is not None and choice.exchanged else ()
-        own = plain_parameters(unwrapped(self._user)) if wanted else {}
+        own = self._live.parameters if wanted else {}
         self._gradients.watch({name: each for name, each in own.items() if name in wanted})
 
     def _note(self, *notes: str) -> None:
@@ -353,40 +384,15 @@ class Pruner:
 
     def _ranking(self, plain: nn.Module) -> Mapping[str, Tensor]:
         task = None if self._task is None else replace(self._task, model=plain)
-        found = rank(self._criterion, plain, traced=self._traced, task=task)
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # those of the user's loop stay
+            found = rank(self._criterion, plain, traced=self._traced, task=task)
         self._note(*found.notes)
         return found.scores
 
-    @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
-        """Random numbers of the user's loop are drawn as if nothing was looked at here."""
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            yield
-
     def _plain(self) -> nn.Module:
-        """A copy of the model without wrappers, in which what `torch.nn.utils.prune` has masked is zero."""
-        with nullcontext() if self._gating is None else self._gating.detached():
-            plain = twin(unwrapped(self._user), meta=False)[0]
-        from_torch_prune(plain)
-        return plain
-
-    def _zero(self) -> None:
-        own = plain_parameters(unwrapped(self._user))
-        with torch.no_grad():
-            for name in self._kept.keys() & own.keys():
-                mask = self._kept[name] = self._kept[name].to(own[name].device)
-                own[name].masked_fill_(~mask, 0)
-
-    def _rewind(self) -> None:
-        model = unwrapped(self._user)
-        own = {**plain_parameters(model), **dict(model.named_buffers())}
-        with torch.no_grad():
-            for name in self._start.keys() & own.keys():
-                own[name].copy_(self._start[name])
-
-
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        """A copy of the model, without gates."""
+        with self._acting.hidden():
+            return self._live.plain()
 
 
 def _named(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ def test_each_scope_in_numbers():
     assert scoped(groups, scores, "global", 0.5).kept == {"a": 1, "b": 4}  # a keeps its floor
     assert scoped(groups, scores, "threshold", 3.0).kept == {"a": 2, "b": 4}
     assert scoped(groups, scores, "percentile", 25).kept == {"a": 2, "b": 4}
+    assert scoped(groups, scores, "relative", 0.6).kept == {"a": 2, "b": 2}
 
 
 @given(
@@ -77,6 +78,7 @@ def test_groups_of_one_tie_keep_equally_many_steps():
         ("global", True),
         ("percentile", 100),
         ("threshold", float("nan")),
+        ("relative", 2),
     ],
 )
 def test_values_that_a_scope_does_not_take_are_refused(scope, keep):

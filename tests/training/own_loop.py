@@ -43,7 +43,8 @@ def trained(model, pruner, steps, optimizer=None, start=0, accumulate=1):
     for place, (x, labels) in enumerate(batches((start + steps) * accumulate)):
         if place < start * accumulate:
             continue
-        (functional.cross_entropy(model(x), labels) / accumulate).backward()
+        loss = functional.cross_entropy(model(x), labels)
+        ((loss + pruner.penalty(loss)) / accumulate).backward()
         if (place + 1) % accumulate == 0:
             optimizer.step()
             optimizer.zero_grad()

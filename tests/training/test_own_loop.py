@@ -165,6 +165,71 @@ def test_gates_of_another_kind_are_refused():
         others[1].load_state_dict(others[0].state_dict())
 
 
+LASSO = {"keep": None, "threshold": 0.1, "regularizer": "group-lasso", "regularizer_options": {"strength": "100"}}
+
+
+def shrunk(model, chosen):
+    """Slices of the first convolution made small in all that holds them."""
+    with torch.no_grad():
+        for parameter in (model.conv1.weight, model.conv1.bias, model.bn1.weight, model.bn1.bias):
+            parameter[chosen] *= 0.01
+        model.conv2.weight[:, chosen] *= 0.01
+
+
+def test_what_became_small_in_training_goes_and_the_rest_is_trained_on():
+    model = Net()
+    pruner = pruner_of(model, "", keep=None, threshold=0.3)
+    optimizer = trained(model, pruner, 11)
+    assert pruner.plan.kept == {"conv1": 8, "conv2": 12}
+    shrunk(model, [1, 3])
+    trained(model, pruner, 1, optimizer, start=11)
+    assert pruner.plan.kept == {"conv1": 6, "conv2": 12}
+    assert not model.conv1.weight[[1, 3]].any()
+    trained(model, pruner, 12, optimizer, start=12)
+    pruned = pruner.finish()
+    assert pruned.notes == ()
+    assert pruned.plan == pruner.plan
+    assert pruned.slices["conv1"] == (0, 2, 4, 5, 6, 7)
+    assert torch.allclose(outputs(pruned.model), outputs(model), atol=1e-5)
+
+
+def test_a_training_that_ends_before_its_threshold_was_asked_is_cut_by_it():
+    model = Net()
+    pruner = pruner_of(model, "", keep=None, threshold=0.3)
+    trained(model, pruner, 3)
+    shrunk(model, [0, 7])
+    pruned = pruner.finish()
+    assert pruned.slices["conv1"] == (1, 2, 3, 4, 5, 6)
+    assert any("after 3 of 24 steps" in note for note in pruned.notes)
+
+
+def test_the_penalty_acts_in_phases_before_a_cut_with_a_share_of_the_first_loss():
+    model, losses = Net(), (torch.tensor(2.0), torch.tensor(5.0))
+    for schedule, acting in (("regularized", 12), ("gradual", 12), ("iterative", 16)):
+        pruner = pruner_of(model, schedule, regularizer="l2", regularizer_options={"strength": 3})
+        assert float(pruner.penalty(losses[0]).detach()) == pytest.approx(6.0)
+        assert float(pruner.penalty(losses[1]).detach()) == pytest.approx(6.0)
+        acted = []
+        for _ in range(24):
+            acted.append(bool(pruner.penalty(losses[0])))
+            pruner.step()
+        assert acted == [True] * acting + [False] * (24 - acting)
+    assert float(pruner_of(model).penalty(losses[0])) == 0
+
+
+@pytest.mark.parametrize("stopped", [3, 12, 17])
+def test_a_checkpoint_under_a_regularizer_goes_on_to_the_bit(stopped):
+    whole, part, rest = Net(), Net(), Net(seed=5)
+    trained(whole, pruner := pruner_of(whole, "", **LASSO), 24)
+    optimizer = trained(part, first := pruner_of(part, "", **LASSO), stopped)
+    second, again = pruner_of(rest, "", **LASSO), adam(rest)
+    for each, kept in zip((rest, again, second), (part, optimizer, first), strict=True):
+        each.load_state_dict(kept.state_dict())
+    trained(rest, second, 24 - stopped, again, start=stopped)
+    assert all(torch.equal(value, rest.state_dict()[name]) for name, value in whole.state_dict().items())
+    assert second.finish().slices == pruner.finish().slices
+
+
 def test_accumulated_gradients_count_as_one_step():
     model = Net()
     pruner = autoprune.Pruner(model, X, keep=0.5, epochs=2, steps_per_epoch=6)
@@ -311,8 +376,16 @@ def test_weights_that_cannot_be_zero_are_refused_at_once():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"keep": 0.5, "plan": {"conv1": 4}, "steps": 9}, "keep= or plan=; received both"),
-        ({"steps": 9}, "received neither"),
+        ({"keep": 0.5, "plan": {"conv1": 4}, "steps": 9}, "keep=, plan= and threshold=; received keep and plan"),
+        ({"steps": 9}, "received none"),
+        ({"keep": 0.5, "threshold": 0.1, "steps": 9}, "received keep and threshold"),
+        ({"threshold": 2, "steps": 9}, "received 2"),
+        ({"threshold": 0.1, "steps": 9, "schedule": "gradual"}, "choose schedule='regularized'"),
+        ({"threshold": 0.1, "steps": 9, "schedule": "one-shot"}, "choose schedule='regularized'"),
+        ({"keep": 0.5, "steps": 9, "regularizer": "group-laso"}, "did you mean 'group-lasso'"),
+        ({"keep": 0.5, "steps": 9, "regularizer": "l2", "regularizer_options": {"strenght": 1}}, "known: strength"),
+        ({"keep": 0.5, "steps": 9, "regularizer": "l2", "schedule": "one-shot"}, "before it is cut"),
+        ({"keep": 0.5, "steps": 9, "schedule": "learned", "schedule_options": {"gate": "lo"}}, "known: attention"),
         ({"keep": 0.5}, "steps=, or epochs= and steps_per_epoch="),
         ({"keep": 0.5, "epochs": 3}, "received epochs=3"),
         ({"keep": 0.5, "epochs": 3, "steps": 9}, "received steps=9, epochs=3"),
