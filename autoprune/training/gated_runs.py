@@ -28,9 +28,9 @@ Numbers = Callable[[str, Tensor | None], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class _Reader:
-    """A module whose inputs are multiplied. dim: of its first input; slices: of each position there, -1 for none."""
+    """What a module reads with one weight. dim: of its first input; slices: of each position there, -1 for none."""
 
-    module: str
+    weight: str
     dim: int
     slices: Tensor = field(repr=False)
 
@@ -88,8 +88,9 @@ class GatedRuns:
         ]
         for name, readers in self._readers.items():
             for reader in readers:
-                module = self._root.get_submodule(reader.module)
-                self._handles.append(module.register_forward_pre_hook(self._multiplying(name, reader)))
+                hook = self._multiplying(name, reader)
+                for path, _ in self._paths[reader.weight]:
+                    self._handles.append(self._root.get_submodule(path).register_forward_pre_hook(hook))
 
     def detach(self) -> None:
         """Let the model run as it is."""
@@ -117,9 +118,7 @@ class GatedRuns:
         """
         found: dict[str, Tensor] = {}
         for group, held in self._held.items():
-            padded = torch.cat(
-                [numbers[group], numbers[group].new_ones(1)]
-            )  # the last one is for positions of no slice
+            padded = torch.cat([numbers[group], numbers[group].new_ones(1)])  # the last: for positions of no slice
             for holding in held:
                 if holding.tensor in parameters:
                     tensor = found.get(holding.tensor, parameters[holding.tensor])
@@ -183,7 +182,7 @@ def _put(owner: nn.Module, key: str, tensor: Tensor) -> None:
     before = owner._parameters[key]
     owner._parameters[key] = tensor  # type: ignore[assignment] # a product is no leaf
     for kept in vars(owner).values():
-        if isinstance(kept, list):
+        if isinstance(kept, list) and any(each is before for each in kept):
             kept[:] = [tensor if each is before else each for each in kept]
 
 
@@ -216,7 +215,7 @@ def _readers(held: Iterable[Holding], model: nn.Module, traced: Traced) -> list[
         own = {id(parameter) for parameter in module.parameters(recurse=False) if parameter.dim() > 1}
         if read is None or holding.role != "in" or len(own) != 1 or next(module.children(), None) is not None:
             return []
-        found.append(_Reader(module=path, dim=1 if read.stride else -1, slices=holding.slices))
+        found.append(_Reader(weight=holding.tensor, dim=1 if read.stride else -1, slices=holding.slices))
     return found
 
 
