@@ -11,6 +11,7 @@ time.
 
 import torch
 from kept import once, trained
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional
 
@@ -63,17 +64,9 @@ class Recommender(nn.Module):
         return self.head(torch.cat([known, met], 1))[:, 0]
 
 
-def areas(logits, liked):
-    """The chance that a visit that was liked scores above one that was not (area under the curve)."""
-    ranks = logits.double().argsort().argsort().double() + 1
-    positive = liked.bool()
-    wins = ranks[positive].sum() - positive.sum() * (positive.sum() + 1) / 2
-    return float(wins / (positive.sum() * (~positive).sum()))
-
-
 def evaluate(model, batches):
     logits, liked = (torch.cat(each) for each in zip(*((model(*b[:2]), b[2]) for b in batches), strict=True))
-    return {"auc": areas(logits, liked), "loss": float(functional.binary_cross_entropy_with_logits(logits, liked))}
+    return {"auc": float(roc_auc_score(liked, logits)), "loss": float(functional.binary_cross_entropy_with_logits(logits, liked))}
 
 
 def visits():

@@ -45,7 +45,7 @@ def converted():
 
 
 def load(folder):
-    """Batches of ids (N, 128) by split; each split is of pages of its own."""
+    """Batches of ids (N, 128) by split; splits follow each other in the text."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
