@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from autoprune.core.group import Group
@@ -20,7 +21,7 @@ def scoped(
     scope: Scope,
     keep: float,
     apart: Collection[str] = (),
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> Plan:
     """How many slices of each group stay; layers stay.
 
@@ -44,8 +45,8 @@ def scoped(
         _check_slices(cut, scores, scope)
         wanted = {group.name: math.ceil(_reaching(scores[group.name], keep) / group.step) for group in cut}
     elif scope == "erdos-renyi":
-        _check_weights(cut, shapes or {})
-        shares = _erdos_renyi({group.name: (shapes or {})[group.name] for group in cut}, keep)
+        _check_weights(cut, shapes)
+        shares = _erdos_renyi({group.name: shapes[group.name] for group in cut}, keep)
         wanted = {group.name: round(shares[group.name] * group.steps) for group in cut}
     else:
         _check_slices(cut, scores, scope)
@@ -66,15 +67,15 @@ def scoped(
 def _erdos_renyi(shapes: Mapping[str, Sequence[int]], keep: float) -> dict[str, float]:
     """Shares in proportion to the sum of a tensor's sides by their product, at most all."""
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    sparsest = {name: sum(shape) / sizes[name] for name, shape in shapes.items()}
+    density = {name: sum(shape) / sizes[name] for name, shape in shapes.items()}
     whole: set[str] = set()
     while True:
         left = keep * sum(sizes.values()) - sum(sizes[name] for name in whole)
         partly = [name for name in sizes if name not in whole]
-        factor = left / max(sum(sparsest[name] * sizes[name] for name in partly), 1)
-        full = {name for name in partly if factor * sparsest[name] >= 1}
+        factor = left / max(sum(density[name] * sizes[name] for name in partly), 1)
+        full = {name for name in partly if factor * density[name] >= 1}
         if not full:
-            return {name: 1.0 if name in whole else factor * sparsest[name] for name in sizes}
+            return {name: 1.0 if name in whole else factor * density[name] for name in sizes}
         whole |= full
 
 

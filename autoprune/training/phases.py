@@ -32,7 +32,7 @@ from autoprune.training.exchange import exchanged
 from autoprune.training.finetune import Training
 from autoprune.training.gating import Gating
 from autoprune.training.penalty import Penalty
-from autoprune.training.schedules import Exchange, Phase, between
+from autoprune.training.schedules import Phase, between
 from autoprune.training.teacher import Teacher
 from autoprune.training.thinning import thinned, zero
 from autoprune.training.timeline import CHOICES, exchanged_at, share_of_cubic
@@ -233,13 +233,10 @@ class PhaseTraining:
         penalty, teacher = self._penalty(cut), self._teacher
         if teacher is not None and self._last is not None:
             teacher = teacher.after(self._last.model)
-        training: Training
-        if now.exchange is not None:
-            training = _ExchangingTraining(cut, self._surgeon, teacher, options, seed, now.exchange, penalty)
-        elif now.thinned_to is None:
+        if now.thinned_to is None and now.exchange is None:
             training = Training(cut, self._surgeon.task, teacher, options, seed, penalty)
         else:
-            kind = _GatedTraining if now.gate else _ThinningTraining
+            kind = _GatedTraining if now.gate else _ExchangingTraining if now.exchange else _ThinningTraining
             training = kind(cut, self._surgeon, teacher, options, seed, now, penalty)
         training.before = sum(each.epochs for each in self._phases[: self._place])
         return training
@@ -355,17 +352,17 @@ class _ExchangingTraining(Training):
         teacher: Teacher | None,
         options: TrainingOptions,
         seed: int,
-        exchange: Exchange,
+        now: Phase,
         penalty: Penalty | None,
     ) -> None:
         super().__init__(cut, surgeon.task, teacher, options, seed, penalty)
-        self._traced, self._exchange = surgeon.traced, exchange
+        self._traced, self._phase = surgeon.traced, now
         self._share = 0.0
 
     def before_step(self, step: int, steps: int) -> None:
         """See whether it is time: gradients are known when the step is done."""
         super().before_step(step, steps)
-        self._share = exchanged_at(self._exchange, step, steps)
+        self._share = exchanged_at(self._phase, step, steps)
 
     def after_step(self) -> None:
         if self._share:

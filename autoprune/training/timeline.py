@@ -10,7 +10,7 @@ from typing import Final
 from autoprune.core.group import Group
 from autoprune.core.plan import Plan
 from autoprune.errors import UsageError
-from autoprune.training.schedules import Exchange, Phase, between
+from autoprune.training.schedules import Phase, between
 
 #: How often slices are chosen anew in a phase that thins out.
 CHOICES: Final = 12
@@ -64,14 +64,19 @@ def phase_at(phases: Sequence[Phase], done: int) -> tuple[Phase, int] | None:
     return None
 
 
-def exchanged_at(exchange: Exchange, step: int, steps: int) -> float:
+def exchanged_at(phase: Phase, step: int, steps: int) -> float:
     """The share of single weights that go for others after a step (Evci et al. 2020, section 3, drop schedule).
 
     Args:
-        exchange: How often, how many, and until when.
+        phase: That says how often, how many, and until when.
         step: How many are done.
         steps: Of the phase.
+
+    Returns:
+        0 where none go.
     """
+    if (exchange := phase.exchange) is None:
+        return 0.0
     end = exchange.until * steps
     if not 0 < step < end or int(step * exchange.times / end) == int((step - 1) * exchange.times / end):
         return 0.0
@@ -93,7 +98,7 @@ def choice_at(phases: Sequence[Phase], groups: Sequence[Group], done: int) -> Ch
     if found is None:
         return None
     now, local = found
-    if now.exchange is not None and (share := exchanged_at(now.exchange, local, now.epochs)):
+    if share := exchanged_at(now, local, now.epochs):
         return Choice(plan=now.plan, begins=False, soft=False, rewound=False, exchanged=share)
     begins, target = local == 0, None if now.gate else now.thinned_to
     place = local * CHOICES // now.epochs

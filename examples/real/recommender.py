@@ -66,7 +66,8 @@ class Recommender(nn.Module):
 
 def evaluate(model, batches):
     logits, liked = (torch.cat(each) for each in zip(*((model(*b[:2]), b[2]) for b in batches), strict=True))
-    return {"auc": float(roc_auc_score(liked, logits)), "loss": float(functional.binary_cross_entropy_with_logits(logits, liked))}
+    loss = functional.binary_cross_entropy_with_logits(logits, liked)
+    return {"auc": float(roc_auc_score(liked, logits)), "loss": float(loss)}
 
 
 def visits():

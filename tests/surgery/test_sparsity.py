@@ -26,7 +26,7 @@ def test_at_most_n_of_each_m_inputs_stay_and_they_are_the_best(results, fours, a
 def test_an_unstructured_mask_keeps_the_share_and_the_best(results, inputs, share):
     scores = torch.rand(results, inputs, generator=torch.Generator().manual_seed(results * 13 + inputs))
     kept = mask(scores, 1, Pattern(), share)
-    assert int(kept.sum()) == max(round(share * results * inputs), 1)
+    assert int(kept.sum()) == max(round(share * (results * inputs)), 1)
     if not kept.all():
         assert scores[kept].min() >= scores[~kept].max()
 

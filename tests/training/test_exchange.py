@@ -1,6 +1,7 @@
 """Single weights that change places in training (RigL)."""
 
 import gc
+import math
 
 import pytest
 import torch
@@ -11,10 +12,11 @@ from torch.optim import optimizer as optimizers
 
 import autoprune
 from autoprune.core.pattern import Pattern
+from autoprune.core.plan import Plan
 from autoprune.surgery import trace
 from autoprune.surgery.sparsity import mask, with_weights
 from autoprune.training.exchange import exchanged
-from autoprune.training.schedules import Exchange
+from autoprune.training.schedules import Exchange, Phase
 from autoprune.training.timeline import exchanged_at
 from tests.training.own_loop import Net, X, adam, batches, outputs, trained
 
@@ -56,20 +58,20 @@ def test_counts_and_patterns_are_conserved_and_what_comes_has_the_largest_gradie
     else:
         count = int(before.sum())
         assert int(after.sum()) == count
-        assert int((before & after).sum()) >= max(round((1 - share) * count), 1)
+        assert int((before & after).sum()) >= max(math.floor((1 - share) * count), 1)
         come, left = gradient.abs()[after & ~before], gradient.abs()[~after]
         assert not len(come) or not len(left) or come.min() >= left.max()
 
 
 def test_the_share_falls_along_a_cosine_and_ends_before_training_does():
-    exchange = Exchange(share=0.3, until=0.75, times=12)
-    shares = {step: share for step in range(1000) if (share := exchanged_at(exchange, step, 1000))}
+    phase = Phase(plan=Plan(()), epochs=1000, exchange=Exchange(share=0.3, until=0.75, times=12))
+    shares = {step: share for step in range(1000) if (share := exchanged_at(phase, step, 1000))}
     assert len(shares) == 11  # the first time is the beginning, when nothing has a gradient
     assert max(shares) < 750
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
     first = min(shares)
     assert shares[first] == pytest.approx(0.15 * (1 + torch.cos(torch.tensor(torch.pi * first / 750)).item()))
-    assert [exchanged_at(exchange, step, 4) > 0 for step in range(4)] == [False, True, True, False]
+    assert [exchanged_at(phase, step, 4) > 0 for step in range(4)] == [False, True, True, False]
 
 
 def test_weights_change_places_in_a_loop_of_ones_own_and_their_number_stays():
