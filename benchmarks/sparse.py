@@ -15,6 +15,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ class Bench:
 
     def _batches(self) -> Iterator[Tensor]:
         for _ in range(self._epochs):
-            yield from torch.randperm(len(self._images))[: self.steps // self._epochs * BATCH].split(BATCH)
+            order = torch.randperm(len(self._images))
+            yield from (order[place : place + BATCH] for place in range(0, self.steps // self._epochs * BATCH, BATCH))
 
     def _train(self, model: nn.Module, pruner: autoprune.Pruner | None = None) -> None:
         torch.manual_seed(self._seed)
@@ -118,9 +120,7 @@ def main() -> None:
     seeds, epochs = (1, 10) if chosen.quick else (chosen.seeds, chosen.epochs)
     torch.set_num_threads(1)
     sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-    import own_loop
-    import vit
-
+    own_loop, vit = map(import_module, ("own_loop", "vit"))
     for name, make in (("vit", lambda: Logits(vit.network())), ("convolutional", own_loop.network)):
         benches = [Bench(make, own_loop.data(), seed, epochs) for seed in range(seeds)]
         print(f"\n{name}: dense {_told([bench.dense() for bench in benches])}\n", flush=True)
