@@ -1,5 +1,5 @@
-"""The end of a search as files: front.json, its picture, a line in the log, a page to look at. Knows what a result is
-made of; decides nothing."""
+"""The end of a search as files: front.json, its picture, a line in the log, cards, a page to look at. Knows what a
+result is made of; decides nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from autoprune.core.trial import Trial
 from autoprune.engine.result import Point, Result
 from autoprune.errors import AutopruneError
 from autoprune.finishing.finisher import FinishedSearch
+from autoprune.models.folder import README
+from autoprune.report.decisions import decisions
 from autoprune.report.document import document
+from autoprune.report.model_card import model_card
 from autoprune.report.page import REPORT, report
 from autoprune.report.plot import front_picture
+from autoprune.store.reading import DECISIONS, read_run
 from autoprune.store.run import RunDirectory
 from autoprune.tasks.task import Task
 
@@ -78,6 +82,7 @@ def written(
     directory.write_front(content)
     directory.write("front.png", front_picture(task.name, trials, final.dense, final.front, budget))
     directory.log("finished", best=content["best"], partial=short)
+    _tell(directory, content)
     _draw_page(directory, reporter)
     points = {
         trial.number: Point(
@@ -92,6 +97,16 @@ def written(
     }
     best = None if final.front.best is None else points[final.front.best.number]
     return Result(directory.path, tuple(points.values()), best, content, overhead)
+
+
+def _tell(directory: RunDirectory, front: Mapping[str, Any]) -> None:
+    """What was decided, and a card of each model: what its search knows goes around what its folder says of itself."""
+    record = read_run(directory.path)
+    directory.write(DECISIONS, decisions(record).encode())
+    for point in front["front"]:
+        name = f"models/{point['trial']}/{README}"
+        stored = (directory.read(name) or b"").decode()
+        directory.write(name, model_card(record, front, point["trial"], stored).encode())
 
 
 def _draw_page(directory: RunDirectory, reporter: Reporter) -> None:

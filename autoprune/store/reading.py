@@ -22,6 +22,7 @@ LOG: Final = "log.jsonl"
 SUBJECT: Final = "subject.json"
 FORECAST: Final = "forecast.json"
 DENSE: Final = "dense.json"
+DECISIONS: Final = "decisions.md"
 #: Of a front.json, what is always there.
 _FIELDS: Final = frozenset(
     {"run", "task", "budget", "objectives", "partial", "seconds", "trials", "dense", "front", "best", "test"}

@@ -21,7 +21,7 @@ _PAGE, _CHECKPOINTS = "report.html", "checkpoints"
 #: All that a run writes; a folder with anything else is not removed.
 _OWN: Final = frozenset(
     {RECIPE, FRONT, MEASUREMENTS, _PAGE, _CHECKPOINTS, "LOCK", "models", "log.jsonl", "subject.json", "forecast.json",
-     "data.json", "dense.json", "ranking.safetensors", "study.journal", "front.png"}
+     "data.json", "dense.json", "ranking.safetensors", "study.journal", "front.png", "decisions.md", "exported"}
 )  # fmt: skip
 
 

@@ -100,6 +100,12 @@ def test_the_run_directory_holds_what_is_promised(searched):
     assert [trial["stage"] for trial in trials].count("search") == 5
     assert {trial["stage"] for trial in trials} >= {"search", "final"}
     assert (run / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "decisions.md").read_text().startswith("# What was decided in demo\n")
+    for point in json.loads((run / "front.json").read_text())["front"]:
+        card = (run / "models" / str(point["trial"]) / "README.md").read_text()
+        assert yaml.safe_load(card.split("---")[1])["model-index"][0]["results"][0]["dataset"]["split"] == "validation"
+        assert f'autoprune.load("runs/demo/models/{point["trial"]}")' in card
+        assert card.count("## Limits") == 1
     assert (run / "report.html").exists() == (find_spec("plotly") is not None)
     assert json.loads((run / "log.jsonl").read_text().splitlines()[-1])["event"] == "finished"
     assert {"study.journal", "ranking.safetensors", "LOCK"} <= {path.name for path in run.iterdir()}
@@ -145,7 +151,7 @@ def test_a_run_is_never_overwritten(searched, told, monkeypatch):
     monkeypatch.chdir(folder)
     code, _, err = told("search", "my_task.py:task", "--run", "runs/demo")
     assert code == 6
-    assert "front.json" in err
+    assert "data.json" in err
     assert "choose another --run" in err
 
 

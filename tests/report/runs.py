@@ -79,7 +79,7 @@ def make_run(folder, *, trials=64, groups=12, names=None, task="a task", ended=T
     terms = tuple(Term((place,), (4,), (0.0, 2e-4, 5e-4, 8e-4)) for place in range(len(names)))
     increases = (*((0.3, 0.1, 0.02, 0.0),) * len(names), (0.05, 0.0))
     (folder / "forecast.json").write_bytes(
-        Forecast((CostForecast("latency", 1e-3, terms),), increases, 0.01, 3.0).encoded()
+        Forecast((CostForecast("latency", 1e-3, terms, 0.01),), increases, 0.01, 3.0).encoded()
     )
     write(folder / "dense.json", {key: each.to_json() for key, each in DENSE.items()})
     log = [{"seconds": 0.0, "event": "began"}, {"seconds": 8.0, "event": "stage", "stage": "forecast", "took": 8.0}]
@@ -111,7 +111,7 @@ def finished(folder, found, budget, task, seed):
         own = measured(trial.value("accuracy") + 0.01, latency, trial.value("params"), "validation")
         trained.append(Trial(trial.number, trial.plan, trial.state, own, trial.excesses))
     front = Front.of(trained, OBJECTIVES)
-    test = {"dense": {"accuracy": DENSE["accuracy"]}, "best": {"accuracy": measured(0.96, 1, 1)["accuracy"]}}
+    test = {"dense": {"accuracy": DENSE["accuracy"]}, "best": {"accuracy": measured(0.96, 1, 1, "test")["accuracy"]}}
     made = document(
         run=str(folder), task=task, seed=seed, seconds=200.0, budget=budget, objectives=["accuracy", "latency"],
         devices={"": {"name": "torch", "device": "a device", "threads": 1, "batch": 8, "precision": "float32"}},

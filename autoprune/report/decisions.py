@@ -1,0 +1,91 @@
+"""What a search decided, and on what evidence: `decisions.md`. Knows the records of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from autoprune.core import quantity
+from autoprune.core.budget import Budget
+from autoprune.report.verdict import verdict
+from autoprune.store.reading import RunRecord
+
+
+def decisions(record: RunRecord) -> str:
+    """Markdown: a paragraph a decision, in the order in which they were made."""
+    made = [*_asked(record), *_looked_ahead(record), *_candidates(record), *_trained(record), *_chosen(record)]
+    lines = [f"## {name}\n\n{text}\n" for name, text in made]
+    return "\n".join([f"# What was decided in {record.path.resolve().name}\n", *lines])
+
+
+def _asked(record: RunRecord) -> Iterator[tuple[str, str]]:
+    recipe = record.recipe
+    limits = "; ".join(limit.meaning() for limit in Budget.parse(*recipe["budget"]).limits) or "no limit"
+    yield "What was asked", f"{limits}. Traded off: {', '.join(recipe['objectives'])}."
+    if told := record.subject.get("coverage", {}).get("told"):
+        space = recipe.get("search_space", {})
+        yield (
+            "What may be cut",
+            f"{len(space.get('levels', {}))} groups of the space '{space.get('family')}'; {told}.",
+        )
+
+
+def _looked_ahead(record: RunRecord) -> Iterator[tuple[str, str]]:
+    sampler = record.recipe.get("sampler")
+    if record.forecast is None:
+        yield "Who proposed", f"`{sampler}`, without a forecast."
+        return
+    took = quantity.spell(record.forecast.seconds)
+    errors = ", ".join(f"{each.metric} to {each.error:.1%}" for each in record.forecast.costs if each.error)
+    certain = f"; one standard deviation of what it says of whole models: {errors}" if errors else ""
+    yield "Who proposed", f"`{sampler}`, on a forecast that took {took}{certain}."
+
+
+def _candidates(record: RunRecord) -> Iterator[tuple[str, str]]:
+    states = [each["state"] for each in record.trials.values()]
+    within = sum(each["feasible"] for each in record.trials.values())
+    yield (
+        "Which candidates were looked at",
+        f"{states.count('complete')} were cut, repaired, scored and measured, {within} of them within the limits "
+        f"on costs; {states.count('failed')} failed, {states.count('screened')} were dismissed unmeasured.",
+    )
+    reasons = list(dict.fromkeys(each["error"] for each in record.trials.values() if each.get("error")))[:5]
+    if reasons:
+        yield "Why candidates failed or were dismissed", "\n".join(f"- {reason}" for reason in reasons)
+
+
+def _trained(record: RunRecord) -> Iterator[tuple[str, str]]:
+    for rate in _events(record, "learning rate")[-1:]:
+        tried = ", ".join(f"{loss:.4g} at {name}" for name, loss in rate["losses"].items())
+        yield "At which rate finished models were trained", f"{rate['rate']:g}; losses after a few steps: {tried}."
+    trained = {each["trial"] for each in _events(record, "epoch")}
+    if trained:
+        yield "What was fine-tuned", f"{len(trained)} candidates: trials {', '.join(map(str, sorted(trained)))}."
+    agree = [
+        f"- {each['first']} and {each['then']}: {each['spearman']:+.2f} over {each['candidates']} candidates"
+        for each in _events(record, "rank correlation")
+    ]
+    if agree:
+        yield "Whether early scores foretold later ones", "Rank correlations (Spearman):\n\n" + "\n".join(agree)
+
+
+def _chosen(record: RunRecord) -> Iterator[tuple[str, str]]:
+    said = "\n".join(f"- **{name}**: {text}" for name, text in verdict(record))
+    yield "What is best", said
+    rows = [_row(point, record.recipe["objectives"]) for point in (record.front or {}).get("front", ())]
+    if rows:
+        yield "Among which finished models", "\n".join(rows)
+
+
+def _row(point: Mapping[str, Any], objectives: Sequence[str]) -> str:
+    found = [(name, point["metrics"].get(name)) for name in objectives]
+    told = ", ".join(
+        f"{name} {quantity.show_interval(each['value'], each['low'], each['high'], each['unit'])}"
+        for name, each in found
+        if each
+    )
+    return f"- trial {point['trial']}: {told}{'' if point['feasible'] else ', not within the budget'}"
+
+
+def _events(record: RunRecord, name: str) -> list[Mapping[str, Any]]:
+    return [each for each in record.events if each["event"] == name]

@@ -1,0 +1,131 @@
+"""The card of a finished model, in the form of model hubs: metadata in YAML, then what people ask. Knows the records of
+its run; what the folder holds is told by who saved it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import yaml
+
+from autoprune.core import quantity
+from autoprune.core.budget import Budget
+from autoprune.report.command import search_command
+from autoprune.report.facts import facts
+from autoprune.store.reading import RunRecord
+
+#: Of what a search was asked, what is told already or says nothing of one model.
+_TOLD: Final = ("task", "versions")
+
+
+def model_card(record: RunRecord, front: Mapping[str, Any], trial: int, stored: str) -> str:
+    """The README of one model of a front.
+
+    Args:
+        record: Of its run.
+        front: `front.json` of the run.
+        trial: Its number.
+        stored: What its folder holds and how it is loaded: a title, and paragraphs.
+
+    Returns:
+        Markdown.
+    """
+    point = next(each for each in front["front"] if each["trial"] == trial)
+    title, _, body = stored.partition("\n\n")
+    parts = [
+        f"---\n{yaml.safe_dump(_metadata(record, front, point), sort_keys=False, allow_unicode=True)}---",
+        title,
+        _standing(front, point),
+        body.strip(),
+        "## Numbers",
+        _numbers(front, point),
+        "## How it was made",
+        _bullets(f"{name}: {text}" for name, text in facts(record) if name not in _TOLD and text),
+        f"```\n{search_command(record.recipe)}\n```",
+        "## What stayed whole",
+        _bullets(_whole(record)),
+        "## Export and check",
+        f"```\nautoprune export {record.path}/models/{trial}\nautoprune check {record.path}/models/{trial}\n```",
+        "## Limits",
+        _bullets(_limits(front, point)),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _metadata(record: RunRecord, front: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+    """What a hub reads: https://huggingface.co/docs/hub/model-cards."""
+    scores = [*_scores(front, point)]
+    results = [
+        {
+            "task": {"type": "other", "name": front["task"]},
+            "dataset": {"type": "other", "name": front["task"], "split": split},
+            "metrics": [{"type": name, "value": found["value"]} for name, found in scores if found["split"] == split],
+        }
+        for split in dict.fromkeys(found["split"] for _, found in scores)
+    ]
+    return {
+        "library_name": "pytorch",
+        "tags": ["autoprune", "pruning", "model-compression"],
+        "metrics": [*dict.fromkeys(name for name, _ in scores)],
+        "model-index": [{"name": f"{record.path.resolve().name}-{point['trial']}", "results": results}],
+    }
+
+
+def _scores(front: Mapping[str, Any], point: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from ((name, found) for name, found in point["metrics"].items() if found.get("split"))
+    if point["trial"] == front["best"]:
+        yield from front["test"].get("best", {}).items()
+
+
+def _standing(front: Mapping[str, Any], point: Mapping[str, Any]) -> str:
+    budget = " and ".join(limit.meaning() for limit in Budget.parse(*front["budget"]).limits)
+    if point["trial"] == front["best"]:
+        return f"The best of its search within the budget ({budget or 'none was set'})."
+    if point["feasible"]:
+        return f"Within the budget ({budget or 'none was set'}); another model of its search is the best."
+    return f"{'Not certain to be within' if point.get('uncertain') else 'Beyond'} the budget ({budget})."
+
+
+def _numbers(front: Mapping[str, Any], point: Mapping[str, Any]) -> str:
+    """Each metric of the model beside the dense model's, with 95 % intervals."""
+    rows = [
+        (name, found.get("split", ""), front["dense"]["metrics"].get(name), found)
+        for name, found in point["metrics"].items()
+    ]
+    if point["trial"] == front["best"]:
+        test = front["test"]
+        rows += [(name, "test", test["dense"].get(name), found) for name, found in test.get("best", {}).items()]
+    lines = [f"| {name} | {split} | {_shown(dense)} | {_shown(own)} |" for name, split, dense, own in rows]
+    return "\n".join(["| metric | split | dense | this model |", "|---|---|---|---|", *lines])
+
+
+def _shown(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    text = quantity.show_interval(found["value"], found["low"], found["high"], found["unit"])
+    return text if found.get("valid", True) else f"{text}, disturbed"
+
+
+def _whole(record: RunRecord) -> Iterator[str]:
+    """How much may be cut, and by reason the groups that may not."""
+    if told := record.subject.get("coverage", {}).get("told"):
+        yield told
+    reasons = Counter(each["frozen_reason"] for each in record.subject.get("groups", ()) if each["frozen_reason"])
+    yield from (f"{count} group{'s' * (count > 1)}: {reason}" for reason, count in reasons.most_common())
+
+
+def _limits(front: Mapping[str, Any], point: Mapping[str, Any]) -> Iterator[str]:
+    device = front["profiler"]
+    yield (
+        f"costs hold on {device.get('device', 'the device named above')}, at a batch of {device.get('batch')}, "
+        f"{device.get('threads')} threads and {device.get('precision')}"
+    )
+    yield "the validation split chose among the finished models, so that the best reads a little too well there"
+    if point["trial"] != front["best"]:
+        yield "it was not scored on the test split: only the best of a search is"
+    yield "nobody looked at anything but these metrics: fairness, robustness and calibration may have changed"
+
+
+def _bullets(lines: Iterator[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
