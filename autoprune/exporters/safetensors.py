@@ -59,7 +59,7 @@ def opened(folder: Path, subject: Subject) -> nn.Module:
     form = Form.from_json(json.loads((folder / _RECIPE).read_bytes())["form"])
     model = form.built(dense, str(folder))
     load_into(model, (folder / _FILE).read_bytes(), str(folder))
-    form.settle(model)
+    form.settle(model, str(folder))
     return model.eval()
 
 

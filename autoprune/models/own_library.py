@@ -103,7 +103,7 @@ def read(folder: Path) -> Any:
         ) from error
     model: Any = clone(form.built(dense, str(folder)), _with_data)
     load_into(model, weights, str(folder))
-    form.settle(model)
+    form.settle(model, str(folder))
     if (folder / "generation_config.json").is_file():
         model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     return model.eval()

@@ -76,7 +76,7 @@ def opened_rows(traced: Traced) -> Traced:
     return replace(traced, groups=tuple(groups))
 
 
-def looks_up(module: nn.Module) -> None:
+def looks_up(module: Any) -> None:
     """Make a table whose rows were cut one that is asked for rows of the whole, in place; its places are not filled."""
     if type(module) in _TABLES:
         count = module.num_embeddings
@@ -90,12 +90,13 @@ def fill_places(new: nn.Module, dense: nn.Module, traced: Traced, slices: Mappin
     there = dict(new.named_modules()) if rows else {}
     for group in rows:
         name = group.members[0].tensor.rpartition(".")[0]
-        table = there.get(name)
+        table: Any = there.get(name)
         if table is None:  # in a layer that was dropped
             continue
         looks_up(table)
         if not table.weight.is_meta:
-            weight = dense.get_submodule(name).weight.detach()
+            whole: Any = dense.get_submodule(name)
+            weight = whole.weight.detach()
             table.places.copy_(_nearest(weight, slices[group.name].to(weight.device)))
 
 

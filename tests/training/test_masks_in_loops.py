@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
+from torch.multiprocessing.spawn import start_processes
 from torch.nn.utils import prune
 
 import autoprune
@@ -97,7 +98,7 @@ def of_one_rank(rank, folder):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_processes_with_data_of_their_own_choose_the_same_weights(tmp_path):
-    multiprocessing.spawn(of_one_rank, (str(tmp_path),), nprocs=2)
+    start_processes(of_one_rank, (str(tmp_path),), nprocs=2, start_method="spawn")
     one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     weights = [name for name, _ in Net().named_parameters()]
     assert all(torch.equal(one[name], other[name]) for name in weights)
