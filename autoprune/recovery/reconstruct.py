@@ -22,7 +22,6 @@ from autoprune.surgery import Traced
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import positions
 
-_NONE: Final[Mapping[str, Tensor]] = MappingProxyType({})
 #: Bytes of coefficients that are kept.
 _REMEMBERED: Final = 512 << 20
 
@@ -48,7 +47,9 @@ class Reconstruction:
         self._known: dict[tuple[str, bytes], Tensor] = {}
         self._size = 0
 
-    def repair(self, model: nn.Module, slices: Mapping[str, Tensor], scales: Mapping[str, Tensor] = _NONE) -> None:
+    def repair(
+        self, model: nn.Module, slices: Mapping[str, Tensor], scales: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> None:
         """Replace weights and biases, in place. slices: what was kept of each group that was cut; scales: by what the
         dense tensors are multiplied, by name."""
         own = dict(named_tensors(model))

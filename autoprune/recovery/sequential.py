@@ -32,7 +32,6 @@ from autoprune.surgery.layout import positions
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 
-_NONE: Final[Mapping[str, Tensor]] = MappingProxyType({})
 #: Samples that run at once, or fewer whose tokens or numbers are so many; a user's batches were chosen to fit.
 SAMPLES: Final = 192
 _TOKENS: Final = 8192
@@ -90,7 +89,7 @@ class Sequential:
         model: nn.Module,
         slices: Mapping[str, Tensor],
         masks: Mapping[str, Tensor],
-        scales: Mapping[str, Tensor] = _NONE,
+        scales: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
         """Replace weights, biases and BatchNorm statistics, in place. scales: by what the dense tensors are multiplied,
         by name."""
