@@ -16,6 +16,7 @@ from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.reporter import Reporter
 from autoprune.deployment import card as cards
+from autoprune.deployment.export import format_of
 from autoprune.deployment.opening import opened
 from autoprune.deployment.timing import bench_here, measured
 from autoprune.engine.known_device import found
@@ -105,15 +106,16 @@ def _finished(path: Path, task: Task | str | None, where: Where) -> CheckedArtif
 
 
 def _exported(path: Path, task: Task | str | None, where: Where) -> CheckedArtifact:
-    named = cards.read(path if path.is_dir() else path.parent).task if task is None else task
+    card = cards.read(path if path.is_dir() else path.parent)
+    named = card.task if task is None else task
 
     def made() -> Task:
         if not named:
             raise UsageError(expected="the task that scores it", received="none", cure="pass --task my_task.py:task")
         return make_task(named, where.reporter)
 
-    found = opened(path, dense=made().model if named else None, trust=where.trust)
-    card = found.card
+    from_dense = format_of(card.format, card.precision).FROM_DENSE
+    found = opened(path, dense=made().model if from_dense else None, trust=where.trust)
     setup = where.setup(card.profiler, {"precision": card.precision})
     batch = batch_size(found.example)
 

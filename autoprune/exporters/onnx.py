@@ -36,6 +36,7 @@ optimizer = needed("onnxscript.optimizer", "onnxruntime")
 
 PROFILER: Final = "onnxruntime"
 PRECISIONS: Final = ("float32",)
+FROM_DENSE: Final = False
 _FILE: Final = "model.onnx"
 _USAGE: Final = """import onnxruntime
 

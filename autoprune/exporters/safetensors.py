@@ -23,6 +23,7 @@ from autoprune.surgery.gaps import reopened
 
 PROFILER: Final = "torch"
 PRECISIONS: Final = ("float32",)
+FROM_DENSE: Final = True
 _FILE, _RECIPE = "model.safetensors", "recipe.json"
 _USAGE: Final = """import safetensors.torch
 

@@ -21,6 +21,7 @@ from autoprune.tasks.task import batch_size
 
 PROFILER: Final = "torch"
 PRECISIONS: Final = ("float32",)
+FROM_DENSE: Final = False
 FILE: Final = "model.pt2"
 _USAGE: Final = """import torch
 

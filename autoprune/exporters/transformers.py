@@ -16,6 +16,7 @@ needed("transformers", "transformers")
 
 PROFILER: Final = "torch"
 PRECISIONS: Final = ("float32",)
+FROM_DENSE: Final = False
 _USAGE: Final = """import transformers
 
 model = transformers.{kind}.from_pretrained(".")"""

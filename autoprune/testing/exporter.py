@@ -15,7 +15,7 @@ from autoprune import registry
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.deployment.card import read
-from autoprune.deployment.export import Acceptance, export
+from autoprune.deployment.export import Acceptance, export, format_of
 from autoprune.deployment.opening import opened
 from autoprune.errors import DeviceError, UsageError
 from autoprune.exporters import Exporter, Subject
@@ -58,7 +58,8 @@ class ExporterConformance:
         assert [each["shape"] for each in card.inputs] == [list(each.shape) for each in subject.example.tensors]
         assert read(tmp_path / "out") == card
         assert card.usage in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-        module = opened(tmp_path / "out", dense=subject.dense, trust=True).module(profiler)
+        dense = subject.dense if format_of(self.name).FROM_DENSE else None
+        module = opened(tmp_path / "out", dense=dense, trust=True).module(profiler)
         with torch.no_grad():
             expected = tensors_of(subject.example.call(subject.model))
             found = tensors_of(module(*subject.example.tensors))

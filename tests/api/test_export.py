@@ -204,7 +204,10 @@ def test_an_export_is_checked_in_its_runtime(result, told, tmp_path):
     assert (code, out.count("yes")) == (0, 2)
     code, _, err = told("check", tmp_path / "openvino", "--budget", "size=10B")
     assert (code, "expected size<=10B; received size" in err) == (3, True)
-    scored = autoprune.check(file, floor="accuracy>=0.01").measurements["accuracy"].value
+    card = json.loads((file.parent / "export.json").read_text())
+    (file.parent / "export.json").write_text(json.dumps({**card, "task": "elsewhere.py:task"}))
+    assert autoprune.check(file, "latency=1s").kept  # who only measures needs no task
+    scored = autoprune.check(file, floor="accuracy>=0.01", task="task.py:task").measurements["accuracy"].value
     assert scored == autoprune.check("r", floor="accuracy>=0.01").measurements["accuracy"].value
 
 
