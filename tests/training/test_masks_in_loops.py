@@ -3,9 +3,9 @@
 import pytest
 import torch
 from torch import distributed
+from torch.multiprocessing.spawn import start_processes
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
-from torch.multiprocessing.spawn import start_processes
 from torch.nn.utils import prune
 
 import autoprune
