@@ -17,7 +17,7 @@ from torch import Tensor
 
 from autoprune.core.group import Group
 from autoprune.surgery.contractions import Contraction
-from autoprune.surgery.layout import Layout, groups_in, slice_of_position
+from autoprune.surgery.layout import Layout, groups_in, size, slice_of_position
 from autoprune.surgery.provenance import ProvenanceWatch
 
 #: Rows of weights by number, in the order of the axes of a basis.
@@ -102,11 +102,17 @@ class _Rooms:
     def __init__(
         self, watch: ProvenanceWatch, reading: Mapping[str, Contraction], layouts: Mapping[str, tuple[Layout, ...]]
     ) -> None:
-        self.watch, self.reading = watch, reading
+        self.watch = watch
+        #: Weights that write one number for each of their rows, at one place.
+        self.reading = {
+            name: each
+            for name, each in reading.items()
+            if each.groups == 1 and all(size(dim) == 1 for dim in layouts[name][2:])
+        }
         self.exposed = set(watch.exposed)
         self._scales = watch.scales
         self._slices: dict[str, dict[str, list[int]]] = {}
-        for weight in {weight for weight, _ in watch.rows} & reading.keys():
+        for weight in {weight for weight, _ in watch.rows} & self.reading.keys():
             layout = layouts[weight][1 - reading[weight].dim]
             self._slices[weight] = {group: _indices(layout, group) for group in dict.fromkeys(groups_in(layout))}
         #: By row, where weights read it.
@@ -115,13 +121,9 @@ class _Rooms:
             for ids in {tuple(each.tolist()) for each in times}:
                 for column, row in enumerate(ids):
                     self.readers[row].append((weight, column))
-        lost = {row for row, places in self.readers.items() if any(weight not in reading for weight, _ in places)}
-        self.exposed |= lost | {row for row, (weight, _) in enumerate(watch.rows) if not self._single(weight)}
-
-    def _single(self, weight: str) -> bool:
-        """Whether a weight writes one number for each of its rows."""
-        found = self.reading.get(weight)
-        return found is not None and found.groups == 1
+        self.exposed |= {
+            row for row, places in self.readers.items() if any(weight not in self.reading for weight, _ in places)
+        }
 
     def weight(self, vector: Vector) -> str:
         """The one weight that has all of the rows; empty where there are several, or it is read in other ways, too."""
@@ -133,8 +135,8 @@ class _Rooms:
         """The group of which each slice stands in the rows equally often; empty where there is none."""
         for group, slices in self._slices.get(self.weight(vector), {}).items():
             found = sorted(slices[self.watch.rows[row][1]] for row in vector)
-            size = max(slices) + 1
-            if size > 1 and len(found) % size == 0 and found == sorted([*range(size)] * (len(found) // size)):
+            whole = max(slices) + 1
+            if whole > 1 and len(found) % whole == 0 and found == sorted([*range(whole)] * (len(found) // whole)):
                 return group
         return ""
 

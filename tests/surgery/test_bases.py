@@ -74,6 +74,13 @@ def test_heads_have_a_basis_for_products_and_one_for_values(made):
     assert found == {"product": (True, (1, 1, 0), AXES), "read": (True, (1, 0, 1), AXES)}
 
 
+def test_kernels_of_several_pixels_write_into_no_basis():
+    model = Pooled()
+    model.q = nn.Conv2d(6, HEADS * AXES, 3, padding=1)
+    found = kinds(autoprune.trace(model.eval(), torch.randn(2, 6, 3, 3)))
+    assert found == {"read": (True, (1, 0, 1), AXES)}
+
+
 def test_a_projection_of_one_group_has_both_in_it():
     (basis,) = autoprune.trace(*own()).bases.values()
     assert basis.free
