@@ -157,12 +157,15 @@ def scaled(loss: Callable[..., torch.Tensor] | None, share: float) -> Callable[.
     return loss and (lambda outputs, batch: share * loss(outputs, batch))
 
 
-def cut_to(task: Task, traced: Traced, keep: float) -> CutModel:
-    """A share of every group of slices, healed."""
+def cut_to(task: Task, traced: Traced, keep: float, *, healed: bool = True) -> CutModel:
+    """A share of every group of slices; where it is not healed, any slices will do."""
     groups = [group for group in traced.open if group.kind not in ("layer", "weight")]
     plan = Plan.of(
         {group.name: max(round(keep * group.steps) * group.step, group.step, group.floor) for group in groups}
     )
+    if not healed:
+        any_slices = {name: torch.arange(count) for name, count in plan.keep}
+        return CutModel(apply(task.model, traced, any_slices).eval(), plan, any_slices)
     calibrated = calibrate(task.model, traced, CRITERION, REPAIR, SystemClock(), task)
     slices = kept_slices(traced, calibrated.ranking, plan)
     cut = CutModel(apply(task.model, traced, slices).eval(), plan, slices)
