@@ -26,9 +26,10 @@ from autoprune.core.training_options import TrainingOptions
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import CutModel, apply, kept_slices, trace
 from autoprune.tasks.task import Task
-from autoprune.training.phases import PhaseTraining, Surgeon
+from autoprune.training.phases import PhaseTraining
 from autoprune.training.rate import find_rate
 from autoprune.training.schedules import phases_of
+from autoprune.training.surgeon import Surgeon
 from autoprune.training.teacher import Teacher
 
 NOISE, DENSE_EPOCHS, RATE = 0.4, 20, 4e-3

@@ -30,9 +30,10 @@ from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace
 from autoprune.surgery.example import Example
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
-from autoprune.training.phases import PhaseTraining, Surgeon
+from autoprune.training.phases import PhaseTraining
 from autoprune.training.rate import find_rate
 from autoprune.training.schedules import phases_of
+from autoprune.training.surgeon import Surgeon
 from autoprune.training.teacher import Teacher
 
 ROOT = Path(__file__).parents[1]

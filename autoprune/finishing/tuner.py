@@ -18,8 +18,9 @@ from autoprune.surgery import CutModel
 from autoprune.training import checkpoint
 from autoprune.training.best_epoch import BestEpoch, taken
 from autoprune.training.finetune import load_state
-from autoprune.training.phases import PhaseTraining, Surgeon, shapes
+from autoprune.training.phases import PhaseTraining, shapes
 from autoprune.training.schedules import phases_of
+from autoprune.training.surgeon import Surgeon
 from autoprune.training.teacher import Teacher
 
 

@@ -23,8 +23,9 @@ from autoprune.testing.distiller import DistillerConformance, distance, half
 from autoprune.testing.fakes import RecordingReporter
 from autoprune.training.check import check_training
 from autoprune.training.finetune import Training
-from autoprune.training.phases import PhaseTraining, Surgeon
+from autoprune.training.phases import PhaseTraining
 from autoprune.training.schedules import phases_of
+from autoprune.training.surgeon import Surgeon
 from autoprune.training.teacher import Teacher
 from autoprune.training.watching import Place, watching
 

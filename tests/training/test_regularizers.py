@@ -20,8 +20,9 @@ from autoprune.testing.fakes import RecordingReporter
 from autoprune.testing.regularizer import RegularizerConformance
 from autoprune.training.coupled import CoupledWeights
 from autoprune.training.penalty import Penalty
-from autoprune.training.phases import PhaseTraining, Surgeon
+from autoprune.training.phases import PhaseTraining
 from autoprune.training.schedules import phases_of
+from autoprune.training.surgeon import Surgeon
 
 for _name in registry.names("regularizers"):
     _kind = type(f"Test{_name.title().replace('-', '')}", (RegularizerConformance,), {"name": _name})
