@@ -8,6 +8,7 @@ from dataclasses import MISSING
 from typing import Any, Final
 
 from autoprune.core.defaults import PROFILER
+from autoprune.core.effort import Effort
 from autoprune.core.options import described
 
 #: Options that a recipe has among its effort.
@@ -18,6 +19,8 @@ _EFFORT: Final = {
     "finetune_epochs": "epochs",
     "finalists": "finalists",
 }
+#: Times, which are written with a unit.
+_TIMES: Final = ("timeout", "deadline", "finetune_time")
 #: What is settled where nobody says it.
 _SETTLED: Final = {"profiler": PROFILER, "threads": 1}
 
@@ -35,12 +38,15 @@ def search_command(recipe: Mapping[str, Any]) -> str:
 def _options(recipe: Mapping[str, Any]) -> Iterator[str]:
     effort = recipe.get("effort") or {}
     for item, option in described():
-        value = effort.get(_EFFORT[item.name]) if item.name in _EFFORT else recipe.get(item.name)
-        default = item.default if item.default_factory is MISSING else item.default_factory()
+        if item.name in _EFFORT:
+            value, default = effort.get(_EFFORT[item.name]), getattr(Effort, _EFFORT[item.name])
+        else:
+            value = recipe.get(item.name)
+            default = item.default if item.default_factory is MISSING else item.default_factory()
         if value in (None, "", default, _SETTLED.get(item.name)) or (not value and not default):
             continue
         flag = f"--{option.flag or item.name.replace('_', '-')}"
-        for text in _texts(value, seconds=item.name in ("timeout", "deadline")):
+        for text in _texts(value, seconds=item.name in _TIMES and not isinstance(value, str)):
             yield from (flag.partition("/")[0], text) if text else (flag.partition("/")[0],)
 
 

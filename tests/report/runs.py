@@ -3,10 +3,12 @@
 import json
 import math
 import random
+from dataclasses import asdict
 
 import yaml
 
 from autoprune.core.budget import Budget
+from autoprune.core.effort import Effort
 from autoprune.core.forecast import CostForecast, Forecast, Term
 from autoprune.core.front import Front
 from autoprune.core.measurement import Measurement
@@ -62,7 +64,7 @@ def make_run(folder, *, trials=64, groups=12, names=None, task="a task", ended=T
     levels = {name: [16, 32, 48, SIZE] for name in names} | {layer: [0, 1]}
     recipe = {
         "schema": 2, "task": task, "budget": ["latency<=5ms"], "objectives": ["accuracy", "latency"],
-        "effort": {"trials": trials, "seconds": None, "epochs": 6, "finalists": 9, "deadline": None},
+        "effort": asdict(Effort(trials=trials)),
         "criterion": "hessian", "repair": "sequential", "sampler": "auto", "seed": seed, "profiler": "torch",
         "search_space": {"family": "cnn", "levels": levels, "shared": {}},
         "model": "a model", "device_fingerprint": "a device", "versions": {"autoprune": "0.2.0"},

@@ -197,6 +197,7 @@ def test_a_page_that_is_served_follows_its_search(browser, tmp_path):
         assert not at(browser, "#notice").text
         assert "no model is finished yet" in at(browser, "#verdicts").text
         assert at(browser, "#front .plotly").is_displayed()
+        browser.get("about:blank")  # which asks for no news
         server.shutdown()
 
 
