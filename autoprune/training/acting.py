@@ -23,8 +23,16 @@ class Acting:
     """Nothing, until a phase begins that wants it."""
 
     def __init__(self, live: LiveModel, traced: Traced, options: TrainingOptions) -> None:
-        """live: the model; traced: its groups; options: with the regularizer's name."""
+        """live: the model; traced: its groups; options: with the regularizer's name.
+
+        Raises:
+            UsageError: there is no such regularizer, or nothing that it acts on.
+        """
         self._live, self._traced, self._options = live, traced, options
+        if options.regularizer != REGULARIZER:
+            weights = CoupledWeights(CutModel(live.bare), traced)
+            with torch.no_grad():
+                Penalty(options, weights, weights.held).value()
         self._gating: Gating | None = None
         self._penalty: Penalty | None = None
 
@@ -37,7 +45,7 @@ class Acting:
             ranking: Scores of slices as they are.
 
         Raises:
-            UsageError: the gates or the regularizer find nothing to act on.
+            UsageError: gates find nothing to act on.
         """
         self.end()
         if phase.gate:
@@ -48,8 +56,6 @@ class Acting:
             known = smaller != phase.plan
             going = weights.going(ranking(), smaller) if known else weights.held
             self._penalty = Penalty(self._options, weights, going)
-            with torch.no_grad():
-                self._penalty.value()  # what has nothing to act on says so before training
 
     def at(self, step: int, steps: int) -> None:
         """Say which step of the phase comes next, from 0 on, and of how many."""
