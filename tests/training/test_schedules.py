@@ -19,8 +19,9 @@ from autoprune.surgery.recut import composed, recut
 from autoprune.surgery.sparsity import masks, with_weights
 from autoprune.testing.fakes import RecordingReporter
 from autoprune.testing.schedule import GROUPS, PLAN, ScheduleConformance
-from autoprune.training.phases import PhaseTraining, Surgeon, shapes
+from autoprune.training.phases import PhaseTraining, shapes
 from autoprune.training.schedules import Phase, between, phases_of
+from autoprune.training.surgeon import Surgeon
 from autoprune.training.thinning import slice_masks, thinned, zero
 
 for _name in registry.names("schedules"):
