@@ -11,7 +11,7 @@ from autoprune.core.metric import Metric
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
 from autoprune.engine.result import Point, Result
-from autoprune.errors import AutopruneError
+from autoprune.errors import describe
 from autoprune.finishing.finisher import FinishedSearch
 from autoprune.models.folder import README
 from autoprune.report.decisions import decisions
@@ -82,8 +82,11 @@ def written(
     directory.write_front(content)
     directory.write("front.png", front_picture(task.name, trials, final.dense, final.front, budget))
     directory.log("finished", best=content["best"], partial=short)
-    _tell(directory, content)
-    _draw_page(directory, reporter)
+    for name, write in ((DECISIONS, _decide), ("card", _card), (REPORT, _draw)):
+        try:
+            write(directory, content)
+        except Exception as error:  # all that the search found is in files by now
+            reporter.note(f"there is no {name}: {describe(error)}")
     points = {
         trial.number: Point(
             trial=trial.number,
@@ -99,19 +102,18 @@ def written(
     return Result(directory.path, tuple(points.values()), best, content, overhead)
 
 
-def _tell(directory: RunDirectory, front: Mapping[str, Any]) -> None:
-    """What was decided, and a card of each model: what its search knows goes around what its folder says of itself."""
+def _decide(directory: RunDirectory, _: Mapping[str, Any]) -> None:
+    directory.write(DECISIONS, decisions(read_run(directory.path)).encode())
+
+
+def _card(directory: RunDirectory, front: Mapping[str, Any]) -> None:
+    """A card of each model: what its search knows goes around what its folder says of itself."""
     record = read_run(directory.path)
-    directory.write(DECISIONS, decisions(record).encode())
     for point in front["front"]:
         name = f"models/{point['trial']}/{README}"
         stored = (directory.read(name) or b"").decode()
         directory.write(name, model_card(record, front, point["trial"], stored).encode())
 
 
-def _draw_page(directory: RunDirectory, reporter: Reporter) -> None:
-    """The run's page, without which the search has all that it found."""
-    try:
-        directory.write(REPORT, report([directory.path]))
-    except AutopruneError as error:  # a library is missing, or the disk is full by now
-        reporter.note(f"there is no {REPORT}: {error}")
+def _draw(directory: RunDirectory, _: Mapping[str, Any]) -> None:
+    directory.write(REPORT, report([directory.path]))

@@ -4,7 +4,7 @@ and so may look while a search runs."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,16 @@ _FIELDS: Final = frozenset(
 )
 #: Of the run directory as a whole. 1: trials were kept in measurements.jsonl only; it can be read, not resumed.
 SCHEMA: Final = 2
+#: Of a line of measurements.jsonl, and of those events that are read again by their name, what is always there.
+_TRIAL: Final = {"state": str, "feasible": bool, "plan": dict, "metrics": dict, "seconds": dict}
+_EVENTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "stage": {"stage": str, "took": int | float},
+    "trial": {"trials": int},
+    "epoch": {"trial": int, "epoch": int},
+    "learning rate": {"rate": int | float, "losses": dict},
+    "rank correlation": {"first": str, "then": str, "spearman": int | float, "candidates": int},
+    "finished": {"partial": bool},
+}
 _LARGEST_RECIPE: Final = 64 << 20
 
 
@@ -58,6 +68,11 @@ class RunRecord:
     finished: Mapping[int, Mapping[str, Any]]
     events: Sequence[Mapping[str, Any]]
 
+    @property
+    def has_finished_models(self) -> bool:
+        """Whether its front is of finished models: that of a search that was stopped is of candidates."""
+        return self.front is not None and not self.front["partial"]
+
 
 def read_run(run: Path) -> RunRecord:
     """What a run has written so far.
@@ -69,7 +84,7 @@ def read_run(run: Path) -> RunRecord:
     stages: dict[str, dict[int, dict[str, Any]]] = {"search": {}, "final": {}}
     for found in map(entry, lines_of(run / MEASUREMENTS)):
         if found.get("stage") in stages and "trial" in found:
-            stages[found["stage"]][found["trial"]] = found
+            stages[found["stage"]][found["trial"]] = _whole(found, _TRIAL, run / MEASUREMENTS)
     return RunRecord(
         path=run,
         recipe=recipe,
@@ -79,8 +94,38 @@ def read_run(run: Path) -> RunRecord:
         forecast=Forecast.decoded((run / FORECAST).read_bytes()) if (run / FORECAST).exists() else None,
         trials=dict(sorted(stages["search"].items())),
         finished=dict(sorted(stages["final"].items())),
-        events=[found for found in map(entry, lines_of(run / LOG)) if "event" in found and "seconds" in found],
+        events=events_of(lines_of(run / LOG), run / LOG),
     )
+
+
+def events_of(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
+    """The events of a log, in their order; lines that are no events are none.
+
+    Raises:
+        StorageError: an event lacks what others of its name have; `path` is told.
+    """
+    found = [each for each in map(entry, lines) if "event" in each and isinstance(each.get("seconds"), int | float)]
+    return [_whole(each, _EVENTS.get(str(each["event"]), {}), path) for each in found]
+
+
+def seconds_by_stage(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Seconds of each stage so far, in the order in which stages were first told."""
+    found: dict[str, float] = {}
+    for each in events:
+        if each["event"] == "stage":
+            found[each["stage"]] = found.get(each["stage"], 0.0) + each["took"]
+    return found
+
+
+def _whole(found: dict[str, Any], fields: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A line that has these fields, each of its kind."""
+    if wrong := [name for name, kind in fields.items() if not isinstance(found.get(name), kind)]:
+        raise StorageError(
+            expected=f"{' and '.join(wrong)} in each such line of {path}",
+            received=json.dumps(found)[:80],
+            cure="remove that line, or restore the file from a copy",
+        )
+    return found
 
 
 def _object(path: Path) -> dict[str, Any] | None:

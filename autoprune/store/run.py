@@ -22,7 +22,18 @@ from autoprune.errors import StorageError
 from autoprune.store.files import PARTIAL, append, storing, whole_lines, write_atomic
 from autoprune.store.ledger import JOURNAL
 from autoprune.store.lock import RunLock, remote
-from autoprune.store.reading import FRONT, LOG, MEASUREMENTS, RECIPE, SCHEMA, entry, read_front, read_recipe
+from autoprune.store.reading import (
+    FRONT,
+    LOG,
+    MEASUREMENTS,
+    RECIPE,
+    SCHEMA,
+    entry,
+    events_of,
+    read_front,
+    read_recipe,
+    seconds_by_stage,
+)
 
 _CHECKPOINTS: Final = "checkpoints"
 
@@ -98,11 +109,15 @@ class RunDirectory:
             lock = RunLock(path)
             for left in path.rglob(f"*{PARTIAL}"):
                 left.unlink(missing_ok=True)
-        events = [each for each in map(entry, whole_lines(path / LOG)) if "seconds" in each]
+        try:
+            events = events_of(whole_lines(path / LOG), path / LOG)
+        except StorageError:
+            lock.release()
+            raise
         spent = max((each["seconds"] for each in events), default=0.0)
         stages = [each for each in events if each["event"] in ("began", "resumed", "finished")]
         ended = bool(stages) and stages[-1]["event"] == "finished" and not stages[-1]["partial"]
-        return cls(path, clock, lock, spent, _searched(events), ended=ended, stages=_stages(events)), recipe
+        return cls(path, clock, lock, spent, _searched(events), ended=ended, stages=seconds_by_stage(events)), recipe
 
     @property
     def seconds(self) -> float:
@@ -238,12 +253,3 @@ def _searched(events: Iterable[Mapping[str, Any]]) -> float:
         elif each["event"] in ("trial", "searched"):
             last = each["seconds"]
     return total + last - begin
-
-
-def _stages(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds by stage."""
-    found: dict[str, float] = {}
-    for each in events:
-        if each["event"] == "stage":
-            found[each["stage"]] = found.get(each["stage"], 0.0) + each["took"]
-    return found

@@ -10,7 +10,7 @@ from autoprune.core.clock import SystemClock
 from autoprune.errors import StorageError
 from autoprune.store.files import write_atomic
 from autoprune.store.lock import remote
-from autoprune.store.reading import read_front, read_recipe
+from autoprune.store.reading import read_front, read_recipe, read_run
 from autoprune.store.run import RunDirectory
 from autoprune.testing.fakes import FakeClock
 
@@ -73,7 +73,7 @@ def test_how_long_was_searched_is_known_whatever_else_was_done(tmp_path):
     def process(directory, *events):
         for seconds, event in events:
             clock.advance(seconds)
-            directory.log(event)
+            directory.log(event, trial=0, trials=1, epoch=1)
         directory.close()
 
     first = RunDirectory.create(tmp_path / "r", clock)
@@ -85,6 +85,23 @@ def test_how_long_was_searched_is_known_whatever_else_was_done(tmp_path):
     last, _ = RunDirectory.reopen(tmp_path / "r", clock)
     assert last.searched == 22
     last.close()
+
+
+def test_an_event_that_lacks_what_others_of_its_name_have_is_refused_and_the_lock_given_back(tmp_path):
+    path = recipe(tmp_path) / "log.jsonl"
+    for line in (
+        '{"seconds": 1, "event": "stage"}',
+        '{"seconds": 1, "event": "stage", "stage": "timing", "took": "x"}',
+    ):
+        path.write_text(f"{line}\n")
+        with pytest.raises(StorageError, match=r"took in each such line of .*log\.jsonl"):
+            read_run(tmp_path)
+        with pytest.raises(StorageError, match=r"took in each such line"):
+            RunDirectory.reopen(tmp_path, SystemClock())
+    path.write_text('{"seconds": 1}\n{"seconds": 2, "event": "what a later version tells"}\n')
+    assert len(read_run(tmp_path).events) == 1
+    again, _ = RunDirectory.reopen(tmp_path, SystemClock())
+    again.close()
 
 
 def test_half_a_line_in_a_log_is_cut_off_and_the_rest_read(tmp_path):
