@@ -35,9 +35,6 @@ def keep_subject(directory: RunDirectory, prepared: Prepared) -> None:
                 "name": group.name,
                 "kind": group.kind,
                 "size": group.size,
-                "tie": group.tie,
-                "share_params": group.share_params,
-                "share_flops": group.share_flops,
                 "frozen_reason": group.frozen_reason,
             }
             for group in prepared.groups

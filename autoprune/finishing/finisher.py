@@ -170,8 +170,7 @@ class Finisher:
                 loss, scored = result.loss, result.scores.get(quality.name)
                 known = {"training_loss": round(loss, 6)} if math.isfinite(loss) else {}
                 values = {name: round(score.value, 6) for name, score in result.scores.items()}
-                plan = by_number[result.number].plan
-                own = {"trial": result.number, "epoch": result.done, **known, "plan": plan.kept}
+                own = {"trial": result.number, "epoch": result.done, **known}
                 self.directory.log("epoch", **own | values | own)  # metrics may have any name
                 text = f"loss {loss:.3f}"
                 if scored is not None:
@@ -180,7 +179,7 @@ class Finisher:
                 self.callbacks.epoch(
                     EpochReport(
                         trial=result.number,
-                        plan=plan,
+                        plan=by_number[result.number].plan,
                         epoch=result.done,
                         epochs=epochs,
                         loss=loss,
