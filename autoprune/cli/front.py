@@ -31,4 +31,4 @@ def front(
         found = chosen_again(found, within or (), prefer)
     typer.echo(json.dumps(found, indent=1) if as_json else front_table(found))
     if again and not as_json:
-        typer.echo(loading(found, run))
+        typer.echo(f"load it: {loading(found, run)}")

@@ -74,7 +74,7 @@ def _chosen(record: RunRecord) -> Iterator[tuple[str, str]]:
     yield "What is best", said
     rows = [_row(point, record.recipe["objectives"]) for point in (record.front or {}).get("front", ())]
     if rows:
-        yield "Among which finished models", "\n".join(rows)
+        yield f"Among which {'finished models' if record.has_finished_models else 'candidates'}", "\n".join(rows)
 
 
 def _row(point: Mapping[str, Any], objectives: Sequence[str]) -> str:

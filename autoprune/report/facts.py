@@ -3,11 +3,13 @@ repeat it. Knows records."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Final
 
-from autoprune.report.command import search_command
-from autoprune.store.reading import RunRecord
+from autoprune.report.command import left_out, search_command
+from autoprune.report.table import loading
+from autoprune.store.reading import RECIPE, RunRecord, seconds_by_stage
 
 #: What of a recipe says how candidates were made.
 _HOW: Final = ("criterion", "repair", "sampler", "schedule", "distill", "regularizer")
@@ -26,25 +28,23 @@ def facts(record: RunRecord) -> list[tuple[str, str]]:
         ("how", _listed({name: recipe[name] for name in _HOW if name in recipe})),
         ("seed", str(recipe.get("seed", ""))),
         ("versions", _listed(recipe.get("versions", {}))),
+        *(("not in the command", f"{name}, which {RECIPE} has") for name in left_out(recipe)),
     ]
 
 
-def seconds_by_stage(record: RunRecord) -> list[tuple[str, float]]:
-    """The longest stage first."""
-    found: dict[str, float] = {}
-    for each in record.events:
-        if each["event"] == "stage":
-            found[each["stage"]] = found.get(each["stage"], 0.0) + each["took"]
-    told = record.front.get("stages", {}) if record.front else found
+def stages(record: RunRecord) -> list[tuple[str, float]]:
+    """Seconds of each stage, the longest first."""
+    told = record.front.get("stages", {}) if record.front else seconds_by_stage(record.events)
     return sorted(((name, round(took, 2)) for name, took in told.items() if took > 0), key=lambda each: -each[1])
 
 
 def commands(record: RunRecord) -> list[tuple[str, str]]:
     """What to type for what."""
-    said = [("search again", search_command(record.recipe)), ("this page again", f"autoprune report {record.path}")]
-    best = record.front["best"] if record.front else None
-    load = f'autoprune.load("{record.path}/models/{best}")'
-    return said if best is None else [*said, ("load the best, in Python", load)]
+    page = shlex.join(["autoprune", "report", str(record.path)])
+    said = [("search again", search_command(record.recipe)), ("this page again", page)]
+    if record.front is None or record.front["best"] is None:
+        return said
+    return [*said, ("load the best, in Python", loading(record.front, record.path))]
 
 
 def _listed(named: Mapping[str, object]) -> str:

@@ -3,6 +3,7 @@ its run; what the folder holds is told by who saved it."""
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -32,6 +33,7 @@ def model_card(record: RunRecord, front: Mapping[str, Any], trial: int, stored: 
         Markdown.
     """
     point = next(each for each in front["front"] if each["trial"] == trial)
+    folder = f"{record.path}/models/{trial}"
     title, _, body = stored.partition("\n\n")
     parts = [
         f"---\n{yaml.safe_dump(_metadata(record, front, point), sort_keys=False, allow_unicode=True)}---",
@@ -46,7 +48,7 @@ def model_card(record: RunRecord, front: Mapping[str, Any], trial: int, stored: 
         "## What stayed whole",
         _bullets(_whole(record)),
         "## Export and check",
-        f"```\nautoprune export {record.path}/models/{trial}\nautoprune check {record.path}/models/{trial}\n```",
+        "\n".join(["```", *(shlex.join(["autoprune", verb, folder]) for verb in ("export", "check")), "```"]),
         "## Limits",
         _bullets(_limits(front, point)),
     ]
@@ -121,9 +123,12 @@ def _limits(front: Mapping[str, Any], point: Mapping[str, Any]) -> Iterator[str]
         f"costs hold on {device.get('device', 'the device named above')}, at a batch of {device.get('batch')}, "
         f"{device.get('threads')} threads and {device.get('precision')}"
     )
-    yield "the validation split chose among the finished models, so that the best reads a little too well there"
-    if point["trial"] != front["best"]:
-        yield "it was not scored on the test split: only the best of a search is"
+    if front["partial"]:
+        yield "it was repaired but not fine-tuned, as its search was stopped"
+    split = "search" if front["partial"] else "validation"
+    yield f"the {split} split chose among the models, so that the best reads a little too well there"
+    if point["trial"] != front["best"] or not front["test"].get("best"):
+        yield "it was not scored on the test split: only the best of a finished search is"
     yield "nobody looked at anything but these metrics: fairness, robustness and calibration may have changed"
 
 

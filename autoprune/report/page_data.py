@@ -14,7 +14,7 @@ from autoprune.core.front import Front
 from autoprune.core.metric import RELATIVE, Metric, MetricKey, cost
 from autoprune.core.trial import Trial, TrialState
 from autoprune.report.effects import effects
-from autoprune.report.facts import commands, facts, seconds_by_stage
+from autoprune.report.facts import commands, facts, stages
 from autoprune.report.table import shown_keys
 from autoprune.report.verdict import verdict
 from autoprune.store.reading import RunRecord
@@ -32,9 +32,7 @@ def page_data(record: RunRecord) -> dict[str, Any]:
     points = list(front["front"]) if front else _front_so_far(record, objectives)
     return {
         "name": record.path.resolve().name,
-        "path": str(record.path),
         "task": recipe["task"],
-        "state": "unfinished" if front is None else "stopped" if front["partial"] else "finished",
         "said": verdict(record),
         "axes": _axes(keys, objectives),
         "metrics": {key: _about(key, {**record.dense, **dense}) for key in keys},
@@ -42,7 +40,6 @@ def page_data(record: RunRecord) -> dict[str, Any]:
             {
                 "key": limit.key,
                 "text": str(limit),
-                "meaning": limit.meaning(),
                 "relation": limit.relation,
                 "bound": limit.bound(dense[limit.key]["value"]),
             }
@@ -57,7 +54,7 @@ def page_data(record: RunRecord) -> dict[str, Any]:
         "effects": effects(record),
         "training": _training(record, objectives),
         "progress": _progress(record),
-        "stages": seconds_by_stage(record),
+        "stages": stages(record),
         "coverage": record.subject.get("coverage", {}).get("told", ""),
         "facts": facts(record),
         "commands": commands(record),
@@ -108,7 +105,6 @@ def _columns(trials: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[s
         "feasible": [int(each["feasible"]) for each in trials],
         "metrics": measured,
         "plan": {name: [each["plan"].get(name) for each in trials] for name in names},
-        "seconds": [round(sum(each["seconds"].values()), 2) for each in trials],
         "errors": {each["trial"]: each["error"] for each in trials if each.get("error")},
     }
 
@@ -116,14 +112,12 @@ def _columns(trials: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[s
 def _point(record: RunRecord, point: Mapping[str, Any], keys: Sequence[str], best: int | None) -> dict[str, Any]:
     trial = point["trial"]
     known = record.finished.get(trial) or record.trials.get(trial) or {"plan": {}}
-    splits = dict.fromkeys(each["split"] for each in point["metrics"].values() if each.get("split"))
     return {
         "trial": trial,
         "feasible": point["feasible"],
         "uncertain": point.get("uncertain", False),
         "best": trial == best,
-        "finished": record.front is not None,
-        "split": ", ".join(splits),
+        "finished": record.has_finished_models,
         "metrics": _numbers(point["metrics"], keys),
         "plan": known["plan"],
     }

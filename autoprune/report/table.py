@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
@@ -77,14 +78,15 @@ def summary(front: Mapping[str, Any], overhead: float) -> str:
         quality = next(iter(test["best"]))
         own, dense = test["best"][quality]["value"], test["dense"][quality]["value"]
         lines.append(f"best: trial {best}, {quality} on the test split {own:.4f} (dense {dense:.4f})")
-        lines.append(loading(front, front["run"]))
+        lines.append(f"load it: {loading(front, front['run'])}")
     lines.append(f"everything is in {front['run']}: front.json, front.png, measurements.jsonl, models/")
     return "\n".join(lines)
 
 
 def loading(front: Mapping[str, Any], run: object) -> str:
-    """How the best model of a run is loaded, wherever its directory lies by now."""
-    return f'load it: autoprune.load("{run}/models/{front["best"]}")'
+    """How the best model of a run is loaded in Python, wherever its directory lies by now."""
+    folder = f"{run}/models/{front['best']}"
+    return f"autoprune.load({json.dumps(folder, ensure_ascii=False)})"
 
 
 def closest(front: Mapping[str, Any], budget: Budget) -> str:

@@ -24,7 +24,7 @@ def verdict(record: RunRecord) -> list[Said]:
         return [("State", f"{begun}; what is shown is of candidates before fine-tuning")]
     best = next((point for point in front["front"] if point["trial"] == front["best"]), None)
     budget = Budget.parse(*front["budget"])
-    said = [("Stopped early", "the search was stopped: its front is partial")] if front["partial"] else []
+    said = [("Stopped early", "the search was stopped: its models are as repaired")] if front["partial"] else []
     if best is None:
         asked = " and ".join(limit.meaning() for limit in budget.limits) or "to finish a model"
         return [*said, ("Nothing met the budget", f"asked for: {asked}; {closest(front, budget)}")]
@@ -34,7 +34,7 @@ def verdict(record: RunRecord) -> list[Said]:
         ("Within the budget", "; ".join(_held(budget, best["metrics"])) or "there is none"),
         ("Smaller", _smaller(front["dense"]["metrics"], best["metrics"])),
         ("Cut", _cut(record, best["trial"])),
-        ("Certain?", "; ".join(_certain(front, best))),
+        *([("Certain?", "; ".join(certain))] if (certain := [*_certain(front, best, budget)]) else []),
     ]
 
 
@@ -44,7 +44,8 @@ def _best_in(front: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     own, dense = best["metrics"][first], front["dense"]["metrics"].get(first)
     where = f" on the {own['split']} split" if own.get("split") else ""
     beside = f", dense {_number(dense)}" if dense else ""
-    among = f"of {others} finished models the best" if others > 1 else "the one finished model"
+    kind, more = ("candidate", ", not fine-tuned,") if front["partial"] else ("finished model", "")
+    among = f"of {others} {kind}s{more} the best" if others > 1 else f"the one {kind}{more}"
     by = f"by preference {front['prefer']}; {first}" if front.get("prefer") else f"in {first},"
     return f"{among} within the budget {by} {_interval(own)}{where}{beside}"
 
@@ -82,12 +83,12 @@ def _cut(record: RunRecord, trial: int) -> str:
     return said
 
 
-def _certain(front: Mapping[str, Any], best: Mapping[str, Any]) -> Iterator[str]:
-    """Whether what is said of it holds beyond chance."""
+def _certain(front: Mapping[str, Any], best: Mapping[str, Any], budget: Budget) -> Iterator[str]:
+    """What of it holds beyond chance, and what was measured of it alone."""
     measured = [key for key, found in best["metrics"].items() if found["low"] != found["high"]]
     costs = [key for key in measured if MetricKey.parse(key).cost is not None]
-    if costs and front["budget"]:
-        yield "the worse ends of its 95 % intervals are within the budget"
+    if limited := [limit.key for limit in budget.limits if limit.key in costs]:
+        yield f"the worse end of its 95 % interval of {' and '.join(limited)} is within the budget"
     disturbed = dict.fromkeys(
         MetricKey.parse(key).metric for key in costs if not best["metrics"][key].get("valid", True)
     )
@@ -98,9 +99,7 @@ def _certain(front: Mapping[str, Any], best: Mapping[str, Any]) -> Iterator[str]
         return
     name = next(iter(scores["best"]))
     own, dense = scores["best"][name], scores["dense"][name]
-    said = f"{name} on the test split, looked at once: {_interval(own)}, dense {_interval(dense)}"
-    overlap = own["low"] <= dense["high"] and dense["low"] <= own["high"]
-    yield f"{said}; {'the intervals overlap' if overlap else 'the intervals are apart'} at {own['n']} samples"
+    yield f"{name} on the {own['n']} samples of the test split {_interval(own)}, dense {_interval(dense)}"
 
 
 def _interval(found: Mapping[str, Any]) -> str:
@@ -114,7 +113,8 @@ def _number(found: Mapping[str, Any]) -> str:
 def warnings(records: Sequence[RunRecord]) -> list[str]:
     """What several runs do not share, so that their numbers on one pair of axes mean different things."""
     told = []
-    for name, of in (("tasks", _task), ("models", _model), ("devices", _device), ("settings", _settings)):
+    kinds = {"tasks": _task, "qualities": _qualities, "models": _model, "devices": _device, "settings": _settings}
+    for name, of in kinds.items():
         found = list(dict.fromkeys(filter(None, map(of, records))))
         if len(found) > 1:
             told.append(f"these runs are of different {name} ({', '.join(found)}): their numbers are not of one kind")
@@ -123,6 +123,10 @@ def warnings(records: Sequence[RunRecord]) -> list[str]:
 
 def _task(record: RunRecord) -> str:
     return str(record.recipe.get("task", ""))
+
+
+def _qualities(record: RunRecord) -> str:
+    return " and ".join(key for key, found in record.dense.items() if found.get("split"))
 
 
 def _model(record: RunRecord) -> str:

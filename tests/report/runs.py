@@ -124,6 +124,19 @@ def finished(folder, found, budget, task, seed):
     return trained
 
 
+def change(run, **fields):
+    """Other values of fields of a run's front."""
+    front = json.loads((run / "front.json").read_text())
+    write(run / "front.json", front | fields)
+    return run
+
+
+def rename(run, metric, name):
+    """Another name of a metric in all records of a run."""
+    for path in run.iterdir():
+        path.write_text(path.read_text().replace(metric, name))
+
+
 def write(path, content):
     path.write_text(json.dumps(content))
 

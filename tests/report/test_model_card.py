@@ -5,7 +5,7 @@ import yaml
 from autoprune.report.decisions import decisions
 from autoprune.report.model_card import model_card
 from autoprune.store.reading import read_run
-from tests.report.runs import make_run
+from tests.report.runs import change, make_run
 
 STORED = (
     '# Trial 1 of a search on `a task`\n\n```python\nmodel = autoprune.load("x")\n```\n\nSlices kept:\n\n- `stem`: 16\n'
@@ -41,6 +41,16 @@ def test_a_model_that_is_not_the_best_says_so(tmp_path):
         assert ("another model of its search is the best" in card) == point["feasible"]
         assert "it was not scored on the test split" in card
         assert "| test |" not in card
+
+
+def test_a_model_of_a_search_that_was_stopped_is_not_called_finished(tmp_path):
+    record = read_run(change(make_run(tmp_path / "de mo"), partial=True, test={}))
+    card = card_of(record, record.front["best"])
+    assert "it was repaired but not fine-tuned" in card
+    assert "the search split chose" in card
+    assert "it was not scored on the test split" in card
+    assert f"autoprune check '{record.path}/models/{record.front['best']}'" in card
+    assert "## Among which candidates" in decisions(record)
 
 
 def test_decisions_are_told_with_their_evidence(tmp_path):

@@ -1,15 +1,18 @@
 """The page of a report, as a file: what is in it, and what must not be."""
 
+import ast
 import json
 import re
+import shlex
 from importlib.util import find_spec
 
 import pytest
+import yaml
 
 from autoprune.errors import StorageError, UsageError
 from autoprune.report import page as pages
 from autoprune.report.page import encoded, report
-from tests.report.runs import make_run
+from tests.report.runs import change, make_run, rename
 
 plotly = pytest.mark.skipif(find_spec("plotly") is None, reason="plotly is not installed")
 EVIL = "</script><script>window.stolen=1</script><!--"
@@ -52,8 +55,30 @@ def test_the_verdict_says_what_is_best_and_why_and_whether_it_is_certain(tmp_pat
     assert said["Within the budget"].startswith("asked median latency at most 5 ms, it has 4.")
     assert "of the parameters" in said["Smaller"]
     assert re.match(r"\d+ of 12 groups of slices are narrower, [01] of 1 layers that may go are dropped", said["Cut"])
-    assert "worse ends of its 95 % intervals are within the budget" in said["Certain?"]
-    assert "0.96 [0.95, 0.97], dense 0.97 [0.96, 0.98]; the intervals overlap at 1000 samples" in said["Certain?"]
+    assert said["Certain?"] == (
+        "the worse end of its 95 % interval of latency is within the budget; "
+        "accuracy on the 1000 samples of the test split 0.96 [0.95, 0.97], dense 0.97 [0.96, 0.98]"
+    )
+
+
+@pytest.mark.parametrize("budget", [[], ["accuracy>=-5%"], ["params<=50%"]])
+def test_no_interval_is_held_against_a_budget_that_does_not_name_it(tmp_path, budget):
+    said = dict(page_of(change(make_run(tmp_path / "demo"), budget=budget))["said"])
+    assert "within the budget" not in said["Certain?"]
+    assert "test split" in said["Certain?"]
+
+
+def test_a_search_that_was_stopped_has_candidates_and_no_finished_models(tmp_path):
+    run = change(make_run(tmp_path / "demo"), partial=True, test={})
+    shown = page_of(run)
+    assert shown["front"]
+    assert not any(point["finished"] for point in shown["front"])
+    said = dict(shown["said"])
+    assert said["Stopped early"] == "the search was stopped: its models are as repaired"
+    assert re.match(
+        r"trial \d+: of \d candidates, not fine-tuned, the best within the budget in accuracy", said["Best"]
+    )
+    assert not any("finished" in text for text in said.values())
 
 
 def page_of(run):
@@ -70,7 +95,7 @@ def test_a_search_that_goes_on_is_shown_as_far_as_it_is(tmp_path):
     before = (run / "measurements.jsonl").read_bytes()
     shown = page_of(run)
     assert (run / "measurements.jsonl").read_bytes() == before
-    assert shown["state"] == "unfinished"
+    assert "no model is finished yet" in dict(shown["said"])["State"]
     assert shown["front"]
     assert not any(point["finished"] for point in shown["front"])
     assert shown["stages"] == [("forecast", 8.0)]
@@ -103,6 +128,29 @@ def test_the_command_repeats_the_search(tmp_path):
     )
 
 
+def test_commands_are_words_of_a_shell_and_of_python(tmp_path):
+    run = make_run(tmp_path / 'a "b"', trials=20)
+    said = dict(page_of(run)["commands"])
+    assert shlex.split(said["this page again"]) == ["autoprune", "report", str(run)]
+    best = json.loads((run / "front.json").read_text())["best"]
+    (loaded,) = ast.parse(said["load the best, in Python"], mode="eval").body.args
+    assert ast.literal_eval(loaded) == f"{run}/models/{best}"
+
+
+def test_what_the_command_cannot_say_is_told(tmp_path):
+    run = make_run(tmp_path / "demo", trials=20)
+    recipe = yaml.safe_load((run / "run.yaml").read_text())
+    more = {"plans": [{"stem": 16}], "space": {"name": "cnn", "round_to": 8}, "only": ["stem"]}
+    (run / "run.yaml").write_text(yaml.safe_dump(recipe | more, sort_keys=False))
+    shown = page_of(run)
+    command = dict(shown["commands"])["search again"]
+    assert "--only stem" in command
+    assert "--plan" not in command
+    assert "--space" not in command
+    left = [text for name, text in shown["facts"] if name == "not in the command"]
+    assert left == ["space, which run.yaml has", "plans, which run.yaml has"]
+
+
 @plotly
 def test_ten_thousand_trials_are_less_than_eight_megabytes(tmp_path):
     assert len(report([make_run(tmp_path / "demo", trials=10_000, groups=20)])) < 8e6
@@ -126,6 +174,15 @@ def test_different_devices_are_told(tmp_path):
     from autoprune.store.reading import read_run
 
     assert "different devices (a device, another one)" in warnings([read_run(run) for run in runs])[0]
+
+
+def test_different_qualities_are_told(tmp_path):
+    from autoprune.report.verdict import warnings
+    from autoprune.store.reading import read_run
+
+    runs = [make_run(tmp_path / name, trials=20) for name in "ab"]
+    rename(runs[1], "accuracy", "iou")
+    assert "different qualities (accuracy, iou)" in warnings([read_run(run) for run in runs])[0]
 
 
 @plotly

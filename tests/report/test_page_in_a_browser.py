@@ -1,12 +1,13 @@
 """The page of a report as people use it: in a real browser, with mouse and keys. Skipped where there is none."""
 
+import json
 import shutil
 from importlib.util import find_spec
 
 import pytest
 
 from autoprune.report.page import report
-from tests.report.runs import make_run
+from tests.report.runs import change, make_run, rename
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -175,6 +176,54 @@ def test_several_runs_are_on_the_same_axes(opened, tmp_path):
     at(driver, "#models tbody tr:last-child button").click()
     assert title(driver).startswith("Trial ")
     assert " of two" in title(driver)
+
+
+def test_arrows_pass_models_that_are_not_drawn(opened, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+
+    run = make_run(tmp_path / "demo", trials=40, groups=4)
+    front = json.loads((run / "front.json").read_text())
+    having = [front["dense"], *front["front"][:2]]
+    for each in having:
+        each["metrics"]["latency.worst"] = each["metrics"]["latency"]
+    driver = opened(change(run, front=front["front"], dense=front["dense"]))
+    assert len(models(driver)[0]) > 2
+    at(driver, "#x option[value='latency.worst']").click()
+    passed = set()
+    for key in (Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT):
+        at(driver, "#front").send_keys(key)
+        passed.add(title(driver).removesuffix(", the best within the budget"))
+    assert passed == {f"Trial {point['trial']}" for point in front["front"][:2]}
+
+
+def test_runs_without_a_common_quality_open_on_two_metrics(opened, tmp_path):
+    runs = [make_run(tmp_path / name, trials=20, groups=4) for name in ("one", "two")]
+    rename(runs[1], "accuracy", "iou")
+    driver = opened(*runs)
+    x, y = driver.execute_script("return [state.x, state.y]")
+    assert x == "latency"
+    assert y not in ("latency", "accuracy", "iou")
+    assert "different qualities (accuracy, iou)" in at(driver, "#notice").text
+
+
+def test_a_unit_is_text(opened, tmp_path):
+    run = make_run(tmp_path / "demo", trials=20, groups=4)
+    unit = '<a href="https://evil.example">x</a>'
+    for path in run.glob("*.json*"):
+        path.write_text(path.read_text().replace('"unit": "s"', f'"unit": {json.dumps(unit)}'))
+    driver = opened(run)
+    driver.execute_script("drawLate('levels')")
+    mouse(driver).move_to_element(point(driver, models(driver)[0][0])).perform()
+    label = until(driver, lambda _: at(driver, "#front .hoverlayer .hovertext").text)
+    assert unit in label
+    assert driver.execute_script("return document.querySelectorAll('svg a').length") == 0
+
+
+def test_a_search_that_was_stopped_shows_no_finished_model(opened, tmp_path):
+    driver = opened(change(make_run(tmp_path / "demo", trials=40, groups=4), partial=True, test={}))
+    named = driver.execute_script("return document.getElementById('front').data.map((each) => each.name)")
+    assert "front so far" in named
+    assert "finished" not in at(driver, "#about").text
 
 
 def test_a_page_that_is_served_follows_its_search(browser, tmp_path):

@@ -9,7 +9,7 @@ function axisOf(state, key) {
   const values = state.runs.flatMap((run) => [...run.front.map((point) => point.metrics[key]), run.dense[key]]);
   const known = values.filter(Boolean).map((numbers) => Math.abs(numbers[0])).filter((value) => value > 0).sort((a, b) => a - b);
   const [suffix, factor] = stepOf(known[known.length >> 1] || 1, about.unit);
-  return { key, about, factor, title: escaped(key) + (suffix ? ` [${suffix}]` : "") };
+  return { key, about, factor, title: escaped(key + (suffix ? ` [${suffix}]` : "")) };
 }
 
 // Of the front what is worth looking at closely: a model that has lost almost everything would push the others together.
@@ -59,7 +59,7 @@ function ticksOf(low, high) {
 function hover(run, trial, metrics, what) {
   const lines = Object.keys(run.metrics).filter((key) => metrics[key]).slice(0, 8);
   const named = state.runs.length > 1 ? `${escaped(run.name)}, ` : "";
-  return [`<b>${named}${trial}</b>`, escaped(what), ...lines.map((key) => `${escaped(key)}: ${shown(metrics[key], run.metrics[key].unit)}`)].join("<br>");
+  return [`<b>${named}${trial}</b>`, escaped(what), ...lines.map((key) => escaped(`${key}: ${shown(metrics[key], run.metrics[key].unit)}`))].join("<br>");
 }
 
 function trialMetrics(run, at) {
@@ -86,10 +86,13 @@ function candidates(state, place, x, y, kind) {
   };
 }
 
+// The models of a front that have both metrics, from left to right.
+function drawn(run, x, y) {
+  return run.front.filter(({ metrics }) => metrics[x] && metrics[y]).sort((a, b) => a.metrics[x][0] - b.metrics[x][0]);
+}
+
 function finished(state, place, x, y) {
-  const run = state.runs[place], ink = runColour(place, state.runs);
-  const points = run.front.filter((point) => point.metrics[x.key] && point.metrics[y.key]);
-  points.sort((a, b) => a.metrics[x.key][0] - b.metrics[x.key][0]);
+  const run = state.runs[place], ink = runColour(place, state.runs), points = drawn(run, x.key, y.key);
   const value = (axis) => points.map((point) => point.metrics[axis.key][0] / axis.factor);
   const bars = (axis) => ({
     type: "data", symmetric: false, thickness: 1.2, width: 4, color: ink,
@@ -125,7 +128,7 @@ function limits(state, x, y) {
   }
   const outside = state.everything ? 0 : state.runs.reduce((sum, run) => sum + run.front.length - reachable(run, y.key).length, 0);
   if (outside) annotations.push({ xref: "paper", yref: "paper", x: 0, y: 0, xanchor: "left", yanchor: "bottom", showarrow: false,
-    text: `${outside} finished model${outside > 1 ? "s lie" : " lies"} outside`, font: { size: 11, color: colour("soft") } });
+    text: `${outside} model${outside > 1 ? "s" : ""} of the front lie${outside > 1 ? "" : "s"} outside`, font: { size: 11, color: colour("soft") } });
   return { shapes, annotations: [...annotations, ...labels(state, x, y)] };
 }
 

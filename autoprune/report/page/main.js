@@ -60,7 +60,7 @@ function drawAll(reset) {
   drawVerdicts();
   drawFacts(state);
   for (const part of document.querySelectorAll("main > :not(header):not(#rests)")) part.hidden = !state.x;
-  if (!state.x) return; // not even the dense model was looked at so far
+  if (!state.x) return; // nothing was measured so far, or of all runs the same
   drawFront(state, reset);
   if (!chart.dataset.heard) chart.on("plotly_click", ({ points: [{ customdata }] }) => customdata && customdata[1] !== "dense" && choose(...customdata, true));
   chart.dataset.heard = "yes";
@@ -75,8 +75,9 @@ function take({ runs, warnings }) {
   state.runs = runs;
   document.getElementById("notice").textContent = warnings.join("; ");
   const known = state.runs.map((run) => Object.keys(run.metrics)), keys = known[0].filter((key) => known.every((each) => each.includes(key)));
-  for (const [id, key] of [["x", runs[0].axes.x], ["y", runs[0].axes.y]]) {
-    state[id] = keys.includes(state[id]) ? state[id] : keys.includes(key) ? key : keys[0];
+  const costs = keys.filter((key) => !runs[0].metrics[key].quality);
+  for (const [id, others] of [["x", () => costs], ["y", () => keys.filter((key) => key !== state.x)]]) {
+    state[id] = [state[id], runs[0].axes[id], ...others()].find((key) => keys.includes(key)) ?? keys[0];
     const list = document.getElementById(id), same = [...list.options].map((each) => each.value).join() === keys.join();
     if (!same) list.replaceChildren(...keys.map((each) => el("option", { value: each, selected: each === state[id] }, each)));
   }
@@ -87,10 +88,9 @@ function take({ runs, warnings }) {
 function onKey(event) {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (step) {
-    const run = state.runs[state.run], all = event.shiftKey || !run.front.length;
-    const numbers = all ? run.trials.number : [...run.front].sort((a, b) => a.metrics[state.x][0] - b.metrics[state.x][0]).map((point) => point.trial);
-    const place = numbers.indexOf(state.trial);
-    choose(state.run, numbers[Math.min(Math.max(place < 0 ? 0 : place + step, 0), numbers.length - 1)], true);
+    const run = state.runs[state.run], points = event.shiftKey ? [] : drawn(run, state.x, state.y);
+    const numbers = points.length ? points.map((point) => point.trial) : run.trials.number, place = numbers.indexOf(state.trial);
+    if (numbers.length) choose(state.run, numbers[Math.min(Math.max(place < 0 ? 0 : place + step, 0), numbers.length - 1)], true);
   } else if (event.key === "0" || event.key === "9") zoomTo(event.key === "9");
   else if (event.key === "+" || event.key === "-") {
     const change = {}, factor = event.key === "+" ? 0.4 : 0.65, shown = document.getElementById("front").layout;
