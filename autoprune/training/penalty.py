@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ from autoprune.tasks.task import Task
 from autoprune.training.coupled import CoupledWeights
 from autoprune.training.regularizers import RegularizerContext, Strength, checked
 
-_WEIGHT: Final = "penalty.weight"
+_WEIGHT, _GOING = "penalty.weight", "penalty.going."
 
 
 class Penalty:
@@ -77,12 +76,17 @@ class Penalty:
 
     def state(self) -> dict[str, Tensor]:
         """What the next step needs beside the model."""
-        return {_WEIGHT: torch.tensor(self._weight, dtype=torch.float64)}
+        going = {f"{_GOING}{name}": each.cpu() for name, each in self._going.items()}
+        return {_WEIGHT: torch.tensor(self._weight, dtype=torch.float64), **going}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state; one that has none of it is of a phase without a penalty."""
         if _WEIGHT in state:
             self._weight = float(state[_WEIGHT])
+            # What goes was ranked when the phase began, by weights that nobody has any more.
+            self._going = {
+                name: state.get(f"{_GOING}{name}", each).to(each.device) for name, each in self._going.items()
+            }
 
 
 def check_regularizer(options: TrainingOptions, task: Task, traced: Traced) -> None:

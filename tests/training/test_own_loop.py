@@ -440,3 +440,16 @@ def test_plans_in_files_are_taken(tmp_path):
     autoprune.prune(Net(), X, {"conv1": 3}).save(tmp_path / "model")
     pruner = autoprune.Pruner(Net(), X, plan=tmp_path / "model" / "plan.json", steps=4)
     assert pruner.plan.kept["conv1"] == 3
+
+
+def test_what_grows_small_is_remembered_and_not_ranked_anew():
+    model, again = Net(), Net(seed=5)
+    first, other = (pruner_of(each, "regularized", regularizer="growing") for each in (model, again))
+    first.step()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(-weight.flip(0))  # by now, others would be the smallest
+    again.load_state_dict(model.state_dict())
+    other.load_state_dict(first.state_dict())
+    loss = torch.tensor(2.0)
+    assert float(first.penalty(loss).detach()) == float(other.penalty(loss).detach()) != 0
