@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +36,7 @@ class Acting:
             with torch.no_grad():
                 Penalty(options, weights, weights.held).value()
         self._gating: Gating | None = None
+        self._leave: Callable[[], Any] | None = None
         self._penalty: Penalty | None = None
 
     def begin(self, phase: Phase, smaller: Plan | None, ranking: Callable[[], Mapping[str, Tensor]]) -> None:
@@ -51,6 +54,7 @@ class Acting:
         if phase.gate:
             live = self._live.root, self._live.parameters
             self._gating = Gating(phase, CutModel(self._live.plain()), self._traced, 0, live)
+            self._leave = weakref.finalize(self, self._gating.end)
         if smaller is not None and self._options.regularizer != REGULARIZER:
             weights = CoupledWeights(CutModel(self._live.bare), self._traced)
             known = smaller != phase.plan
@@ -79,10 +83,14 @@ class Acting:
         """Scores of slices by gates, which parameters are multiplied by; nothing where no gates act."""
         return {} if self._gating is None else self._gating.settle(parameters)
 
+    def leave(self) -> None:
+        """Take gates off the model, as happens with the last reference to this; they learn no more."""
+        if self._leave is not None:
+            self._leave()
+
     def end(self) -> None:
         """Act no longer."""
-        if self._gating is not None:
-            self._gating.end()
+        self.leave()
         self._gating = self._penalty = None
 
     def hidden(self) -> AbstractContextManager[None]:

@@ -2,7 +2,8 @@
 
 They act where slices are read, or, where nothing reads them by itself (the products of queries and keys), where they
 are written. The model stays what it is: weights are multiplied when it is called, and are its parameters again when it
-has returned, so that optimizers, checkpoints and names never see a difference. Copies of the model run as they are.
+has returned or failed, so that optimizers, checkpoints and names never see a difference. Copies of the model run as
+they are, and so does one that is saved whole.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from autoprune.surgery import CutModel, Traced
+from autoprune.training.around import Around
 from autoprune.training.coupled import CoupledWeights, Holding
 
 #: What `torch.nn.utils.prune` adds to the name of what it masks.
@@ -68,7 +72,8 @@ class GatedRuns:
         self.device = next((found[0].slices.device for found in self._held.values()), torch.device("cpu"))
         self._root, own = live or (cut.model, dict(cut.model.named_parameters()))
         self._paths = _paths(self._root, own, {each.tensor for found in self._held.values() for each in found})
-        self._handles: list[Any] = []
+        self._around: Around | None = None
+        self._handles: list[RemovableHandle] = []
         self._running = False
         self._swapped: list[tuple[nn.Module, str, Tensor]] = []
         self._now: dict[str, Tensor] = {}
@@ -79,29 +84,35 @@ class GatedRuns:
         """Whether the model is in train mode."""
         return self._root.training
 
+    @property
+    def acting(self) -> bool:
+        """Whether runs are multiplied; not where somebody else's numbers came after these."""
+        return self._around is not None and self._around.acting
+
     def attach(self, numbers: Numbers) -> None:
         """Multiply whenever the model is called from now on."""
+        self.detach()
         self._numbers = numbers
-        self._handles = [
-            self._root.register_forward_pre_hook(self._enter),
-            self._root.register_forward_hook(self._leave, always_call=True),
-        ]
+        self._around = Around(self._root, self._run)
         for name, readers in self._readers.items():
             for reader in readers:
-                hook = self._multiplying(name, reader)
+                hook = _Multiplying(partial(self._multiplied, name, reader))
                 for path, _ in self._paths[reader.weight]:
                     self._handles.append(self._root.get_submodule(path).register_forward_pre_hook(hook))
 
     def detach(self) -> None:
         """Let the model run as it is."""
+        if self._around is not None:
+            self._around.remove()
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._around, self._handles = None, []
+        self._restore()
 
     @contextmanager
     def detached(self) -> Iterator[None]:
         """The model without a trace of this, inside."""
-        acting = bool(self._handles)
+        acting = self.acting
         self.detach()
         try:
             yield
@@ -127,28 +138,37 @@ class GatedRuns:
                     found[holding.tensor] = tensor * padded.to(tensor)[holding.slices.to(tensor.device)].view(shape)
         return found
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> GatedRuns:
-        """What a copy of the model has as hooks does nothing."""
-        return self
-
-    def _enter(self, module: nn.Module, *_: Any) -> None:
-        if module is not self._root or self._running or self._numbers is None:
+    @contextmanager
+    def _run(self) -> Iterator[None]:
+        """One run of the model, inside; one within another is a part of it."""
+        if self._running or self._numbers is None:
+            yield
             return
-        self._running = True
-        self._now.clear()
-        if not self._readers:
-            owners = [*self._owners()]
-            own = {name: each for name, owner, key in owners if (each := owner._parameters[key]) is not None}
-            products = self.products(own, {name: self._numbers(name, None) for name in self._held})
-            for name, owner, key in owners:
-                self._swapped.append((owner, key, own[name]))
-                _put(owner, key, products[name])
-
-    def _leave(self, module: nn.Module, *_: Any) -> None:
-        if module is self._root:
+        self._restore()  # where a restoration was interrupted itself
+        try:
+            self._running = True
+            self._now.clear()
+            if not self._readers:
+                self._swap(self._numbers)
+            yield
+        finally:
             self._running = False
-            while self._swapped:
-                _put(*self._swapped.pop())
+            self._restore()
+
+    def _swap(self, numbers: Numbers) -> None:
+        """Put products where parameters are."""
+        owners = [*self._owners()]
+        own = {name: each for name, owner, key in owners if (each := owner._parameters[key]) is not None}
+        products = self.products(own, {name: numbers(name, None) for name in self._held})
+        for name, owner, key in owners:
+            self._swapped.append((owner, key, own[name]))
+            _put(owner, key, products[name])
+
+    def _restore(self) -> None:
+        """Put parameters where they were."""
+        while self._swapped:
+            _put(*self._swapped[-1])
+            self._swapped.pop()
 
     def _owners(self) -> Iterator[tuple[str, nn.Module, str]]:
         """Where each parameter is registered; one that torch's pruning masks has another key meanwhile."""
@@ -157,24 +177,33 @@ class GatedRuns:
                 owner = self._root.get_submodule(path)
                 yield name, owner, key if key in owner._parameters else key + _MASKED
 
-    def _multiplying(self, name: str, reader: _Reader) -> Callable[..., Any]:
-        """A hook that multiplies a module's first input; the first reader in a run says what enters the slices."""
+    def _multiplied(self, name: str, reader: _Reader, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """A module's arguments, the first multiplied; the first reader in a run says what enters the slices."""
+        whole = args[0] if args and self._running else None
+        if not isinstance(whole, Tensor) or whole.dim() < 2 or whole.shape[reader.dim] != len(reader.slices):
+            return None
+        moved, slices = whole.movedim(reader.dim, -1), reader.slices.to(whole.device)
+        if name not in self._now and self._numbers is not None:
+            self._now[name] = self._numbers(name, _entering(moved.detach(), slices, self.sizes[name]))
+        numbers = self._now[name]
+        if len(numbers) != len(moved):  # samples are arranged otherwise here
+            numbers = numbers.mean(0, keepdim=True)
+        padded = torch.cat([numbers, numbers.new_ones(len(numbers), 1)], 1).to(moved)[:, slices]
+        multiplied = moved * padded.view(len(padded), *[1] * (moved.dim() - 2), -1)
+        return (multiplied.movedim(-1, reader.dim), *args[1:])
 
-        def hook(_: nn.Module, args: tuple[Any, ...]) -> Any:
-            whole = args[0] if args and self._running else None
-            if not isinstance(whole, Tensor) or whole.dim() < 2 or whole.shape[reader.dim] != len(reader.slices):
-                return None
-            moved, slices = whole.movedim(reader.dim, -1), reader.slices.to(whole.device)
-            if name not in self._now and self._numbers is not None:
-                self._now[name] = self._numbers(name, _entering(moved.detach(), slices, self.sizes[name]))
-            numbers = self._now[name]
-            if len(numbers) != len(moved):  # samples are arranged otherwise here
-                numbers = numbers.mean(0, keepdim=True)
-            padded = torch.cat([numbers, numbers.new_ones(len(numbers), 1)], 1).to(moved)[:, slices]
-            multiplied = moved * padded.view(len(padded), *[1] * (moved.dim() - 2), -1)
-            return (multiplied.movedim(-1, reader.dim), *args[1:])
 
-        return hook
+class _Multiplying:
+    """A hook before a module that reads slices; copies and saved ones do nothing."""
+
+    def __init__(self, multiplied: Callable[[tuple[Any, ...]], tuple[Any, ...] | None] | None = None) -> None:
+        self._multiplied = multiplied
+
+    def __call__(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return None if self._multiplied is None else self._multiplied(args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Multiplying, ()
 
 
 def _put(owner: nn.Module, key: str, tensor: Tensor) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.utils import get_total_norm
 
 from autoprune.core.plan import Plan
 from autoprune.core.training_options import TrainingOptions
@@ -79,21 +80,35 @@ class Gating:
     def step(self) -> None:
         """Learn from the gradients that there are, but where one is no number, as in mixed precision now and then.
 
+        All processes learn the same, whichever parts of the model each has run. Gradients are divided by their common
+        norm, as losses are scaled, in mixed precision by another number now and then.
+
         Raises:
+            UsageError: gates act no longer.
             TaskError: the model was not called, so that no gate has a gradient.
         """
-        slopes = [weight.grad for weight in self._weights if weight.grad is not None]
-        if not slopes:
+        if not self._runs.acting:
+            raise UsageError(
+                expected="gates that still act on the model when they learn",
+                received="gates that finish(), or another pruner of the model, has ended",
+                cure="call finish() last, or go on with pruner.load_state_dict(pruner.state_dict())",
+            )
+        slopes = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self._weights]
+        some = slopes[0].new_tensor(float(any(weight.grad is not None for weight in self._weights)))
+        some, *slopes = _of_all_processes([some, *slopes])
+        if not some:
             raise TaskError(
                 expected="a loss of what the model returns when it is called, from which its gates learn",
                 received="one that does not depend on a gate",
                 cure="call model(...) and not only its methods, or choose another schedule",
             )
-        if distributed.is_available() and distributed.is_initialized():
-            for slope in slopes:
-                distributed.all_reduce(slope)
-                slope.div_(distributed.get_world_size())
-        if all(bool(torch.isfinite(slope).all()) for slope in slopes):
+        noted = [each for gate in self.gates.values() for each in gate.buffers()]
+        for own, mean in zip(noted, _of_all_processes(noted), strict=True):
+            own.copy_(mean)
+        norm = get_total_norm(slopes)
+        if bool(norm.isfinite()):
+            for weight, slope in zip(self._weights, slopes, strict=True):
+                weight.grad = slope / norm.clamp(min=torch.finfo(norm.dtype).tiny)
             self._optimizer.step()
         self._optimizer.zero_grad()
 
@@ -162,6 +177,16 @@ class Gating:
         uniform = torch.rand(gate.size, generator=self._chance).to(device) if self._runs.training else None
         found: Tensor = gate(GateContext(uniform=uniform, inputs=None if inputs is None else inputs.to(device)))
         return found
+
+
+def _of_all_processes(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Means over processes of tensors that each of them has, in the same order."""
+    if not tensors or not (distributed.is_available() and distributed.is_initialized()):
+        return [*tensors]
+    flat = torch.cat([each.flatten() for each in tensors])
+    distributed.all_reduce(flat)
+    parts = (flat / distributed.get_world_size()).split([each.numel() for each in tensors])
+    return [part.view_as(each) for part, each in zip(parts, tensors, strict=True)]
 
 
 def check_gates(options: TrainingOptions, task: Task, traced: Traced) -> None:

@@ -213,7 +213,7 @@ class Pruner:
         return self._acting.penalty(loss)
 
     def finish(self) -> Pruned:
-        """Cut a copy of the model as it is now; the model itself stays as it is.
+        """Cut a copy of the model as it is now; the model itself stays as it is, and gates that act on it leave it.
 
         Returns:
             The smaller model, in the mode of the model, with its plan and what it costs before and after. Notes say
@@ -228,6 +228,7 @@ class Pruner:
                 received="finish() before any step()",
                 cure="call pruner.step() after optimizer.step()",
             )
+        self._acting.leave()
         notes, slices, thin = list(self._notes), self._slices, self._plain()
         if self._undecided:
             self._decide(thin)

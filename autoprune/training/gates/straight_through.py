@@ -1,6 +1,7 @@
 """Movement scores: the best are open, the others closed, and all learn as if they were open (Sanh et al. 2020).
 
-What a gate's gradient adds up to is how much its slice has moved away from zero; gradients pass a closed gate, too.
+What a gate's gradient adds up to is how much its slice has moved away from zero; gradients pass a closed gate, too. All
+steps count alike: the gradients of one arrive divided by their norm.
 """
 
 from __future__ import annotations
