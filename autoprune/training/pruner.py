@@ -173,7 +173,7 @@ class Pruner:
             start again, and an optimizer with a memory is best made anew.
 
         Raises:
-            UsageError: more steps than were announced.
+            UsageError: more steps than were announced, or one after `finish` in a phase of gates.
             TaskError: gates act, and the loss does not depend on what the model returned.
         """
         if self.done == self.steps:
