@@ -1,4 +1,4 @@
-"""An exported model opened again, by its card. Knows which formats may run code when they are opened."""
+"""An exported model opened again, by its card. Knows trust; each format says whether opening it may run code."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import torch
 from torch import nn
 
 from autoprune.bench.artifact import Artifact
-from autoprune.deployment.card import Exported, read
+from autoprune.deployment.card import CARD, Exported, read
 from autoprune.deployment.deployed import Deployed, given
 from autoprune.deployment.export import format_of
-from autoprune.errors import StorageError
+from autoprune.errors import StorageError, UsageError, describe
 from autoprune.exporters import Subject
 from autoprune.profilers import Profiler
 from autoprune.surgery.example import Example
 
-#: The format whose files may run code when they are opened, and what their names end with.
-_CODE, _SUFFIX = "torch-export", ".pt2"
 #: The profiler of what is a module of torch.
 _TORCH: Final = "torch"
+#: Data types by the names that cards have for them.
+_DTYPES: Final = {
+    str(each).removeprefix("torch."): each for each in vars(torch).values() if isinstance(each, torch.dtype)
+}
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,25 @@ def opened(path: Path, *, dense: nn.Module | None = None, trust: bool = False) -
         DeviceError: its library is missing.
     """
     folder = path if path.is_dir() else path.parent
-    if path.suffix == _SUFFIX and not trust:
-        raise _untrusted(path)
     card = read(folder)
-    if card.format == _CODE and not trust:
-        raise _untrusted(card.path)
-    example = Example.of(tuple(torch.zeros(each["shape"], dtype=getattr(torch, each["dtype"])) for each in card.inputs))
+    form = format_of(card.format, card.precision)
+    if form.RUNS_CODE and not trust:
+        raise StorageError(
+            expected="a file that is only data",
+            received=f"{card.path}, which may run what is in it when it is opened",
+            cure="open it with trust=True if you wrote it yourself, or export it as onnx or safetensors",
+        )
+    example = _zeros(card)
     subject = Subject(model=nn.Identity(), example=example, name=card.name, dense=dense)
-    return Opened(card, format_of(card.format, card.precision).opened(folder, subject), example)
+    return Opened(card, form.opened(folder, subject), example)
 
 
-def _untrusted(path: Path) -> StorageError:
-    return StorageError(
-        expected="a file that is only data",
-        received=f"{path}, which may run what is in it when torch opens it",
-        cure="open it with trust=True if you wrote it yourself, or export it as onnx or safetensors",
-    )
+def _zeros(card: Exported) -> Example:
+    try:
+        return Example.of(tuple(torch.zeros(each["shape"], dtype=_DTYPES[each["dtype"]]) for each in card.inputs))
+    except (LookupError, TypeError, RuntimeError, UsageError) as error:
+        raise StorageError(
+            expected=f"data types and shapes of inputs in {card.folder / CARD}",
+            received=describe(error),
+            cure="restore the file, or export the model again",
+        ) from error

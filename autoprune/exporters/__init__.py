@@ -1,8 +1,8 @@
 """Models as files that runtimes read. Knows the contracts; each file beside this one is one format.
 
 A format that is deployed has `write(subject, folder) -> Written`, `opened(folder, subject)`, which gives what a
-profiler runs, that profiler's name as `PROFILER`, `PRECISIONS`, and as `FROM_DENSE` whether opening takes the dense
-model. It only writes and opens: what is written is run, compared with the model and timed once, by
+profiler runs, that profiler's name as `PROFILER`, `PRECISIONS`, as `FROM_DENSE` whether opening takes the dense model,
+and as `RUNS_CODE` whether it may run what is in the file: such a file is opened only by who trusts it. It only writes and opens: what is written is run, compared with the model and timed once, by
 `autoprune.deployment`, for all formats.
 
 A format that a profiler takes of candidates has `create(dense, example, counts) -> Exporter`, where `counts` is the
@@ -105,6 +105,7 @@ class Format(Protocol):
     PROFILER: str
     PRECISIONS: tuple[str, ...]
     FROM_DENSE: bool
+    RUNS_CODE: bool
 
     def write(self, subject: Subject, folder: Path) -> Written:
         """Write the model into a folder that is there and empty.

@@ -16,6 +16,7 @@ xnnpack = needed("executorch.backends.xnnpack.partition.xnnpack_partitioner", "e
 PROFILER: Final = "executorch"
 PRECISIONS: Final = ("float32",)
 FROM_DENSE: Final = False
+RUNS_CODE: Final = False
 _FILE: Final = "model.pte"
 _USAGE: Final = """from executorch.runtime import Runtime
 

@@ -37,6 +37,7 @@ optimizer = needed("onnxscript.optimizer", "onnxruntime")
 PROFILER: Final = "onnxruntime"
 PRECISIONS: Final = ("float32",)
 FROM_DENSE: Final = False
+RUNS_CODE: Final = False
 _FILE: Final = "model.onnx"
 _USAGE: Final = """import onnxruntime
 

@@ -14,6 +14,7 @@ openvino = needed("openvino", "openvino")
 PROFILER: Final = "openvino"
 PRECISIONS: Final = ("float32",)
 FROM_DENSE: Final = False
+RUNS_CODE: Final = False
 _FILE: Final = "model.xml"
 _USAGE: Final = """import openvino
 

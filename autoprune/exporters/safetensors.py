@@ -24,6 +24,7 @@ from autoprune.surgery.gaps import reopened
 PROFILER: Final = "torch"
 PRECISIONS: Final = ("float32",)
 FROM_DENSE: Final = True
+RUNS_CODE: Final = False
 _FILE, _RECIPE = "model.safetensors", "recipe.json"
 _USAGE: Final = """import safetensors.torch
 

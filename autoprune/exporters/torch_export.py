@@ -22,6 +22,7 @@ from autoprune.tasks.task import batch_size
 PROFILER: Final = "torch"
 PRECISIONS: Final = ("float32",)
 FROM_DENSE: Final = False
+RUNS_CODE: Final = True
 FILE: Final = "model.pt2"
 _USAGE: Final = """import torch
 

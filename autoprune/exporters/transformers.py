@@ -17,6 +17,7 @@ needed("transformers", "transformers")
 PROFILER: Final = "torch"
 PRECISIONS: Final = ("float32",)
 FROM_DENSE: Final = False
+RUNS_CODE: Final = False
 _USAGE: Final = """import transformers
 
 model = transformers.{kind}.from_pretrained(".")"""

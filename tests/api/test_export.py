@@ -113,8 +113,24 @@ def test_a_finished_model_has_the_graph_beside_it_that_was_measured(result, tmp_
 def test_a_file_that_may_be_code_is_not_opened_without_trust(result, tmp_path):
     (card,) = result.best.export("torch-export", output=tmp_path / "out")
     for place in (card.path, card.folder):
-        with pytest.raises(StorageError, match="may run what is in it when torch opens it; open it with trust=True"):
+        with pytest.raises(StorageError, match="may run what is in it when it is opened; open it with trust=True"):
             autoprune.load_exported(place)
+    altered(card, format="torch_export")
+    with pytest.raises(StorageError, match="may run what is in it"):
+        autoprune.load_exported(card.folder)
+
+
+@pytest.mark.parametrize("wrong", [{"dtype": "compile"}, {"dtype": "float33"}, {"shape": "wide"}, {"shape": [-1]}])
+def test_a_damaged_card_is_told(result, tmp_path, wrong):
+    (card,) = result.best.export("onnx", output=tmp_path / "out")
+    altered(card, inputs=[{**card.inputs[0], **wrong}])
+    with pytest.raises(StorageError, match=r"data types and shapes of inputs in .*export\.json"):
+        autoprune.load_exported(card.folder)
+
+
+def altered(card, **fields):
+    file = card.folder / "export.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
 
 
 def test_what_computes_something_else_does_not_count(result, tmp_path, monkeypatch):
