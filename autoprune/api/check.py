@@ -75,18 +75,20 @@ def check(
         budget: Limits, such as "latency=5ms"; costs in absolute terms, as no dense model is measured beside it.
         floor: Limits on qualities, such as "accuracy>=0.98" or "accuracy>=-1%"; the same as more of `budget`.
         device: Where costs are measured.
-        profiler: What runs a finished model; by default what its run measured with. An export runs in its own.
+        profiler: What runs it; by default that of the device, else what its run measured with or the export's own.
         threads: Of the processor; 0 for those of the device, or of the run.
-        task: That scores it, where no file names it.
+        task: That scores it, where no file names it, or an export names one that is code.
         split: Of the data, on which qualities are scored.
-        trust: Whether a file is opened that may run code then; see `load_exported`.
+        trust: Whether an export may run code: a file as it is opened (see `load_exported`), and the task that it names
+            as `file.py:callable` or `module:callable`. A finished model's folder is opened by its task in any case.
         reporter: Who is told of progress; default: the logger "autoprune".
 
     Returns:
         Each limit with its measurement, and whether it is kept.
 
     Raises:
-        UsageError: no limit, a share of the dense model's cost, or what is not measured of this artifact.
+        UsageError: no limit, a share of the dense model's cost, what is not measured of this artifact, a profiler that
+            does not run its format, or no task but one that is code of an export.
         DeviceError: it cannot be measured.
         StorageError: there is no such artifact, or one that is not opened without trust.
 

@@ -16,6 +16,7 @@ from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.reporter import Reporter
 from autoprune.deployment import card as cards
+from autoprune.deployment.card import Exported
 from autoprune.deployment.export import format_of
 from autoprune.deployment.opening import opened
 from autoprune.deployment.timing import bench_here, measured
@@ -27,6 +28,7 @@ from autoprune.measure.costs import costs_of
 from autoprune.measure.setup import Setup
 from autoprune.models.folder import PLAN, read
 from autoprune.models.rebuild import assemble, task_of
+from autoprune.tasks.locate import is_registered
 from autoprune.tasks.task import Task, batch_size, rebatch
 
 #: What runs a finished model that does not say it.
@@ -51,7 +53,7 @@ class Where:
         profiler: Of a finished model; empty for that of the device or of the run.
         threads: Of the processor; 0 for the same.
         reporter: Told of what users should know.
-        trust: Whether a file is opened that may run code then.
+        trust: Whether a file is opened that may run code then, and the task is made that an export names as code.
         clock: Tells seconds.
     """
 
@@ -86,7 +88,7 @@ def artifact_of(path: Path, task: Task | str | None, where: Where) -> CheckedArt
         where: How costs are measured.
 
     Raises:
-        StorageError: it is none of these, or damaged. UsageError: a runtime of another name than the export's.
+        StorageError: it is none of these, or damaged. UsageError: a runtime that does not run the export's format.
     """
     whole = path.is_dir() and ((path / PLAN).is_file() or not (path / cards.CARD).is_file())
     return _finished(path, task, where) if whole else _exported(path, task, where)
@@ -107,16 +109,14 @@ def _finished(path: Path, task: Task | str | None, where: Where) -> CheckedArtif
 
 def _exported(path: Path, task: Task | str | None, where: Where) -> CheckedArtifact:
     card = cards.read(path if path.is_dir() else path.parent)
-    named = card.task if task is None else task
+    form = format_of(card.format, card.precision)
+    setup = where.setup(card.profiler, {"precision": card.precision})
+    _check_runtime(setup, card.format, form.PROFILER, where.clock)
 
     def made() -> Task:
-        if not named:
-            raise UsageError(expected="the task that scores it", received="none", cure="pass --task my_task.py:task")
-        return make_task(named, where.reporter)
+        return make_task(_named(card, where.trust) if task is None else task, where.reporter)
 
-    from_dense = format_of(card.format, card.precision).FROM_DENSE
-    found = opened(path, dense=made().model if from_dense else None, trust=where.trust)
-    setup = where.setup(card.profiler, {"precision": card.precision})
+    found = opened(path, dense=made().model if form.FROM_DENSE else None, trust=where.trust)
     batch = batch_size(found.example)
 
     def costs() -> dict[str, Measurement]:
@@ -136,3 +136,26 @@ def _exported(path: Path, task: Task | str | None, where: Where) -> CheckedArtif
         return found.module(setup.made(where.clock), rebatch(scoring.example, batch), scoring.model)
 
     return CheckedArtifact(costs, made, model)
+
+
+def _named(card: Exported, trust: bool) -> str:
+    """The task that an export names. Code it may name only where it is trusted: whoever wrote the file chose it."""
+    if not card.task:
+        raise UsageError(expected="the task that scores it", received="none", cure="pass --task my_task.py:task")
+    if not is_registered(card.task) and not trust:
+        raise UsageError(
+            expected="the task that scores it, as the export's own would be run as code",
+            received=f"'{card.task}', which {card.folder / cards.CARD} names",
+            cure="pass --task my_task.py:task, or --trust if you wrote the export yourself",
+        )
+    return card.task
+
+
+def _check_runtime(setup: Setup, format: str, usual: str, clock: Clock) -> None:
+    """Refuse a profiler that does not run files of the format. usual: the format's own."""
+    if setup.profiler != usual and setup.capabilities(clock).format != format:
+        raise UsageError(
+            expected=f"a profiler that runs files of the format '{format}'",
+            received=f"'{setup.profiler}'",
+            cure=f"pass --profiler {usual}",
+        )

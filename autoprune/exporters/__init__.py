@@ -2,8 +2,8 @@
 
 A format that is deployed has `write(subject, folder) -> Written`, `opened(folder, subject)`, which gives what a
 profiler runs, that profiler's name as `PROFILER`, `PRECISIONS`, as `FROM_DENSE` whether opening takes the dense model,
-and as `RUNS_CODE` whether it may run what is in the file: such a file is opened only by who trusts it. It only writes and opens: what is written is run, compared with the model and timed once, by
-`autoprune.deployment`, for all formats.
+and as `RUNS_CODE` whether it may run what is in the file: such a file is opened only by who trusts it. It only writes
+and opens: what is written is run, compared with the model and timed once, by `autoprune.deployment`, for all formats.
 
 A format that a profiler takes of candidates has `create(dense, example, counts) -> Exporter`, where `counts` is the
 size of each group, and `keep(content, inputs, folder) -> Written`, which writes what was measured of a finished model,

@@ -30,13 +30,18 @@ def locate(spec: str, reporter: Reporter) -> Task:
     place, colon, attribute = spec.rpartition(":")
     if not colon and spec.endswith(".py"):
         raise UsageError(expected="file.py:callable", received=spec, cure=f"name what makes the task: {spec}:task")
-    if not colon:
+    if is_registered(spec):
         made: Task = registry.load("tasks", spec).task(reporter)
         return replace(made, spec=spec)
     if place.endswith(".py"):
         file = Path(place).expanduser().resolve()
         return _called(_from_file(file), attribute, f"{file}:{attribute}")
     return _called(_imported(place), attribute, spec)
+
+
+def is_registered(spec: str) -> bool:
+    """Whether a name says a registered task, built in or of an installed package, and no place where code lies."""
+    return ":" not in spec
 
 
 def _called(module: ModuleType, attribute: str, spec: str) -> Task:

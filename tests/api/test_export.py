@@ -216,7 +216,7 @@ def test_a_finished_model_is_checked(result, told, limits, code):
 def test_an_export_is_checked_in_its_runtime(result, told, tmp_path):
     result.best.export("openvino", output=tmp_path)
     file = tmp_path / "openvino" / "model.xml"
-    code, out, _ = told("check", file, "--budget", "latency=1s", "--floor", "accuracy>=0.01")
+    code, out, _ = told("check", file, "--budget", "latency=1s", "--floor", "accuracy>=0.01", "--trust")
     assert (code, out.count("yes")) == (0, 2)
     code, _, err = told("check", tmp_path / "openvino", "--budget", "size=10B")
     assert (code, "expected size<=10B; received size" in err) == (3, True)
@@ -232,3 +232,27 @@ def test_code_is_not_opened_to_be_checked(result, told, tmp_path):
     code, _, err = told("check", card.path, "--budget", "latency=1s")
     assert (code, "trust=True" in err) == (6, True)
     assert told("check", card.path, "--budget", "latency=1s", "--trust")[0] == 0
+
+
+@pytest.mark.parametrize(("name", "limit"), [("onnx", "accuracy>=0.01"), ("safetensors", "latency<=1s")])
+def test_code_that_an_export_names_is_not_run_to_score_it(result, told, tmp_path, name, limit):
+    (card,) = result.best.export(name, output=tmp_path)
+    foreign = tmp_path / "foreign.py"
+    foreign.write_text(f"{TASK}\nopen({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    altered(card, task=f"{foreign}:task")
+    code, _, err = told("check", card.folder, "--floor", limit)
+    assert (code, "pass --task my_task.py:task, or --trust" in err) == (2, True), err
+    assert not (tmp_path / "ran").exists()
+    assert told("check", card.folder, "--floor", limit, "--task", "task.py:task")[0] == 0
+    assert told("check", card.folder, "--floor", limit, "--trust")[0] == 0
+    assert (tmp_path / "ran").exists()
+
+
+def test_an_export_is_run_by_what_takes_its_format(result, told, tmp_path):
+    (card,) = result.best.export("onnx", output=tmp_path)
+    code, _, err = told("check", card.folder, "--budget", "latency=1s", "--profiler", "torch")
+    assert (code, err.splitlines()[-1].count("a profiler that runs files of the format 'onnx'; received 'torch'")) == (
+        2,
+        1,
+    )
+    assert told("check", card.folder, "--budget", "latency=1s", "--profiler", "openvino")[0] == 0
