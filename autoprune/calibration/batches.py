@@ -109,10 +109,22 @@ def pieces(batch: Any, size: int) -> Iterator[Any]:
         yield batch
         return
     for start in range(0, length, size):
-        cut = slice(start, start + size)
-        if isinstance(batch, Tensor):
-            yield batch[cut]
-        elif type(batch) is dict:
-            yield {key: part[cut] for key, part in batch.items()}
-        else:
-            yield _like(batch, (part[cut] for part in batch))
+        yield _sliced(batch, slice(start, start + size))
+
+
+def divided(batch: Any, share: float) -> tuple[Any, Any]:
+    """A share of a batch's samples, one at least, and the rest; None and the batch where it shows no two samples."""
+    length = _length(batch)
+    if length < 2:
+        return None, batch
+    first = max(round(share * length), 1)
+    return _sliced(batch, slice(first)), _sliced(batch, slice(first, None))
+
+
+def _sliced(batch: Any, cut: slice) -> Any:
+    """The same samples of each of its parts."""
+    if isinstance(batch, Tensor):
+        return batch[cut]
+    if type(batch) is dict:
+        return {key: part[cut] for key, part in batch.items()}
+    return _like(batch, (part[cut] for part in batch))

@@ -1,1 +1,1 @@
-"""Repairs of a cut model in closed form, before anything is trained."""
+"""Repairs of a cut model in closed form, and by a few steps without labels, before anything is fine-tuned."""
