@@ -16,12 +16,13 @@ from autoprune.core.reporter import Logged, Reporter
 from autoprune.deployment.card import Exported
 from autoprune.deployment.export import Acceptance
 from autoprune.deployment.opening import opened
-from autoprune.engine.exporting import FOLDER, export_all, export_folder, known
+from autoprune.engine.exporting import export_all, export_folder, known
 from autoprune.engine.prepare import make_task
 from autoprune.engine.result import model_folder
 from autoprune.errors import UsageError
 from autoprune.exporters import Subject
 from autoprune.measure.pruned import Pruned
+from autoprune.store.reading import EXPORTED
 from autoprune.surgery import unwrapped
 from autoprune.surgery.example import Example, Outputs
 from autoprune.tasks.task import Task, rebatch
@@ -105,7 +106,7 @@ def export(
         precision=precision,
         opset=opset,
     )
-    return export_all(record, known(names, precision), where or Path(FOLDER), Acceptance(threads=threads), reporter)
+    return export_all(record, known(names, precision), where or Path(EXPORTED), Acceptance(threads=threads), reporter)
 
 
 def load_exported(

@@ -67,14 +67,17 @@ def clean(
 ) -> int:
     """Free disk: what is made again by a command or was left by what has ended; with --whole, all of these runs."""
     from autoprune.core import quantity
-    from autoprune.store.runs import dispensable, removable, remove
+    from autoprune.store.files import remove
+    from autoprune.store.runs import cleanable, size
 
-    # What is refused is refused before anything goes.
-    going = [removable(run) for run in runs] if whole else [path for run in runs for path in dispensable(run)]
-    for path in going:
-        typer.echo(path)
+    with cleanable(runs, whole=whole) as going:
+        free = sum(map(size, going))
+        for path in going:
+            typer.echo(path)
+            if not dry_run:
+                remove(path)
     if not dry_run:
-        typer.echo(f"{quantity.show(sum(map(remove, going)), 'B')} are free now", err=True)
+        typer.echo(f"{quantity.show(free, 'B')} are free now", err=True)
     return 0
 
 

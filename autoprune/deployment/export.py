@@ -3,10 +3,7 @@ that nothing of an export is there before all of it holds; not what a format is 
 
 from __future__ import annotations
 
-import secrets
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +23,7 @@ from autoprune.deployment.timing import bench_here, measured
 from autoprune.errors import DeviceError, UsageError
 from autoprune.exporters import Format, Subject, Written
 from autoprune.profilers import Profiler
-from autoprune.store.files import PARTIAL, storing
+from autoprune.store.files import partial_folder, storing
 from autoprune.surgery import twin
 from autoprune.surgery.example import Example
 from autoprune.tasks.task import batch_size, rebatch
@@ -107,7 +104,7 @@ def export(subject: Subject, name: str, folder: Path, check: Acceptance) -> Expo
     spec = RunSpec(check.threads, 0, subject.precision)
     profiler: Profiler = registry.load("profilers", form.PROFILER).create(spec, check.clock)
     subject = _on_the_processor(subject)
-    with _whole(folder) as partial:
+    with partial_folder(folder) as partial:
         with storing(folder):
             written = form.write(subject, partial)
         artifact = form.opened(partial, subject)
@@ -174,17 +171,3 @@ def _on_the_processor(subject: Subject) -> Subject:
     return replace(
         subject, model=twin(subject.model, meta=False)[0].cpu(), example=subject.example.map(torch.Tensor.cpu)
     )
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder that gets its name when all that is done in it is done, and is gone where it is not."""
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{PARTIAL}")
-    with storing(folder):
-        partial.mkdir(parents=True)
-    try:
-        yield partial
-        with storing(folder):
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

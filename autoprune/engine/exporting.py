@@ -15,11 +15,9 @@ from autoprune.errors import UsageError
 from autoprune.exporters import Subject
 from autoprune.models.folder import read
 from autoprune.models.rebuild import assemble, task_of
+from autoprune.store.reading import EXPORTED
 from autoprune.tasks.batch import moved
 from autoprune.tasks.task import Task, rebatch
-
-#: Where exports lie that were not told where to.
-FOLDER = "exported"
 
 
 def export_folder(
@@ -67,7 +65,7 @@ def export_folder(
         opset=opset,
     )
     check = Acceptance(batches=_Calibration(task), forward=task.forward, task=task.spec, threads=threads)
-    return export_all(subject, chosen, folder / FOLDER if output is None else output, check, reporter)
+    return export_all(subject, chosen, folder / EXPORTED if output is None else output, check, reporter)
 
 
 def known(formats: Iterable[str], precision: str) -> tuple[str, ...]:

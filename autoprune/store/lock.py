@@ -50,22 +50,32 @@ class RunLock:
 
 
 def holder(run: Path) -> str:
-    """Who works on a run, as the lock says, without touching it; empty for nobody. What a process of this machine left
-    that is gone counts for nothing; of another machine nobody can tell."""
+    """Who works on a run, without taking it; empty for nobody. The lock itself tells, as containers have names and
+    processes of their own; the name in it only does where locks may not hold between machines."""
+    path = run / _NAME
     try:
-        name = (run / _NAME).read_text(encoding="utf-8").strip()
+        with path.open(encoding="utf-8") as file:
+            name = file.read(200).strip()
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return name or "another process"
     except OSError:
         return ""
+    return name if remote(run) and not _gone(name) else ""
+
+
+def _gone(name: str) -> bool:
+    """Whether a process is known to be gone: one of this machine."""
     number, _, host = name.removeprefix("process ").partition(" on ")
     if host != socket.gethostname() or not number.isdigit():
-        return name
+        return False
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:
-        return ""
+        return True
     except PermissionError:  # it is another user's
         pass
-    return name
+    return False
 
 
 def remote(path: Path, mounts: Path = Path("/proc/mounts")) -> str:

@@ -23,6 +23,9 @@ SUBJECT: Final = "subject.json"
 FORECAST: Final = "forecast.json"
 DENSE: Final = "dense.json"
 DECISIONS: Final = "decisions.md"
+CHECKPOINTS: Final = "checkpoints"
+#: Beside a model: where its exports lie that were not told where to.
+EXPORTED: Final = "exported"
 #: Of a front.json, what is always there.
 _FIELDS: Final = frozenset(
     {"run", "task", "budget", "objectives", "partial", "seconds", "trials", "dense", "front", "best", "test"}
@@ -96,6 +99,12 @@ def read_run(run: Path) -> RunRecord:
         finished=dict(sorted(stages["final"].items())),
         events=events_of(lines_of(run / LOG), run / LOG),
     )
+
+
+def places(run: Path) -> list[Path]:
+    """The folders of a run in which files and exports are written, as far as they are there."""
+    found = [run, run / CHECKPOINTS, *run.glob("models/*"), *run.glob(f"models/*/{EXPORTED}")]
+    return [each for each in found if each.is_dir()]
 
 
 def events_of(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:

@@ -12,17 +12,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
 from autoprune.core.clock import Clock
 from autoprune.core.trial import Trial
 from autoprune.errors import StorageError
-from autoprune.store.files import PARTIAL, append, storing, whole_lines, write_atomic
+from autoprune.store.files import append, left_in, remove, storing, whole_lines, write_atomic
 from autoprune.store.ledger import JOURNAL
 from autoprune.store.lock import RunLock, remote
 from autoprune.store.reading import (
+    CHECKPOINTS,
     FRONT,
     LOG,
     MEASUREMENTS,
@@ -30,12 +31,11 @@ from autoprune.store.reading import (
     SCHEMA,
     entry,
     events_of,
+    places,
     read_front,
     read_recipe,
     seconds_by_stage,
 )
-
-_CHECKPOINTS: Final = "checkpoints"
 
 
 class RunDirectory:
@@ -107,9 +107,9 @@ class RunDirectory:
         recipe = read_recipe(path)
         with storing(path):
             lock = RunLock(path)
-            for left in path.rglob(f"*{PARTIAL}"):
-                left.unlink(missing_ok=True)
         try:
+            for left in left_in(places(path)):
+                remove(left)
             events = events_of(whole_lines(path / LOG), path / LOG)
         except StorageError:
             lock.release()
@@ -143,7 +143,7 @@ class RunDirectory:
 
     def checkpoint(self, trial: int) -> Path:
         """The file of a trial that is being fine-tuned."""
-        return self.path / _CHECKPOINTS / f"{trial}.safetensors"
+        return self.path / CHECKPOINTS / f"{trial}.safetensors"
 
     def write_recipe(self, recipe: Mapping[str, Any]) -> None:
         text = yaml.safe_dump({"schema": SCHEMA, **recipe}, sort_keys=False, allow_unicode=True)
@@ -217,7 +217,7 @@ class RunDirectory:
 
     def forget_checkpoints(self) -> None:
         """Remove what only an unfinished fine-tuning needs."""
-        shutil.rmtree(self.path / _CHECKPOINTS, ignore_errors=True)
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
 
 def _claimed(folder: Path, name: str) -> Path:

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from autoprune.errors import StorageError
-from autoprune.store.files import PARTIAL, lines_of, storing
-from autoprune.store.lock import holder
-from autoprune.store.reading import FRONT, MEASUREMENTS, RECIPE, entry, read_front, read_recipe
+from autoprune.store.files import is_partial, left_in, lines_of, storing
+from autoprune.store.lock import RunLock, holder
+from autoprune.store.reading import (
+    CHECKPOINTS,
+    EXPORTED,
+    FRONT,
+    MEASUREMENTS,
+    RECIPE,
+    entry,
+    places,
+    read_front,
+    read_recipe,
+)
 
 #: What a run can be, the first where somebody works on it.
 STATES: Final = ("running", "finished", "stopped", "unfinished", "unreadable")
-#: What is made again by a command, or belongs to an unfinished fine-tuning alone.
-_PAGE, _CHECKPOINTS = "report.html", "checkpoints"
-#: All that a run writes; a folder with anything else is not removed.
-_OWN: Final = frozenset(
-    {RECIPE, FRONT, MEASUREMENTS, _PAGE, _CHECKPOINTS, "LOCK", "models", "log.jsonl", "subject.json", "forecast.json",
-     "data.json", "dense.json", "ranking.safetensors", "study.journal", "front.png", "decisions.md", "exported"}
-)  # fmt: skip
+#: What is made again by a command.
+_PAGE: Final = "report.html"
+#: All files that a run writes, but for exports; a folder with anything else is not removed.
+_OWN: Final = re.compile(
+    r"LOCK|run\.yaml|front\.json|measurements\.jsonl|log\.jsonl|study\.journal|report\.html|decisions\.md|front\.png"
+    r"|(subject|forecast|data|dense)\.json|ranking\.safetensors|checkpoints/\d+\.safetensors"
+    r"|models/\d+/(plan\.json|model\.safetensors|README\.md)"
+)
+#: Where exports lie, by the card that is in each.
+_EXPORTS: Final = ("models/*/*/export.json", f"models/*/{EXPORTED}/*/export.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +88,7 @@ def runs_in(places: Iterable[Path]) -> list[RunSummary]:
 
 def summarised(run: Path) -> RunSummary:
     """One run in a line; what cannot be read is said in it."""
-    known: dict[str, Any] = {"path": run, "begun": (run / RECIPE).stat().st_mtime, "size": _size(run)}
+    known: dict[str, Any] = {"path": run, "begun": (run / RECIPE).stat().st_mtime, "size": size(run)}
     try:
         recipe = read_recipe(run)
         front = read_front(run) if (run / FRONT).exists() else None
@@ -100,58 +113,68 @@ def summarised(run: Path) -> RunSummary:
     )
 
 
-def dispensable(run: Path) -> list[Path]:
-    """What of a run nobody needs who keeps its results: its page, and what an ended fine-tuning left.
+@contextlib.contextmanager
+def cleanable(runs: Iterable[Path], *, whole: bool = False) -> Iterator[list[Path]]:
+    """What of runs can go; as long as it is open, nobody else works on them.
+
+    Args:
+        runs: Their directories.
+        whole: They themselves, not only what nobody needs who keeps their results: their pages, and what an ended
+            fine-tuning or a kill left.
+
+    Returns:
+        Files and folders, none of which lies in another one.
 
     Raises:
-        StorageError: somebody works on it.
+        StorageError: one of them is no run, or somebody works on it; with `whole`, one has what no run writes.
     """
-    _check_idle(run)
-    ended = (run / FRONT).exists() and not read_front(run)["partial"]
-    named = [run / _PAGE, *([run / _CHECKPOINTS] if ended else [])]
-    return [*filter(Path.exists, named), *run.rglob(f"*{PARTIAL}")]
+    with contextlib.ExitStack() as locks:
+        found: list[Path] = []
+        for run in {each.resolve(): each for each in runs}.values():
+            if not (run / RECIPE).exists():
+                raise StorageError(
+                    expected=f"a run in {run}", received=f"no {RECIPE}", cure="give the directory of a run"
+                )
+            if whole:
+                _check_own(run)
+            if by := holder(run):
+                raise StorageError(
+                    expected=f"{run} to be at rest",
+                    received=f"it is held by {by}",
+                    cure="wait for that search, or stop it",
+                )
+            with storing(run):
+                locks.callback(RunLock(run).release)
+            found += [run] if whole else _dispensable(run)
+        inner = {path.resolve() for path in found}
+        yield [path for path in found if inner.isdisjoint(path.resolve().parents)]
 
 
-def removable(run: Path) -> Path:
-    """The run, if all in it is its own and nobody works on it.
-
-    Raises:
-        StorageError: it is not.
-    """
-    begun = (run / RECIPE).exists()
-    strange = sorted(each.name for each in run.iterdir() if each.name not in _OWN) if begun else []
-    if strange or not begun:
-        raise StorageError(
-            expected=f"nothing but a run in {run}",
-            received=", ".join(strange[:4]) or f"no {RECIPE}",
-            cure="move away what is yours" if strange else "give the directory of a run",
-        )
-    _check_idle(run)
-    return run
-
-
-def remove(path: Path) -> int:
-    """Remove a file or a folder; the bytes that are free now."""
-    size = _size(path)
-    with storing(path):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    return size
-
-
-def _check_idle(run: Path) -> None:
-    if by := holder(run):
-        raise StorageError(
-            expected=f"{run} to be at rest", received=f"it is held by {by}", cure="wait for that search, or stop it"
-        )
-
-
-def _size(path: Path) -> int:
+def size(path: Path) -> int:
     """Bytes of all files; what vanishes meanwhile has none."""
     total = 0
     for each in path.rglob("*") if path.is_dir() else [path]:
         with contextlib.suppress(FileNotFoundError):
             total += each.lstat().st_size if not each.is_dir() else 0
     return total
+
+
+def _dispensable(run: Path) -> list[Path]:
+    ended = (run / FRONT).exists() and not read_front(run)["partial"]
+    named = [run / _PAGE, *([run / CHECKPOINTS] if ended else [])]
+    return [*filter(Path.exists, named), *left_in(places(run))]
+
+
+def _check_own(run: Path) -> None:
+    exports = {card.parent for pattern in _EXPORTS for card in run.glob(pattern)}
+    files = [path.relative_to(run) for path in sorted(run.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    strange = [
+        str(path)
+        for path in files
+        if not _OWN.fullmatch(path.as_posix())
+        and not any(run / each in exports or is_partial(each) for each in (path, *path.parents))
+    ]
+    if strange:
+        raise StorageError(
+            expected=f"nothing but a run in {run}", received=", ".join(strange[:4]), cure="move away what is yours"
+        )

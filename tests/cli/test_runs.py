@@ -2,8 +2,9 @@
 
 import json
 import os
-import socket
 
+from autoprune.store.files import partial_folder
+from autoprune.store.lock import RunLock
 from tests.report.runs import make_run
 
 
@@ -42,18 +43,52 @@ def test_runs_are_listed_side_by_side(told, tmp_path):
 
 def test_a_run_that_somebody_works_on_is_running_and_stays(told, tmp_path):
     run = make_run(tmp_path / "runs" / "a", trials=20, ended=False)
-    (run / "LOCK").write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+    lock = RunLock(run)
     assert " running " in told("runs", "list")[1]
     code, _, said = told("runs", "clean", run, "--whole")
     assert code == 6
-    assert "it is held by process" in said
-    (run / "LOCK").write_text(f"process {2**22 + 1} on {socket.gethostname()}\n")  # a number that no process has
+    assert f"it is held by process {os.getpid()}" in said
+    lock.release()
     assert " unfinished " in told("runs", "list")[1]
+
+
+def test_what_a_killed_container_left_is_not_running(told, tmp_path):
+    run = make_run(tmp_path / "runs" / "a", trials=20, ended=False)
+    (run / "LOCK").write_text("process 7 on 4f5c0f9a2b1e\n")
+    assert " unfinished " in told("runs", "list")[1]
+    assert told("runs", "clean", run, "--whole")[0] == 0
+    assert not run.exists()
+
+
+def test_a_folder_that_is_no_run_stays_as_it_is(told, tmp_path):
+    mine = [tmp_path / "runs" / name for name in ("report.html", "sub/movie.partial", "a.0f0f0f0f.partial/b.txt")]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    code, _, said = told("runs", "clean", tmp_path / "runs")
+    assert (code, "no run.yaml" in said) == (6, True)
+    assert all(path.exists() for path in mine)
+
+
+def test_what_kills_left_goes_and_what_is_written_stays(told, tmp_path):
+    run = make_run(tmp_path / "runs" / "a", trials=20)
+    left = [run / name for name in ("front.json.0f0f0f0f.partial", "checkpoints/3.safetensors.0f0f0f0f.partial")]
+    export = run / "models" / "2" / "exported" / "onnx.0f0f0f0f.partial"
+    mine = run / "movie.partial"
+    for path in (*left, export / "model.onnx", mine):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    with partial_folder(export.with_name("openvino")) as going_on:
+        code, out, _ = told("runs", "clean", run, run)
+        assert going_on.exists()
+    assert (code, out.split()) == (0, [str(path) for path in (run / "checkpoints", left[0], export)])
+    assert mine.exists()
+    assert not export.exists()
 
 
 def test_cleaning_keeps_results(told, tmp_path):
     run = make_run(tmp_path / "runs" / "a", trials=20)
-    kept = {path.name for path in run.iterdir()}
+    kept = {"LOCK", *(path.name for path in run.iterdir())}
     (run / "report.html").write_text("x" * 5000)
     (run / "checkpoints").mkdir()
     (run / "checkpoints" / "1.safetensors").write_bytes(b"x")
@@ -68,10 +103,15 @@ def test_cleaning_keeps_results(told, tmp_path):
 
 def test_a_whole_run_goes_with_nothing_of_its_user(told, tmp_path):
     run, other = (make_run(tmp_path / "runs" / name, trials=20) for name in "ab")
-    (other / "thesis.txt").write_text("mine")
+    (other / "models" / "3" / "exported").mkdir(parents=True)
+    (other / "models" / "3" / "thesis.txt").write_text("mine")
+    for path in (run / "models" / "3" / "onnx", run / "models" / "3" / "exported" / "onnx"):
+        path.mkdir(parents=True)
+        (path / "model.onnx").write_text("x")
+        (path / "export.json").write_text("{}")
     code, _, said = told("runs", "clean", run, other, "--whole")
     assert code == 6
-    assert "thesis.txt" in said
+    assert "received models/3/thesis.txt;" in said
     assert run.exists()
     assert told("runs", "clean", run, "--whole")[0] == 0
     assert not run.exists()

@@ -8,7 +8,7 @@ import pytest
 
 from autoprune.core.clock import SystemClock
 from autoprune.errors import StorageError
-from autoprune.store.files import write_atomic
+from autoprune.store.files import partial_folder, write_atomic
 from autoprune.store.lock import remote
 from autoprune.store.reading import read_front, read_recipe, read_run
 from autoprune.store.run import RunDirectory
@@ -193,8 +193,14 @@ def test_what_a_kill_left_of_a_write_is_gone_when_the_run_goes_on(tmp_path):
     left = tmp_path / "run" / "models" / "3" / "model.safetensors.0f0f0f0f.partial"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half of it")
-    RunDirectory.reopen(tmp_path / "run", FakeClock())
+    export = left.parent / "exported" / "onnx.0f0f0f0f.partial"
+    export.mkdir(parents=True)
+    (export / "model.onnx").write_bytes(b"half of it")
+    with partial_folder(export.with_name("openvino")) as going_on:
+        RunDirectory.reopen(tmp_path / "run", FakeClock())[0].close()
+        assert going_on.exists()
     assert not left.exists()
+    assert not export.exists()
 
 
 def test_inner_stages_count_alone_and_over_processes(tmp_path):
