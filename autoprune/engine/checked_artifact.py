@@ -151,11 +151,11 @@ def _named(card: Exported, trust: bool) -> str:
     return card.task
 
 
-def _check_runtime(setup: Setup, format: str, usual: str, clock: Clock) -> None:
+def _check_runtime(setup: Setup, kind: str, usual: str, clock: Clock) -> None:
     """Refuse a profiler that does not run files of the format. usual: the format's own."""
-    if setup.profiler != usual and setup.capabilities(clock).format != format:
+    if setup.profiler != usual and setup.capabilities(clock).format != kind:
         raise UsageError(
-            expected=f"a profiler that runs files of the format '{format}'",
+            expected=f"a profiler that runs files of the format '{kind}'",
             received=f"'{setup.profiler}'",
             cure=f"pass --profiler {usual}",
         )
