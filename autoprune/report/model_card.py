@@ -6,11 +6,13 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import yaml
 
 from autoprune.core import quantity
+from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
 from autoprune.report.command import search_command
 from autoprune.report.facts import facts
@@ -48,7 +50,7 @@ def model_card(record: RunRecord, front: Mapping[str, Any], trial: int, stored: 
         "## What stayed whole",
         _bullets(_whole(record)),
         "## Export and check",
-        "\n".join(["```", *(shlex.join(["autoprune", verb, folder]) for verb in ("export", "check")), "```"]),
+        "\n".join(["```", *map(shlex.join, _commands(record, front, folder)), "```"]),
         "## Limits",
         _bullets(_limits(front, point)),
     ]
@@ -115,6 +117,19 @@ def _whole(record: RunRecord) -> Iterator[str]:
         yield told
     reasons = Counter(each["frozen_reason"] for each in record.subject.get("groups", ()) if each["frozen_reason"])
     yield from (f"{count} group{'s' * (count > 1)}: {reason}" for reason, count in reasons.most_common())
+
+
+def _commands(record: RunRecord, front: Mapping[str, Any], folder: str) -> Iterator[list[str]]:
+    """The export, and the check of what the budget limits where the run measured; no dense model is beside it then."""
+    yield ["autoprune", "export", folder, "--format", "onnx"]
+    dense = front["dense"]["metrics"]
+    limits = [limit for limit in Budget.parse(*front["budget"]).limits if limit.key in dense and "@" not in limit.key]
+    bounds = [replace(limit, value=limit.bound(dense[limit.key]["value"]), basis="absolute") for limit in limits]
+    device = record.recipe.get("device", HERE)
+    if bounds:
+        elsewhere = [] if device == HERE else ["--device", device]
+        budget = [word for bound in bounds for word in ("--budget", str(bound))]
+        yield ["autoprune", "check", folder, *budget, *elsewhere]
 
 
 def _limits(front: Mapping[str, Any], point: Mapping[str, Any]) -> Iterator[str]:

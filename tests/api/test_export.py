@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -191,6 +193,15 @@ def test_a_missing_library_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "autoprune.exporters.openvino", raising=False)
     with pytest.raises(DeviceError, match=r"pip install 'autoprune\[openvino\]'"):
         autoprune.export(nn.Linear(2, 2), "openvino", tmp_path / "out", example_inputs=torch.ones(2, 2))
+
+
+def test_the_commands_of_a_models_card_do_what_they_say(result, told, tmp_path, monkeypatch):
+    card = (result.best.folder / "README.md").read_text().partition("## Export and check")[2]
+    written, held = (shlex.split(line)[1:] for line in card.split("```")[1].strip().splitlines())
+    assert re.fullmatch(r"params<=[0-9.]+", held[-1])
+    assert told(*held, "--quiet")[0] == 0
+    code, _, err = told(*written, "--output", tmp_path, "--quiet")
+    assert (code, (tmp_path / "onnx" / "model.onnx").exists()) == (0, True), err
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_a_model_of_a_search_that_was_stopped_is_not_called_finished(tmp_path):
     assert "it was repaired but not fine-tuned" in card
     assert "the search split chose" in card
     assert "it was not scored on the test split" in card
-    assert f"autoprune check '{record.path}/models/{record.front['best']}'" in card
+    assert f"autoprune check '{record.path}/models/{record.front['best']}' --budget 'latency<=5ms'" in card
     assert "## Among which candidates" in decisions(record)
 
 
