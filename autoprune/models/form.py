@@ -171,7 +171,7 @@ def _hash(tensors: Iterable[tuple[str, Tensor]]) -> str:
     for name, tensor in named:
         flat = tensor.detach().reshape(-1)
         some = flat[:: max(len(flat) // _SAMPLED, 1)][:_SAMPLED]
-        some = (torch.view_as_real(some) if some.is_complex() else some).to("cpu", torch.float64)
+        some = (torch.view_as_real(some) if some.is_complex() else some).reshape(-1).to("cpu", torch.float64)
         # Rounded, as processors and versions differ in the last bits of what a constructor computes.
         found.update(f"{name} {list(tensor.shape)} {[f'{number:.4g}' for number in some.tolist()]}".encode())
     return f"sha256:{found.hexdigest()}"

@@ -267,7 +267,7 @@ def test_fused_layers_are_seen_too():
 
 
 def test_answers_are_kept_with_what_was_seen_within_one_limit(monkeypatch):
-    from autoprune.training import teacher as module
+    from autoprune.training import answers as module
 
     monkeypatch.setattr(module, "_KEPT", 4 * 64 * (3 + 24 + 3) + 1)  # one answer with both layers
     asked = []
