@@ -249,12 +249,13 @@ class Finisher:
         epochs = max(self.effort.epochs, TELLING)
         largest = max(candidates, key=lambda trial: (trial.value(by.name), trial.number))
         # The first phase has the largest model; that it is cut again later is no part of an epoch.
-        fitting = self._fitting(replace(self.training, epochs=epochs))
+        fitting = self._fitting(replace(self.training, epochs=epochs, patience=0))  # scores are timed already
         first = phases_of(fitting, largest.plan, part.traced.groups)[0].plan
         tuner = Tuner(part, replace(fitting, schedule=SCHEDULE, schedule_options={}), self.seed)
         batches = self.training.steps or max(length_hint(task.split("train")), 1)
         batches = batches if task.train is None else 1  # that trains on all that it has in any case
-        return TrainingPace.of(tuner, EpochJob(largest.number, first, 0), batches, self.time, part.clock)
+        pace = TrainingPace.of(tuner, EpochJob(largest.number, first, 0), batches, self.time, part.clock)
+        return replace(pace, epoch=pace.epoch + pace.score) if self.training.patience else pace
 
     def _round(self, trials: Sequence[Trial], pace: TrainingPace | None) -> Round:
         """Candidates for fine-tuning and its length, as far as there is time."""

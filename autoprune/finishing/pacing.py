@@ -50,7 +50,7 @@ class TrainingPace:
 
     Attributes:
         begin: Of a candidate before its first epoch: cutting, repairing, asking the teacher.
-        epoch: Of an epoch.
+        epoch: Of an epoch, with its score where each has one.
         score: Of a score, of which there is one a rung.
         rate: Of finding a learning rate.
     """

@@ -70,6 +70,14 @@ def test_a_deadline_bounds_all_of_a_search_and_is_counted_down(small_task, clock
     assert trained or any("no time to fine-tune" in note for note in reporter.notes)
 
 
+def test_with_patience_an_epoch_takes_one_score_more_and_not_one_a_batch(small_task, clock):
+    task, start = slow(small_task, clock, score=20, batch=0.1), clock.wall()
+    options = QUICK | {"finetune_epochs": 100, "finetune_patience": 50, "finetune_time": 200, "finetune_steps": 6}
+    autoprune.search(task, trials=2, repair="none", criterion="l1", finetune_lr=1e-3, **options)
+    assert 3 <= max(entry["epoch"] for entry in log() if entry["event"] == "epoch") <= 10
+    assert clock.wall() - start < 500
+
+
 def test_the_forecast_is_part_of_the_time_for_candidates(small_task, clock):
     autoprune.search(slow(small_task, clock, score=4.0), trials=10_000, timeout=40, **QUICK)
     assert json.loads(Path("r/front.json").read_text())["stages"]["forecast"] < 25
