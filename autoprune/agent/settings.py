@@ -55,8 +55,16 @@ class AgentSettings:
 
     def lets_in(self, given: str) -> bool:
         """Whether a token is the right one; takes the same time for every wrong one."""
-        right, brought = (hashlib.sha256(each.encode()).digest() for each in (self.token, given))
-        return hmac.compare_digest(right, brought)
+        return self.knows(hashlib.sha256(given.encode()).hexdigest())
+
+    @property
+    def digest(self) -> str:
+        """Of the token, in characters that stand anywhere."""
+        return hashlib.sha256(self.token.encode()).hexdigest()
+
+    def knows(self, digest: str) -> bool:
+        """Whether it is the digest of the right token; takes the same time for every wrong one."""
+        return hmac.compare_digest(self.digest.encode(), digest.encode())
 
     @property
     def url(self) -> str:
@@ -78,14 +86,14 @@ def meant_for_here(host: str) -> bool:
     return loopback((host.rpartition(":")[0] or host).strip("[]"))
 
 
-def bound(text: str) -> tuple[str, int]:
-    """HOST:PORT, HOST or :PORT."""
+def bound(text: str, usual: int = PORT) -> tuple[str, int]:
+    """HOST:PORT, HOST or :PORT; the usual port where none is given."""
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
-        host, port = text, str(PORT)
+        host, port = text, str(usual)
     host = host.strip("[]") or "127.0.0.1"
     if not port.isdigit() or not 0 <= int(port) < 2**16:
-        raise UsageError(expected="HOST:PORT", received=repr(text), cure=f"write for example 127.0.0.1:{PORT}")
+        raise UsageError(expected="HOST:PORT", received=repr(text), cure=f"write for example 127.0.0.1:{usual}")
     return host, int(port)
 
 

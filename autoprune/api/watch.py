@@ -86,22 +86,24 @@ class _Handler(BaseHTTPRequestHandler):
         if not settings.token and not meant_for_here(self.headers.get("host", "")):
             self._answer(400, _TEXT, b"ask for 127.0.0.1 or localhost")
         elif settings.token and brought and settings.lets_in(brought):  # from now on the address need not tell it
-            cookie = f"{_COOKIE}={brought}; HttpOnly; SameSite=Strict; Path=/"
+            cookie = f"{_COOKIE}={settings.digest}; HttpOnly; SameSite=Strict; Path=/"
             self._answer(303, _TEXT, b"", {"Location": asked.path, "Set-Cookie": cookie})
-        elif settings.token and not settings.lets_in(self._token()):
+        elif settings.token and not self._known():
             self._answer(401, _TEXT, b"open the address with ?token= and the token of --token-file")
         else:
             self._show(asked.path)
 
-    def _token(self) -> str:
+    def _known(self) -> bool:
+        """Whether who asks has brought the token, or the cookie that was given for it."""
+        settings = self.server.settings
         kind, _, token = self.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
-            return token.strip()
+            return settings.lets_in(token.strip())
         try:
             found = SimpleCookie(self.headers.get("cookie", "")).get(_COOKIE)
         except CookieError:
-            return ""
-        return found.value if found else ""
+            return False
+        return found is not None and settings.knows(found.value)
 
     def _show(self, path: str) -> None:
         state = self.server.state()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+_PORT: Final = 7334
 
 
 def watch(
     runs: Annotated[list[Path], typer.Argument(help="Run directories; several are drawn on the same axes.")],
-    bind: Annotated[str, typer.Option(help="HOST:PORT; port 0: any free one.")] = "127.0.0.1:7334",
+    bind: Annotated[str, typer.Option(help="HOST:PORT; port 0: any free one.")] = f"127.0.0.1:{_PORT}",
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the token that who looks must bring; made where there is none.")
     ] = None,
@@ -22,7 +24,7 @@ def watch(
     def say(text: str) -> None:
         typer.echo(f"autoprune: {text}", err=True)
 
-    host, port = bound(bind)
+    host, port = bound(bind, _PORT)
     token, made = token_of(token_file) if token_file is not None else ("", False)
     if made:
         say(f"made a token in {token_file}: open the page with it")

@@ -294,6 +294,7 @@ def test_addresses_to_bind():
     assert bound("127.0.0.1:80") == ("127.0.0.1", 80)
     assert bound("[::1]:80") == ("::1", 80)
     assert bound("board") == ("board", 7333)
+    assert bound("board", 7334) == ("board", 7334)
     assert bound(":80") == ("127.0.0.1", 80)
     with pytest.raises(UsageError):
         bound("x:y")

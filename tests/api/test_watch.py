@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import httpx
 import pytest
 
+from autoprune.api import watch as serving
 from tests.report.runs import make_run
 
 pytestmark = pytest.mark.skipif(find_spec("plotly") is None, reason="plotly is not installed")
@@ -71,6 +72,24 @@ def test_others_need_the_token(watched, tmp_path):
         assert token not in str(page.url)
         assert browser.get(f"{url}data.json").status_code == 200
     assert httpx.get(f"{url}data.json", headers={"authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_a_token_may_have_any_characters(watched, tmp_path):
+    run, secret, token = make_run(tmp_path / "demo", trials=20), tmp_path / "token", 'a token; with "all" of, them'
+    secret.write_text(token)
+    secret.chmod(0o600)
+    url = watched(run, "--token-file", secret)
+    with httpx.Client(follow_redirects=True) as browser:
+        assert browser.get(url, params={"token": token}).status_code == 200
+        assert token not in str(browser.cookies)
+        assert browser.get(f"{url}data.json").status_code == 200
+
+
+def test_the_usual_port_is_that_of_watch_where_only_a_host_is_given(told, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(serving, "watch", lambda runs, settings, say: asked.append(settings))
+    assert told("watch", tmp_path, "--bind", "127.0.0.1")[0] == 0
+    assert [each.port for each in asked] == [7334]
 
 
 def test_an_open_address_without_a_token_is_refused(told, tmp_path):
