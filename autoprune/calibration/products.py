@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autoprune.criteria import Moments
-from autoprune.surgery.bases import Basis, Rows
+from autoprune.criteria import Moments, second_moment
+from autoprune.surgery.bases import Basis
 
 
 def energies(basis: Basis, size: int, tensors: Mapping[str, Tensor], moments: Mapping[str, Moments]) -> Tensor | None:
@@ -32,19 +32,9 @@ def energies(basis: Basis, size: int, tensors: Mapping[str, Tensor], moments: Ma
         slices = torch.tensor(block.slices)
         left, right = (
             torch.zeros_like(total).index_add(
-                0, slices, torch.stack([_square(each, tensors, moments) for each in side]).sum(0)
+                0, slices, torch.stack([second_moment(each, tensors, moments).diagonal() for each in side]).sum(0)
             )
             for side in (block.writes, block.against)
         )
         total += left * right
     return total
-
-
-def _square(rows: Rows, tensors: Mapping[str, Tensor], moments: Mapping[str, Moments]) -> Tensor:
-    """E[z^2] of what a weight writes, (axes,)."""
-    known, places = moments[rows.weight], torch.tensor(rows.places)
-    matrix = known.matrix(tensors[rows.weight])[places]
-    mean = matrix @ known.mean
-    if rows.bias:
-        mean = mean + tensors[rows.bias].double()[places]
-    return (matrix @ known.covariance * matrix).sum(1) + mean.square()

@@ -17,7 +17,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from autoprune.core.deprecation import renamed_attribute
-from autoprune.criteria._moments import DAMPING, Moments, factored, ridged
+from autoprune.criteria._moments import DAMPING, Moments, factored, ridged, second_moment
 from autoprune.errors import UsageError
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "factored",
     "needs_of",
     "ridged",
+    "second_moment",
 ]
 
 #: What a criterion may need besides the weights.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from autoprune.surgery.bases import Rows
 from autoprune.surgery.contractions import Contraction
 
 #: Ridge, as a share of the mean of the diagonal (Frantar & Alistarh 2022).
@@ -66,6 +68,25 @@ class Moments:
         """Add one number a row of `matrix`, summed to one a result, to the bias, in place."""
         if self.constant:
             bias.add_(rows.view(len(bias), -1).sum(1).to(bias.device))
+
+
+def second_moment(rows: Rows, tensors: Mapping[str, Tensor], moments: Mapping[str, Moments]) -> Tensor:
+    """E[z z'] of what a weight writes.
+
+    Args:
+        rows: Of the weight, n of them, one an axis.
+        tensors: Weights and biases by name.
+        moments: Of what enters the weights.
+
+    Returns:
+        (n, n) float64.
+    """
+    known, places = moments[rows.weight], torch.tensor(rows.places)
+    matrix = known.matrix(tensors[rows.weight].detach())[places]
+    mean = matrix @ known.mean
+    if rows.bias:
+        mean = mean + tensors[rows.bias].detach().double().cpu()[places]
+    return matrix @ known.covariance @ matrix.T + torch.outer(mean, mean)
 
 
 def ridged(moment: Tensor, damping: float = DAMPING) -> Tensor:

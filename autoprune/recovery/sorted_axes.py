@@ -21,7 +21,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from autoprune.criteria import Moments, ridged
+from autoprune.criteria import Moments, ridged, second_moment
 from autoprune.surgery import Traced
 from autoprune.surgery.bases import Basis, Block, Rows
 from autoprune.surgery.clone import clone
@@ -135,23 +135,13 @@ def _known(basis: Basis, moments: Mapping[str, Moments], usable: Collection[str]
 def _sorted(block: Block, dense: Mapping[str, Tensor], moments: Mapping[str, Moments]) -> Turn:
     if block.against:
         left, right = (
-            sum(_written(rows, dense, moments[rows.weight]) for rows in side) for side in (block.writes, block.against)
+            sum(second_moment(rows, dense, moments) for rows in side) for side in (block.writes, block.against)
         )
     else:
         left = sum(_entering(rows, moments[rows.weight]) for rows in block.reads)
         right = sum(_weighted(rows, dense, moments[rows.weight]) for rows in block.reads)
     change, contrary, _ = balanced(torch.as_tensor(left), torch.as_tensor(right))
     return block, change, contrary
-
-
-def _written(rows: Rows, dense: Mapping[str, Tensor], known: Moments) -> Tensor:
-    """E[z z'] of what a weight writes, (axes, axes)."""
-    places = torch.tensor(rows.places)
-    matrix = known.matrix(dense[rows.weight])[places]
-    mean = matrix @ known.mean
-    if rows.bias:
-        mean = mean + dense[rows.bias].detach().double().cpu()[places]
-    return matrix @ known.covariance @ matrix.T + torch.outer(mean, mean)
 
 
 def _entering(rows: Rows, known: Moments) -> Tensor:
