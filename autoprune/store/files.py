@@ -14,6 +14,7 @@ from typing import Final
 
 from autoprune.errors import StorageError, describe
 
+#: Names of what is written, as `_partial` makes them.
 _PARTIAL: Final = re.compile(r".+\.[0-9a-f]{8}\.partial")
 
 
@@ -59,11 +60,6 @@ def write_atomic(path: Path, content: bytes) -> None:
             raise
 
 
-def is_partial(path: Path) -> bool:
-    """Whether it has a name under which something is written until it is whole."""
-    return _PARTIAL.fullmatch(path.name) is not None
-
-
 def left_in(folders: Iterable[Path]) -> list[Path]:
     """Files and folders right in these folders that a kill left half written; what somebody still writes is none.
 
@@ -74,7 +70,7 @@ def left_in(folders: Iterable[Path]) -> list[Path]:
     for folder in folders:
         with storing(folder):
             inside = sorted(folder.iterdir()) if folder.is_dir() else []
-        found += [each for each in inside if is_partial(each) and not _held(each)]
+        found += [each for each in inside if _PARTIAL.fullmatch(each.name) and not _held(each)]
     return found
 
 

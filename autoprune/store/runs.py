@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from autoprune.errors import StorageError
-from autoprune.store.files import is_partial, left_in, lines_of, storing
+from autoprune.store.files import left_in, lines_of, storing
 from autoprune.store.lock import RunLock, holder
 from autoprune.store.reading import (
     CHECKPOINTS,
@@ -126,7 +126,8 @@ def cleanable(runs: Iterable[Path], *, whole: bool = False) -> Iterator[list[Pat
         Files and folders, none of which lies in another one.
 
     Raises:
-        StorageError: one of them is no run, or somebody works on it; with `whole`, one has what no run writes.
+        StorageError: one of them is no run, or somebody works on it; with `whole`, one has what no run writes, or an
+            export that is being written.
     """
     with contextlib.ExitStack() as locks:
         found: list[Path] = []
@@ -135,8 +136,6 @@ def cleanable(runs: Iterable[Path], *, whole: bool = False) -> Iterator[list[Pat
                 raise StorageError(
                     expected=f"a run in {run}", received=f"no {RECIPE}", cure="give the directory of a run"
                 )
-            if whole:
-                _check_own(run)
             if by := holder(run):
                 raise StorageError(
                     expected=f"{run} to be at rest",
@@ -145,6 +144,8 @@ def cleanable(runs: Iterable[Path], *, whole: bool = False) -> Iterator[list[Pat
                 )
             with storing(run):
                 locks.callback(RunLock(run).release)
+            if whole:
+                _check_own(run)
             found += [run] if whole else _dispensable(run)
         inner = {path.resolve() for path in found}
         yield [path for path in found if inner.isdisjoint(path.resolve().parents)]
@@ -166,15 +167,16 @@ def _dispensable(run: Path) -> list[Path]:
 
 
 def _check_own(run: Path) -> None:
-    exports = {card.parent for pattern in _EXPORTS for card in run.glob(pattern)}
+    known = {card.parent for pattern in _EXPORTS for card in run.glob(pattern)} | {*left_in(places(run))}
     files = [path.relative_to(run) for path in sorted(run.rglob("*")) if path.is_symlink() or not path.is_dir()]
     strange = [
         str(path)
         for path in files
-        if not _OWN.fullmatch(path.as_posix())
-        and not any(run / each in exports or is_partial(each) for each in (path, *path.parents))
+        if not _OWN.fullmatch(path.as_posix()) and not any(run / each in known for each in (path, *path.parents))
     ]
     if strange:
         raise StorageError(
-            expected=f"nothing but a run in {run}", received=", ".join(strange[:4]), cure="move away what is yours"
+            expected=f"nothing but a run in {run}",
+            received=", ".join(strange[:4]),
+            cure="move away what is yours; exports that are being written end by themselves",
         )

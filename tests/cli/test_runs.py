@@ -81,6 +81,8 @@ def test_what_kills_left_goes_and_what_is_written_stays(told, tmp_path):
     with partial_folder(export.with_name("openvino")) as going_on:
         code, out, _ = told("runs", "clean", run, run)
         assert going_on.exists()
+        (going_on / "model.xml").write_text("x")
+        assert f"{going_on.name}/model.xml" in told("runs", "clean", run, "--whole")[2]
     assert (code, out.split()) == (0, [str(path) for path in (run / "checkpoints", left[0], export)])
     assert mine.exists()
     assert not export.exists()
