@@ -1,5 +1,5 @@
 """Pruned models of transformers, saved and opened by transformers. Knows `prune`'s result; importing it registers the
-type "autoprune" with the Auto classes, so that they open what no configuration of transformers can say.
+type "autoprune" with the Auto classes: the one that has a model's class opens what no configuration can say.
 
     import autoprune.hf
     from transformers import AutoModelForCausalLM
@@ -16,8 +16,9 @@ from typing import Any
 from torch import nn
 
 from autoprune.measure.pruned import Pruned
+from autoprune.models.auto_classes import register
 from autoprune.models.configuration import pretrained
-from autoprune.models.own_library import read, register, write
+from autoprune.models.own_library import read, write
 from autoprune.store.files import storing
 from autoprune.surgery import unwrapped
 
@@ -58,7 +59,7 @@ def load(folder: str | PathLike[str]) -> Any:
         folder: That was written.
 
     Returns:
-        The model in eval mode, of the class that it was saved from.
+        The model in eval mode, of the class that it was saved from, with the data types of the file.
 
     Raises:
         StorageError: a file is missing or damaged.

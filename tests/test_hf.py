@@ -1,5 +1,6 @@
 """Pruned models of transformers are opened by transformers, whatever their sizes."""
 
+import copy
 import functools
 import json
 import subprocess
@@ -40,7 +41,8 @@ def test_other_sizes_are_opened_by_the_auto_classes(name, tmp_path):
     model, inputs = dense(name)
     pruned = uneven(name)
     assert not hf.save(pruned, tmp_path, dense=model)
-    again = transformers.AutoModel.from_pretrained(tmp_path)
+    auto = {"bert": "AutoModelForSequenceClassification", "t5": "AutoModelForSeq2SeqLM", "gpt2": "AutoModelForCausalLM"}
+    again = getattr(transformers, auto[name]).from_pretrained(tmp_path)
     assert type(again) is type(model)
     assert same(pruned.model, again, inputs)
 
@@ -61,10 +63,54 @@ def test_a_pruned_language_model_generates(tmp_path):
     assert torch.equal(again.generate(IDS, max_new_tokens=4, do_sample=False, pad_token_id=0), expected)
 
 
-def test_a_data_type_is_obeyed(tmp_path):
-    hf.save(uneven("bert"), tmp_path, dense=dense("bert")[0])
-    again = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    assert next(again.parameters()).dtype is torch.bfloat16
+@pytest.fixture
+def halved(tmp_path):
+    """A folder of a pruned model of bfloat16 whose layers differ in width, and what opens it."""
+    model = copy.deepcopy(dense("llama")[0]).to(torch.bfloat16)
+    pruned = autoprune.prune(model, {"input_ids": IDS}, {"model.layers.0.mlp.gate_proj": 20})
+    assert not hf.save(pruned, tmp_path / "small", dense=model)
+    return tmp_path / "small", transformers.AutoModelForCausalLM.from_pretrained
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, torch.bfloat16),
+        ({"dtype": "auto"}, torch.bfloat16),
+        ({"dtype": "float16"}, torch.float16),
+        ({"dtype": torch.float32}, torch.float32),
+        ({"torch_dtype": torch.float16}, torch.float16),
+    ],
+)
+def test_a_data_type_is_kept_or_obeyed(halved, options, expected):
+    folder, opens = halved
+    again = opens(folder, **options)
+    assert {each.dtype for each in again.parameters()} == {expected}
+    assert again.config.dtype == expected
+    assert hf.load(folder).dtype is torch.bfloat16
+
+
+def test_an_option_is_obeyed_or_refused_by_its_name(halved):
+    folder, opens = halved
+    assert opens(folder, attn_implementation="eager").config._attn_implementation == "eager"
+    for options in ({"output_loading_info": True}, {"device_map": "cpu"}, {"output_attentions": True}):
+        with pytest.raises(UsageError, match=f"received {min(options)};"):
+            opens(folder, **options)
+    with pytest.raises(UsageError, match="a data type of torch, its name, or 'auto'; received 7"):
+        opens(folder, dtype=7)
+    with pytest.raises(UsageError, match=r"that has LlamaForCausalLM; received AutoModel; use AutoModelForCausalLM or"):
+        transformers.AutoModel.from_pretrained(folder)
+
+
+def test_an_opened_model_is_saved_again(halved, tmp_path):
+    folder, opens = halved
+    first = copy.deepcopy(opens(folder))
+    with torch.no_grad():
+        first.lm_head.weight += 1
+    first.save_pretrained(tmp_path / "again")
+    assert same(first, opens(tmp_path / "again"), {"input_ids": IDS})
+    with pytest.raises(UsageError, match="received push_to_hub"):
+        first.save_pretrained(tmp_path / "again", push_to_hub=True)
 
 
 def test_what_is_missing_is_said(tmp_path):
@@ -78,6 +124,9 @@ def test_what_is_missing_is_said(tmp_path):
     hf.save(pruned, tmp_path / "c", dense=dense("bert")[0])
     (tmp_path / "c" / "config.json").write_text(json.dumps({"model_type": "autoprune", "architectures": ["BertModel"]}))
     with pytest.raises(StorageError, match="the form"):
+        hf.load(tmp_path / "c")
+    (tmp_path / "c" / "config.json").write_text(json.dumps({"architectures": ["pipeline"]}))
+    with pytest.raises(StorageError, match="'pipeline' is no model"):
         hf.load(tmp_path / "c")
 
 

@@ -25,17 +25,11 @@ def check(
         list[str] | None, typer.Option(help="A limit on a quality, such as accuracy>=0.98. May be repeated.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where costs are measured.")] = HERE,
-    profiler: Annotated[
-        str, typer.Option(help="What runs it; default: that of the run, or of the export's format.")
-    ] = "",
+    profiler: Annotated[str, typer.Option(help="What runs it; default: what its run or its format has.")] = "",
     threads: Annotated[int, typer.Option(help="Processor threads; default: those of the device, or of the run.")] = 0,
-    task: Annotated[
-        str | None, typer.Option(help="That scores it, where no file names it, or an export names code.")
-    ] = None,
+    task: Annotated[str | None, typer.Option(help="That scores it; needed where an export names code.")] = None,
     split: Annotated[str, typer.Option(help="On which qualities are scored: validation or test.")] = "validation",
-    trust: Annotated[
-        bool, typer.Option("--trust", help="The export is yours: a .pt2 file, and a task that it names, may run code.")
-    ] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Run code of an export: a .pt2 file, its task.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.", rich_help_panel=OUTPUT)] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only warnings.", rich_help_panel=OUTPUT)] = False,
 ) -> None:

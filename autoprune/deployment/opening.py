@@ -15,15 +15,12 @@ from autoprune.deployment.deployed import Deployed, given
 from autoprune.deployment.export import format_of
 from autoprune.errors import StorageError, UsageError, describe
 from autoprune.exporters import Subject
+from autoprune.models.weights import DTYPES
 from autoprune.profilers import Profiler
 from autoprune.surgery.example import Example
 
 #: The profiler of what is a module of torch.
 _TORCH: Final = "torch"
-#: Data types by the names that cards have for them.
-_DTYPES: Final = {
-    str(each).removeprefix("torch."): each for each in vars(torch).values() if isinstance(each, torch.dtype)
-}
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def opened(path: Path, *, dense: nn.Module | None = None, trust: bool = False) -
 
 def _zeros(card: Exported) -> Example:
     try:
-        return Example.of(tuple(torch.zeros(each["shape"], dtype=_DTYPES[each["dtype"]]) for each in card.inputs))
+        return Example.of(tuple(torch.zeros(each["shape"], dtype=DTYPES[each["dtype"]]) for each in card.inputs))
     except (LookupError, TypeError, RuntimeError, UsageError) as error:
         raise StorageError(
             expected=f"data types and shapes of inputs in {card.folder / CARD}",

@@ -152,7 +152,7 @@ def _named(card: Exported, trust: bool) -> str:
 
 
 def _check_runtime(setup: Setup, kind: str, usual: str, clock: Clock) -> None:
-    """Refuse a profiler that does not run files of the format. usual: the format's own."""
+    """Refuse a profiler that does not run files of a format. usual: the format's own."""
     if setup.profiler != usual and setup.capabilities(clock).format != kind:
         raise UsageError(
             expected=f"a profiler that runs files of the format '{kind}'",

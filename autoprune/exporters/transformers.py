@@ -22,12 +22,11 @@ _USAGE: Final = """import transformers
 
 model = transformers.{kind}.from_pretrained(".")"""
 _HELPED: Final = """import autoprune.hf
-import transformers
 
-model = transformers.AutoModel.from_pretrained(".")  # or any other Auto class, or autoprune.hf.load(".")"""
+model = autoprune.hf.load(".")  # or `from_pretrained` of the Auto class that has {kind}"""
 _NEEDED: Final = (
-    "the configuration of transformers cannot say these sizes: open it with `import autoprune.hf` before "
-    "`AutoModel.from_pretrained`, or with `autoprune.hf.load`"
+    "the configuration of transformers cannot say these sizes: open it with `autoprune.hf.load`, or, after "
+    "`import autoprune.hf`, with the Auto class that has its class"
 )
 
 
@@ -36,7 +35,7 @@ def write(subject: Subject, folder: Path) -> Written:
     alone = written(subject.model, subject.form, None if dense is None else dense.config.to_dict(), folder)
     return Written(
         file=CONFIG,
-        usage=_USAGE.format(kind=type(subject.model).__name__) if alone else _HELPED,
+        usage=(_USAGE if alone else _HELPED).format(kind=type(subject.model).__name__),
         versions=versions("transformers", "torch"),
         facts={"class": type(subject.model).__name__, "opened_by": "transformers" if alone else "autoprune.hf"},
         varies=(BATCH, SEQUENCE),

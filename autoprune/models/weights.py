@@ -28,6 +28,10 @@ _DTYPES: Final = {
     "torch.uint8": "U8",
     "torch.bool": "BOOL",
 }
+#: Data types by the names that files and their readers have for them.
+DTYPES: Final = {
+    str(each).removeprefix("torch."): each for each in vars(torch).values() if isinstance(each, torch.dtype)
+}
 
 
 def stored(model: nn.Module) -> dict[str, Tensor]:
