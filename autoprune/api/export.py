@@ -25,6 +25,7 @@ from autoprune.measure.pruned import Pruned
 from autoprune.store.reading import EXPORTED
 from autoprune.surgery import unwrapped
 from autoprune.surgery.example import Example, Outputs
+from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task, rebatch
 
 
@@ -98,7 +99,7 @@ def export(
         )
     small = subject.model if isinstance(subject, Pruned) else unwrapped(subject)
     record = Subject(
-        model=small.eval(),
+        model=small,
         example=rebatch(Example.of(example_inputs, outputs), batch),
         name=type(small).__name__,
         dense=None if model is None else unwrapped(model),
@@ -106,7 +107,9 @@ def export(
         precision=precision,
         opset=opset,
     )
-    return export_all(record, known(names, precision), where or Path(EXPORTED), Acceptance(threads=threads), reporter)
+    chosen = known(names, precision)
+    with evaluating(small):
+        return export_all(record, chosen, where or Path(EXPORTED), Acceptance(threads=threads), reporter)
 
 
 def load_exported(

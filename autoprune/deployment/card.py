@@ -28,8 +28,8 @@ class Exported:
         file: What a user opens there.
         name: Of the model.
         task: Name of the task that scores it; empty where it has none.
-        precision: That it computes in.
-        profiler: That runs it.
+        precision: That its runtime computes in.
+        profiler: Its runtime, which runs it and timed it.
         inputs: Of the example: name (empty: by place), data type and shape of each tensor.
         named: Whether the file's inputs have names.
         varies: Dimensions that may be of another size: "batch", "sequence".
@@ -134,7 +134,7 @@ def _told(card: Exported) -> str:
     latency = ""
     if seconds is not None:
         shown = quantity.show_interval(seconds.value, seconds.low, seconds.high, seconds.unit)
-        latency = f"\n\nLatency of these inputs in {card.profiler}: {shown} on {seconds.device}."
+        latency = f"\n\nLatency of these inputs in {card.profiler}, {card.precision}: {shown} on {seconds.device}."
     notes = "".join(f"\n- {note}" for note in card.notes)
     return (
         f"# {card.name}, as {card.format}\n\n`{card.file}`, {card.precision}, {made}.\n\n"

@@ -17,7 +17,7 @@ TOLERANCES: Final = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.05}
 
 
 def difference(
-    model: nn.Module, other: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Module, Any], Any]
+    model: nn.Module, other: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Module, Any], Any], shown: str
 ) -> tuple[float, int]:
     """The largest difference between two models' outputs, in units of the largest output of its tensor.
 
@@ -26,6 +26,7 @@ def difference(
         other: What is held against it.
         batches: Of a split.
         forward: (model, batch) -> outputs.
+        shown: How errors name a batch, with `{}` for its number.
 
     Returns:
         The difference, infinite where shapes differ or one is not finite where the other is; and how many batches.
@@ -43,7 +44,7 @@ def difference(
             raise
         except Exception as error:
             raise DeviceError(
-                expected=f"the exported model to run on batch {count} of the calibration split",
+                expected=f"the exported model to run on {shown.format(count)}",
                 received=describe(error),
                 cure="give example_inputs of the shape that batches have",
             ) from error

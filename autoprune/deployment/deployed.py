@@ -93,19 +93,33 @@ class _Called:
 
     def arranged(self, example: Example, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Example:
         """The arguments as the example has them, by place or by name; what it does not have is left out."""
-        usual = list(self.signature.bind(*example.args, **example.kwargs).arguments)
-        bound = self.signature.bind(*args, **kwargs).arguments
+        usual = _by_name(self.signature.bind(*example.args, **example.kwargs))
+        bound = _by_name(self.signature.bind(*args, **kwargs))
         if any(name not in bound for name in usual):
             return Example(args, dict(kwargs))  # told by who runs it
-        values = [bound[name] for name in usual]
-        count = len(example.args)
-        return Example(tuple(values[:count]), dict(zip(example.kwargs, values[count:], strict=True)))
+        by_place = [name for name in usual if name not in example.kwargs][: len(example.args)]
+        return Example(tuple(bound[name] for name in by_place), {name: bound[name] for name in example.kwargs})
 
     def returned(self, found: Sequence[Tensor]) -> Any:
         """Tensors in the structure of the model's results; runtimes leave out what nobody reads."""
         left = iter(found)
         leaves = [next(left, None) if isinstance(leaf, Tensor) else leaf for leaf in self.leaves]
         return tree_unflatten(leaves, self.structure)
+
+
+def _by_name(bound: inspect.BoundArguments) -> dict[Any, Any]:
+    """Every argument in the order of parameters: by its parameter's name, one of `*args` by its place among them, and
+    one of `**kwargs` by its own name."""
+    found: dict[Any, Any] = {}
+    for name, value in bound.arguments.items():
+        kind = bound.signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            found |= enumerate(value)
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            found |= value
+        else:
+            found[name] = value
+    return found
 
 
 def given(example: Example, inputs: Sequence[str]) -> Any:

@@ -94,12 +94,7 @@ def export(subject: Subject, name: str, folder: Path, check: Acceptance) -> Expo
         DeviceError: a library is missing, the model cannot be expressed or run, or computes something else.
         StorageError: the folder cannot be written.
     """
-    if folder.exists():
-        raise UsageError(
-            expected="a folder that is not there yet",
-            received=str(folder),
-            cure="remove it, or choose another --output",
-        )
+    check_new(folder)
     form = format_of(name, subject.precision)
     spec = RunSpec(check.threads, 0, subject.precision)
     profiler: Profiler = registry.load("profilers", form.PROFILER).create(spec, check.clock)
@@ -141,16 +136,28 @@ def export(subject: Subject, name: str, folder: Path, check: Acceptance) -> Expo
     return found
 
 
+def check_new(folder: Path) -> None:
+    """Raises UsageError where the folder is there."""
+    if folder.exists():
+        raise UsageError(
+            expected="a folder that is not there yet",
+            received=str(folder),
+            cure="remove it, or choose another --output",
+        )
+
+
 def _compared(subject: Subject, deployed: Deployed, varies: Sequence[str], check: Acceptance) -> tuple[float, str]:
     """How far the export is from torch, and on what that was seen."""
     examples, compared = [subject.example], _EXAMPLE
     if "batch" in varies:
         examples.append(rebatch(subject.example, batch_size(subject.example) + 1))
         compared += ", also one sample more,"
-    apart, _ = difference(subject.model, deployed, examples, _called)
+    apart, _ = difference(subject.model, deployed, examples, _called, "forward pass {} of the example inputs")
     if check.batches is None:
         return apart, compared.rstrip(",")
-    worst, count = difference(subject.model, deployed, check.batches, check.forward)
+    worst, count = difference(
+        subject.model, deployed, check.batches, check.forward, "batch {} of the calibration split"
+    )
     return max(apart, worst), f"{compared} and {count} batches of the calibration split"
 
 

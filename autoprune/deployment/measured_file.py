@@ -29,7 +29,12 @@ _NOTE = "its sizes are fixed, as the search measured it; `autoprune export` writ
 
 
 def keep_measured(
-    artifacts: Iterable[Artifact], subject: Subject, folder: Path, task: str, measured: Mapping[str, Measurement]
+    artifacts: Iterable[Artifact],
+    subject: Subject,
+    folder: Path,
+    task: str,
+    measured: Mapping[str, Measurement],
+    profiler: str,
 ) -> Exported | None:
     """Write the file that was measured of a finished model, with its card, into a folder of its format's name.
 
@@ -39,6 +44,7 @@ def keep_measured(
         folder: Of the finished model.
         task: Its name, which scores it.
         measured: Of the model, by key.
+        profiler: That measured it, in the subject's precision.
 
     Returns:
         The card; None where modules were measured, or the format keeps no files.
@@ -69,10 +75,12 @@ def keep_measured(
             format=artifact.format,
             folder=home,
             task=task,
-            profiler=form.PROFILER,
+            profiler=profiler,
             difference=distance or 0.0,
             tolerance=TOLERANCES["float32"],
-            compared="the example inputs" if distance is not None else "the device alone, whose runtime is not here",
+            compared=f"the example inputs, in {form.PROFILER} and float32"
+            if distance is not None
+            else "the device alone, whose runtime is not here",
             measurements={key: each for key, each in measured.items() if MetricKey.parse(key).cost is not None},
             notes=(_NOTE,),
         )

@@ -66,7 +66,7 @@ def opened(path: Path, *, dense: nn.Module | None = None, trust: bool = False) -
     """
     folder = path if path.is_dir() else path.parent
     card = read(folder)
-    form = format_of(card.format, card.precision)
+    form = format_of(card.format)
     if form.RUNS_CODE and not trust:
         raise StorageError(
             expected="a file that is only data",

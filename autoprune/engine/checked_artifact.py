@@ -109,7 +109,7 @@ def _finished(path: Path, task: Task | str | None, where: Where) -> CheckedArtif
 
 def _exported(path: Path, task: Task | str | None, where: Where) -> CheckedArtifact:
     card = cards.read(path if path.is_dir() else path.parent)
-    form = format_of(card.format, card.precision)
+    form = format_of(card.format)
     setup = where.setup(card.profiler, {"precision": card.precision})
     _check_runtime(setup, card.format, form.PROFILER, where.clock)
 

@@ -10,7 +10,7 @@ import torch
 
 from autoprune.core.reporter import Reporter
 from autoprune.deployment.card import Exported
-from autoprune.deployment.export import Acceptance, export, format_of
+from autoprune.deployment.export import Acceptance, check_new, export, format_of
 from autoprune.errors import UsageError
 from autoprune.exporters import Subject
 from autoprune.models.folder import read
@@ -85,8 +85,10 @@ def known(formats: Iterable[str], precision: str) -> tuple[str, ...]:
 def export_all(
     subject: Subject, formats: Iterable[str], output: Path, check: Acceptance, reporter: Reporter
 ) -> tuple[Exported, ...]:
-    """Export a model in several formats; each has a folder of its name."""
+    """Export a model in several formats; each has a folder of its name, none of which is there yet."""
     names = tuple(formats)
+    for name in names:
+        check_new(output / name)
     found = []
     with reporter.track("exporting", len(names)) as advance:
         for name in names:

@@ -195,7 +195,7 @@ class RemoteDevice:
         self._reporter: Reporter | None = reporter
         self._about: About = self._ask("about")
         self.capabilities, self.fingerprint = self._about.capabilities, self._about.fingerprint
-        self.batch, self.example = self._about.batch, spec.example
+        self.setup, self.batch, self.example = spec.setup, self._about.batch, spec.example
         self._packing = (spec.dense, self.example, spec.traced)
         self._packer: Packer | None = None
 

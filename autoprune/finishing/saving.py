@@ -35,8 +35,8 @@ def save_file(trial: Trial, cut: CutModel, task: Task, device: AnyDevice, folder
         DeviceError: none computes what the model does.
     """
     name = f"Trial {trial.number} of a search on '{task.name}'"
-    subject = Subject(model=cut.model, example=device.example, name=name)
-    keep_measured(device.packed(cut), subject, folder, task.spec, trial.measurements)
+    subject = Subject(model=cut.model, example=device.example, name=name, precision=device.setup.spec.precision)
+    keep_measured(device.packed(cut), subject, folder, task.spec, trial.measurements, device.setup.profiler)
 
 
 def card(trial: Trial, task: str, folder: Path, packed: Mapping[str, int]) -> str:

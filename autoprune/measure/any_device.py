@@ -12,6 +12,7 @@ from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.reporter import Advance
 from autoprune.core.space import SearchSpace
+from autoprune.measure.setup import Setup
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example
 
@@ -20,10 +21,11 @@ NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 class AnyDevice(Protocol):
-    """What a search needs of a device: a `Device` of this process, or one elsewhere."""
+    """What a search needs of a device: a `Device` of this process, or one elsewhere. setup: of what `packed` gives."""
 
     capabilities: Capabilities
     fingerprint: str
+    setup: Setup
     batch: int
     example: Example
 

@@ -30,6 +30,9 @@ class Devices:
         self.named = dict(named)
         first = next(iter(self.named.values()))
         self.batch, self.example = first.batch, first.example
+        files = [name for name, device in self.named.items() if device.capabilities.format != "module"]
+        self._packing = (files or list(self.named))[0]
+        self.setup = setups[self._packing]
         ran = {name: f"{setups[name].profiler} on {setups[name].spec.threads} threads" for name in self.named}
         self.fingerprint = "; ".join(
             f"{name or 'device'}: {ran[name]} of {device.fingerprint}" for name, device in self.named.items()
@@ -54,8 +57,7 @@ class Devices:
 
     def packed(self, cut: CutModel) -> Iterable[Artifact]:
         """For the first that reads files, if any does."""
-        files = [device for device in self.named.values() if device.capabilities.format != "module"]
-        return (files or list(self.named.values()))[0].packed(cut)
+        return self.named[self._packing].packed(cut)
 
     def reference(self) -> dict[str, Measurement]:
         return self._joined({name: device.reference() for name, device in self.named.items()})

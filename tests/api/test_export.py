@@ -112,6 +112,17 @@ def test_a_finished_model_has_the_graph_beside_it_that_was_measured(result, tmp_
     assert card["inputs"][0]["shape"] == [2, 4]
 
 
+def test_the_card_of_a_measured_graph_tells_what_timed_it(result, told, tmp_path):
+    found = quickly(str(tmp_path / "r"), "latency=1s", profiler="openvino", precision="bfloat16")
+    card = json.loads((found.best.folder / "onnx" / "export.json").read_text())
+    assert (card["profiler"], card["precision"]) == ("openvino", "bfloat16")
+    assert card["compared"] == "the example inputs, in onnxruntime and float32"
+    assert "Latency of these inputs in openvino, bfloat16:" in (found.best.folder / "onnx" / "README.md").read_text()
+    x = torch.randn(2, 4)
+    assert torch.allclose(autoprune.load_exported(found.best.folder / "onnx")(x), found.best.load()(x), atol=0.1)
+    assert told("check", found.best.folder / "onnx", "--budget", "latency=1s")[0] == 0
+
+
 def test_a_file_that_may_be_code_is_not_opened_without_trust(result, tmp_path):
     (card,) = result.best.export("torch-export", output=tmp_path / "out")
     for place in (card.path, card.folder):
@@ -159,6 +170,50 @@ def test_what_cannot_be_exported_is_said_in_one_line(result, told, tmp_path, opt
     assert (found, out) == (code, "")
     assert words in err.splitlines()[-1]
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_no_format_is_written_where_the_folder_of_one_is_there(tmp_path):
+    (tmp_path / "onnx").mkdir()
+    with pytest.raises(UsageError, match="not there yet"):
+        autoprune.export(nn.Linear(2, 2), ["torch-export", "onnx"], tmp_path, example_inputs=torch.ones(2, 2))
+    assert [each.name for each in tmp_path.iterdir()] == ["onnx"]
+
+
+def test_the_model_that_is_exported_stays_in_its_mode(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).train()
+    model[1].eval()
+    autoprune.export(model, "torch-export", tmp_path / "out", example_inputs=torch.ones(2, 2))
+    assert [each.training for each in model.modules()] == [True, True, False]
+
+
+class Summed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+
+class ByName(Summed):
+    def forward(self, x, **others):
+        return self.layer(x + 2 * others["y"])
+
+
+class ByNameAlone(Summed):
+    def forward(self, **all_of_them):
+        return self.layer(all_of_them["x"] + 2 * all_of_them["y"])
+
+
+class ByPlace(Summed):
+    def forward(self, *parts):
+        return self.layer(parts[0] + 2 * parts[1])
+
+
+@pytest.mark.parametrize("kind", [ByName, ByNameAlone, ByPlace])
+@pytest.mark.parametrize("name", ["torch-export", "onnx"])
+def test_arguments_that_a_model_collects_are_exported(tmp_path, kind, name):
+    model, x, y = kind().eval(), torch.ones(2, 3), torch.rand(2, 3)
+    inputs = (x, y) if kind is ByPlace else {"y": y, "x": x}
+    (card,) = autoprune.export(model, name, tmp_path / "out", example_inputs=inputs)
+    assert card.difference <= 1e-4
 
 
 class Bessel(nn.Module):
