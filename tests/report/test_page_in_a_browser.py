@@ -250,6 +250,7 @@ def test_a_page_that_is_served_follows_its_search(browser, tmp_path):
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_ten_thousand_trials_open(opened, tmp_path):
     driver = opened(make_run(tmp_path / "demo", trials=10_000, groups=20))
     assert driver.execute_script("return document.getElementById('front').data[1].x.length") > 1000
