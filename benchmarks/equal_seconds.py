@@ -111,7 +111,6 @@ def after(
     start = time.process_time()
     for _ in range(options.epochs):
         training.epoch()
-    training.settle()
     return scored(task, student.model), time.process_time() - start
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from averaging import Average
 
 from autoprune.core.clock import SystemClock
 from autoprune.core.defaults import CRITERION, REPAIR
@@ -33,7 +34,7 @@ from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace, twin
 from autoprune.tasks import classification
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
-from autoprune.training import learning_rates
+from autoprune.training import finetune, learning_rates
 from autoprune.training.finetune import Training
 from autoprune.training.rate import find_rate
 from autoprune.training.teacher import Teacher
@@ -50,21 +51,47 @@ TASKS = (
 @dataclass(frozen=True, kw_only=True)
 class Variant:
     """What differs from the default: options, the rate as a multiple of the found one, the share of the labels' loss,
-    constants of modules."""
+    constants of modules, and how the training is made."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     rate: float = 1.0
     labels: float = 1.0
     constants: tuple[tuple[Any, str, float], ...] = ()
+    training: type[Training] = Training
+
+
+class Averaged(Training):
+    """Of which the mean over the last steps is kept, and not what the last one left."""
+
+    average: Average | None = None
+
+    def before_step(self, step: int, steps: int) -> None:
+        super().before_step(step, steps)
+        self._place = step, steps
+
+    def after_step(self) -> None:
+        super().after_step()
+        self.average = self.average or Average(self.model)
+        self.average.add(*self._place)
+
+
+class Frozen(Training):
+    """In which batch normalisation keeps its statistics."""
+
+    def before_step(self, step: int, steps: int) -> None:
+        super().before_step(step, steps)
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.training = False
 
 
 VARIANTS = {
     "default": Variant(),
-    "weights averaged": Variant(options={"averaged": True}),
-    "batch norm frozen": Variant(options={"frozen_norms": True}),
-    "no weight decay": Variant(options={"decay": 0.0}),
-    "weight decay 0.1": Variant(options={"decay": 0.1}),
-    "weight decay 1": Variant(options={"decay": 1.0}),
+    "weights averaged": Variant(training=Averaged),
+    "batch norm frozen": Variant(training=Frozen),
+    "no weight decay": Variant(constants=((finetune, "_DECAY", 0.0),)),
+    "weight decay 0.1": Variant(constants=((finetune, "_DECAY", 0.1),)),
+    "weight decay 1": Variant(constants=((finetune, "_DECAY", 1.0),)),
     "rate x 1/2": Variant(rate=0.5),
     "rate x 2": Variant(rate=2.0),
     "no warm-up": Variant(constants=((learning_rates, "_WARM", 0.0),)),
@@ -133,10 +160,11 @@ def trained(
         taught = task.with_split("train", Shuffled(list(task.split("train"))))
         taught = replace(taught, loss=scaled(task.loss, variant.labels)) if variant.labels != 1 else taught
         torch.manual_seed(seed)
-        training = Training(student, taught, Teacher.of(taught, options, traced), options, seed)
+        training = variant.training(student, taught, Teacher.of(taught, options, traced), options, seed)
         for _ in range(options.epochs):
             training.epoch()
-        training.settle()
+        if isinstance(training, Averaged) and training.average is not None:
+            training.average.put()
     return scored(task, student.model)
 
 

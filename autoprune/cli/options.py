@@ -10,7 +10,8 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from autoprune.core.options import Option, SearchOptions, described
+from autoprune.core.option import Option
+from autoprune.core.options import SearchOptions, described
 from autoprune.errors import UsageError
 
 #: The last sections of a command's help: what it prints, and what is left over.

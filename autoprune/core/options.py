@@ -7,7 +7,7 @@ signature and what `resume` may change follow from it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +20,13 @@ from autoprune.core.effort import MOST_EPOCHS, Effort
 from autoprune.core.limit import Limit
 from autoprune.core.locks import patterns
 from autoprune.core.measurement import RunSpec
+from autoprune.core.option import HOW, HOW_LONG, WHAT, WHERE, Option, option
 from autoprune.core.preference import Preference
 from autoprune.core.quantity import seconds
 from autoprune.core.space_config import SpaceConfig
 from autoprune.core.training_options import PRECISIONS, TrainingOptions
 from autoprune.errors import UsageError
 
-#: Sections of the help.
-WHAT, HOW, WHERE, HOW_LONG = "What is searched", "How", "Where", "How long"
 #: What to do where the device does not answer.
 LOSSES: Final = ("wait", "fail")
 #: Below this, whatever takes a seed takes it.
@@ -43,33 +42,6 @@ TRAINING: Final = (
 Space = str | PathLike[str] | SpaceConfig | Mapping[str, Any] | None
 
 
-@dataclass(frozen=True)
-class Option:
-    """What is known of one option beside its name, type and default.
-
-    Attributes:
-        help: One or two sentences for the user.
-        panel: Section of the help.
-        resumable: Whether it may be another one in a run that goes on.
-        recorded: Whether `run.yaml` has it among the settings.
-        flag: What the command line calls it where that is not its name.
-        shell: Its type on the command line where that is another one.
-        resumed: Its help where a run goes on, if that is another one.
-    """
-
-    help: str
-    panel: str
-    resumable: bool = False
-    recorded: bool = True
-    flag: str = ""
-    shell: Any = None
-    resumed: str = ""
-
-
-def _option(default: Any, text: str, panel: str, **more: Any) -> Any:
-    return field(default=default, metadata={"option": Option(text, panel, **more)})
-
-
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
     """How a search runs; what it is about is its task, budget and objectives.
@@ -78,201 +50,170 @@ class SearchOptions:
         UsageError: a value outside of its legal range.
     """
 
-    guarantee: str = _option(
+    guarantee: str = option(
         GUARANTEES[0],
         "What a latency in seconds is held against: quiet, the device undisturbed; worst, its slow hours as far as "
         "they are known.",
         WHAT,
         recorded=False,
     )
-    prefer: str = _option(
+    prefer: str = option(
         "",
         "Which model within the budget is the best: weights of what is traded off, such as accuracy:2,latency:1, or "
         "knee; default: the one of the highest quality. `autoprune front` chooses again.",
         WHAT,
     )
-    space: Space = field(
-        default=None,
-        metadata={
-            "option": Option(
-                "A search space by name, or a YAML file; default: by the model's modules.", WHAT, shell=str
-            )
-        },
+    space: Space = option(
+        None, "A search space by name, or a YAML file; default: by the model's modules.", WHAT, shell=str
     )
-    freeze: Sequence[str] = _option(
+    freeze: Sequence[str] = option(
         (),
         "A regular expression on names of groups that stay whole, as `autoprune inspect` lists them. May be repeated.",
         WHAT,
         shell=list[str],
     )
-    only: Sequence[str] = _option(
+    only: Sequence[str] = option(
         (),
         "A regular expression on names of the only groups that may be cut. May be repeated.",
         WHAT,
         shell=list[str],
     )
-    criterion: str = _option(
+    criterion: str = option(
         CRITERION, "Which slices go first: l2, taylor, hessian ...; `autoprune plugins` lists all.", WHAT
     )
-    repair: str = _option(
+    repair: str = option(
         REPAIR,
         "How a cut model is repaired before it is scored: none, bias, sequential ...; `autoprune plugins` lists all.",
         WHAT,
     )
-    plans: Sequence[Any] = field(
-        default=(),
-        metadata={
-            "option": Option(
-                "A plan to evaluate before all others: a JSON file of counts by group, such as the plan.json of a "
-                "model. May be repeated.",
-                HOW,
-                flag="plan",
-                shell=list[str],
-            )
-        },
+    plans: Sequence[Any] = option(
+        (),
+        "A plan to evaluate before all others: a JSON file of counts by group, such as the plan.json of a "
+        "model. May be repeated.",
+        HOW,
+        flag="plan",
+        shell=list[str],
     )
-    sampler: Any = field(
-        default=SAMPLER,
-        metadata={
-            "option": Option(
-                "Who proposes plans: auto, evolution, ddpg, nsga2 ...; `autoprune plugins` lists all.", HOW, shell=str
-            )
-        },
+    sampler: Any = option(
+        SAMPLER, "Who proposes plans: auto, evolution, ddpg, nsga2 ...; `autoprune plugins` lists all.", HOW, shell=str
     )
-    sampler_options: Mapping[str, str] = field(
-        default_factory=dict,
-        metadata={
-            "option": Option(
-                "An option of the sampler, such as warm=true. May be repeated.",
-                HOW,
-                flag="sampler-option",
-                shell=list[str],
-            )
-        },
+    sampler_options: Mapping[str, str] = option(
+        dict,
+        "An option of the sampler, such as warm=true. May be repeated.",
+        HOW,
+        flag="sampler-option",
+        shell=list[str],
     )
-    deterministic: bool = _option(
+    deterministic: bool = option(
         False,
         "Propose by seed and earlier outcomes alone, however often it is interrupted.",
         HOW,
     )
-    seed: int = _option(0, "Of all that is random.", HOW)
-    schedule: str = _option(
+    seed: int = option(0, "Of all that is random.", HOW)
+    schedule: str = option(
         SCHEDULE,
         "In which phases a finished model is cut while it is fine-tuned: one-shot, iterative, gradual ...; "
         "`autoprune plugins` lists all.",
         HOW,
         resumable=True,
     )
-    schedule_options: Mapping[str, str] = field(
-        default_factory=dict,
-        metadata={
-            "option": Option(
-                "An option of the schedule, such as rounds=4. May be repeated.",
-                HOW,
-                resumable=True,
-                flag="schedule-option",
-                shell=list[str],
-            )
-        },
+    schedule_options: Mapping[str, str] = option(
+        dict,
+        "An option of the schedule, such as rounds=4. May be repeated.",
+        HOW,
+        resumable=True,
+        flag="schedule-option",
+        shell=list[str],
     )
-    distill: str = _option(
+    distill: str = option(
         DISTILL,
         "What finished models learn from the dense one beside the task's loss: logits, features, attention, relation, "
         "progressive, none; several with weights, such as logits,features:0.5. `autoprune plugins` lists all.",
         HOW,
         resumable=True,
     )
-    regularizer: str = _option(
+    regularizer: str = option(
         REGULARIZER,
         "What draws slices to zero while a model is trained that is cut afterwards, with such a --schedule: "
         "group-lasso, growing, scale ...; `autoprune plugins` lists all.",
         HOW,
         resumable=True,
     )
-    regularizer_options: Mapping[str, str] = field(
-        default_factory=dict,
-        metadata={
-            "option": Option(
-                "An option of the regularizer, such as strength=5. May be repeated.",
-                HOW,
-                resumable=True,
-                flag="regularizer-option",
-                shell=list[str],
-            )
-        },
+    regularizer_options: Mapping[str, str] = option(
+        dict,
+        "An option of the regularizer, such as strength=5. May be repeated.",
+        HOW,
+        resumable=True,
+        flag="regularizer-option",
+        shell=list[str],
     )
-    finetune_lr: float | None = _option(
+    finetune_lr: float | None = option(
         None,
         "Highest learning rate of fine-tuning; default: the one that does best in a few steps, or that of the task's "
         "own optimizer.",
         HOW,
         resumable=True,
     )
-    finetune_precision: str = _option(
+    finetune_precision: str = option(
         PRECISIONS[0],
         "What fine-tuning computes in: float32, bfloat16 (autocast, for devices that are faster at it).",
         HOW,
         resumable=True,
     )
-    profiler: str = _option(
+    profiler: str = option(
         "",
         "What runs and times models: torch, torch-compile, onnxruntime, openvino, executorch, cuda; default: the "
         "device's own, or torch.",
         WHERE,
     )
-    device: str = _option(
+    device: str = option(
         HERE,
         "Where it is measured: local, a name from `autoprune devices list`, ssh://user@host, http://host:port, or a "
         "node that a cluster knows by that name.",
         WHERE,
     )
-    on_device_loss: str = _option(
+    on_device_loss: str = option(
         LOSSES[0],
         "When the device does not answer: wait for it, or fail the candidate and go on.",
         WHERE,
         resumable=True,
     )
-    batch: int = _option(0, "Batch size whose latency counts; 0: the task's own.", WHERE)
-    threads: int | None = _option(None, "Processor threads while measuring; default: the device's own, or 1.", WHERE)
-    precision: str = _option("float32", "What the profiler computes in: float32, bfloat16, float16.", WHERE)
-    executor: str = _option(
+    batch: int = option(0, "Batch size whose latency counts; 0: the task's own.", WHERE)
+    threads: int | None = option(None, "Processor threads while measuring; default: the device's own, or 1.", WHERE)
+    precision: str = option("float32", "What the profiler computes in: float32, bfloat16, float16.", WHERE)
+    executor: str = option(
         EXECUTOR,
         "Where candidates are evaluated: inline, ray, ray-tune (fine-tuning by Ray Tune).",
         WHERE,
         resumable=True,
     )
-    workers: int = _option(0, "Candidates evaluated at a time with ray; 0: one a core.", WHERE, resumable=True)
-    address: str = _option(
+    workers: int = option(0, "Candidates evaluated at a time with ray; 0: one a core.", WHERE, resumable=True)
+    address: str = option(
         "",
         "A Ray cluster to join: auto or HOST:PORT; default: a private one on this machine.",
         WHERE,
         resumable=True,
         resumed="A Ray cluster to join: auto or HOST:PORT.",
     )
-    gpus: float = _option(0.0, "What each worker holds of a GPU, such as 0.5.", WHERE, resumable=True)
-    dashboard: bool = _option(
+    gpus: float = option(0.0, "What each worker holds of a GPU, such as 0.5.", WHERE, resumable=True)
+    dashboard: bool = option(
         False,
         "Ray's dashboard, in a private cluster.",
         WHERE,
         resumable=True,
         flag="dashboard/--no-dashboard",
     )
-    storage: str = _option(
+    storage: str = option(
         "",
         "URL of a database for the study; default: a journal in the run directory.",
         WHERE,
         resumable=True,
         resumed="URL of the study's database, where its password is needed.",
     )
-    run: str | PathLike[str] | None = field(
-        default=None,
-        metadata={
-            "option": Option(
-                "A new run directory; default: the next free one under runs/.", WHERE, recorded=False, shell=Path
-            )
-        },
+    run: str | PathLike[str] | None = option(
+        None, "A new run directory; default: the next free one under runs/.", WHERE, recorded=False, shell=Path
     )
-    trials: int = _option(
+    trials: int = option(
         Effort.trials,
         "Candidates to evaluate.",
         HOW_LONG,
@@ -280,7 +221,7 @@ class SearchOptions:
         recorded=False,
         resumed="Candidates to evaluate in all.",
     )
-    timeout: float | str | None = _option(
+    timeout: float | str | None = option(
         None,
         "How long to look for candidates, the forecast included, such as 10m; fine-tuning and finishing are extra.",
         HOW_LONG,
@@ -289,7 +230,7 @@ class SearchOptions:
         shell=str,
         resumed="When to stop looking for candidates, from now, such as 10m.",
     )
-    deadline: float | str | None = _option(
+    deadline: float | str | None = option(
         None,
         "How long all of it may take, fine-tuning and finishing included, such as 10m.",
         HOW_LONG,
@@ -298,26 +239,22 @@ class SearchOptions:
         shell=str,
         resumed="How long all that is left may take, from now, such as 10m.",
     )
-    until: str | Sequence[str] = field(
-        default=(),
-        metadata={
-            "option": Option(
-                "Propose no more once a candidate within the budget, as repaired, meets this too, such as "
-                "accuracy>=0.97. May be repeated.",
-                HOW_LONG,
-                resumable=True,
-                shell=list[str],
-            )
-        },
+    until: str | Sequence[str] = option(
+        (),
+        "Propose no more once a candidate within the budget, as repaired, meets this too, such as "
+        "accuracy>=0.97. May be repeated.",
+        HOW_LONG,
+        resumable=True,
+        shell=list[str],
     )
-    finetune_epochs: int | None = _option(
+    finetune_epochs: int | None = option(
         None,
         f"Fine-tuning of each finished model. Default: {Effort.epochs}, or as many as fit into --finetune-time.",
         HOW_LONG,
         resumable=True,
         recorded=False,
     )
-    finetune_time: float | str | None = _option(
+    finetune_time: float | str | None = option(
         None,
         "How long fine-tuning of all finished models may take, such as 10m.",
         HOW_LONG,
@@ -325,17 +262,17 @@ class SearchOptions:
         shell=str,
         resumed="How long fine-tuning of all finished models may take, from now, such as 10m.",
     )
-    finetune_steps: int = _option(
+    finetune_steps: int = option(
         0, "Batches of an epoch of fine-tuning at most; 0: all of them.", HOW_LONG, resumable=True
     )
-    finetune_patience: int = _option(
+    finetune_patience: int = option(
         0,
         "Epochs without a better score on the search split after which fine-tuning of a model ends, with its best "
         "epoch's weights; 0: all epochs are trained.",
         HOW_LONG,
         resumable=True,
     )
-    finalists: int = _option(
+    finalists: int = option(
         Effort.finalists,
         "How many models of the front are finished at most.",
         HOW_LONG,
@@ -413,7 +350,7 @@ def every() -> tuple[str, ...]:
 
 def resumable() -> tuple[str, ...]:
     """Names of what may be another one in a run that goes on."""
-    return tuple(item.name for item, option in described() if option.resumable)
+    return tuple(item.name for item, each in described() if each.resumable)
 
 
 def finetunable() -> tuple[str, ...]:
@@ -428,4 +365,4 @@ def evaluable() -> tuple[str, ...]:
 
 def recorded() -> tuple[str, ...]:
     """Names of what `run.yaml` has among the settings."""
-    return tuple(item.name for item, option in described() if option.recorded)
+    return tuple(item.name for item, each in described() if each.recorded)

@@ -26,9 +26,6 @@ class TrainingOptions:
         steps: Batches of a pass at most; 0: all of them.
         patience: Epochs without a better score after which training ends, with the best epoch's weights; 0: it goes on.
         rate: The highest learning rate; None: what is found by trying, or what the task's own optimizer has.
-        decay: Of weights, at each step in shares of the rate, where the task has no optimizer of its own.
-        averaged: Whether the mean over the last steps is kept, in place of what the last one left.
-        frozen_norms: Whether batch normalisation keeps its statistics.
         precision: Of what is computed, one of PRECISIONS; weights and the optimizer's state have that of the model.
         schedule: In how many phases the model is cut meanwhile.
         schedule_options: Of the schedule, by name.
@@ -48,9 +45,6 @@ class TrainingOptions:
     steps: int = 0
     patience: int = 0
     rate: float | None = None
-    decay: float = 0.01
-    averaged: bool = False
-    frozen_norms: bool = False
     precision: str = PRECISIONS[0]
     schedule: str = SCHEDULE
     schedule_options: Mapping[str, str] = field(default_factory=dict)

@@ -84,8 +84,7 @@ class Tuner:
             loss = training.epoch()
             done, patient = training.done, bool(self.options.patience) and training.last
             wanted = patient or done in (*job.compared, self.options.epochs)
-            with training.finished() as model:
-                scores: Mapping[str, Measurement] = self.evaluator.task.score(model, "search") if wanted else {}
+            scores: Mapping[str, Measurement] = self.evaluator.task.score(training.model, "search") if wanted else {}
             tensors = training.state()
             if patient:
                 if self._best is None or self._better(scores, self._best.scores):

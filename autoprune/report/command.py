@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from autoprune.core.defaults import PROFILER
 from autoprune.core.effort import Effort
-from autoprune.core.options import Option, described
+from autoprune.core.option import Option
+from autoprune.core.options import described
 
 #: Options that a recipe has among its effort.
 _EFFORT: Final = {

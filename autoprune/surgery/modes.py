@@ -32,13 +32,6 @@ def learning(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def freeze_norms(model: nn.Module) -> None:
-    """Batch normalisation in eval mode, so that it uses the statistics that it has, and keeps them."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.training = False
-
-
 def _behaves(kind: type) -> bool:
     """Whether it is a class of torch's own that is more than a place for other modules."""
     return kind.__module__.partition(".")[0] == "torch" and issubclass(kind, nn.Module) and kind not in _PLACES

@@ -18,11 +18,10 @@ from autoprune.core.reporter import Advance
 from autoprune.core.training_options import HALF, TrainingOptions
 from autoprune.errors import StorageError, TaskError
 from autoprune.surgery.cut_model import CutModel
-from autoprune.surgery.modes import evaluating, freeze_norms
+from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
 from autoprune.training.answers import arrange
-from autoprune.training.averaging import Average
 from autoprune.training.learning_rates import LearningRates
 from autoprune.training.optimizer_state import load_optimizer, optimizer_state
 from autoprune.training.own_training import own_epoch
@@ -32,8 +31,10 @@ from autoprune.training.teacher import Teacher
 #: The rate of AdamW where nobody says another one, and none is tried out.
 RATE: Final = 5e-3
 _CLIP: Final = 1.0
+#: Of weights at each step, in shares of the rate.
+_DECAY: Final = 0.01
 #: Whatever a model is trained to, `model.` is what counts; `trained.`, where it is another, what training goes on from.
-_MODEL, _TRAINED, _OPTIMIZER = "model.", "trained.", "optimizer."
+_MODEL, _OPTIMIZER = "model.", "optimizer."
 
 
 class Training:
@@ -64,7 +65,6 @@ class Training:
         self._weights = weights if task.loss is not None else []
         ours = self._weights and task.train is None
         self._optimizer = _optimizer(cut.model, self._weights, task, options) if ours else None
-        self._average = Average(cut.model) if options.averaged and self._optimizer is not None else None
         self._rates = None if self._optimizer is None else LearningRates(self._optimizer, task.scheduler)
 
     def epoch(self) -> float:
@@ -99,40 +99,16 @@ class Training:
         with self._arranged(), evaluating(self.model), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed * 1_000_003 + self.done)
             self.model.train()
-            if self._options.frozen_norms:
-                freeze_norms(self.model)
             for place, batch in enumerate(islice(batches, max(steps - begun, 1)), begun):
                 self._rates.set(place, steps, self._length or steps)
                 self.before_step(place, steps)
                 loss = self.step(batch)
-                if self._average is not None:
-                    self._average.add(place, steps)
         self.model.eval()
         return loss
-
-    @contextmanager
-    def finished(self) -> Iterator[nn.Module]:
-        """The model with the weights that count, which it has inside only."""
-        if self._average is None:
-            yield self.model
-            return
-        with self._average.swapped():
-            self.after_step()
-            yield self.model
-
-    def settle(self) -> None:
-        """Nothing follows: the weights that count become the model's own."""
-        if self._average is not None:
-            self._average.put()
-            self.after_step()
 
     def state(self) -> dict[str, Tensor]:
         """All that the next epoch needs, on the processor."""
         found = _named(self.model, _MODEL)
-        if self._average is not None:
-            found = {f"{_TRAINED}{name.removeprefix(_MODEL)}": value for name, value in found.items()}
-            with self.finished() as model:
-                found |= {name: value.clone() for name, value in _named(model, _MODEL).items()}
         if self._optimizer is not None:
             found.update(optimizer_state(self._optimizer, _OPTIMIZER))
         if self._penalty is not None:
@@ -148,9 +124,6 @@ class Training:
         """
         try:
             load_state(self.model, state)
-            if self._average is not None:
-                self._average = Average(self.model)
-                load_state(self.model, state, _TRAINED)
             if self._optimizer is not None:
                 load_optimizer(self._optimizer, state, _OPTIMIZER)
         except (RuntimeError, ValueError, KeyError) as error:
@@ -256,7 +229,6 @@ def finetune(
     training = Training(cut, task, teacher, options, seed)
     for _ in range(options.epochs):
         advance(f"loss {training.epoch():.3f}")
-    training.settle()
 
 
 def _optimizer(
@@ -265,7 +237,7 @@ def _optimizer(
     """The task's own, at a rate where one is asked for; or AdamW."""
     rate = options.rate
     if task.optimizer is None:
-        return torch.optim.AdamW(weights, RATE if rate is None else rate, weight_decay=options.decay)
+        return torch.optim.AdamW(weights, RATE if rate is None else rate, weight_decay=_DECAY)
     made = task.optimizer(model)
     if not isinstance(made, torch.optim.Optimizer):
         raise TaskError(

@@ -7,7 +7,6 @@ its slices are ranked and what stays is healed as if that model were the dense o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -71,17 +70,12 @@ class PhaseTraining:
         if self.done == begun and not self.last:
             self._place += 1
             now = self._phases[self._place]
-            self._training.settle()
             learned = self._training.end()
             self._last = self.cut if self._teacher is not None and self._teacher.follows else None
             again = self._surgeon.again(self.cut, now.plan, rewound=now.rewound, learned=learned)
             self._training = self._begun(again)
         self.done += 1
         return self._training.epoch()
-
-    def finished(self) -> AbstractContextManager[nn.Module]:
-        """See `Training.finished`."""
-        return self._training.finished()
 
     def state(self) -> dict[str, Tensor]:
         """All that the next epoch needs, on the processor."""

@@ -87,7 +87,7 @@ def find_rate(
 def _tried(cut: CutModel, task: Task, teacher: Teacher | None, options: TrainingOptions, seed: int) -> float:
     """The loss that a few steps leave; infinite where they come to no number."""
     tried = CutModel(twin(cut.model, meta=False)[0], cut.plan, cut.slices, cut.masks)
-    training = Training(tried, task, teacher, replace(options, epochs=1, steps=_STEPS, averaged=False), seed)
+    training = Training(tried, task, teacher, replace(options, epochs=1, steps=_STEPS), seed)
     try:
         training.burst(endlessly(task), _STEPS)
     except Exception:  # what fails at every rate fails again in the training, which says why

@@ -4,6 +4,7 @@ import pytest
 
 import autoprune
 from autoprune.core import keywords, options
+from autoprune.core.option import HOW, HOW_LONG, WHAT, WHERE
 from autoprune.core.options import SearchOptions
 from autoprune.errors import UsageError
 
@@ -12,7 +13,7 @@ def test_every_option_has_help_a_section_and_a_legal_default():
     SearchOptions()
     for item, option in options.described():
         assert option.help.endswith("."), item.name
-        assert option.panel in (options.WHAT, options.HOW, options.WHERE, options.HOW_LONG)
+        assert option.panel in (WHAT, HOW, WHERE, HOW_LONG)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_training_ends_after_so_many_epochs_without_gain_and_the_best_one_is_kep
 
 
 def test_training_goes_on_from_the_last_epoch_and_not_from_the_best(small_task):
-    options = TrainingOptions(epochs=3, averaged=True)
+    options = TrainingOptions(epochs=3)
     whole, part, rest = (
         Training(CutModel(copy.deepcopy(small_task.model)), small_task, None, options, 0) for _ in range(3)
     )

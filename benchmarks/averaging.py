@@ -6,7 +6,6 @@ What is averaged lies beside the model: it is trained on as it is, and the mean 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -40,18 +39,6 @@ class Average:
         """The mean becomes the model's weights."""
         for name, tensor in _floating(self._model):
             tensor.copy_(self._mean[name])
-
-    @contextmanager
-    def swapped(self) -> Iterator[None]:
-        """Inside, the model has the mean; afterwards what it was trained to."""
-        trained = {name: tensor.detach().clone() for name, tensor in _floating(self._model)}
-        self.put()
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for name, tensor in _floating(self._model):
-                    tensor.copy_(trained[name])
 
 
 def _floating(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
