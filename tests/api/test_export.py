@@ -101,6 +101,7 @@ def test_a_script_without_autoprune_runs_the_graph_at_any_batch(result, told, tm
     assert torch.allclose(torch.tensor(json.loads(done.stdout)), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_finished_model_has_the_graph_beside_it_that_was_measured(result, tmp_path):
     found = quickly(str(tmp_path / "onnx"), "latency=1s", profiler="onnxruntime")
     folder = found.best.folder / "onnx"
@@ -112,6 +113,7 @@ def test_a_finished_model_has_the_graph_beside_it_that_was_measured(result, tmp_
     assert card["inputs"][0]["shape"] == [2, 4]
 
 
+@pytest.mark.slow
 def test_the_card_of_a_measured_graph_tells_what_timed_it(result, told, tmp_path):
     found = quickly(str(tmp_path / "r"), "latency=1s", profiler="openvino", precision="bfloat16")
     card = json.loads((found.best.folder / "onnx" / "export.json").read_text())
@@ -207,6 +209,7 @@ class ByPlace(Summed):
         return self.layer(parts[0] + 2 * parts[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), [(ByName, "torch-export"), (ByNameAlone, "onnx"), (ByPlace, "torch-export")])
 def test_arguments_that_a_model_collects_are_exported(tmp_path, kind, name):
     model, x, y = kind().eval(), torch.ones(2, 3), torch.rand(2, 3)
@@ -220,6 +223,7 @@ class Bessel(nn.Module):
         return torch.special.bessel_j0(x)
 
 
+@pytest.mark.slow
 def test_a_cache_that_a_model_returns_is_no_result(tmp_path):
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(vocab_size=16, n_embd=8, n_layer=1, n_head=2, n_positions=8, bos_token_id=1)
@@ -292,6 +296,7 @@ def test_an_export_is_checked_in_its_runtime(result, told, tmp_path):
     assert scored == autoprune.check("r", floor="accuracy>=0.01").measurements["accuracy"].value
 
 
+@pytest.mark.slow
 def test_code_is_not_opened_to_be_checked(result, told, tmp_path):
     (card,) = result.best.export("torch-export", output=tmp_path)
     code, _, err = told("check", card.path, "--budget", "latency=1s")
@@ -313,6 +318,7 @@ def test_code_that_an_export_names_is_not_run_to_score_it(result, told, tmp_path
     assert (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_an_export_is_run_by_what_takes_its_format(result, told, tmp_path):
     (card,) = result.best.export("onnx", output=tmp_path)
     code, _, err = told("check", card.folder, "--budget", "latency=1s", "--profiler", "torch")

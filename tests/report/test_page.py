@@ -151,6 +151,7 @@ def test_what_the_command_cannot_say_is_told(tmp_path):
     assert left == ["space, which run.yaml has", "plans, which run.yaml has"]
 
 
+@pytest.mark.slow
 @plotly
 def test_ten_thousand_trials_are_less_than_eight_megabytes(tmp_path):
     assert len(report([make_run(tmp_path / "demo", trials=10_000, groups=20)])) < 8e6

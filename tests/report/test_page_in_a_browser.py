@@ -123,6 +123,7 @@ def test_mouse_and_keys_choose_a_model(opened, tmp_path):
     assert title(driver).startswith(f"Trial {trials[-1]}")
 
 
+@pytest.mark.slow
 def test_the_front_can_be_looked_at_closely_and_as_a_whole(opened, tmp_path):
     driver = opened(make_run(tmp_path / "demo"))
     first, chart = ranges(driver), at(driver, "#front")
@@ -178,6 +179,7 @@ def test_several_runs_are_on_the_same_axes(opened, tmp_path):
     assert " of two" in title(driver)
 
 
+@pytest.mark.slow
 def test_arrows_pass_models_that_are_not_drawn(opened, tmp_path):
     from selenium.webdriver.common.keys import Keys
 
@@ -206,6 +208,7 @@ def test_runs_without_a_common_quality_open_on_two_metrics(opened, tmp_path):
     assert "different qualities (accuracy, iou)" in at(driver, "#notice").text
 
 
+@pytest.mark.slow
 def test_a_unit_is_text(opened, tmp_path):
     run = make_run(tmp_path / "demo", trials=20, groups=4)
     unit = '<a href="https://evil.example">x</a>'
@@ -226,6 +229,7 @@ def test_a_search_that_was_stopped_shows_no_finished_model(opened, tmp_path):
     assert "finished" not in at(driver, "#about").text
 
 
+@pytest.mark.slow
 def test_a_page_that_is_served_follows_its_search(browser, tmp_path):
     from threading import Thread
 
