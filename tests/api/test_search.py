@@ -221,6 +221,7 @@ def test_nothing_but_failures_ends_early_with_the_commonest_cause(small_task):
         autoprune.search(task, budget="params=90%", run="r", trials=60)
 
 
+@pytest.mark.slow
 def test_where_nothing_is_finished_no_budget_is_blamed(small_task):
     def fails(model, split):
         if split is small_task.splits["validation"] and model is not small_task.model:

@@ -146,6 +146,7 @@ def test_a_pretrained_model_inside_of_another_module_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bert", "llama", "t5"])
+@pytest.mark.slow
 def test_every_plan_of_the_space_hf_is_saved_and_loaded(name, tmp_path):
     model, inputs = dense(name)
     pruned = autoprune.prune(model, inputs, 0.5, space="hf")

@@ -22,6 +22,7 @@ def installed(tmp_path_factory):
     return {**os.environ, "PYTHONPATH": str(folder)}
 
 
+@pytest.mark.slow
 def test_it_is_listed_and_measures(installed, command):
     code, out, _ = command("plugins", env=installed)
     assert code == 0

@@ -39,6 +39,7 @@ class TestSlowSamplers(SamplerConformance):
         self.name = name
 
 
+@pytest.mark.slow
 def test_a_sampler_that_learns_repeats_itself_under_one_seed():
     suite = SamplerConformance()
     suite.name = "ddpg"

@@ -86,6 +86,7 @@ def test_most_of_the_model_can_be_cut(case):
     assert coverage(model, traced).params >= expected.get(name, 0.95)
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_rebuilt_from_a_fresh_one(case, tmp_path):
     name, model, example, _ = case
     inputs = example.kwargs or example.args

@@ -40,6 +40,7 @@ def test_a_language_model_without_its_first_layer_generates():
 
 
 @pytest.mark.parametrize("name", ["transformers/vit", "transformers/resnet"])
+@pytest.mark.slow
 def test_pruned_models_export_compile_and_copy(name):
     model, inputs = pruned(name)
     with torch.no_grad():

@@ -221,6 +221,7 @@ def phased(task, distill, schedule):
 
 @pytest.mark.parametrize("schedule", ["one-shot", "iterative"])
 @pytest.mark.parametrize("distill", [*NAMES, "logits,features:0.5,attention,relation"])
+@pytest.mark.slow
 def test_a_stopped_training_ends_as_an_uninterrupted_one(small_task, distill, schedule):
     whole = phased(small_task, distill, schedule)
     for _ in range(4):
