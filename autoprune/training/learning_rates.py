@@ -44,9 +44,8 @@ class LearningRates:
             return
         try:
             self._made = self._made or _scheduler(self._make(self._optimizer, steps), self._optimizer)
-            with (
-                warnings.catch_warnings()
-            ):  # a training that goes on elsewhere catches up without steps of the optimizer
+            # A training that goes on elsewhere catches up without steps of the optimizer.
+            with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=r".*`lr_scheduler\.step\(\)` before `optimizer\.step\(\)`")
                 for _ in range(step - self._done):
                     self._made.step()

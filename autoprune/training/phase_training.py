@@ -23,8 +23,8 @@ from autoprune.training.thinning import thinned, zero
 from autoprune.training.timeline import CHOICES, exchanged_at, share_of_cubic
 
 
-class ThinningTraining(Training):
-    """A training in which more and more slices are zero."""
+class PhasedTraining(Training):
+    """A training in which something happens to slices or weights beside learning."""
 
     def __init__(
         self,
@@ -38,7 +38,17 @@ class ThinningTraining(Training):
     ) -> None:
         super().__init__(cut, surgeon.task, teacher, options, seed, penalty)
         self._traced, self._phase = surgeon.traced, now
-        self._target = now.thinned_to or now.plan
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What a kind remembers beside the model."""
+
+
+class ThinningTraining(PhasedTraining):
+    """A training in which more and more slices are zero."""
+
+    def _prepare(self) -> None:
+        self._target = self._phase.thinned_to or self._phase.plan
         self._kept: Mapping[str, Tensor] = {}
         self._chosen = -1
 
@@ -59,21 +69,11 @@ class ThinningTraining(Training):
             zero(self.model, self._kept)
 
 
-class GatedTraining(Training):
+class GatedTraining(PhasedTraining):
     """A training under gates, of which fewer and fewer are open."""
 
-    def __init__(
-        self,
-        cut: CutModel,
-        surgeon: Surgeon,
-        teacher: Teacher | None,
-        options: TrainingOptions,
-        seed: int,
-        now: Phase,
-        penalty: Penalty | None,
-    ) -> None:
-        super().__init__(cut, surgeon.task, teacher, options, seed, penalty)
-        self._gating = Gating(now, cut, surgeon.traced, seed)
+    def _prepare(self) -> None:
+        self._gating = Gating(self._phase, self.cut, self._traced, self._seed)
 
     def before_step(self, step: int, steps: int) -> None:
         """Say how many slices are to be open."""
@@ -97,21 +97,10 @@ class GatedTraining(Training):
         self._gating.load(state)
 
 
-class ExchangingTraining(Training):
+class ExchangingTraining(PhasedTraining):
     """A training in which single weights go for others."""
 
-    def __init__(
-        self,
-        cut: CutModel,
-        surgeon: Surgeon,
-        teacher: Teacher | None,
-        options: TrainingOptions,
-        seed: int,
-        now: Phase,
-        penalty: Penalty | None,
-    ) -> None:
-        super().__init__(cut, surgeon.task, teacher, options, seed, penalty)
-        self._traced, self._phase = surgeon.traced, now
+    def _prepare(self) -> None:
         self._share = 0.0
 
     def before_step(self, step: int, steps: int) -> None:
