@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from autoprune.core.measurement import Measurement
     from autoprune.core.metric import Metric
     from autoprune.core.plan import Plan
-    from autoprune.core.space import SearchSpace
-    from autoprune.core.space_config import SpaceConfig
     from autoprune.core.trial import Trial
     from autoprune.engine.result import Point, Result
     from autoprune.errors import AutopruneError
     from autoprune.measure.pruned import Pruned
     from autoprune.models.masks import from_torch_prune, masks, to_torch_prune
+    from autoprune.search_spaces.space import SearchSpace
+    from autoprune.search_spaces.space_config import SpaceConfig
     from autoprune.surgery import Traced, trace
     from autoprune.tasks.classification import Classification
     from autoprune.tasks.task import Task
@@ -53,8 +53,8 @@ _HOMES = {
     "Pruned": "measure.pruned",
     "Pruner": "training.pruner",
     "Result": "engine.result",
-    "SearchSpace": "core.space",
-    "SpaceConfig": "core.space_config",
+    "SearchSpace": "search_spaces.space",
+    "SpaceConfig": "search_spaces.space_config",
     "Task": "tasks.task",
     "Traced": "surgery",
     "Trial": "core.trial",

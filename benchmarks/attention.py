@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autoprune.core.clock import SystemClock
-from autoprune.core.defaults import CRITERION
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
+from autoprune.options.defaults import CRITERION
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace
 from autoprune.tasks.locate import locate

@@ -23,7 +23,6 @@ from autoprune import registry
 from autoprune.calibration import moments
 from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
-from autoprune.core.defaults import CRITERION, REPAIR
 from autoprune.core.measurement import RunSpec
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
@@ -31,6 +30,7 @@ from autoprune.core.scope import scoped
 from autoprune.engine.prepare import Prepared, prepare
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
+from autoprune.options.defaults import CRITERION, REPAIR
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.cut_model import CutModel

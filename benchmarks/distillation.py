@@ -23,7 +23,7 @@ from autoprune import registry
 from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
 from autoprune.core.reporter import SILENT
-from autoprune.core.training_options import TrainingOptions
+from autoprune.options.training_options import TrainingOptions
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace, twin
 from autoprune.tasks.locate import locate

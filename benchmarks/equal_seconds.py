@@ -23,8 +23,8 @@ from recipe import ROOT, TASKS, cut_to
 
 import autoprune
 from autoprune.core.reporter import SILENT
-from autoprune.core.training_options import TrainingOptions
 from autoprune.measure.counts import counts
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, trace, twin
 from autoprune.surgery.example import Example
 from autoprune.tasks.locate import locate

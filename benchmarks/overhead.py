@@ -33,10 +33,10 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Silent
-from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Trial, TrialState
 from autoprune.executors._cluster import connect
 from autoprune.samplers import SamplerContext, checked
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.progress import Progress
 from autoprune.searching.study import Study

@@ -30,7 +30,6 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
-from autoprune.core.space import SearchSpace
 from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.tabulation import first_slices, tabulate
 from autoprune.measure import estimator
@@ -39,6 +38,7 @@ from autoprune.measure.setup import Setup
 from autoprune.remote.client import WorkerBench
 from autoprune.remote.packing import Packer
 from autoprune.search_spaces import choose
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.surgery import apply, trace
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example

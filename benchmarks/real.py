@@ -34,8 +34,8 @@ from search_game import Game, append, lines
 from torch import nn
 
 from autoprune.core.reporter import SILENT, Silent
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import AutopruneError, describe
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, apply, twin
 from autoprune.tasks.locate import locate
 from autoprune.training.finetune import Training

@@ -25,10 +25,10 @@ import torch
 from averaging import Average
 
 from autoprune.core.clock import SystemClock
-from autoprune.core.defaults import CRITERION, REPAIR
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT
-from autoprune.core.training_options import TrainingOptions
+from autoprune.options.defaults import CRITERION, REPAIR
+from autoprune.options.training_options import TrainingOptions
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace, twin
 from autoprune.tasks import classification

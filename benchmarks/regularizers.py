@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 import autoprune
 from autoprune.core.clock import SystemClock
-from autoprune.core.defaults import CRITERION, REPAIR
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
-from autoprune.core.training_options import TrainingOptions
+from autoprune.options.defaults import CRITERION, REPAIR
+from autoprune.options.training_options import TrainingOptions
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import CutModel, apply, kept_slices, trace
 from autoprune.tasks.task import Task

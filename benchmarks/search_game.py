@@ -22,7 +22,6 @@ from autoprune import registry
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
-from autoprune.core.defaults import CRITERION, REPAIR
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import Measurement, RunSpec
@@ -36,6 +35,7 @@ from autoprune.engine.prepare import Prepared, prepare
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
+from autoprune.options.defaults import CRITERION, REPAIR
 from autoprune.recovery.calibrate import calibrate
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.forecasting import foresee, goal_of

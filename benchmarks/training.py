@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 
 from autoprune.core.clock import SystemClock
-from autoprune.core.defaults import CRITERION, REPAIR
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
+from autoprune.options.defaults import CRITERION, REPAIR
+from autoprune.options.training_options import TrainingOptions
 from autoprune.recovery.calibrate import Calibrated, calibrate
 from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace
 from autoprune.surgery.example import Example

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from autoprune.core.address import DeviceAddress, KnownDevice
 from autoprune.core.clock import SystemClock
-from autoprune.core.defaults import PROFILER
 from autoprune.core.measurement import RunSpec
 from autoprune.cost_model.units import sample_work
 from autoprune.engine.known_device import found
 from autoprune.measure import doctor as checks
 from autoprune.measure.doctor import Finding
 from autoprune.measure.setup import Setup
+from autoprune.options.defaults import PROFILER
 from autoprune.remote.client import WorkerBench
 from autoprune.store.devices import Devices
 

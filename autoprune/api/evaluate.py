@@ -14,9 +14,7 @@ from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.given_plan import GivenPlan, given_plan
-from autoprune.core.keywords import checked, documented
 from autoprune.core.measurement import Measurement
-from autoprune.core.options import SearchOptions, evaluable
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.trial import Trial, TrialState
@@ -26,6 +24,8 @@ from autoprune.engine.settings import Settings
 from autoprune.finishing.saving import save
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
+from autoprune.options.keywords import checked, documented
+from autoprune.options.search_options import SearchOptions, evaluable
 from autoprune.recovery.calibrate import calibrate
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery import Traced

@@ -9,17 +9,17 @@ from typing import Any
 from torch import nn
 
 from autoprune.core.clock import SystemClock
-from autoprune.core.defaults import REPAIR
-from autoprune.core.options import Space
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT
 from autoprune.core.scope import Scope
-from autoprune.core.space import SearchSpace
 from autoprune.engine.prepare import make_task, offered
 from autoprune.errors import UsageError
 from autoprune.measure.pruned import Pruned
+from autoprune.options.defaults import REPAIR
 from autoprune.recovery.calibrate import calibrate
 from autoprune.search_spaces import choose, is_own
+from autoprune.search_spaces.space import SearchSpace
+from autoprune.search_spaces.space_config import Space
 from autoprune.surgery import Traced, apply, kept_slices, unwrapped
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example, Outputs

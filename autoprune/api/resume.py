@@ -15,10 +15,7 @@ from autoprune.core.budget import Budget
 from autoprune.core.callbacks import Callbacks, EpochReport
 from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
-from autoprune.core.defaults import EXECUTOR
 from autoprune.core.effort import MOST_EPOCHS, Effort
-from autoprune.core.keywords import checked, documented
-from autoprune.core.options import TRAINING, finetunable, recorded, resumable
 from autoprune.core.quantity import seconds
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.trial import Trial
@@ -29,6 +26,9 @@ from autoprune.engine.prepare import make_task
 from autoprune.engine.result import Result, read_result
 from autoprune.engine.settings import Settings
 from autoprune.errors import StorageError, UsageError, describe
+from autoprune.options.defaults import EXECUTOR
+from autoprune.options.keywords import checked, documented
+from autoprune.options.search_options import TRAINING, finetunable, recorded, resumable
 from autoprune.store.reading import read_front
 from autoprune.store.run import RunDirectory
 from autoprune.tasks.task import Task

@@ -12,10 +12,7 @@ from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
 from autoprune.core.callbacks import Callbacks, EpochReport
 from autoprune.core.clock import SystemClock
-from autoprune.core.defaults import PROFILER
-from autoprune.core.keywords import checked, documented
 from autoprune.core.metric import COUNTED
-from autoprune.core.options import SearchOptions, every
 from autoprune.core.preference import Preference
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.trial import Trial
@@ -28,6 +25,9 @@ from autoprune.engine.result import Result
 from autoprune.engine.settings import Settings
 from autoprune.errors import UsageError
 from autoprune.measure.devices import profilers, together
+from autoprune.options.defaults import PROFILER
+from autoprune.options.keywords import checked, documented
+from autoprune.options.search_options import SearchOptions, every
 from autoprune.store.run import RunDirectory
 from autoprune.tasks.task import Task
 from autoprune.training.schedules import check_schedule

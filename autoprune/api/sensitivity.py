@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
-from autoprune.core.defaults import CRITERION, PROFILER, REPAIR
 from autoprune.core.measurement import RunSpec
-from autoprune.core.options import Space
 from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.sensitivity import Level, Sensitivities
@@ -18,7 +16,9 @@ from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
+from autoprune.options.defaults import CRITERION, PROFILER, REPAIR
 from autoprune.recovery.calibrate import calibrate
+from autoprune.search_spaces.space_config import Space
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from autoprune.core.defaults import CRITERION, PROFILER, REPAIR
 from autoprune.errors import UsageError
+from autoprune.options.defaults import CRITERION, PROFILER, REPAIR
 
 
 def inspect(
@@ -37,7 +37,7 @@ def inspect(
     The last line says how much of the model can be cut, and why the rest cannot. With --sensitivity: the quality, the
     loss and the latency of each group cut alone, as a table and as a picture.
     """
-    from autoprune.core.locks import patterns
+    from autoprune.search_spaces.locks import patterns
 
     locked = {"freeze": patterns(freeze, "freeze"), "only": patterns(only, "only")}
     folder = Path(subject) if Path(subject).is_dir() else None

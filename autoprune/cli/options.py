@@ -10,9 +10,9 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from autoprune.core.option import Option
-from autoprune.core.options import SearchOptions, described
 from autoprune.errors import UsageError
+from autoprune.options.option import Option
+from autoprune.options.search_options import SearchOptions, described
 
 #: The last sections of a command's help: what it prints, and what is left over.
 OUTPUT, _OTHERS = "Output", "Options"

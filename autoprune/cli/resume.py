@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoprune.cli.options import OUTPUT, parsed, with_options
-from autoprune.core.options import finetunable, resumable
+from autoprune.options.search_options import finetunable, resumable
 
 if TYPE_CHECKING:
     from autoprune.engine.result import Result

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from autoprune.cli.options import OUTPUT, parsed, with_options
-from autoprune.core.option import WHAT
-from autoprune.core.options import SearchOptions
+from autoprune.options.option import WHAT
+from autoprune.options.search_options import SearchOptions
 
 
 def _configured(context: typer.Context, file: Path | None) -> Path | None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.core.forecast import Term
-from autoprune.core.space import SearchSpace, Variable
+from autoprune.search_spaces.space import SearchSpace, Variable
 
 Floats = NDArray[np.float64]
 Levels = tuple[int, ...]

@@ -17,7 +17,6 @@ from torch import nn
 from autoprune.core.forecast import CostForecast, Term
 from autoprune.core.metric import COSTS
 from autoprune.core.reporter import Reporter
-from autoprune.core.space import SearchSpace
 from autoprune.cost_model.additive_cost import Levels, Piece, terms_of
 from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.predictor import calibrated
@@ -26,6 +25,7 @@ from autoprune.cost_model.units import Unit, aten
 from autoprune.errors import DeviceError, DeviceLostError, UnreachableError
 from autoprune.measure.device import Device
 from autoprune.models.weights import stored
+from autoprune.search_spaces.space import SearchSpace
 
 #: Random plans that are taken apart, and whole models that are measured.
 _RANDOM: Final = 24

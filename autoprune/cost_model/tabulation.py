@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Reporter
-from autoprune.core.space import SearchSpace
 from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.predictor import Predictor, calibrated
 from autoprune.cost_model.units import Unit
 from autoprune.measure.device import Device
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.surgery import Traced, apply
 from autoprune.surgery.cut_model import CutModel
 

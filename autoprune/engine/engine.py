@@ -14,7 +14,6 @@ from autoprune.core.effort import Effort
 from autoprune.core.front import Front
 from autoprune.core.goal import SearchGoal
 from autoprune.core.judgement import judged
-from autoprune.core.options import TRAINING, SearchOptions
 from autoprune.core.preference import Preference
 from autoprune.core.quantity import spell
 from autoprune.core.trial import Trial
@@ -37,6 +36,7 @@ from autoprune.finishing.finisher import FinishedSearch, Finisher
 from autoprune.finishing.saving import save
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.measure.devices import described
+from autoprune.options.search_options import TRAINING, SearchOptions
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.progress import overhead_of

@@ -16,17 +16,16 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.floor import check_quality
 from autoprune.core.group import Group
 from autoprune.core.limit import Limit
-from autoprune.core.locks import check_only, locks
 from autoprune.core.measurement import Capabilities
 from autoprune.core.metric import COUNTED, Metric, MetricKey, cost
-from autoprune.core.options import Space
 from autoprune.core.reporter import Logged, Reporter
-from autoprune.core.space import SearchSpace, opened
-from autoprune.core.space_config import SpaceConfig
 from autoprune.errors import UsageError
 from autoprune.models.savable import savable
 from autoprune.models.weights import stored
 from autoprune.search_spaces import choose, is_own
+from autoprune.search_spaces.locks import check_only, locks
+from autoprune.search_spaces.space import SearchSpace, opened
+from autoprune.search_spaces.space_config import Space, SpaceConfig
 from autoprune.surgery import Traced, trace
 from autoprune.surgery.coverage import Coverage, coverage
 from autoprune.surgery.example import Example

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
-from autoprune.core.options import Space, recorded
-from autoprune.core.space_config import SpaceConfig
 from autoprune.engine.prepare import Prepared, describe_space
 from autoprune.engine.settings import Settings
+from autoprune.options.search_options import recorded
+from autoprune.search_spaces.space_config import Space, SpaceConfig
 from autoprune.store.ledger import masked
 
 _RECORDED: Final = ("autoprune", "torch", "optuna", "numpy")

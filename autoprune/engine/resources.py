@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from autoprune import registry
 from autoprune.core.address import HERE
-from autoprune.core.defaults import REGULARIZER
 from autoprune.core.metric import COUNTED, Metric
 from autoprune.core.preference import Preference
 from autoprune.cost_model import cost_forecast
@@ -21,6 +20,7 @@ from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.device import DeviceSpec
 from autoprune.measure.devices import profilers, several
 from autoprune.measure.setup import Setup
+from autoprune.options.defaults import REGULARIZER
 from autoprune.searching.study import Study, trials_told
 from autoprune.store.ledger import Ledger, open_ledger
 from autoprune.tasks.task import SPLITS

@@ -12,15 +12,15 @@ from optuna.samplers import BaseSampler
 
 from autoprune import registry
 from autoprune.core.address import HERE, KnownDevice
-from autoprune.core.defaults import PLAIN_SAMPLER, PROFILER, SAMPLER
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import RunSpec
 from autoprune.core.metric import MetricKey
-from autoprune.core.options import SearchOptions, described
 from autoprune.core.reporter import Reporter
 from autoprune.engine.known_device import found, meant
 from autoprune.errors import UsageError
 from autoprune.measure.setup import Setup
+from autoprune.options.defaults import PLAIN_SAMPLER, PROFILER, SAMPLER
+from autoprune.options.search_options import SearchOptions, described
 from autoprune.samplers import SamplerContext, checked, needs_forecast
 from autoprune.searching.reseeded import sampler_for
 

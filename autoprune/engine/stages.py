@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from autoprune.core.budget import Budget
-from autoprune.core.defaults import PLAIN_SAMPLER, SAMPLER
 from autoprune.core.floor import idle
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
@@ -36,6 +35,7 @@ from autoprune.engine.timetable import Pace, Timetable
 from autoprune.errors import UsageError
 from autoprune.finishing.pacing import FinishingTime
 from autoprune.measure.counts import counts
+from autoprune.options.defaults import PLAIN_SAMPLER, SAMPLER
 from autoprune.recovery.calibrate import WITHOUT, calibrate
 from autoprune.samplers import ModelAccess, SamplerContext, may_screen, seed_count
 from autoprune.searching.candidate import Evaluator

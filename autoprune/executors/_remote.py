@@ -21,12 +21,12 @@ from autoprune.bench.compute_lock import Gate
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.reporter import Advance, Reporter
-from autoprune.core.space import SearchSpace
 from autoprune.errors import CrashedError, DeviceError, DeviceLostError
 from autoprune.measure.any_device import NOTHING
 from autoprune.measure.certificate import PROCESSES
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.remote.packing import Packer, accepted
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.surgery.cut_model import CutModel
 
 #: What a call raises whose actor, or its node, is no more.

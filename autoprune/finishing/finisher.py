@@ -11,7 +11,6 @@ from typing import Final
 
 from autoprune.core import quantity
 from autoprune.core.callbacks import Callbacks, EpochReport
-from autoprune.core.defaults import REGULARIZER, SCHEDULE
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front
 from autoprune.core.judgement import judged
@@ -20,7 +19,6 @@ from autoprune.core.metric import Metric, costs
 from autoprune.core.plan import Plan
 from autoprune.core.preference import Preference
 from autoprune.core.reporter import Reporter
-from autoprune.core.training_options import TrainingOptions
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
 from autoprune.finishing.choice import Choice
@@ -33,6 +31,8 @@ from autoprune.finishing.successive_halving import FinetuneRun, SuccessiveHalvin
 from autoprune.finishing.tuner import EpochJob, EpochResult, Tuner
 from autoprune.finishing.tuning_study import Round, TuningStudy
 from autoprune.measure.certificate import PROCESSES
+from autoprune.options.defaults import REGULARIZER, SCHEDULE
+from autoprune.options.training_options import TrainingOptions
 from autoprune.searching.candidate import Evaluator
 from autoprune.store.run import RunDirectory
 from autoprune.surgery.cut_model import CutModel

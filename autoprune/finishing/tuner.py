@@ -11,8 +11,8 @@ import safetensors.torch
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import AutopruneError, describe
+from autoprune.options.training_options import TrainingOptions
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery import CutModel
 from autoprune.training import checkpoint

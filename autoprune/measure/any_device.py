@@ -11,8 +11,8 @@ from autoprune.bench.artifact import Artifact
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.reporter import Advance
-from autoprune.core.space import SearchSpace
 from autoprune.measure.setup import Setup
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example
 

@@ -20,7 +20,6 @@ from autoprune.core.clock import Clock
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Measurement
 from autoprune.core.reporter import Advance, Reporter
-from autoprune.core.space import SearchSpace
 from autoprune.errors import AutopruneError, StorageError, UnreachableError
 from autoprune.measure import history
 from autoprune.measure.any_device import NOTHING
@@ -31,6 +30,7 @@ from autoprune.meters import open_meter
 from autoprune.profilers import Profiler
 from autoprune.remote.client import WorkerBench
 from autoprune.remote.packing import Packer, accepted, unpacked
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.store.device import DeviceStore, cache_folder
 from autoprune.surgery import Traced
 from autoprune.surgery.cut_model import CutModel

@@ -15,9 +15,9 @@ from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
 from autoprune.core.metric import MetricKey
 from autoprune.core.reporter import Advance
-from autoprune.core.space import SearchSpace
 from autoprune.measure.any_device import NOTHING, AnyDevice
 from autoprune.measure.setup import Setup
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.surgery.cut_model import CutModel
 
 T = TypeVar("T")

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field
 from typing import Any, Final
 
-from autoprune.core.defaults import PROFILER
 from autoprune.core.effort import Effort
-from autoprune.core.option import Option
-from autoprune.core.options import described
+from autoprune.options.defaults import PROFILER
+from autoprune.options.option import Option
+from autoprune.options.search_options import described
 
 #: Options that a recipe has among its effort.
 _EFFORT: Final = {

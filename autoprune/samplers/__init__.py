@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from autoprune.core.deprecation import renamed_attribute
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
-from autoprune.core.space import SearchSpace
 from autoprune.errors import UsageError
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.surgery import Traced
 
 PROXY_VALUE: Final = "graded"

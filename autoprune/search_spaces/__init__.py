@@ -11,11 +11,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
-from autoprune.core.options import Space
-from autoprune.core.space_config import SpaceConfig, known
 from autoprune.errors import UsageError
 from autoprune.registry import first_sentence, unknown
 from autoprune.search_spaces.document import read
+from autoprune.search_spaces.space_config import Space, SpaceConfig, known
 
 _DEFAULT: Final = "default"
 _NEEDED: Final = {"kinds", "keep_ratios"}

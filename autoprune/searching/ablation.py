@@ -15,9 +15,9 @@ from autoprune.calibration.batches import thinned
 from autoprune.core.measurement import Measurement
 from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Reporter
-from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import TaskError
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.searching.candidate import Evaluator
 
 #: Of the search split, the part on which ablations are scored, and the samples that it has at least: usually, and where

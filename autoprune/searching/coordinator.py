@@ -15,9 +15,9 @@ from autoprune.core.effort import Effort
 from autoprune.core.metric import MetricKey
 from autoprune.core.plan import Plan
 from autoprune.core.proposal import Proposal
-from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import BudgetInfeasibleError, TaskError
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.searching.study import Study
 
 UNIFORM: Final = (0.75, 0.5, 0.375, 0.25)

@@ -23,9 +23,9 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COUNTED, Metric, cost
 from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Reporter
-from autoprune.core.space import SearchSpace, Variable
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import UsageError
+from autoprune.search_spaces.space import SearchSpace, Variable
 from autoprune.searching.ablation import Ablations, Drives, ablate, in_part, lost_importance
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.coordinator import check_possible

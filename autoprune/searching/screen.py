@@ -13,8 +13,8 @@ import numpy as np
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
 from autoprune.core.plan import Plan
-from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Trial, TrialState
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.surrogate.observations import Observation, Observations
 from autoprune.surrogate.surrogate import Surrogate
 

@@ -21,10 +21,10 @@ from optuna.trial import TrialState as OptunaState
 from autoprune.core.metric import Metric
 from autoprune.core.plan import Plan
 from autoprune.core.proposal import Proposal
-from autoprune.core.space import SearchSpace
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import StorageError, UsageError, describe
 from autoprune.samplers import PROXY_VALUE, REPEAT, SCREENED, SECONDS, distributions
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.store.ledger import Ledger
 
 _RECORD, _ADOPTED, _DIGEST = "record", "adopted", "search space"

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from autoprune.core.given_plan import kept_of
 from autoprune.core.group import Group
-from autoprune.core.locks import check_only, locks, patterns
 from autoprune.core.plan import Plan
 from autoprune.core.scope import Scope, scoped
 from autoprune.errors import SurgeryError
+from autoprune.search_spaces.locks import check_only, locks, patterns
 from autoprune.surgery.coverage import coverage
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import named_tensors

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autoprune.core.group import Group, Member
-from autoprune.core.pattern import Pattern
 from autoprune.core.plan import Plan
+from autoprune.search_spaces.pattern import Pattern
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import Layout, positions, size
 from autoprune.surgery.traced import Traced

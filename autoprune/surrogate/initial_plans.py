@@ -8,7 +8,7 @@ import numpy as np
 
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
-from autoprune.core.space import SearchSpace
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.observations import Observations
 from autoprune.surrogate.surrogate import Surrogate

@@ -16,7 +16,7 @@ from scipy.optimize import isotonic_regression
 
 from autoprune.core.forecast import CostForecast, Forecast
 from autoprune.core.goal import CostLimit
-from autoprune.core.space import SearchSpace
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.surrogate.cost_estimate import CostEstimate
 from autoprune.surrogate.knapsack import Levels, Part, best_plans
 from autoprune.surrogate.linear_regression import BayesianLinearRegression

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from autoprune import registry
 from autoprune.core.plan import Plan
-from autoprune.core.training_options import TrainingOptions
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace, twin
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.core.plan import Plan
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace
 from autoprune.tasks.task import Task
 from autoprune.testing.criterion import attention_task, residual_task

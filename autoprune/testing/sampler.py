@@ -23,10 +23,10 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
 from autoprune.core.plan import Plan
 from autoprune.core.proposal import Proposal
-from autoprune.core.space import SearchSpace
-from autoprune.core.space_config import SpaceConfig
 from autoprune.core.trial import Trial, TrialState
 from autoprune.samplers import SamplerContext, checked, distributions
+from autoprune.search_spaces.space import SearchSpace
+from autoprune.search_spaces.space_config import SpaceConfig
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.reseeded import sampler_for
 from autoprune.searching.study import Study, quiet

@@ -6,8 +6,8 @@ import pytest
 
 from autoprune.core.group import Group, Member, check_plan
 from autoprune.core.plan import Plan
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
+from autoprune.options.training_options import TrainingOptions
 from autoprune.training.schedules import Phase, phases_of
 
 #: Groups of several steps and floors, a layer that can be dropped, and single weights.

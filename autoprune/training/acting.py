@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.core.defaults import REGULARIZER
 from autoprune.core.plan import Plan
-from autoprune.core.training_options import TrainingOptions
+from autoprune.options.defaults import REGULARIZER
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced
 from autoprune.training.coupled import CoupledWeights
 from autoprune.training.gating import Gating

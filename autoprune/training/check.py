@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from autoprune import registry
-from autoprune.core.defaults import DISTILL
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import AutopruneError, TaskError, UsageError, describe
+from autoprune.options.defaults import DISTILL
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, twin
 from autoprune.tasks.task import Task
 from autoprune.training.finetune import Training

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autoprune.core.pattern import Pattern
+from autoprune.search_spaces.pattern import Pattern
 from autoprune.surgery import Traced
 from autoprune.surgery.sparsity import mask, share_of
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.core.reporter import Advance
-from autoprune.core.training_options import HALF, TrainingOptions
 from autoprune.errors import StorageError, TaskError
+from autoprune.options.training_options import HALF, TrainingOptions
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin

@@ -10,8 +10,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.utils import get_total_norm
 
 from autoprune.core.plan import Plan
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import StorageError, TaskError, UsageError
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, twin
 from autoprune.tasks.task import Task
 from autoprune.training.gated_runs import GatedRuns

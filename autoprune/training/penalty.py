@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from autoprune import registry
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced
 from autoprune.tasks.task import Task
 from autoprune.training.coupled import CoupledWeights

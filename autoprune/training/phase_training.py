@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from autoprune.core.training_options import TrainingOptions
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel
 from autoprune.surgery.find import named_tensors
 from autoprune.training.exchange import exchanged

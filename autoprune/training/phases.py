@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from autoprune.core.defaults import REGULARIZER
-from autoprune.core.training_options import TrainingOptions
+from autoprune.options.defaults import REGULARIZER
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel
 from autoprune.training.coupled import CoupledWeights
 from autoprune.training.finetune import Training

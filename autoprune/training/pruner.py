@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.calibration.ranking import rank
-from autoprune.core.defaults import REGULARIZER
 from autoprune.core.given_plan import GivenPlan, given_plan
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT, Logged, Reporter
 from autoprune.core.scope import Scope
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
 from autoprune.measure.pruned import Pruned
+from autoprune.options.defaults import REGULARIZER
+from autoprune.options.training_options import TrainingOptions
 from autoprune.registry import load
 from autoprune.surgery import CutModel, Traced, apply
 from autoprune.surgery.example import Example, Outputs

@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 
 from autoprune.core.reporter import Reporter
-from autoprune.core.training_options import TrainingOptions
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import Traced, twin
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import learning

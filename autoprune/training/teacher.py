@@ -12,8 +12,8 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from autoprune import registry
-from autoprune.core.defaults import DISTILL
-from autoprune.core.training_options import TrainingOptions
+from autoprune.options.defaults import DISTILL
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced
 from autoprune.surgery.layout import positions
 from autoprune.tasks.batch import device_of

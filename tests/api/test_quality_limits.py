@@ -11,8 +11,8 @@ import yaml
 import autoprune
 from autoprune.core.budget import AtLeast, AtMost, Budget
 from autoprune.core.metric import Metric
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery.cut_model import CutModel
 from autoprune.training.finetune import finetune
 

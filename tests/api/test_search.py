@@ -10,9 +10,9 @@ import torch
 import autoprune
 from autoprune import registry
 from autoprune.cli.print_result import print_result
-from autoprune.core.training_options import TrainingOptions
 from autoprune.engine import stages
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
+from autoprune.options.training_options import TrainingOptions
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery.cut_model import CutModel
 from autoprune.testing.fakes import RecordingReporter

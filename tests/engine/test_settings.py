@@ -4,9 +4,9 @@ import pytest
 
 from autoprune.api.devices import added
 from autoprune.core.budget import Budget
-from autoprune.core.options import SearchOptions
 from autoprune.engine.settings import Settings
 from autoprune.errors import UsageError
+from autoprune.options.search_options import SearchOptions
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import autoprune
-from autoprune.core.options import SearchOptions
 from autoprune.errors import UsageError
+from autoprune.options.search_options import SearchOptions
 from autoprune.testing.fakes import RecordingReporter
 
 QUICK = {"budget": "params=60%", "trials": 3, "finalists": 1, "finetune_lr": 1e-2, "finetune_steps": 1, "run": "r"}

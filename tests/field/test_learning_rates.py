@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import autoprune
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import TaskError, UsageError
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery.cut_model import CutModel
 from autoprune.testing.fakes import RecordingReporter
 from autoprune.training.check import check_training

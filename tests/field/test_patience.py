@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import autoprune
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery.cut_model import CutModel
 from autoprune.training.best_epoch import BestEpoch, taken
 from autoprune.training.finetune import Training

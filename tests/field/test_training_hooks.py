@@ -8,8 +8,8 @@ import torch
 from torch.optim import lr_scheduler
 
 import autoprune
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import TaskError, UsageError
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery.cut_model import CutModel
 from autoprune.training.finetune import Training
 

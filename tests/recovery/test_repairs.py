@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from autoprune import registry
-from autoprune.core.training_options import TrainingOptions
+from autoprune.options.training_options import TrainingOptions
 from autoprune.recovery.sequential import _choices
 from autoprune.surgery.cut_model import CutModel
 from autoprune.testing.criterion import attention_task, residual_task

@@ -7,12 +7,12 @@ from autoprune.core.goal import in_box
 from autoprune.core.group import Group
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
-from autoprune.core.space import SearchSpace
-from autoprune.core.space_config import SpaceConfig
 from autoprune.core.trial import Trial, TrialState
 from autoprune.engine.prepare import prepare
 from autoprune.errors import UsageError
 from autoprune.recovery.calibrate import calibrate
+from autoprune.search_spaces.space import SearchSpace
+from autoprune.search_spaces.space_config import SpaceConfig
 from autoprune.searching.ablation import ablate, scattered
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.forecasting import assembled, goal_of

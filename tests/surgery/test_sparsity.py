@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from autoprune.core.pattern import Pattern
 from autoprune.core.plan import Plan
+from autoprune.search_spaces.pattern import Pattern
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.surgery.sparsity import mask, masks, thin, with_weights
 

@@ -5,8 +5,8 @@ import torch
 from autoprune import registry
 from autoprune.calibration.ranking import rank
 from autoprune.core.reporter import Silent
-from autoprune.core.space import SearchSpace
 from autoprune.search_spaces import choose
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.surgery import apply, kept_slices, trace
 from autoprune.tasks.builtin import digits
 from autoprune.testing.fakes import RecordingReporter

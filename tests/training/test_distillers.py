@@ -16,8 +16,8 @@ import autoprune
 from autoprune import registry
 from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, apply, kept_slices, trace, twin
 from autoprune.testing.distiller import DistillerConformance, distance, half
 from autoprune.testing.fakes import RecordingReporter

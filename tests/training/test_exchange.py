@@ -11,8 +11,8 @@ from torch import nn
 from torch.optim import optimizer as optimizers
 
 import autoprune
-from autoprune.core.pattern import Pattern
 from autoprune.core.plan import Plan
+from autoprune.search_spaces.pattern import Pattern
 from autoprune.surgery import trace
 from autoprune.surgery.sparsity import mask, with_weights
 from autoprune.training.exchange import exchanged

@@ -3,7 +3,7 @@ import dataclasses
 
 import torch
 
-from autoprune.core.training_options import TrainingOptions
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery.cut_model import CutModel
 from autoprune.training.finetune import Training, finetune
 from autoprune.training.teacher import Teacher

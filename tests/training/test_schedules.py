@@ -12,8 +12,8 @@ import autoprune
 from autoprune import registry
 from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import SurgeryError, UsageError
+from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, apply, kept_slices, trace, twin
 from autoprune.surgery.recut import composed, recut
 from autoprune.surgery.sparsity import masks, with_weights

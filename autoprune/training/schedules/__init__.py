@@ -13,11 +13,11 @@ from types import ModuleType
 from typing import Final
 
 from autoprune import registry
-from autoprune.core.defaults import REGULARIZER
 from autoprune.core.group import Group
 from autoprune.core.plan import Plan
-from autoprune.core.training_options import TrainingOptions
 from autoprune.errors import UsageError
+from autoprune.options.defaults import REGULARIZER
+from autoprune.options.training_options import TrainingOptions
 from autoprune.training.distillers import progressive
 
 #: Epochs that two parts take at least.

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from autoprune.core.defaults import CRITERION, DISTILL, REGULARIZER, REPAIR, SCHEDULE
 from autoprune.core.weights import weighted
 from autoprune.errors import UsageError
+from autoprune.options.defaults import CRITERION, DISTILL, REGULARIZER, REPAIR, SCHEDULE
 
 HALF: Final = "bfloat16"
 #: In what a training may compute.

@@ -1,7 +1,7 @@
 import pytest
 
-from autoprune.core.pattern import Pattern
 from autoprune.errors import UsageError
+from autoprune.search_spaces.pattern import Pattern
 
 
 @pytest.mark.parametrize("text", ["unstructured", "2:4", "1:4", "4:8", "3:5", "4x4", "1x16"])

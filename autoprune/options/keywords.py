@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature, signature
 from typing import Any, Final, TypeVar, get_type_hints
 
-from autoprune.core.options import SearchOptions, described
 from autoprune.errors import UsageError
+from autoprune.options.search_options import SearchOptions, described
 
 #: Options by the names that they had before, which are taken for one release more.
 _FORMERLY: Final = {"epochs": "finetune_epochs"}

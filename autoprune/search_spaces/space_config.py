@@ -7,12 +7,13 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from os import PathLike
 from typing import Any, Final, get_args
 
 from autoprune.core.group import Group, Kind
-from autoprune.core.locks import check_matches
-from autoprune.core.pattern import Pattern
 from autoprune.errors import UsageError
+from autoprune.search_spaces.locks import check_matches
+from autoprune.search_spaces.pattern import Pattern
 
 _KINDS: Final = get_args(Kind)
 _USUAL_PATTERN: Final = "unstructured"
@@ -132,6 +133,10 @@ class SpaceConfig:
             if found:
                 return repr((pattern, found.groups()))
         return ""
+
+
+#: A search space: by name, as a file, as an object, or as what a file says.
+Space = str | PathLike[str] | SpaceConfig | Mapping[str, Any] | None
 
 
 def known() -> tuple[str, ...]:

@@ -15,17 +15,17 @@ from typing import Any, Final
 from autoprune.core.address import HERE
 from autoprune.core.budget import GUARANTEES, Budget
 from autoprune.core.cluster import Cluster
-from autoprune.core.defaults import CRITERION, DISTILL, EXECUTOR, REGULARIZER, REPAIR, SAMPLER, SCHEDULE
 from autoprune.core.effort import MOST_EPOCHS, Effort
 from autoprune.core.limit import Limit
-from autoprune.core.locks import patterns
 from autoprune.core.measurement import RunSpec
-from autoprune.core.option import HOW, HOW_LONG, WHAT, WHERE, Option, option
 from autoprune.core.preference import Preference
 from autoprune.core.quantity import seconds
-from autoprune.core.space_config import SpaceConfig
-from autoprune.core.training_options import PRECISIONS, TrainingOptions
 from autoprune.errors import UsageError
+from autoprune.options.defaults import CRITERION, DISTILL, EXECUTOR, REGULARIZER, REPAIR, SAMPLER, SCHEDULE
+from autoprune.options.option import HOW, HOW_LONG, WHAT, WHERE, Option, option
+from autoprune.options.training_options import PRECISIONS, TrainingOptions
+from autoprune.search_spaces.locks import patterns
+from autoprune.search_spaces.space_config import Space
 
 #: What to do where the device does not answer.
 LOSSES: Final = ("wait", "fail")
@@ -37,9 +37,6 @@ TRAINING: Final = (
     "finetune_time", "finetune_lr", "finetune_steps", "finetune_patience", "finetune_precision", "schedule",
     "schedule_options", "regularizer", "regularizer_options", "distill",
 )  # fmt: skip
-
-#: A search space: by name, as a file, as an object, or as what a file says.
-Space = str | PathLike[str] | SpaceConfig | Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)

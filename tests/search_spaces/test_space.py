@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from autoprune.core.group import Group, Member, check_plan
 from autoprune.core.plan import Plan
-from autoprune.core.space import SearchSpace
-from autoprune.core.space_config import SpaceConfig
 from autoprune.errors import SurgeryError, UsageError
+from autoprune.search_spaces.space import SearchSpace
+from autoprune.search_spaces.space_config import SpaceConfig
 
 FAMILY = SpaceConfig(kinds=("channel",), step=8, floor=8, keep_ratios=(1.0, 0.75, 0.5, 0.25, 0.1))
 

@@ -11,8 +11,8 @@ from functools import cached_property
 
 from autoprune.core.group import Group
 from autoprune.core.plan import Plan
-from autoprune.core.space_config import SpaceConfig
 from autoprune.errors import SurgeryError, UsageError
+from autoprune.search_spaces.space_config import SpaceConfig
 
 
 @dataclass(frozen=True)
