@@ -21,13 +21,13 @@ from autoprune.errors import UsageError, describe
 #: kind -> the package whose file names are the plug-ins' names
 KINDS: Final[dict[str, str]] = {
     "criteria": "autoprune.criteria",
-    "distillers": "autoprune.training.distillers",
+    "distillers": "autoprune.finetuning.distillers",
     "executors": "autoprune.executors",
     "exporters": "autoprune.exporters",
     "gates": "autoprune.training.gates",
     "meters": "autoprune.meters",
     "profilers": "autoprune.profilers",
-    "regularizers": "autoprune.training.regularizers",
+    "regularizers": "autoprune.finetuning.regularizers",
     "repairs": "autoprune.recovery.repairs",
     "rules": "autoprune.surgery.rules",
     "samplers": "autoprune.samplers",

@@ -23,14 +23,14 @@ from autoprune import registry
 from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
 from autoprune.core.reporter import SILENT
+from autoprune.finetuning.finetune import Training
+from autoprune.finetuning.rate import find_rate
+from autoprune.finetuning.teacher import Teacher
 from autoprune.options.training_options import TrainingOptions
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace, twin
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
-from autoprune.training.finetune import Training
-from autoprune.training.rate import find_rate
-from autoprune.training.teacher import Teacher
 
 ROOT = Path(__file__).parents[1]
 DISTILLERS = (

@@ -23,15 +23,15 @@ from recipe import ROOT, TASKS, cut_to
 
 import autoprune
 from autoprune.core.reporter import SILENT
+from autoprune.finetuning.finetune import Training
+from autoprune.finetuning.rate import find_rate
+from autoprune.finetuning.teacher import Teacher
 from autoprune.measure.counts import counts
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, trace, twin
 from autoprune.surgery.example import Example
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
-from autoprune.training.finetune import Training
-from autoprune.training.rate import find_rate
-from autoprune.training.teacher import Teacher
 
 
 def main() -> None:

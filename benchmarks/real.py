@@ -35,11 +35,11 @@ from torch import nn
 
 from autoprune.core.reporter import SILENT, Silent
 from autoprune.errors import AutopruneError, describe
+from autoprune.finetuning.finetune import Training
+from autoprune.finetuning.rate import find_rate
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, apply, twin
 from autoprune.tasks.locate import locate
-from autoprune.training.finetune import Training
-from autoprune.training.rate import find_rate
 
 ROOT = Path(__file__).parents[1]
 GALLERY = ("ocr", "solar", "g2p", "smollm", "mnist1d", "recommender")

@@ -27,6 +27,10 @@ from averaging import Average
 from autoprune.core.clock import SystemClock
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT
+from autoprune.finetuning import finetune, learning_rates
+from autoprune.finetuning.finetune import Training
+from autoprune.finetuning.rate import find_rate
+from autoprune.finetuning.teacher import Teacher
 from autoprune.options.defaults import CRITERION, REPAIR
 from autoprune.options.training_options import TrainingOptions
 from autoprune.recovery.calibrate import calibrate
@@ -34,10 +38,6 @@ from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace, twin
 from autoprune.tasks import classification
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
-from autoprune.training import finetune, learning_rates
-from autoprune.training.finetune import Training
-from autoprune.training.rate import find_rate
-from autoprune.training.teacher import Teacher
 
 ROOT = Path(__file__).parents[1]
 TASKS = (

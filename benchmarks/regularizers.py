@@ -21,16 +21,16 @@ import autoprune
 from autoprune.core.clock import SystemClock
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
+from autoprune.finetuning.rate import find_rate
+from autoprune.finetuning.teacher import Teacher
 from autoprune.options.defaults import CRITERION, REPAIR
 from autoprune.options.training_options import TrainingOptions
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery import CutModel, apply, kept_slices, trace
 from autoprune.tasks.task import Task
 from autoprune.training.phases import PhaseTraining
-from autoprune.training.rate import find_rate
 from autoprune.training.schedules import phases_of
 from autoprune.training.surgeon import Surgeon
-from autoprune.training.teacher import Teacher
 
 NOISE, DENSE_EPOCHS, RATE = 0.4, 20, 4e-3
 REGULARIZERS = ("none", "l1", "l2", "group-lasso", "growing", "scale")

@@ -32,6 +32,8 @@ from autoprune.core.reporter import Silent
 from autoprune.core.trial import Timing, Trial, TrialState
 from autoprune.cost_model import cost_forecast
 from autoprune.engine.prepare import Prepared, prepare
+from autoprune.finetuning.finetune import finetune
+from autoprune.finetuning.teacher import Teacher
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
@@ -42,8 +44,6 @@ from autoprune.searching.forecasting import foresee, goal_of
 from autoprune.surgery.cut_model import CutModel
 from autoprune.tasks.classification import Batches
 from autoprune.tasks.task import Task
-from autoprune.training.finetune import finetune
-from autoprune.training.teacher import Teacher
 
 #: Runs of a model, each next to one of the dense model. Fewer are less exact than the product is: then the fronts are
 #: those of plans that by chance came out short.

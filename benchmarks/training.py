@@ -22,6 +22,8 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
 from autoprune.errors import UsageError
+from autoprune.finetuning.rate import find_rate
+from autoprune.finetuning.teacher import Teacher
 from autoprune.measure.counts import counts
 from autoprune.options.defaults import CRITERION, REPAIR
 from autoprune.options.training_options import TrainingOptions
@@ -31,10 +33,8 @@ from autoprune.surgery.example import Example
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
 from autoprune.training.phases import PhaseTraining
-from autoprune.training.rate import find_rate
 from autoprune.training.schedules import phases_of
 from autoprune.training.surgeon import Surgeon
-from autoprune.training.teacher import Teacher
 
 ROOT = Path(__file__).parents[1]
 TASKS = (

@@ -16,6 +16,8 @@ from autoprune.engine.job import SearchJob
 from autoprune.engine.prepare import check_enough, check_zeros, objectives_of, timed
 from autoprune.errors import DeviceError
 from autoprune.executors import Executor
+from autoprune.finetuning.check import check_training
+from autoprune.finetuning.penalty import check_regularizer
 from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.device import DeviceSpec
 from autoprune.measure.devices import profilers, several
@@ -24,9 +26,7 @@ from autoprune.options.defaults import REGULARIZER
 from autoprune.searching.study import Study, trials_told
 from autoprune.store.ledger import Ledger, open_ledger
 from autoprune.tasks.task import SPLITS
-from autoprune.training.check import check_training
 from autoprune.training.gating import check_gates
-from autoprune.training.penalty import check_regularizer
 from autoprune.training.schedules import check_schedule
 
 

@@ -21,6 +21,7 @@ from autoprune.core.preference import Preference
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import DeviceError, DeviceLostError, TaskError, UnreachableError, describe
+from autoprune.finetuning.rate import find_rate
 from autoprune.finishing.choice import Choice
 from autoprune.finishing.failures import Failures
 from autoprune.finishing.halving import rungs, spearman
@@ -36,7 +37,6 @@ from autoprune.options.training_options import TrainingOptions
 from autoprune.searching.candidate import Evaluator
 from autoprune.store.run import RunDirectory
 from autoprune.surgery.cut_model import CutModel
-from autoprune.training.rate import find_rate
 from autoprune.training.schedules import TooShortError, phases_of
 
 #: Of the time for fine-tuning, what finding its learning rate may take.

@@ -7,9 +7,9 @@ from typing import Final
 
 from autoprune.core.clock import Clock
 from autoprune.core.deadline import Deadline
+from autoprune.finetuning.rate import TRIED
 from autoprune.finishing.halving import ETA, rungs
 from autoprune.finishing.tuner import EpochJob, Tuner
-from autoprune.training.rate import TRIED
 
 #: Epochs of training after which candidates' ranks say something of their end.
 TELLING: Final = 3

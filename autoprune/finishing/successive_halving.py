@@ -13,11 +13,11 @@ from pathlib import Path
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
 from autoprune.core.trial import Trial
+from autoprune.finetuning import checkpoint
 from autoprune.finishing.halving import HalvingRule
 from autoprune.finishing.tuner import EpochJob, EpochResult
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.store.files import storing, write_atomic
-from autoprune.training import checkpoint
 
 
 @dataclass

@@ -12,16 +12,16 @@ import safetensors.torch
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
 from autoprune.errors import AutopruneError, describe
+from autoprune.finetuning import checkpoint
+from autoprune.finetuning.best_epoch import BestEpoch, taken
+from autoprune.finetuning.finetune import load_state
+from autoprune.finetuning.teacher import Teacher
 from autoprune.options.training_options import TrainingOptions
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery import CutModel
-from autoprune.training import checkpoint
-from autoprune.training.best_epoch import BestEpoch, taken
-from autoprune.training.finetune import load_state
 from autoprune.training.phases import PhaseTraining, shapes
 from autoprune.training.schedules import phases_of
 from autoprune.training.surgeon import Surgeon
-from autoprune.training.teacher import Teacher
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from autoprune import registry
 from autoprune.core.plan import Plan
+from autoprune.finetuning.finetune import Training
+from autoprune.finetuning.teacher import Teacher
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace, twin
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 from autoprune.testing.criterion import attention_task, residual_task
-from autoprune.training.finetune import Training
-from autoprune.training.teacher import Teacher
 
 
 def half(task: Task) -> tuple[CutModel, Traced]:

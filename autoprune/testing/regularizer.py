@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from autoprune.core.plan import Plan
 from autoprune.errors import UsageError
+from autoprune.finetuning.coupled import CoupledWeights
+from autoprune.finetuning.penalty import Penalty, check_regularizer
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, apply, kept_slices, trace
 from autoprune.tasks.task import Task
 from autoprune.testing.criterion import attention_task, residual_task
-from autoprune.training.coupled import CoupledWeights
-from autoprune.training.penalty import Penalty, check_regularizer
 
 
 class RegularizerConformance:

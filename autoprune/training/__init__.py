@@ -1,4 +1,4 @@
-"""Training a pruned model on, epoch by epoch, with the dense one as its teacher; or pruning in a loop of the user's."""
+"""Pruning while a model is trained: schedules, gates, and the pruner for a loop of the user's. Knows no search."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.core.plan import Plan
+from autoprune.finetuning.coupled import CoupledWeights
+from autoprune.finetuning.penalty import Penalty
 from autoprune.options.defaults import REGULARIZER
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced
-from autoprune.training.coupled import CoupledWeights
 from autoprune.training.gating import Gating
 from autoprune.training.live_model import LiveModel
-from autoprune.training.penalty import Penalty
 from autoprune.training.schedules import Phase
 
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from autoprune.finetuning.coupled import CoupledWeights, Holding
 from autoprune.surgery import CutModel, Traced
 from autoprune.training.around import Around
-from autoprune.training.coupled import CoupledWeights, Holding
 
 #: What `torch.nn.utils.prune` adds to the name of what it masks.
 _MASKED: Final = "_orig"

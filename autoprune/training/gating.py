@@ -11,12 +11,12 @@ from torch.nn.utils import get_total_norm
 
 from autoprune.core.plan import Plan
 from autoprune.errors import StorageError, TaskError, UsageError
+from autoprune.finetuning.optimizer_state import load_optimizer, optimizer_state
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, twin
 from autoprune.tasks.task import Task
 from autoprune.training.gated_runs import GatedRuns
 from autoprune.training.gates import INPUTS, Gate, GateContext, kind_of
-from autoprune.training.optimizer_state import load_optimizer, optimizer_state
 from autoprune.training.schedules import Phase, between, phases_of
 from autoprune.training.timeline import cubic
 

@@ -9,16 +9,16 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from autoprune.finetuning.finetune import Training
+from autoprune.finetuning.penalty import Penalty
+from autoprune.finetuning.teacher import Teacher
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel
 from autoprune.surgery.find import named_tensors
 from autoprune.training.exchange import exchanged
-from autoprune.training.finetune import Training
 from autoprune.training.gating import Gating
-from autoprune.training.penalty import Penalty
 from autoprune.training.schedules import Phase, between
 from autoprune.training.surgeon import Surgeon
-from autoprune.training.teacher import Teacher
 from autoprune.training.thinning import thinned, zero
 from autoprune.training.timeline import CHOICES, exchanged_at, share_of_cubic
 

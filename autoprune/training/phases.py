@@ -11,16 +11,16 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from autoprune.finetuning.coupled import CoupledWeights
+from autoprune.finetuning.finetune import Training
+from autoprune.finetuning.penalty import Penalty
+from autoprune.finetuning.teacher import Teacher
 from autoprune.options.defaults import REGULARIZER
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel
-from autoprune.training.coupled import CoupledWeights
-from autoprune.training.finetune import Training
-from autoprune.training.penalty import Penalty
 from autoprune.training.phase_training import ExchangingTraining, GatedTraining, ThinningTraining
 from autoprune.training.schedules import Phase
 from autoprune.training.surgeon import Surgeon
-from autoprune.training.teacher import Teacher
 
 #: Of the model; of the one that teaches it, which the last phase left.
 _SLICES, _MASKS, _LAST, _LAST_SLICES = "slices.", "masks.", "last.", "last_slices."

@@ -20,6 +20,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.reporter import SILENT, Logged, Reporter
 from autoprune.core.scope import Scope
 from autoprune.errors import UsageError
+from autoprune.finetuning.stepping import StepGradients
 from autoprune.measure.counts import counts
 from autoprune.measure.pruned import Pruned
 from autoprune.options.defaults import REGULARIZER
@@ -36,7 +37,6 @@ from autoprune.training.difference import differing, foreseen
 from autoprune.training.exchange import exchanged
 from autoprune.training.live_model import LiveModel, tensors_of
 from autoprune.training.schedules import Phase, TooShortError, phases_of
-from autoprune.training.stepping import StepGradients
 from autoprune.training.thinning import slice_masks, thinned, zero
 from autoprune.training.timeline import Choice, choice_at, length, phase_at
 

@@ -12,9 +12,9 @@ import autoprune
 from autoprune.core.budget import AtLeast, AtMost, Budget
 from autoprune.core.metric import Metric
 from autoprune.errors import UsageError
+from autoprune.finetuning.finetune import finetune
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery.cut_model import CutModel
-from autoprune.training.finetune import finetune
 
 QUICK = {"trials": 8, "finetune_epochs": 1, "finalists": 3}
 

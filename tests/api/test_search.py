@@ -12,11 +12,11 @@ from autoprune import registry
 from autoprune.cli.print_result import print_result
 from autoprune.engine import stages
 from autoprune.errors import BudgetInfeasibleError, InterruptedSearchError, SurgeryError, TaskError, UsageError
+from autoprune.finetuning.finetune import finetune
 from autoprune.options.training_options import TrainingOptions
 from autoprune.recovery.calibrate import calibrate
 from autoprune.surgery.cut_model import CutModel
 from autoprune.testing.fakes import RecordingReporter
-from autoprune.training.finetune import finetune
 
 QUICK = {"trials": 8, "finetune_epochs": 1, "finalists": 3}
 

@@ -15,6 +15,8 @@ from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Silent
+from autoprune.finetuning.coupled import CoupledWeights
+from autoprune.finetuning.regularizers import RegularizerContext
 from autoprune.surgery import trace
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example
@@ -26,8 +28,6 @@ from autoprune.testing.gate import GateConformance
 from autoprune.testing.sampler import small_context, small_space
 from autoprune.testing.schedule import GROUPS, PLAN
 from autoprune.testing.task import TaskConformance
-from autoprune.training.coupled import CoupledWeights
-from autoprune.training.regularizers import RegularizerContext
 from autoprune.training.schedules import ScheduleContext
 
 DOCS = Path(__file__).parents[2] / "docs"

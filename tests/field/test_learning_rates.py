@@ -11,13 +11,13 @@ from torch import nn
 
 import autoprune
 from autoprune.errors import TaskError, UsageError
+from autoprune.finetuning.check import check_training
+from autoprune.finetuning.finetune import Training
+from autoprune.finetuning.learning_rates import share_at
+from autoprune.finetuning.rate import RATES, find_rate
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery.cut_model import CutModel
 from autoprune.testing.fakes import RecordingReporter
-from autoprune.training.check import check_training
-from autoprune.training.finetune import Training
-from autoprune.training.learning_rates import share_at
-from autoprune.training.rate import RATES, find_rate
 from tests.field.models import mlp, points
 
 QUICK = {"budget": "params=60%", "trials": 4, "finalists": 1, "run": "r"}

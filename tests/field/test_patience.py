@@ -9,10 +9,10 @@ from torch import nn
 
 import autoprune
 from autoprune.errors import UsageError
+from autoprune.finetuning.best_epoch import BestEpoch, taken
+from autoprune.finetuning.finetune import Training
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery.cut_model import CutModel
-from autoprune.training.best_epoch import BestEpoch, taken
-from autoprune.training.finetune import Training
 
 QUICK = {"budget": "params=60%", "trials": 4, "finalists": 1, "run": "r", "finetune_epochs": 9}
 

@@ -9,9 +9,9 @@ from torch.optim import lr_scheduler
 
 import autoprune
 from autoprune.errors import TaskError, UsageError
+from autoprune.finetuning.finetune import Training
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery.cut_model import CutModel
-from autoprune.training.finetune import Training
 
 
 def searched(task, **options):

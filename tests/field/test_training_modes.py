@@ -7,9 +7,9 @@ from torch.nn import functional
 
 import autoprune
 from autoprune.errors import TaskError
+from autoprune.finetuning.check import check_training
 from autoprune.tasks.task import SPLITS
 from autoprune.testing.fakes import RecordingReporter
-from autoprune.training.check import check_training
 from tests.field.models import Detector, TwoHeaded, detection_batches, points
 
 

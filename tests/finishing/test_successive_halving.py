@@ -4,11 +4,11 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from autoprune.core.measurement import Measurement
+from autoprune.finetuning import checkpoint
 from autoprune.finishing.successive_halving import SuccessiveHalving
 from autoprune.finishing.tuner import EpochResult
 from autoprune.finishing.tuning_study import Round, TuningStudy
 from autoprune.store.ledger import Ledger
-from autoprune.training import checkpoint
 from tests.searching.trials import QUALITY, trial
 
 CANDIDATES = [trial(k, 0.5, 100 * k) for k in range(6)]

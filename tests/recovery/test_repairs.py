@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from autoprune import registry
+from autoprune.finetuning.finetune import finetune
 from autoprune.options.training_options import TrainingOptions
 from autoprune.recovery.sequential import _choices
 from autoprune.surgery.cut_model import CutModel
 from autoprune.testing.criterion import attention_task, residual_task
 from autoprune.testing.repair import RepairConformance, difference, repaired
-from autoprune.training.finetune import finetune
 
 
 @pytest.mark.parametrize("name", registry.names("repairs"), scope="class")

@@ -11,10 +11,10 @@ import autoprune
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
 from autoprune.errors import TaskError
+from autoprune.finetuning.check import check_training
 from autoprune.tasks.classification import Batches, divide
 from autoprune.tasks.scores import wilson
 from autoprune.tasks.task import SPLITS, rebatch
-from autoprune.training.check import check_training
 
 ARRAYS = (np.zeros((60, 4), dtype=np.float32), np.arange(60) % 3)
 

@@ -16,9 +16,9 @@ from autoprune import registry
 from autoprune.core.group import Group
 from autoprune.core.plan import Plan
 from autoprune.errors import UsageError
+from autoprune.finetuning.distillers import progressive
 from autoprune.options.defaults import REGULARIZER
 from autoprune.options.training_options import TrainingOptions
-from autoprune.training.distillers import progressive
 
 #: Epochs that two parts take at least.
 _PARTS: Final = 2

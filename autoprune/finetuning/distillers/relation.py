@@ -11,8 +11,8 @@ from typing import Final
 from torch import Tensor
 from torch.nn import functional
 
-from autoprune.training.distillers import Distiller, DistillerContext, Seen, exact
-from autoprune.training.watching import Place
+from autoprune.finetuning.distillers import Distiller, DistillerContext, Seen, exact
+from autoprune.finetuning.watching import Place
 
 NEEDS: Final = "batches of several samples, and a convolution or a linear layer that runs once for a batch"
 

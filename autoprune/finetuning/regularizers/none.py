@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from autoprune.training.regularizers import RegularizerContext
+from autoprune.finetuning.regularizers import RegularizerContext
 
 
 def penalty(context: RegularizerContext) -> Tensor:

@@ -13,13 +13,13 @@ from autoprune import registry
 from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
 from autoprune.errors import UsageError
+from autoprune.finetuning.coupled import CoupledWeights
+from autoprune.finetuning.penalty import Penalty
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, apply, kept_slices, trace
 from autoprune.surgery.sparsity import with_weights
 from autoprune.testing.fakes import RecordingReporter
 from autoprune.testing.regularizer import RegularizerConformance
-from autoprune.training.coupled import CoupledWeights
-from autoprune.training.penalty import Penalty
 from autoprune.training.phases import PhaseTraining
 from autoprune.training.schedules import phases_of
 from autoprune.training.surgeon import Surgeon

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from autoprune import registry
 from autoprune.errors import UsageError
+from autoprune.finetuning.coupled import CoupledWeights
+from autoprune.finetuning.regularizers import RegularizerContext, Strength, checked
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced
 from autoprune.tasks.task import Task
-from autoprune.training.coupled import CoupledWeights
-from autoprune.training.regularizers import RegularizerContext, Strength, checked
 
 _WEIGHT, _GOING = "penalty.weight", "penalty.going."
 

@@ -3,7 +3,7 @@ import threading
 
 import torch
 
-from autoprune.training.teacher import Teacher
+from autoprune.finetuning.teacher import Teacher
 
 
 def test_a_model_that_holds_a_lock_has_a_teacher_too(small_task):

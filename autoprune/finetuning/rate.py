@@ -16,13 +16,13 @@ from typing import Any, Final
 import torch
 
 from autoprune.core.reporter import Reporter
+from autoprune.finetuning.finetune import Training, loss_of
+from autoprune.finetuning.teacher import Teacher
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import Traced, twin
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import learning
 from autoprune.tasks.task import Task
-from autoprune.training.finetune import Training, loss_of
-from autoprune.training.teacher import Teacher
 
 #: Rates for AdamW, and the first of them to try; steps of each, and batches that its loss is told from.
 RATES: Final = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)

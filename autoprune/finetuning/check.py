@@ -14,13 +14,13 @@ from torch import Tensor
 
 from autoprune import registry
 from autoprune.errors import AutopruneError, TaskError, UsageError, describe
+from autoprune.finetuning.finetune import Training
+from autoprune.finetuning.own_training import check_own_training
+from autoprune.finetuning.teacher import Teacher
 from autoprune.options.defaults import DISTILL
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, twin
 from autoprune.tasks.task import Task
-from autoprune.training.finetune import Training
-from autoprune.training.own_training import check_own_training
-from autoprune.training.teacher import Teacher
 
 _WITHOUT: Final = "do not fine-tune (--finetune-epochs 0, finetune_epochs=0)"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import AutopruneError, TaskError, describe
-from autoprune.training.stepping import after_steps
+from autoprune.finetuning.stepping import after_steps
 
 #: Takes a loss, as a number or a tensor of one.
 Report = Callable[[float | Tensor], None]

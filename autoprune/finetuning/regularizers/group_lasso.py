@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from autoprune.criteria import GroupView
-from autoprune.training.regularizers import RegularizerContext
+from autoprune.finetuning.regularizers import RegularizerContext
 
 
 def penalty(context: RegularizerContext) -> Tensor:

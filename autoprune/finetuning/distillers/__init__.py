@@ -18,9 +18,9 @@ from torch import Tensor
 
 from autoprune import registry
 from autoprune.errors import UsageError
+from autoprune.finetuning.watching import Place
 from autoprune.surgery.layout import Layout
 from autoprune.tasks.task import Task
-from autoprune.training.watching import Place
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from autoprune.training.distillers import Distiller, DistillerContext, Seen
-from autoprune.training.watching import Place
+from autoprune.finetuning.distillers import Distiller, DistillerContext, Seen
+from autoprune.finetuning.watching import Place
 
 NEEDS: Final = "nothing"
 

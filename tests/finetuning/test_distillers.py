@@ -17,17 +17,17 @@ from autoprune import registry
 from autoprune.calibration.ranking import rank
 from autoprune.core.clock import SystemClock
 from autoprune.errors import UsageError
+from autoprune.finetuning.check import check_training
+from autoprune.finetuning.finetune import Training
+from autoprune.finetuning.teacher import Teacher
+from autoprune.finetuning.watching import Place, watching
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, apply, kept_slices, trace, twin
 from autoprune.testing.distiller import DistillerConformance, distance, half
 from autoprune.testing.fakes import RecordingReporter
-from autoprune.training.check import check_training
-from autoprune.training.finetune import Training
 from autoprune.training.phases import PhaseTraining
 from autoprune.training.schedules import phases_of
 from autoprune.training.surgeon import Surgeon
-from autoprune.training.teacher import Teacher
-from autoprune.training.watching import Place, watching
 
 NAMES = registry.names("distillers")
 
@@ -268,7 +268,7 @@ def test_fused_layers_are_seen_too():
 
 
 def test_answers_are_kept_with_what_was_seen_within_one_limit(monkeypatch):
-    from autoprune.training import answers as module
+    from autoprune.finetuning import answers as module
 
     monkeypatch.setattr(module, "_KEPT", 4 * 64 * (3 + 24 + 3) + 1)  # one answer with both layers
     asked = []

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from autoprune.finetuning.distillers import Seen
+from autoprune.finetuning.watching import Place, watching
 from autoprune.surgery import twin
 from autoprune.tasks.task import Task
-from autoprune.training.distillers import Seen
-from autoprune.training.watching import Place, watching
 
 #: Bytes of answers that are kept, the latest ones.
 _KEPT: Final = 256 << 20

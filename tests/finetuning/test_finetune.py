@@ -3,10 +3,10 @@ import dataclasses
 
 import torch
 
+from autoprune.finetuning.finetune import Training, finetune
+from autoprune.finetuning.teacher import Teacher
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery.cut_model import CutModel
-from autoprune.training.finetune import Training, finetune
-from autoprune.training.teacher import Teacher
 
 
 def test_training_lowers_the_loss_and_leaves_teacher_and_mode_alone(small_task):

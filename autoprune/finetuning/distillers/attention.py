@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from autoprune.training.distillers import Distiller, DistillerContext, Layer, Seen, both, evenly
-from autoprune.training.watching import Place
+from autoprune.finetuning.distillers import Distiller, DistillerContext, Layer, Seen, both, evenly
+from autoprune.finetuning.watching import Place
 
 NEEDS: Final = "convolutions, or linear layers of tokens, that run once for a batch"
 #: Layers that are compared.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from autoprune.training.distillers import Distiller, DistillerContext, OutputsDistance
+from autoprune.finetuning.distillers import Distiller, DistillerContext, OutputsDistance
 
 NEEDS: Final = "a task with a distance"
 PROGRESSIVE: Final = True

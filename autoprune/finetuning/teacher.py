@@ -12,16 +12,16 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from autoprune import registry
+from autoprune.finetuning.answers import Answers
+from autoprune.finetuning.distillers import Distiller, DistillerContext, Layer, Seen, progressive
+from autoprune.finetuning.layers import layers_of
+from autoprune.finetuning.watching import Place, watching
 from autoprune.options.defaults import DISTILL
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced
 from autoprune.surgery.layout import positions
 from autoprune.tasks.batch import device_of
 from autoprune.tasks.task import Task
-from autoprune.training.answers import Answers
-from autoprune.training.distillers import Distiller, DistillerContext, Layer, Seen, progressive
-from autoprune.training.layers import layers_of
-from autoprune.training.watching import Place, watching
 
 #: The distiller that needs no teacher.
 _WITHOUT: Final = "none"

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from autoprune.training.regularizers import RegularizerContext
+from autoprune.finetuning.regularizers import RegularizerContext
 
 OPTIONS: Final[Mapping[str, str]] = {"strength": "10", "growth": "linear"}
 

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 
 from autoprune.core.reporter import Advance
 from autoprune.errors import StorageError, TaskError
+from autoprune.finetuning.answers import arrange
+from autoprune.finetuning.learning_rates import LearningRates
+from autoprune.finetuning.optimizer_state import load_optimizer, optimizer_state
+from autoprune.finetuning.own_training import own_epoch
+from autoprune.finetuning.penalty import Penalty
+from autoprune.finetuning.teacher import Teacher
 from autoprune.options.training_options import HALF, TrainingOptions
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
-from autoprune.training.answers import arrange
-from autoprune.training.learning_rates import LearningRates
-from autoprune.training.optimizer_state import load_optimizer, optimizer_state
-from autoprune.training.own_training import own_epoch
-from autoprune.training.penalty import Penalty
-from autoprune.training.teacher import Teacher
 
 #: The rate of AdamW where nobody says another one, and none is tried out.
 RATE: Final = 5e-3

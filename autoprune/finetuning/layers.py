@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from autoprune.finetuning.distillers import Layer
+from autoprune.finetuning.watching import shapes
 from autoprune.surgery import Traced
 from autoprune.surgery.contractions import Contraction
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import size
-from autoprune.training.distillers import Layer
-from autoprune.training.watching import shapes
 
 
 def layers_of(model: nn.Module, traced: Traced, run: Callable[[], Any]) -> tuple[Layer, ...]:

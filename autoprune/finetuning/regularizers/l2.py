@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autoprune.training.regularizers import RegularizerContext
+from autoprune.finetuning.regularizers import RegularizerContext
 
 
 def penalty(context: RegularizerContext) -> Tensor:

@@ -12,8 +12,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from autoprune.training.distillers import Distiller, DistillerContext, Layer, Seen, both, evenly
-from autoprune.training.watching import Place
+from autoprune.finetuning.distillers import Distiller, DistillerContext, Layer, Seen, both, evenly
+from autoprune.finetuning.watching import Place
 
 NEEDS: Final = "convolutions or linear layers that run once for a batch"
 #: Layers that are compared.

@@ -1,0 +1,1 @@
+"""Epochs of a model that is pruned already: teacher, distillers, regularizers, rate, checkpoints. Knows no schedule."""
