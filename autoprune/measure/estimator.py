@@ -62,20 +62,20 @@ def median(block: Block, time: Time = "wall") -> float:
 
 
 def ratio(
-    rounds: Sequence[Sequence[Pair]], rng: np.random.Generator, time: Time = "wall", noise: float = 0.0
+    processes: Sequence[Sequence[Pair]], rng: np.random.Generator, time: Time = "wall", noise: float = 0.0
 ) -> Interval:
     """The median ratio of candidate to reference, with its 95 % interval.
 
     Args:
-        rounds: One sequence of pairs a process. Of one process the interval is the order statistics of its pairs; of
-            several, processes are resampled first and pairs within them second, so that it covers what differs between
+        processes: The pairs that each took. Of one process the interval is the order statistics of its pairs; of
+            several, they are resampled first and pairs within them second, so that it covers what differs between
             them.
         rng: Draws the resamples.
         time: Which seconds count.
         noise: Standard deviation of the logarithm of one pair's ratio, as other candidates showed it. Fewer than
             `FEWEST` pairs say little of it themselves; 0 where nothing is known.
     """
-    logs = [log_ratios(pairs, time) for pairs in rounds if pairs]
+    logs = [log_ratios(pairs, time) for pairs in processes if pairs]
     together = np.concatenate(logs)
     centre = float(np.median(together))
     if len(logs) > 1:

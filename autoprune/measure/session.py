@@ -207,10 +207,10 @@ class Session:
             self.dense.look([pair.reference for pair in pairs])
         self.dense.settle()
         found = []
-        for rounds in candidates:
-            certain = all(len(self._calm(pairs)) >= min(_CERTAIN, len(pairs)) for pairs in rounds)
-            ratio = self._ratio(rounds, one, wall=certain)
-            together = [pair for pairs in rounds for pair in pairs]
+        for processes in candidates:
+            certain = all(len(self._calm(pairs)) >= min(_CERTAIN, len(pairs)) for pairs in processes)
+            ratio = self._ratio(processes, one, wall=certain)
+            together = [pair for pairs in processes for pair in pairs]
             found.append(self._stated(ratio, together, one, valid=certain))
         return found
 
@@ -361,14 +361,14 @@ class Session:
         calm = self._calm(pairs)
         return calm if len(calm) >= min(self.limits.lot, len(pairs)) else pairs
 
-    def _ratio(self, rounds: Sequence[Sequence[Pair]], anchor: _Anchor, *, wall: bool = False) -> Interval:
+    def _ratio(self, processes: Sequence[Sequence[Pair]], anchor: _Anchor, *, wall: bool = False) -> Interval:
         """A candidate's share of the dense model. wall: the wall must say so, too: its upper end counts, and of a model
         that waits by itself its value."""
-        worked = estimator.ratio([self._known(pairs) for pairs in rounds], self._rng, self._time, self._noise)
+        worked = estimator.ratio([self._known(pairs) for pairs in processes], self._rng, self._time, self._noise)
         worked = estimator.chained(worked, anchor.worked)
         if not self._single:
             return worked
-        calm = [self._calm(pairs) for pairs in rounds]
+        calm = [self._calm(pairs) for pairs in processes]
         if not all(calm):
             return worked
         passed = estimator.chained(estimator.ratio(calm, self._rng, "wall", self._noise), anchor.passed)

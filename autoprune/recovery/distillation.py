@@ -1,8 +1,8 @@
 """A few steps of descent towards the dense model's answers, on inputs of the train split; labels are not looked at.
 
-Knows the task's distance; not how the model was repaired before. Some samples are held out. Steps go in rounds: one
-after which the model is no nearer on these is taken back, and smaller steps follow. So a model that nothing helps stays
-as it was.
+Knows the task's distance; not how the model was repaired before. Some samples are held out. Steps go in stretches:
+one after which the model is no nearer on these is taken back, and smaller steps follow. So a model that nothing helps
+stays as it was.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from autoprune.surgery.modes import evaluating
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
 
-#: Steps of Adam in all, and in a round.
-_STEPS, _ROUND = 60, 10
-#: The first round's rate, a share of each tensor's root mean square, and the least of these that counts, as biases may
-#: be zero; and what is left of the rate after a round that did not help.
+#: Steps of Adam in all, and in a stretch.
+_STEPS, _STRETCH = 60, 10
+#: The first rate, a share of each tensor's root mean square, and the least of these that counts, as biases may be zero;
+#: and what is left of the rate after a stretch that did not help.
 _RATE, _LEAST, _LOWER = 0.01, 0.01, 0.25
 #: Share of the samples that is held out, or of the batches, where these cannot be divided.
 _HELD: Final = 0.2
@@ -94,8 +94,8 @@ class Distillation:
         with _learning(model) as weights, _seeded():
             rates = [_RATE * max(float(weight.detach().square().mean().sqrt()), _LEAST) for weight in weights]
             best, reached, optimizer = _copied(weights), self._left(model), _adam(weights)
-            for begun in range(0, _STEPS, _ROUND):
-                for step in range(begun, begun + _ROUND):
+            for begun in range(0, _STEPS, _STRETCH):
+                for step in range(begun, begun + _STRETCH):
                     for group, rate in zip(optimizer.param_groups, rates, strict=True):
                         group["lr"] = rate * (1 - step / _STEPS)
                     optimizer.zero_grad()
