@@ -99,7 +99,8 @@ def _certain(front: Mapping[str, Any], best: Mapping[str, Any], budget: Budget) 
         return
     name = next(iter(scores["best"]))
     own, dense = scores["best"][name], scores["dense"][name]
-    yield f"{name} on the {own['n']} samples of the test split {_interval(own)}, dense {_interval(dense)}"
+    split = f"the {own['n']} samples of the test split" if own["n"] > 1 else "the test split"
+    yield f"{name} on {split} {_interval(own)}, dense {_interval(dense)}"
 
 
 def _interval(found: Mapping[str, Any]) -> str:

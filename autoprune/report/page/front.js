@@ -184,7 +184,7 @@ function drawFront(state, reset) {
     xaxis: { title: { text: x.title }, ...ranges.x }, yaxis: { title: { text: y.title }, ...ranges.y },
     ...limits(state, x, y), uirevision: `${state.x} ${state.y} ${state.zoom} ${state.everything}`, hovermode: "closest",
     legend: { orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", font: { size: narrow ? 11 : 12 } },
-    margin: { l: 50, r: 12, t: 30, b: narrow ? 125 : 90 }, dragmode: narrow ? false : "zoom",
+    margin: { l: 50, r: 12, t: 52, b: narrow ? 125 : 90 }, dragmode: narrow ? false : "zoom",
   });
   return Plotly.react("front", traces, figure, CONFIG);
 }

@@ -70,7 +70,7 @@ function drawGroup(run, plan, group, widest, gone, cost) {
   const name = group.layer ? group.name.slice(group.layer.length + 1) : group.name;
   return el("div", { class: `group${block ? " block" : ""}${group.layer ? " inside" : ""}`, title },
     el("span", { class: "name" }, short(name, 26)), bar, el("span", {}, told),
-    el("span", { class: "saved" }, saved ? `${(100 * saved).toFixed(1)} %` : ""), el("span", { class: "loss" }, loss ? (loss > 0 ? "+" : "") + Number(loss.toPrecision(2)) : ""));
+    el("span", { class: "saved" }, saved ? `${(100 * saved).toFixed(1)} %` : ""), el("span", { class: "loss" }, loss ? (loss > 0 ? "+" : "") + (Math.abs(loss) < 1e-4 ? "0" : Number(loss.toPrecision(2))) : ""));
 }
 
 function drawTraining(state, run) {
