@@ -32,8 +32,11 @@ from autoprune.errors import (
     describe,
     stopped,
 )
+from autoprune.finishing.choice import Choice
 from autoprune.finishing.finisher import FinishedSearch, Finisher
+from autoprune.finishing.round_choice import RoundChoice
 from autoprune.finishing.saving import save
+from autoprune.finishing.tuning import Tuning
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.measure.devices import described
 from autoprune.options.search_options import TRAINING, SearchOptions
@@ -183,20 +186,7 @@ def _finished(job: SearchJob, resources: Resources, ending: Ending) -> Ending:
         return ending
     try:
         tuning = TuningStudy(resources.ledger, resources.study_name, job.prepared.task.quality)
-        finisher = Finisher(
-            evaluator=replace(ending.evaluator, budget=job.budget),
-            objectives=resources.objectives,
-            preference=Preference(job.settings.prefer),
-            effort=job.settings.effort,
-            training=job.settings.training,
-            seed=job.settings.seed,
-            finetune=resources.executor.finetune,
-            tuning=tuning,
-            directory=job.directory,
-            reporter=job.reporter,
-            time=stages.finishing_time(job, resources),
-            callbacks=job.callbacks,
-        )
+        finisher = _finisher(job, resources, replace(ending.evaluator, budget=job.budget), tuning)
         with job.directory.stage("finishing"):
             final = finisher.finish(ending.trials)
     except (Exception, KeyboardInterrupt, Terminated) as reason:
@@ -204,6 +194,24 @@ def _finished(job: SearchJob, resources: Resources, ending: Ending) -> Ending:
     with suppress(DeviceError):  # how long was waited is no reason to lose what was finished
         job.directory.move("finishing", "waiting", resources.device.waited())
     return replace(ending, final=final, tuning=tuning)
+
+
+def _finisher(job: SearchJob, resources: Resources, evaluator: Evaluator, tuning: TuningStudy) -> Finisher:
+    """Who takes the trials to the end. evaluator: with the whole budget."""
+    settings, directory, time = job.settings, job.directory, stages.finishing_time(job, resources)
+    choice = Choice(evaluator=evaluator, objectives=resources.objectives, effort=settings.effort, reporter=job.reporter)
+    rounds = RoundChoice(
+        choice=choice, training=settings.training, seed=settings.seed, study=tuning, directory=directory, time=time
+    )
+    return Finisher(
+        evaluator=evaluator,
+        objectives=resources.objectives,
+        preference=Preference(settings.prefer),
+        tuning=Tuning(rounds=rounds, finetune=resources.executor.finetune, callbacks=job.callbacks),
+        directory=directory,
+        reporter=job.reporter,
+        time=time,
+    )
 
 
 def _concluded(job: SearchJob, resources: Resources, ending: Ending) -> Result:

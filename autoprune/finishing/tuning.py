@@ -1,0 +1,191 @@
+"""Training the few: rounds of successive halving over what a search found. Knows what becomes of each candidate; not
+what is measured or saved of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from autoprune.core import quantity
+from autoprune.core.callbacks import Callbacks, EpochReport
+from autoprune.core.measurement import Measurement
+from autoprune.core.reporter import Reporter
+from autoprune.core.trial import Trial
+from autoprune.finishing.failures import Failures
+from autoprune.finishing.halving import rungs, spearman
+from autoprune.finishing.pacing import TrainingPace
+from autoprune.finishing.round_choice import RoundChoice
+from autoprune.finishing.selection import standing
+from autoprune.finishing.successive_halving import FinetuneRun, SuccessiveHalving
+from autoprune.finishing.tuner import EpochResult, Tuner
+from autoprune.finishing.tuning_study import Round
+from autoprune.searching.candidate import Evaluator
+from autoprune.surgery.cut_model import CutModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """Trains the finalists of a search.
+
+    Attributes:
+        rounds: Who is trained, for how long, and at which rate.
+        finetune: Trains runs, wherever.
+        callbacks: Told of each epoch.
+        failures: Of candidates that were trained.
+    """
+
+    rounds: RoundChoice
+    finetune: Callable[[SuccessiveHalving, Tuner], None]
+    callbacks: Callbacks
+    failures: Failures = field(default_factory=Failures, init=False)
+
+    def trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, CutModel | None]]:
+        """The finalists and their models; None for one that stays as it was repaired, as training leaves less than that
+        or there is none."""
+        rounds, task, effort = self.rounds, self._evaluator.task, self.rounds.choice.effort
+        if not task.trains and effort.epochs:
+            self._reporter.note(f"the task '{task.name}' has no loss: models stay as repaired, none is fine-tuned")
+        if not task.trains or effort.epochs == 0:
+            yield from ((trial, None) for trial in rounds.choice.finalists(trials))
+            return
+        asked = f"{len(trials)} trials, {effort.epochs} epochs, {effort.finalists} finalists" + rounds.training.told
+        pace = rounds.pace(trials) if rounds.time.training.limited else None
+        chosen = rounds.study.chosen(asked, lambda: rounds.round(trials, pace))
+        if not chosen.epochs:
+            self._reporter.note("no time to fine-tune: models stay as repaired")
+            yield from ((trial, None) for trial in rounds.choice.finalists(trials))
+            return
+        by_number = {trial.number: trial for trial in trials}
+        rated = rounds.rated([by_number[number] for number in chosen.bins], pace)
+        tuner = Tuner(self._evaluator, rounds.fitting(replace(rated, epochs=chosen.epochs)), rounds.seed)
+        halving = self._halved(by_number, chosen, tuner, pace)
+        self._correlations(halving)
+        self._harm(halving, tuner.rate_told)
+        yield from self._ended(halving, chosen.bins, tuner)
+
+    def _halved(
+        self, by_number: Mapping[int, Trial], chosen: Round, tuner: Tuner, pace: TrainingPace | None
+    ) -> SuccessiveHalving:
+        """Train the chosen candidates until each has its outcome."""
+        bins, epochs, quality = chosen.bins, chosen.epochs, self._evaluator.task.quality
+        first = rungs(epochs)[0]
+        most = len(bins) * first + len(set(bins.values())) * (epochs - first)
+        with self._reporter.track("fine-tuning", most) as advance:
+
+            def told(result: EpochResult) -> None:
+                loss, scored = result.loss, result.scores.get(quality.name)
+                known = {"training_loss": round(loss, 6)} if math.isfinite(loss) else {}
+                values = {name: round(score.value, 6) for name, score in result.scores.items()}
+                own = {"trial": result.number, "epoch": result.done, **known}
+                self.rounds.directory.log("epoch", **own | values | own)  # metrics may have any name
+                text = f"loss {loss:.3f}"
+                if scored is not None:
+                    text = f"{quality.name} {quantity.show(scored.value, quality.unit)}"
+                advance(f"trial {result.number}, epoch {result.done}, {text}")
+                self.callbacks.epoch(
+                    EpochReport(
+                        trial=result.number,
+                        plan=by_number[result.number].plan,
+                        epoch=result.done,
+                        epochs=epochs,
+                        loss=loss,
+                        metrics=result.scores,
+                    )
+                )
+
+            candidates = [by_number[number] for number in bins]
+            halving = SuccessiveHalving(
+                candidates,
+                bins,
+                epochs,
+                quality=quality,
+                study=self.rounds.study,
+                file_of=self.rounds.directory.checkpoint,
+                told=told,
+                worth=self._worth,
+                late=lambda: pace is not None and self.rounds.time.training.left <= pace.epoch,
+            )
+            with self.rounds.directory.stage("training"):
+                self.finetune(halving, tuner)
+        if halving.open:
+            raise RuntimeError(f"{len(halving.open)} candidates were left untrained")
+        return halving
+
+    def _ended(
+        self, halving: SuccessiveHalving, bins: Mapping[int, int], tuner: Tuner
+    ) -> Iterator[tuple[Trial, CutModel | None]]:
+        """Of each bin the best as it was trained, or as it was repaired where none was."""
+        left: dict[int, list[FinetuneRun]] = {}
+        for number, run in halving.runs.items():
+            if run.outcome != "stopped":
+                self.failures.add(run.error if run.outcome == "fail" else "")
+            if run.outcome == "fail":
+                self._reporter.warn(f"trial {number} stays as repaired, as fine-tuning failed: {run.error}")
+            if run.outcome in ("fail", "stopped"):
+                left.setdefault(bins[number], []).append(run)
+            elif run.outcome == "complete":
+                yield self._best_of(run, halving, tuner)
+            else:
+                measured = {**run.trial.measurements, **run.scores}
+                self.rounds.directory.record(replace(run.trial, measurements=measured), "contender")
+        if stopped := sum(run.outcome == "stopped" for run in halving.runs.values()):
+            self._reporter.note(f"the time for fine-tuning was up: {stopped} candidates are taken as they are")
+        trained = {bins[number] for number, run in halving.runs.items() if run.outcome == "complete"}
+        for place, alike in left.items():
+            if place not in trained:
+                best = max(alike, key=lambda run: self._worth(run.trial, self._reached(run)))
+                yield self._best_of(best, halving, tuner) if best.scores else (best.trial, None)
+
+    def _worth(self, trial: Trial, value: float) -> tuple[float, ...]:
+        """By what candidates are compared, given their quality by now."""
+        quality, evaluator = self._evaluator.task.quality, self._evaluator
+        return standing(trial, value, quality, self.rounds.choice.objectives[0], evaluator.budget, evaluator.dense)
+
+    def _reached(self, run: FinetuneRun) -> float:
+        """The quality of a candidate as it was scored last."""
+        name = self._evaluator.task.quality.name
+        return run.scores[name].value if run.scores else run.trial.value(name)
+
+    def _best_of(self, run: FinetuneRun, halving: SuccessiveHalving, tuner: Tuner) -> tuple[Trial, CutModel | None]:
+        if self._worse(run.scores, run.trial.measurements):
+            return run.trial, None
+        model = tuner.model(run.trial.plan, halving.state(run))
+        return replace(run.trial, measurements={**run.trial.measurements, **run.scores}), model
+
+    def _harm(self, halving: SuccessiveHalving, rate: str) -> None:
+        """Say so where training did harm."""
+        ended = [run for run in halving.runs.values() if run.outcome == "complete"]
+        worse = sum(self._worse(run.scores, run.trial.measurements) for run in ended)
+        if worse:
+            self._reporter.note(
+                f"training made {worse} of {len(ended)} models worse, which stay as repaired: more epochs or a lower "
+                f"learning rate may help (--finetune-lr, here {rate})"
+            )
+
+    def _worse(self, tuned: Mapping[str, Measurement], repaired: Mapping[str, Measurement]) -> bool:
+        quality = self._evaluator.task.quality
+        change = tuned[quality.name].value - repaired[quality.name].value
+        return change > 0 if quality.lower_is_better else change < 0
+
+    def _correlations(self, halving: SuccessiveHalving) -> None:
+        """Say how well each rung foretells the next: what stopping early rests on."""
+        quality = self._evaluator.task.quality
+        earlier = {number: run.trial.value(quality.name) for number, run in halving.runs.items()}
+        name = "repaired"
+        for rung in rungs(halving.epochs):
+            now = halving.values.get(rung, {})
+            both = sorted(earlier.keys() & now.keys())
+            found = spearman([earlier[each] for each in both], [now[each] for each in both])
+            if len(both) > 2 and math.isfinite(found):
+                told = {"first": name, "then": f"epoch {rung}", "spearman": round(found, 3), "candidates": len(both)}
+                self.rounds.directory.log("rank correlation", **told)
+            earlier, name = now, f"epoch {rung}"
+
+    @property
+    def _evaluator(self) -> Evaluator:
+        return self.rounds.choice.evaluator
+
+    @property
+    def _reporter(self) -> Reporter:
+        return self.rounds.choice.reporter
