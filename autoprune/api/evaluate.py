@@ -15,6 +15,7 @@ from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.given_plan import GivenPlan, given_plan
 from autoprune.core.measurement import Measurement
+from autoprune.core.metric import Source
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.core.trial import Trial, TrialState
@@ -134,7 +135,7 @@ def evaluate(
 def _spec(prepared: Prepared, settings: Settings, clock: Clock) -> DeviceSpec:
     task = prepared.task
     return DeviceSpec(
-        setup=settings.setups(task.spec, ())[""],
+        setup=settings.setups(task.spec, ())[Source()],
         dense=task.model,
         example_inputs=task.example_inputs,
         traced=prepared.traced,

@@ -113,7 +113,7 @@ def _with_batch(settings: Settings, task: Task, budget: Budget, reporter: Report
     one."""
     if settings.batch or task.choose_batch is None or (settings.device, settings.profiler) != (HERE, PROFILER):
         return settings
-    if "" not in settings.setups(task.spec, budget.metrics):
+    if all(source.device for source in settings.setups(task.spec, budget.metrics)):
         return settings
     return replace(settings, batch=task.choose_batch(settings.run_spec.threads, reporter))
 

@@ -131,7 +131,7 @@ class Budget:
 
         def plain(metric: str) -> str:
             key = MetricKey.parse(metric)
-            return str(key.here) if key.device == device and key.cost is not None else metric
+            return str(replace(key, device="")) if key.device == device and key.cost is not None else metric
 
         limits = tuple(replace(limit, metric=plain(limit.metric)) for limit in self.limits)
         return Budget(limits, tuple(map(plain, self.objectives)))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from autoprune.core import quantity
-from autoprune.core.metric import COSTS, LATENCY, RELATIVE, STATISTICS, WORST, MetricKey, cost
+from autoprune.core.metric import COSTS, LATENCY, STATISTICS, WORST, MetricKey, cost
 from autoprune.errors import UsageError
 
 Relation = Literal["<=", ">="]
@@ -69,7 +69,7 @@ class Limit:
     @property
     def relative_key(self) -> str:
         """What the ratio to the dense model is called that was measured in pairs; only medians have one."""
-        return "" if self.statistic else str(replace(MetricKey.parse(self.metric), statistic=RELATIVE.statistic))
+        return "" if self.statistic else str(MetricKey.parse(self.metric).relative)
 
     @property
     def is_cost(self) -> bool:
@@ -197,7 +197,7 @@ def _check(limit: Limit) -> None:
         raise UsageError(expected=f"{limit.metric}{side}VALUE", received=text, cure="turn the relation round")
     if limit.basis == "share" and not known.lower_is_better:
         raise UsageError(
-            expected=f"an absolute {limit.metric}", received=text, cure="write for example throughput>=200/s"
+            expected=f"an absolute {limit.metric}", received=text, cure=f"write for example {limit.metric}>=200/s"
         )
     if limit.value <= 0:
         raise UsageError(expected=f"a positive {limit.metric}", received=text, cure=_EXAMPLES)

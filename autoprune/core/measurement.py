@@ -122,17 +122,24 @@ def _untrusted(received: str) -> DeviceError:
     )
 
 
+#: What of a model is run: one forward pass of the example inputs; of a decoder, that pass as the one of a prompt that
+#: fills the cache, or the step of the last token with all before it in the cache.
+FORWARD: Final = "forward"
+WORKS: Final = (FORWARD, "prefill", "decode")
+
 #: Numbers that a model may be asked to compute in.
 PRECISIONS: Final = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """How a model is run while it is measured: threads, batch size (0: as the example inputs are), and precision."""
+    """How a model is run while it is measured: threads, batch size (0: as the example inputs are), precision, and what
+    of it is run."""
 
     threads: int = 1
     batch: int = 0
     precision: str = "float32"
+    work: str = FORWARD
 
     def __post_init__(self) -> None:
         for name, value, least in (("threads", self.threads, 1), ("batch", self.batch, 0)):
@@ -142,6 +149,8 @@ class RunSpec:
         if self.precision not in PRECISIONS:
             cure = f"known: {', '.join(PRECISIONS)}"
             raise UsageError(expected="a known precision", received=repr(self.precision), cure=cure)
+        if self.work not in WORKS:
+            raise UsageError(expected="a known work", received=repr(self.work), cure=f"known: {', '.join(WORKS)}")
 
 
 @dataclass(frozen=True)

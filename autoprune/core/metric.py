@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from autoprune.core.measurement import FORWARD
+
 #: How a metric comes about: scored by the task; counted from the model alone; timed while it runs; metered by a counter
 #: of the machine; measured once in a process of its own.
 Kind = Literal["quality", "counted", "timed", "metered", "isolated"]
@@ -27,6 +29,8 @@ class Metric:
         high: The greatest legal value.
         kind: How it comes about.
         forecast_like: The metric whose forecast it follows closely enough to steer by; empty: its own.
+        work: What of a model is run for it, as `RunSpec.work` has it.
+        measured_as: What a device calls it that does nothing but that work; empty: the same.
     """
 
     name: str
@@ -36,6 +40,8 @@ class Metric:
     high: float = float("inf")
     kind: Kind = "quality"
     forecast_like: str = ""
+    work: str = FORWARD
+    measured_as: str = ""
 
     @property
     def worst(self) -> float:
@@ -59,15 +65,21 @@ class Metric:
         return cls(name, "1", lower_is_better=bool(data["lower_is_better"]), low=low, high=high)
 
 
+KV_CACHE: Final = "kv_cache"
+
 #: Costs that every task shares; qualities are declared by the task.
 COSTS: Final[dict[str, Metric]] = {
     metric.name: metric
     for metric in (
         Metric("latency", "s", lower_is_better=True, kind="timed"),
         Metric("throughput", "1/s", lower_is_better=False, kind="timed", forecast_like="latency"),
+        Metric("prefill", "s", lower_is_better=True, kind="timed", work="prefill", measured_as="latency"),
+        Metric("decode", "s", lower_is_better=True, kind="timed", work="decode", measured_as="latency"),
+        Metric("tokens", "1/s", lower_is_better=False, kind="timed", work="decode", measured_as="throughput"),
         Metric("params", "1", lower_is_better=True, kind="counted"),
         Metric("flops", "1", lower_is_better=True, kind="counted"),
         Metric("size", "B", lower_is_better=True, kind="counted"),
+        Metric(KV_CACHE, "B", lower_is_better=True, kind="counted"),
         Metric("memory", "B", lower_is_better=True, kind="isolated", forecast_like="size"),
         Metric("energy", "J", lower_is_better=True, kind="metered", forecast_like="latency"),
     )
@@ -83,6 +95,9 @@ QUANTILES: Final[dict[str, float | None]] = {"mean": None, "p50": 0.5, "p90": 0.
 WORST: Final = "worst"
 
 _RELATIVE: Final = "relative"
+
+#: By work and by what a device calls it, how a cost of other work than a forward pass is called.
+_OF_WORK: Final = {(each.work, each.measured_as): each.name for each in COSTS.values() if each.measured_as}
 
 #: Which statistics of a latency may be limited, `latency.p99<=8ms`.
 STATISTICS: Final = (*QUANTILES, WORST)
@@ -133,17 +148,45 @@ class MetricKey:
 
     @property
     def here(self) -> MetricKey:
-        """The same, as the device itself says it."""
-        return replace(self, device="")
+        """The same, as the device itself says it: the `decode` of a device is the latency of one that only decodes."""
+        return replace(self, metric=(self.cost and self.cost.measured_as) or self.metric, device="")
+
+    @property
+    def source(self) -> Source:
+        """Where a measurement of it is from."""
+        return Source(self.device, FORWARD if self.cost is None else self.cost.work)
+
+    @property
+    def relative(self) -> MetricKey:
+        """A candidate's share of the dense model's, where that is measured in pairs."""
+        return replace(self, statistic=_RELATIVE)
 
     @property
     def plain(self) -> MetricKey:
         """The metric, without its statistic."""
         return replace(self, statistic="")
 
-    def on(self, device: str) -> MetricKey:
-        """The same of a device."""
-        return replace(self, device=device)
+
+@dataclass(frozen=True)
+class Source:
+    """Where measurements are from.
+
+    Attributes:
+        device: By the name that it was given; empty where none is named.
+        work: What of each model it runs.
+    """
+
+    device: str = ""
+    work: str = FORWARD
+
+    def __str__(self) -> str:
+        work = "" if self.work == FORWARD else self.work
+        return f"{work}@{self.device}" if work and self.device else work or self.device
+
+    def named(self, key: MetricKey) -> MetricKey | None:
+        """What the device itself says, as it is called among others; None for what has no name of this work."""
+        metric = key.metric if self.work == FORWARD else _OF_WORK.get((self.work, key.metric))
+        return None if metric is None else replace(key, metric=metric, device=self.device)
 
 
 LATENCY: Final = MetricKey("latency")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import LATENCY, RELATIVE, Metric, MetricKey
+from autoprune.core.metric import LATENCY, Metric, MetricKey
 from autoprune.core.trial import Trial
 
 
@@ -39,7 +39,7 @@ class Rivals:
         timed = MetricKey.parse(cost.name)
         if timed.here != LATENCY:
             return None
-        found = cls(quality, str(RELATIVE.on(timed.device)))
+        found = cls(quality, str(timed.relative))
         for trial in trials:
             found = found.joined_by(trial)
         return found

@@ -15,7 +15,7 @@ import numpy as np
 from torch import nn
 
 from autoprune.core.forecast import CostForecast, Term
-from autoprune.core.metric import COSTS
+from autoprune.core.metric import COSTS, KV_CACHE
 from autoprune.core.reporter import Reporter
 from autoprune.cost_model.additive_cost import Levels, Piece, terms_of
 from autoprune.cost_model.device_table import DeviceTable
@@ -24,6 +24,7 @@ from autoprune.cost_model.tabulation import cut, evenly, parameters, scattered
 from autoprune.cost_model.units import Unit, aten
 from autoprune.errors import DeviceError, DeviceLostError, UnreachableError
 from autoprune.measure.device import Device
+from autoprune.models.decoding import cache_sizes
 from autoprune.models.weights import stored
 from autoprune.search_spaces.space import SearchSpace
 
@@ -56,7 +57,7 @@ def costs(
             whole = dense["latency"]
             ratio = {"latency": 1.0, "throughput": 1 / device.batch}.get(metric, dense.get(metric, whole) / whole)
             found.append(_scaled(timed, metric, ratio))
-        elif like in ("params", "flops"):
+        elif like in ("params", "flops", KV_CACHE):
             counted = models.counted(metric)
             found.append(_scaled(counted, metric, dense[metric] / max(counted.at(models.dense), 1e-12)))
         elif like == "size":  # what does not lie in weights, such as a file's header, is about the same in all
@@ -130,7 +131,7 @@ class _Models:
         return found
 
     def counted(self, metric: str) -> CostForecast:
-        """Parameters, operations, or bytes of weights and buffers."""
+        """Parameters, operations, bytes of a decoder's cache, or of weights and buffers."""
         pieces = [
             [Piece(name, (size,), lambda sizes: float(sizes[0])) for name, size in self._sizes(each.model, metric)]
             for each in self._cut
@@ -155,6 +156,8 @@ class _Models:
         """What adds up to the metric, by name."""
         if metric == "flops":
             return [((u.layer, u.family), round(u.flops)) for u in aten.units(model, self._device.example)]
+        if metric == KV_CACHE:
+            return [*cache_sizes(model, self._device.example).items()]
         if metric == "params":
             return [(name, parameter.numel()) for name, parameter in model.named_parameters()]
         return [(name, each.numel() * each.element_size()) for name, each in stored(model).items()]

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
+
 from autoprune.cost_model.table import Table
 from autoprune.cost_model.units import Unit, taken_apart
 from autoprune.errors import StorageError
 from autoprune.measure import estimator
 from autoprune.measure.device import Device
+from autoprune.models.decoding import at_work
 from autoprune.remote.packing import accepted
 from autoprune.surgery.cut_model import CutModel
+from autoprune.surgery.modes import evaluating
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,11 @@ class DeviceTable:
         device = self.device
         apart = taken_apart(device.capabilities.format)
         if device.capabilities.format == "module":
-            found: list[Unit] = apart.units(cut.model, device.example)
+            model, example = at_work(cut.model, device.example, device.setup.spec.work)
+            if model is not cut.model:  # its first run fills a cache, which is no work of the others
+                with torch.no_grad(), evaluating(model):
+                    example.call(model)
+            found: list[Unit] = apart.units(model, example)
             return found
         return accepted(device.packer.packed(cut), lambda artifact: list(apart.units(artifact.content)))
 

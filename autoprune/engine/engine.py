@@ -226,7 +226,7 @@ def _concluded(job: SearchJob, resources: Resources, ending: Ending) -> Result:
             directory,
             task=job.prepared.task,
             seed=job.settings.seed,
-            devices={name: described(setup, resources.devices[name]) for name, setup in resources.setups.items()},
+            devices={str(each): described(setup, resources.devices[each]) for each, setup in resources.setups.items()},
             budget=job.budget,
             objectives=resources.objectives,
             prefer=job.settings.prefer,

@@ -16,10 +16,11 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.floor import check_quality
 from autoprune.core.group import Group
 from autoprune.core.limit import Limit
-from autoprune.core.measurement import Capabilities
-from autoprune.core.metric import COUNTED, Metric, MetricKey, cost
+from autoprune.core.measurement import FORWARD, Capabilities
+from autoprune.core.metric import COUNTED, KV_CACHE, Metric, MetricKey, cost
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.errors import UsageError
+from autoprune.models.decoding import check_decoder
 from autoprune.models.savable import savable
 from autoprune.models.weights import stored
 from autoprune.search_spaces import choose, is_own
@@ -158,6 +159,9 @@ def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profil
     if not own.keys() & set(wanted):  # who proposes must see a quality whose floor decides in the end
         wanted = (*wanted, *(name for name in own if name in limited))
     chosen = tuple(_known(name, known, profiler, task) for name in wanted)
+    for name in (*limited, *wanted):
+        if (key := MetricKey.parse(name)).metric == KV_CACHE or key.source.work != FORWARD:
+            check_decoder(task.model, task.example, name)
     if limited and not limited - set(own):  # floors under qualities alone ask for the cheapest model above them
         return tuple(sorted(chosen, key=lambda metric: metric.name in own))
     return chosen

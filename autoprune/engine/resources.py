@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from autoprune import registry
 from autoprune.core.address import HERE
-from autoprune.core.metric import COUNTED, Metric
+from autoprune.core.metric import COUNTED, Metric, Source
 from autoprune.core.preference import Preference
 from autoprune.cost_model import cost_forecast
 from autoprune.engine.job import SearchJob
@@ -20,7 +20,7 @@ from autoprune.finetuning.check import check_training
 from autoprune.finetuning.penalty import check_regularizer
 from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.device import DeviceSpec
-from autoprune.measure.devices import profilers, several
+from autoprune.measure.devices import profilers, several, together
 from autoprune.measure.setup import Setup
 from autoprune.options.defaults import REGULARIZER
 from autoprune.searching.study import Study, trials_told
@@ -36,8 +36,8 @@ class Resources:
 
     Attributes:
         executor: Evaluates candidates.
-        setups: How models are measured, by the name of the device.
-        devices: Where they are measured, by name.
+        setups: How models are measured, by what the measurements are of.
+        devices: Where they are measured, by the same.
         device: All of them as one.
         objectives: What is traded off.
         timed: Whether candidates are measured on a device.
@@ -48,8 +48,8 @@ class Resources:
     """
 
     executor: Executor
-    setups: Mapping[str, Setup]
-    devices: Mapping[str, AnyDevice]
+    setups: Mapping[Source, Setup]
+    devices: Mapping[Source, AnyDevice]
     device: AnyDevice
     objectives: tuple[Metric, ...]
     timed: bool
@@ -77,8 +77,8 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
     if settings.regularizer != REGULARIZER:
         check_regularizer(settings.training, task, job.prepared.traced)
     setups = {
-        name: replace(setup, limits=setup.limits.within(job.deadline.left))
-        for name, setup in settings.setups(task.spec, job.budget.metrics).items()
+        source: replace(setup, limits=setup.limits.within(job.deadline.left))
+        for source, setup in settings.setups(task.spec, job.budget.metrics).items()
     }
     names, preference = profilers(setups), Preference(settings.prefer)
     with ExitStack() as closing:
@@ -86,14 +86,15 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
             settings.cluster, settings.node, reporter
         )
         closing.callback(executor.close)
-        if settings.device == HERE and [*setups] == [""]:
+        if settings.device == HERE and not any(source.device for source in setups):
             # What cannot be must be said before anything is started.
-            known = objectives_of(job.budget, task, setups[""].capabilities(job.clock), names)
+            able = together({source: setup.capabilities(job.clock) for source, setup in setups.items()})
+            known = objectives_of(job.budget, task, able, names)
             preference.check(metric.name for metric in known)
-        devices: dict[str, AnyDevice] = {}
-        for name, setup in setups.items():
-            devices[name] = executor.open_device(_spec(job, setup))
-            closing.callback(devices[name].close)
+        devices: dict[Source, AnyDevice] = {}
+        for source, setup in setups.items():
+            devices[source] = executor.open_device(_spec(job, setup))
+            closing.callback(devices[source].close)
         device = several(devices, setups)
         objectives = objectives_of(job.budget, task, device.capabilities, names)
         wanted = {*job.budget.metrics, *(metric.name for metric in objectives)}

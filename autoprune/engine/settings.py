@@ -14,7 +14,7 @@ from autoprune import registry
 from autoprune.core.address import HERE, KnownDevice
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import RunSpec
-from autoprune.core.metric import MetricKey
+from autoprune.core.metric import MetricKey, Source
 from autoprune.core.reporter import Reporter
 from autoprune.engine.known_device import found, meant
 from autoprune.errors import UsageError
@@ -67,8 +67,8 @@ class Settings(SearchOptions):
         """What the cluster calls the node that measures, or from which the device elsewhere is asked."""
         return HERE if self.known_device is not None else self.device
 
-    def setups(self, task: str, wanted: Iterable[str]) -> dict[str, Setup]:
-        """What is measured, and how, by the name of the device; `""`: the one that metrics without a device mean.
+    def setups(self, task: str, wanted: Iterable[str]) -> dict[Source, Setup]:
+        """What is measured, and how, by what measurements are of; without a device, of the one that `device` names.
 
         task: its name for other processes; wanted: metrics that a budget names.
 
@@ -76,30 +76,30 @@ class Settings(SearchOptions):
             UsageError: nobody knows a device of that name, or nothing is wanted of `device`.
         """
         costs = [key for name in wanted if (key := MetricKey.parse(name)).cost is not None]
-        named = dict.fromkeys(key.device for key in costs if key.device)
-        plain = not named or any(not key.counted for key in costs if not key.device)
-        if self.device != HERE and not plain:
+        sources = dict.fromkeys(key.source for key in costs if not key.counted) or {Source(): None}
+        if self.device != HERE and all(source.device for source in sources):
             raise UsageError(
                 expected=f"a limit or an objective on '{self.device}', such as latency=50%",
-                received=f"metrics of {', '.join(named)} only",
+                received=f"metrics of {', '.join(dict.fromkeys(source.device for source in sources))} only",
                 cure="leave out --device",
             )
         return {
-            name: replace(self._setup(name, task), memory=MetricKey("memory", device=name) in costs)
-            for name in ("", *named)
-            if name or plain
+            source: replace(
+                self._setup(source, task), memory=any(key.metric == "memory" and key.source == source for key in costs)
+            )
+            for source in sorted(sources, key=lambda source: bool(source.device))
         }
 
-    def _setup(self, name: str, task: str) -> Setup:
+    def _setup(self, source: Source, task: str) -> Setup:
         """A named device is run as it was added. What that left open is as these settings say, where they do not say it
         because `device` was added so."""
-        wait = self.on_device_loss == "wait"
+        wait, name, spec = self.on_device_loss == "wait", source.device, replace(self.run_spec, work=source.work)
         if not name:
             address = None if self.known_device is None else self.known_device.address
-            return Setup(self.profiler, self.run_spec, task, address, wait)
+            return Setup(self.profiler, spec, task, address, wait)
         own = self.known_device
         profiler = PROFILER if own is not None and own.profiler else self.profiler
-        spec = replace(self.run_spec, threads=1) if own is not None and own.threads else self.run_spec
+        spec = replace(spec, threads=1) if own is not None and own.threads else spec
         if name == HERE:
             if self.node != HERE:
                 raise UsageError(

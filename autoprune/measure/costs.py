@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from autoprune.core.clock import Clock
-from autoprune.core.measurement import Measurement
-from autoprune.core.metric import RELATIVE
+from autoprune.core.measurement import FORWARD, WORKS, Measurement
+from autoprune.core.metric import RELATIVE, MetricKey, Source
 from autoprune.core.reporter import Reporter
+from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
+from autoprune.measure.devices import several
 from autoprune.measure.setup import Setup
+from autoprune.models.decoding import decodes
+from autoprune.surgery.example import Example
 from autoprune.surgery.modes import evaluating
 
 
 def costs_of(model: nn.Module, inputs: Any, setup: Setup, reporter: Reporter, clock: Clock) -> dict[str, Measurement]:
-    """Latency with its statistics, throughput, memory, energy where it is metered, parameters, operations, bytes.
+    """Latency with its statistics, throughput, memory, energy where it is metered, parameters, operations, bytes; of a
+    decoder also the times of a prompt and of a token.
 
     Args:
         model: In any mode; it is measured in eval mode.
@@ -34,13 +41,17 @@ def costs_of(model: nn.Module, inputs: Any, setup: Setup, reporter: Reporter, cl
         UsageError: an unknown profiler, or one that cannot have this model there.
         DeviceError: it cannot run the model.
     """
-    setup = replace(setup, memory="memory" in setup.capabilities(clock).metrics)
-    with evaluating(model):
-        spec = DeviceSpec(setup=setup, dense=model, example_inputs=inputs, traced=None, seed=0, clock=clock)
-        device = Device(spec, reporter)
-        try:
-            measured = device.open()
-        finally:
-            device.close()
+    able = setup.capabilities(clock)
+    setup = replace(setup, memory="memory" in able.metrics)
+    works: Sequence[str] = WORKS if able.format == "module" and decodes(model, Example.of(inputs)) else (FORWARD,)
+    setups = {Source(work=work): setup.at(work) for work in works}
+    with evaluating(model), ExitStack() as closing:
+        devices: dict[Source, AnyDevice] = {}
+        for source, each in setups.items():
+            spec = DeviceSpec(setup=each, dense=model, example_inputs=inputs, traced=None, seed=0, clock=clock)
+            devices[source] = Device(spec, reporter)
+            closing.callback(devices[source].close)
+        device = several(devices, setups)
+        measured = device.open()
         counted = counts(model, device.example)
-    return {**{key: found for key, found in measured.items() if key != str(RELATIVE)}, **counted}
+    return {**{key: found for key, found in measured.items() if MetricKey.parse(key).here != RELATIVE}, **counted}

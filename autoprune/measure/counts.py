@@ -1,4 +1,4 @@
-"""Costs that are counted instead of measured: parameters, floating-point operations, bytes on disk."""
+"""Costs that are counted instead of measured: parameters, floating-point operations, bytes on disk and of a cache."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from autoprune.core.measurement import Measurement
+from autoprune.core.metric import COSTS
+from autoprune.models.decoding import cache_sizes
 from autoprune.models.weights import file_size
 from autoprune.surgery.contractions import unfused
 from autoprune.surgery.example import Example
@@ -39,12 +41,15 @@ class _Operations(OperatorWatch):
 
 
 def counts(model: nn.Module, inputs: Any) -> dict[str, Measurement]:
-    """By key: `params`, `flops` of one forward pass of `inputs` (a multiply-add is two), `size` in bytes as saved."""
+    """By key: `params`, `flops` of one forward pass of `inputs` (a multiply-add is two), `size` in bytes as saved; of a
+    decoder also `kv_cache`, the bytes of keys and values after all tokens of `inputs`."""
     with torch.no_grad(), evaluating(model), unfused(), _Operations() as counter:
         Example.of(inputs).call(model)
     values = {
-        "params": (sum(parameter.numel() for parameter in model.parameters()), "1"),
-        "flops": (counter.total, "1"),
-        "size": (file_size(model), "B"),
+        "params": sum(parameter.numel() for parameter in model.parameters()),
+        "flops": counter.total,
+        "size": file_size(model),
     }
-    return {key: Measurement.exact(key, float(value), unit) for key, (value, unit) in values.items()}
+    if cache := cache_sizes(model, Example.of(inputs)):
+        values["kv_cache"] = sum(cache.values())
+    return {key: Measurement.exact(key, float(value), COSTS[key].unit) for key, value in values.items()}

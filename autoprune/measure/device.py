@@ -160,7 +160,7 @@ class Device:
             self.bench.close()
             self._here, self._bench = True, self._local(self._profiler)
         spec, setup = self.spec, self.setup
-        packer = Packer(self.capabilities.format, self._here, spec.dense, self.example, spec.traced)
+        packer = Packer(self.capabilities.format, self._here, spec.dense, self.example, spec.traced, setup.spec.work)
         present = self.bench.speed()
         wander = history.STEADY if self._here else history.wander(self.store, present, spec.clock)
         session = Session(

@@ -1,6 +1,7 @@
 """Several devices as one: a model is measured on each, and every number says on which. Knows names; not what they name.
 
-What the device `pi` measures as `latency.p99` is called `latency.p99@pi`; a device that was not named keeps its keys.
+What the device `pi` measures as `latency.p99` is called `latency.p99@pi`, and `decode.p99@pi` where it only decodes; a
+device that was not named, and runs whole models, keeps its keys.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from autoprune.bench.artifact import Artifact
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement
-from autoprune.core.metric import MetricKey
+from autoprune.core.metric import MetricKey, Source
 from autoprune.core.reporter import Advance
 from autoprune.measure.any_device import NOTHING, AnyDevice
 from autoprune.measure.setup import Setup
@@ -24,9 +25,9 @@ T = TypeVar("T")
 
 
 class Devices:
-    """At least one device, by name; `""` is the one that plain metrics mean. setups: how each of them runs models."""
+    """At least one device, by what its measurements are of. setups: how each of them runs models."""
 
-    def __init__(self, named: Mapping[str, AnyDevice], setups: Mapping[str, Setup]) -> None:
+    def __init__(self, named: Mapping[Source, AnyDevice], setups: Mapping[Source, Setup]) -> None:
         self.named = dict(named)
         first = next(iter(self.named.values()))
         self.batch, self.example = first.batch, first.example
@@ -35,7 +36,7 @@ class Devices:
         self.setup = setups[self._packing]
         ran = {name: f"{setups[name].profiler} on {setups[name].spec.threads} threads" for name in self.named}
         self.fingerprint = "; ".join(
-            f"{name or 'device'}: {ran[name]} of {device.fingerprint}" for name, device in self.named.items()
+            f"{str(name) or 'device'}: {ran[name]} of {device.fingerprint}" for name, device in self.named.items()
         )
         self.capabilities = together({name: device.capabilities for name, device in self.named.items()})
 
@@ -76,13 +77,12 @@ class Devices:
         found: list[CostForecast] = []
         for place, (name, device) in enumerate(self.named.items()):
             keys = [MetricKey.parse(metric) for metric in metrics]
-            own = [str(key.here) for key in keys if key.device == name and not key.counted]
+            own = [str(key.here) for key in keys if key.source == name and not key.counted]
             counted = [str(key) for key in keys if key.counted and not place]
             if own or counted:
                 known = {**dense, **_own(dense, name)}
                 for each in device.costs(space, [*own, *counted], known, seed):
-                    of = MetricKey.parse(each.metric)
-                    found.append(each if of.counted else replace(each, metric=str(of.on(name))))
+                    found.append(replace(each, metric=_called(each.metric, name)))
         return tuple(found)
 
     def undisturbed(self, cut: CutModel, load: Callable[[], object]) -> bool:
@@ -103,25 +103,26 @@ class Devices:
             for device in self.named.values():
                 closing.callback(device.close)
 
-    def _joined(self, measured: Mapping[str, Mapping[str, Measurement]]) -> dict[str, Measurement]:
+    def _joined(self, measured: Mapping[Source, Mapping[str, Measurement]]) -> dict[str, Measurement]:
         return {
-            (named := str(MetricKey.parse(key).on(name))): replace(found, metric=named)
+            named: replace(found, metric=named)
             for name, each in measured.items()
             for key, found in each.items()
+            if (named := _called(key, name))
         }
 
 
-def together(named: Mapping[str, Capabilities]) -> Capabilities:
-    """What can be said of several devices, by name: every metric of each, and the zeros that all of them skip."""
+def together(named: Mapping[Source, Capabilities]) -> Capabilities:
+    """What can be said of several devices: every metric of each, and the zeros that all of them skip."""
     first = next(iter(named.values()))
-    metrics = tuple(str(MetricKey.parse(key).on(name)) for name, each in named.items() for key in each.metrics)
+    metrics = tuple(filter(None, (_called(key, name) for name, each in named.items() for key in each.metrics)))
     skipped = set(first.sparsity).intersection(*(each.sparsity for each in named.values()))
     return replace(first, metrics=metrics, sparsity=tuple(sorted(skipped)))
 
 
-def several(named: Mapping[str, AnyDevice], setups: Mapping[str, Setup]) -> AnyDevice:
-    """Devices by name as one; the only one itself where it has no name."""
-    return named[""] if [*named] == [""] else Devices(named, setups)
+def several(named: Mapping[Source, AnyDevice], setups: Mapping[Source, Setup]) -> AnyDevice:
+    """Devices as one; the only one itself where its measurements need no other names."""
+    return named[Source()] if [*named] == [Source()] else Devices(named, setups)
 
 
 def described(setup: Setup, device: AnyDevice) -> dict[str, Any]:
@@ -135,12 +136,19 @@ def described(setup: Setup, device: AnyDevice) -> dict[str, Any]:
     }
 
 
-def profilers(setups: Mapping[str, Setup]) -> str:
+def profilers(setups: Mapping[Source, Setup]) -> str:
     """The profilers of several devices, as messages call them."""
     return ", ".join(dict.fromkeys(setup.profiler for setup in setups.values()))
 
 
-def _own(values: Mapping[str, T], name: str) -> dict[str, T]:
+def _own(values: Mapping[str, T], name: Source) -> dict[str, T]:
     """What is said of one device, as that device says it."""
     keys = {MetricKey.parse(text): value for text, value in values.items()}
-    return {str(key.here): value for key, value in keys.items() if key.device == name}
+    return {str(key.here): value for key, value in keys.items() if key.source == name}
+
+
+def _called(text: str, name: Source) -> str:
+    """What a device says, as it is called among others; empty for what has no name there."""
+    key = MetricKey.parse(text)
+    named = key if key.counted else name.named(key)
+    return "" if named is None else str(named)

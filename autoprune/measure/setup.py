@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from autoprune import registry
 from autoprune.core.address import DeviceAddress
 from autoprune.core.clock import Clock
-from autoprune.core.measurement import Capabilities, RunSpec
+from autoprune.core.measurement import FORWARD, Capabilities, RunSpec
 from autoprune.errors import UsageError
 from autoprune.measure import limits
 from autoprune.measure.limits import Limits
@@ -36,6 +36,10 @@ class Setup:
     memory: bool = False
     limits: Limits = field(default_factory=lambda: limits.USUAL)
 
+    def at(self, work: str) -> Setup:
+        """The same for some work of a model; its peak memory is that of whole passes."""
+        return replace(self, spec=replace(self.spec, work=work), memory=self.memory and work == FORWARD)
+
     def made(self, clock: Clock) -> Profiler:
         """The profiler in this process.
 
@@ -54,6 +58,12 @@ class Setup:
                 expected=f"a precision that '{self.profiler}' computes in",
                 received=f"'{self.spec.precision}'",
                 cure=f"known: {', '.join(capabilities.precisions)}",
+            )
+        if self.spec.work != FORWARD and capabilities.format != "module":
+            raise UsageError(
+                expected=f"a profiler of torch modules for '{self.spec.work}'",
+                received=f"'{self.profiler}', which runs files of whole models",
+                cure="pass --profiler torch",
             )
         if self.address is not None and capabilities.format == "module" and not self.task:
             raise UsageError(

@@ -13,8 +13,10 @@ from torch import nn
 from autoprune import registry
 from autoprune.bench.artifact import Artifact, Runnable, here
 from autoprune.bench.replay import replay
+from autoprune.core.measurement import FORWARD
 from autoprune.errors import CrashedError, DeviceError, ExhaustedError, TimedOutError, UnreachableError
 from autoprune.exporters import Exporter
+from autoprune.models.decoding import at_work
 from autoprune.models.weights import to_bytes
 from autoprune.surgery import Traced
 from autoprune.surgery.cut_model import CutModel
@@ -51,7 +53,7 @@ class Packer:
     """Packs the models that are cut from one dense model.
 
     format: what the profiler takes; here: whether the bench is in this process; traced: of the dense model, None where
-    nothing will be cut.
+    nothing will be cut; work: what of the models is run.
     """
 
     format: str
@@ -59,6 +61,7 @@ class Packer:
     dense: nn.Module
     example: Example
     traced: Traced | None = None
+    work: str = FORWARD
 
     def packed(self, cut: CutModel) -> Iterator[Artifact]:
         """Artifacts of a model, cheapest first: the next is for when the one before computes something else."""
@@ -74,7 +77,7 @@ class Packer:
 
     def _module(self, cut: CutModel) -> Artifact:
         if self.here:
-            return Artifact("module", module=(cut.model, self.example))
+            return Artifact("module", module=at_work(cut.model, self.example, self.work))
         content = to_bytes(cut.model) if cut.model is not self.dense else b""
         return Artifact("module", content, {name: kept.tolist() for name, kept in cut.slices.items()})
 

@@ -99,6 +99,7 @@ class _Models:
             return here(artifact)
         import torch
 
+        from autoprune.models.decoding import at_work
         from autoprune.models.weights import load_into
         from autoprune.surgery import apply
         from autoprune.surgery.example import arrays
@@ -108,9 +109,11 @@ class _Models:
         model = apply(self._task.model, self._traced, slices).eval()
         if artifact.content:
             load_into(model, artifact.content, "the artifact")
+        part, inputs = at_work(model, self._inputs, self._spec.work)
         with torch.no_grad():
-            expected = arrays(self._inputs.fresh().call(model))
-        return Runnable(model, self._inputs, expected or None)
+            expected = arrays(inputs.fresh().call(part))
+        # What keeps a cache fills it where it is measured, in that precision.
+        return Runnable(*at_work(model, self._inputs, self._spec.work), expected or None)
 
 
 class _Alarm:

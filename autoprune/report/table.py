@@ -117,7 +117,7 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
 def _headed(key: str) -> str:
     of = MetricKey.parse(key)
     head = _HEADS.get(of.here)
-    return key if head is None else f"{head}@{of.device}" if of.device else head
+    return key if head is None else f"{head}@{of.source}" if str(of.source) else head
 
 
 def _cells(metrics: Mapping[str, Any], keys: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
-from autoprune.core.metric import LATENCY, RELATIVE, MetricKey
+from autoprune.core.metric import RELATIVE, MetricKey
 from autoprune.report.table import closest
 from autoprune.store.reading import RunRecord
 
@@ -62,10 +62,9 @@ def _smaller(dense: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         for key, name in (("params", "parameters"), ("flops", "operations"), ("size", "bytes"))
         if key in metrics and dense.get(key, {}).get("value")
     ]
-    paired = metrics.get(str(RELATIVE))
-    if paired is not None:
-        shares.insert(0, f"{paired['value']:.0%} of the dense model's {LATENCY.metric}, measured in pairs")
-    return ", ".join(shares)
+    paired = [(of, metrics[key]) for key in metrics if (of := MetricKey.parse(key)).here == RELATIVE and not of.device]
+    timed = [f"{found['value']:.0%} of the dense model's {of.metric}, measured in pairs" for of, found in paired]
+    return ", ".join([*timed, *shares])
 
 
 def _cut(record: RunRecord, trial: int) -> str:

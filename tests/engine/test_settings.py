@@ -18,7 +18,8 @@ def known(tmp_path, monkeypatch):
 
 def setups(*limits, **settings):
     made = Settings.settled(SearchOptions(**settings))
-    return made.setups("tasks:made", Budget.parse(*limits).without(made.device).metrics)
+    found = made.setups("tasks:made", Budget.parse(*limits).without(made.device).metrics)
+    return {str(source): setup for source, setup in found.items()}
 
 
 def test_devices_of_a_budget_run_as_they_were_added():
@@ -43,6 +44,9 @@ def test_devices_of_a_budget_run_as_they_were_added():
         (("latency=5ms", "latency.p99@pi=9ms"), "pi", [""]),
         (("latency=5ms", "latency@local=9ms"), "pi", ["", "local"]),
         (("recall@5>=0.9",), "local", [""]),
+        (("decode=20ms",), "local", ["decode"]),
+        (("tokens>=50/s", "prefill=1s", "kv_cache=50%"), "local", ["decode", "prefill"]),
+        (("decode@pi=20ms", "memory=50%"), "local", ["", "decode@pi"]),
     ],
 )
 def test_the_device_without_a_name_is_there_where_somebody_asks_for_it(limits, device, names):
@@ -53,6 +57,7 @@ def test_peak_memory_is_measured_where_it_is_limited():
     found = setups("memory@pi=1MiB", "latency@server=2ms")
     assert found["pi"].memory
     assert not found["server"].memory
+    assert not setups("memory=1MiB", "decode=2ms")["decode"].memory
 
 
 def test_a_device_that_nobody_knows_is_refused_with_those_that_are_known():

@@ -8,15 +8,18 @@ from torch import nn
 
 from autoprune.core.forecast import CostForecast
 from autoprune.core.measurement import Capabilities, Measurement, RunSpec
+from autoprune.core.metric import Source
 from autoprune.errors import CrashedError
 from autoprune.measure.devices import Devices, several, together
 from autoprune.measure.setup import Setup
 from autoprune.surgery.cut_model import CutModel
 
+HERE, PI, SERVER, DECODING = Source(), Source("pi"), Source("server"), Source(work="decode")
 SETUPS = {
-    "pi": Setup("onnxruntime", RunSpec(threads=4)),
-    "server": Setup("torch", RunSpec()),
-    "": Setup("torch", RunSpec()),
+    PI: Setup("onnxruntime", RunSpec(threads=4)),
+    SERVER: Setup("torch", RunSpec()),
+    HERE: Setup("torch", RunSpec()),
+    DECODING: Setup("torch", RunSpec(work="decode")),
 }
 
 
@@ -83,7 +86,7 @@ def server():
 
 @pytest.fixture
 def both(pi, server):
-    return several({"pi": pi, "server": server}, SETUPS)
+    return several({PI: pi, SERVER: server}, SETUPS)
 
 
 def test_every_number_says_of_which_device_it_is(both):
@@ -124,15 +127,27 @@ def test_measurements_are_restated_by_their_own_device(both, pi):
 
 
 def test_a_device_without_a_name_keeps_its_keys_beside_one_that_has_one(pi, server):
-    assert several({"": pi}, SETUPS) is pi
-    found = Devices({"": pi, "server": server}, SETUPS).open()
+    assert several({HERE: pi}, SETUPS) is pi
+    found = Devices({HERE: pi, SERVER: server}, SETUPS).open()
     assert set(found) == {"latency", "latency.relative", "latency@server", "latency.relative@server"}
+
+
+def test_what_only_decodes_says_how_long_a_token_takes(pi, server):
+    both = several({HERE: pi, DECODING: server}, SETUPS)
+    assert set(both.open()) == {"latency", "latency.relative", "decode", "decode.relative"}
+    assert both.capabilities.metrics == ("latency", "throughput", "decode", "tokens")
+    both.measure(CutModel(nn.Identity()), {"decode.p99": 0.02, "latency": 0.03, "tokens": 50.0})
+    assert server.asked == [{"latency.p99": 0.02, "throughput": 50.0}]
+    assert pi.asked == [{"latency": 0.03}]
+    found = both.costs(None, ["decode", "kv_cache"], {"decode": 4.0, "latency": 5.0}, 0)
+    assert [each.metric for each in found] == ["kv_cache", "decode"]
+    assert several({DECODING: server}, SETUPS).open().keys() == {"decode", "decode.relative"}
 
 
 def test_together_they_skip_the_zeros_that_all_of_them_skip(both):
     assert both.capabilities.sparsity == ("2:4",)
     assert both.capabilities.metrics == ("latency@pi", "throughput@pi", "latency@server", "throughput@server")
-    assert together({"": Capabilities(("latency",))}) == Capabilities(("latency",))
+    assert together({HERE: Capabilities(("latency",))}) == Capabilities(("latency",))
 
 
 def test_what_they_are_is_told_with_how_they_run(both):
@@ -145,5 +160,5 @@ def test_all_are_closed_whatever_one_of_them_does(pi, server):
 
     pi.close = broken
     with pytest.raises(CrashedError):
-        several({"pi": pi, "server": server}, SETUPS).close()
+        several({PI: pi, SERVER: server}, SETUPS).close()
     assert server.asked == ["closed"]
