@@ -22,6 +22,7 @@ class Spec(_Message):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     batch: Annotated[int, Field(ge=0, le=2**20)] = 0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    work: Literal["forward", "prefill", "decode"] = "forward"
 
 
 class Opening(_Message):
