@@ -33,6 +33,7 @@ KINDS: Final[dict[str, str]] = {
     "samplers": "autoprune.samplers",
     "schedules": "autoprune.training.schedules",
     "tasks": "autoprune.tasks.builtin",
+    "trackers": "autoprune.trackers",
 }
 _SINGULAR: Final[dict[str, str]] = {"criteria": "criterion"}
 

@@ -21,6 +21,7 @@ from autoprune.engine import stages
 from autoprune.engine.job import SearchJob
 from autoprune.engine.resources import Resources, open_resources
 from autoprune.engine.result import Result, read_result
+from autoprune.engine.tracking import tracked
 from autoprune.engine.written import written
 from autoprune.errors import (
     BudgetInfeasibleError,
@@ -81,7 +82,7 @@ def run_search(job: SearchJob) -> Result:
     """
     if job.deadline.limited:
         job = replace(job, reporter=Countdown(job.reporter, job.deadline))
-    with ExitStack() as closing:
+    with tracked(job), ExitStack() as closing:
         try:
             resources = closing.enter_context(open_resources(job))
         except BaseException:

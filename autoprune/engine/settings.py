@@ -122,6 +122,8 @@ class Settings(SearchOptions):
                 registry.load(_PLURALS[kind], name)
         for name in self.training.distillers:
             registry.load("distillers", name)
+        for name in self.trackers:
+            registry.known("trackers", name)
         if self.sampler_options and not isinstance(self.sampler, str):
             cure = "give them to the sampler itself"
             raise UsageError(expected="options for a sampler by its name", received="a sampler", cure=cure)

@@ -207,6 +207,13 @@ class SearchOptions:
         resumable=True,
         resumed="URL of the study's database, where its password is needed.",
     )
+    track: str = option(
+        "",
+        "Where the search is followed beside its run directory: tensorboard, mlflow, wandb, aim; several with commas. "
+        "`autoprune plugins` lists all.",
+        WHERE,
+        resumable=True,
+    )
     run: str | PathLike[str] | None = option(
         None, "A new run directory; default: the next free one under runs/.", WHERE, recorded=False, shell=Path
     )
@@ -281,7 +288,14 @@ class SearchOptions:
         for name in ("freeze", "only"):  # one alone is no list of letters
             object.__setattr__(self, name, patterns(getattr(self, name), name))
         threads = 1 if self.threads is None else self.threads
-        _ = self.effort, self.enough, self.training, self.cluster, RunSpec(threads, self.batch, self.precision)
+        _ = (
+            self.trackers,
+            self.effort,
+            self.enough,
+            self.training,
+            self.cluster,
+            RunSpec(threads, self.batch, self.precision),
+        )
         Preference(self.prefer)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < _SEEDS:
             cure = "pass a whole number to seed"
@@ -327,6 +341,14 @@ class SearchOptions:
             criterion=self.criterion,
             repair=self.repair,
         )
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Names of those that follow the search."""
+        if not isinstance(self.track, str):
+            cure = 'write for example track="tensorboard,mlflow"'
+            raise UsageError(expected="names of trackers with commas", received=repr(self.track), cure=cure)
+        return tuple(dict.fromkeys(name for each in self.track.split(",") if (name := each.strip())))
 
     @property
     def cluster(self) -> Cluster:

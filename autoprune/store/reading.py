@@ -24,6 +24,9 @@ FORECAST: Final = "forecast.json"
 DENSE: Final = "dense.json"
 DECISIONS: Final = "decisions.md"
 CHECKPOINTS: Final = "checkpoints"
+#: What trackers of the run write, a folder each, and by what each knows the run again.
+TRACKING: Final = "tracking"
+TRACKED: Final = "tracking.json"
 #: Beside a model: where its exports lie that were not told where to.
 EXPORTED: Final = "exported"
 #: Of a front.json, what is always there.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -60,6 +60,7 @@ class RunDirectory:
         self.path, self.ended, self._searched, self._lock, self._made = path, ended, searched, lock, made
         self._clock, self._start = clock, clock.wall() - spent
         self._written: list[str] = []
+        self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self.stages = dict(stages or {})
         self._inner: list[float] = []
         kind = remote(path)
@@ -174,7 +175,14 @@ class RunDirectory:
     def log(self, event: str, /, **details: Any) -> None:
         """One line on what happened, with the seconds since the run began, whatever the details are called."""
         own = {"seconds": round(self.seconds, 3), "event": event}
-        append(self.path / LOG, json.dumps(own | details | own), sync=event in ("began", "resumed", "finished"))
+        line = own | details | own
+        append(self.path / LOG, json.dumps(line), sync=event in ("began", "resumed", "finished"))
+        for heard in self._listeners:
+            heard(line)
+
+    def listen(self, heard: Callable[[Mapping[str, Any]], None]) -> None:
+        """Call it with each line of the log from now on, once that is written."""
+        self._listeners.append(heard)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

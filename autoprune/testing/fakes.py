@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autoprune.core.measurement import Block, Capabilities
 from autoprune.core.reporter import Advance
+from autoprune.trackers import TrackedModel, TrackedRun
 
 
 class FakeClock:
@@ -178,3 +181,48 @@ class RecordingReporter:
             self.steps[label] = self.steps.get(label, 0) + 1
 
         yield advance
+
+
+class FakeTracker:
+    """A tracker, and the module that makes it; keeps what it is told, as (call, what it was called with).
+
+    fails: the call that raises; hangs: the call that does not come back before `release` is set.
+    """
+
+    LIBRARY = "json"
+
+    def __init__(self, *, fails: str = "", hangs: str = "") -> None:
+        self.fails, self.hangs, self.release = fails, hangs, threading.Event()
+        self.identity = ""
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+
+    def create(self, run: TrackedRun) -> FakeTracker:
+        self.identity = run.identity or f"kept-{run.name}"
+        return self._called("create", run)
+
+    def trial(self, model: TrackedModel) -> None:
+        self._called("trial", model)
+
+    def scalars(self, values: Mapping[str, float], step: int, trial: int | None = None) -> None:
+        self._called("scalars", dict(values), step, trial)
+
+    def finished(self, model: TrackedModel) -> None:
+        self._called("finished", model)
+
+    def artifact(self, path: Path, name: str) -> None:
+        self._called("artifact", path, name)
+
+    def close(self, state: str) -> None:
+        self._called("close", state)
+
+    def told(self, call: str) -> list[Any]:
+        """What it was told by a call, each time; of several arguments the tuple."""
+        return [given[0] if len(given) == 1 else given for name, given in self.calls if name == call]
+
+    def _called(self, call: str, *given: Any) -> FakeTracker:
+        self.calls.append((call, given))
+        if call == self.hangs:
+            self.release.wait()
+        if call == self.fails:
+            raise ConnectionError("my server is gone")
+        return self

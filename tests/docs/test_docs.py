@@ -28,6 +28,7 @@ from autoprune.testing.gate import GateConformance
 from autoprune.testing.sampler import small_context, small_space
 from autoprune.testing.schedule import GROUPS, PLAN
 from autoprune.testing.task import TaskConformance
+from autoprune.testing.tracker import TrackerConformance
 from autoprune.training.schedules import ScheduleContext
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -170,6 +171,15 @@ class TestFormatOfItsPage(ExporterConformance):
 class TestExporterOfItsPage(CandidateConformance):
     def made(self, dense, example, counts):
         return module("exporter", 1).create(dense, example, counts)
+
+
+class TestTrackerOfItsPage(TrackerConformance):
+    name = "table"
+
+    @pytest.fixture(autouse=True)
+    def _written(self, monkeypatch):
+        written, load = module("tracker"), registry.load
+        monkeypatch.setattr(registry, "load", lambda kind, name: written if name == "table" else load(kind, name))
 
 
 class TestExecutorOfItsPage(ExecutorConformance):
