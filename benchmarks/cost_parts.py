@@ -56,7 +56,7 @@ def traced() -> None:
     from transformers import ResNetConfig, ResNetForImageClassification
 
     from autoprune.core.plan import Plan
-    from autoprune.cost_model.tabulation import first_slices
+    from autoprune.cost_model.sampled_models import first_slices
     from autoprune.surgery import apply, trace
     from autoprune.surgery.find import named_tensors
     from autoprune.surgery.layout import positions

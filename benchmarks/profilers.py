@@ -30,8 +30,8 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
-from autoprune.cost_model.device_table import DeviceTable
-from autoprune.cost_model.tabulation import first_slices, tabulate
+from autoprune.cost_model.latency_forecast import tabulate
+from autoprune.cost_model.sampled_models import first_slices
 from autoprune.measure import estimator
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
@@ -219,14 +219,14 @@ def predictor(resnet: Cut, held: int = 50) -> None:
         draw = np.random.default_rng(7)
         with resnet.device(profiler) as device:
             (device.store.folder / "table.json").unlink(missing_ok=True)
-            built = tabulate(device, resnet.space, 0, Silent())
-            pairs, inside = [], 0
+            built = tabulate(device, resnet.space, 0)
+            pairs, inside, width = [], 0, np.exp(1.96 * built.forecast.error)
             for _ in range(held):
                 cut = resnet.cut(resnet.random(draw))
-                said = built.predictor.predict(DeviceTable.of(device).units(cut))
+                said = built.forecast.at(resnet.space.places(cut.plan))
                 latency = device.measure(cut, {})["latency"].value
-                pairs.append((said.value, latency))
-                inside += said.low <= latency <= said.high
+                pairs.append((said, latency))
+                inside += said / width <= latency <= said * width
         said, latency = np.array(pairs).T
         errors = np.abs(said / latency - 1)
         order = np.corrcoef(said.argsort().argsort(), latency.argsort().argsort())[0, 1]

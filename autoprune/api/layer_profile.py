@@ -11,10 +11,10 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.cost_model.device_table import DeviceTable
+from autoprune.cost_model.latency_forecast import Tabulated, tabulate
 from autoprune.cost_model.layer_profile import Layer, layers
 from autoprune.cost_model.roofline import Roofline, roofline
 from autoprune.cost_model.staircase import Staircase, staircases
-from autoprune.cost_model.tabulation import Tabulated, tabulate
 from autoprune.engine.prepare import make_task, prepare
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
@@ -63,8 +63,8 @@ def latency_table(
     prepared = prepare(make_task(task, reporter), space)
     subject = Subject(prepared.task.model, prepared.task.example_inputs, prepared.task.spec)
     with _opened(subject, prepared.traced, profiler, spec, reporter) as (device, _):
-        built = tabulate(device, prepared.space, 0, reporter)
-        known = DeviceTable(device, built.predictor.table)
+        built = tabulate(device, prepared.space, 0)
+        known = DeviceTable(device, built.table)
         found = tuple(staircases(known, prepared.space.groups, _SWEEPS_S))
         known.keep()
         return built, found

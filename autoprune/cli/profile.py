@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from autoprune.api.layer_profile import LayerProfile
     from autoprune.core.measurement import Measurement
+    from autoprune.cost_model.latency_forecast import Tabulated
     from autoprune.cost_model.staircase import Staircase
-    from autoprune.cost_model.tabulation import Tabulated
 
 
 def profile(
@@ -111,7 +111,7 @@ def _layers(layer_profile: LayerProfile) -> str:
 def _table(built: Tabulated, stairs: tuple[Staircase, ...]) -> str:
     from autoprune.report.table import aligned
 
-    calibration = built.predictor.calibration
+    calibration = built.calibration
     text = (
         f"{built.measured} units measured, {built.known} known before, in {built.seconds:.0f} s; sums of units x "
         f"{calibration.scale:.2f} predict whole models within {calibration.error:.1%} (standard deviation, "
@@ -136,6 +136,6 @@ def _tabulated(built: Tabulated, stairs: tuple[Staircase, ...]) -> dict[str, Any
         "measured": built.measured,
         "known": built.known,
         "seconds": built.seconds,
-        "calibration": asdict(built.predictor.calibration),
+        "calibration": asdict(built.calibration),
         "staircases": [asdict(stair) for stair in stairs],
     }

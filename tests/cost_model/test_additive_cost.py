@@ -8,7 +8,7 @@ from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Silent
 from autoprune.cost_model import cost_forecast
 from autoprune.cost_model.additive_cost import additive
-from autoprune.cost_model.tabulation import first_slices
+from autoprune.cost_model.sampled_models import first_slices
 from autoprune.engine.prepare import prepare
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec

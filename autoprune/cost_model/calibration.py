@@ -1,8 +1,7 @@
-"""What a plan will cost, without running it. Knows a table of units and how whole models relate to their sums.
+"""How whole models relate to the sums of their units. Knows a table of units; not what is made of it.
 
 A model takes nearly the sum of its units. What the sum misses (calls between units, caches that one unit leaves warm to
-the next) is the same for all models cut from one, so a few whole models that were measured calibrate it. A predicted
-latency screens candidates; only a measured one is reported.
+the next) is the same for all models cut from one, so a few whole models that were measured calibrate it.
 """
 
 from __future__ import annotations
@@ -16,14 +15,7 @@ from numpy.typing import NDArray
 
 from autoprune.cost_model.table import Table
 from autoprune.cost_model.units import Unit
-from autoprune.measure.estimator import Interval
 
-#: Two-sided 95 % of a normal distribution.
-_SIGMAS: Final = 1.96
-#: The least relative error that is believed, however few models agreed.
-_LEAST: Final = 0.01
-#: The relative error of a unit that was not measured itself.
-_GUESS: Final = 0.1
 #: How strongly operators' scales are drawn towards a common one; the first leaves hardly any of their own.
 _PULLS: Final = (30.0, 1.0, 0.3, 0.1)
 
@@ -43,27 +35,6 @@ class Calibration:
     error: float
     count: int
     scales: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """Predicts models that are cut from one dense model, on one device."""
-
-    table: Table
-    calibration: Calibration
-
-    def predict(self, units: Sequence[Unit]) -> Interval:
-        """The latency of a model with these units, in seconds, with its 95 % interval.
-
-        Units that lie between measured ones are less certain: their share of the time adds to the interval.
-        """
-        found = [(unit, *self.table.seconds(unit)) for unit in units]
-        guessed = sum(t for _, t, exact in found if not exact) / max(sum(t for _, t, _ in found), 1e-12)
-        scales, usual = self.calibration.scales, self.calibration.scale
-        total = sum(scales.get(unit.operator, usual) * seconds for unit, seconds, _ in found)
-        value = max(self.calibration.offset + total, 1e-9)
-        width = _SIGMAS * float(np.hypot(max(self.calibration.error, _LEAST), _GUESS * guessed))
-        return Interval(value, value * float(np.exp(-width)), value * float(np.exp(width)))
 
 
 def calibrated(table: Table, seen: Sequence[tuple[Sequence[Unit], float]]) -> Calibration:

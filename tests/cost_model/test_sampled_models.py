@@ -1,4 +1,4 @@
-from autoprune.cost_model.tabulation import evenly, scattered
+from autoprune.cost_model.sampled_models import evenly, scattered
 from autoprune.testing.sampler import block_space
 
 

@@ -1,0 +1,140 @@
+"""What every plan of a space will take on a device. Knows models taken apart, and a few whole ones that were measured.
+
+Latency is the sum of a model's units by the device's table, scaled by the whole models; where a format has no units, it
+is taken to follow the operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from autoprune.core.forecast import CostForecast, Term
+from autoprune.core.metric import LATENCY
+from autoprune.cost_model.additive_cost import Piece, terms_of
+from autoprune.cost_model.calibration import Calibration, calibrated
+from autoprune.cost_model.models_apart import THOROUGH, ModelsApart
+from autoprune.cost_model.table import Table
+from autoprune.cost_model.units import Unit
+from autoprune.errors import DeviceError
+from autoprune.measure.device import Device
+from autoprune.search_spaces.space import SearchSpace
+
+#: The least relative error that is believed, and that of a cost which follows another one.
+_LEAST: Final = 0.02
+ROUGH: Final = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tabulated:
+    """A forecast of latency from a table, and what it rests on.
+
+    Attributes:
+        forecast: Of every plan of the space.
+        table: The device's units.
+        calibration: How whole models relate to sums of units.
+        measured: Units that were measured for it.
+        known: Units that were known before.
+        seconds: That all of it took.
+    """
+
+    forecast: CostForecast
+    table: Table
+    calibration: Calibration
+    measured: int
+    known: int
+    seconds: float = 0.0
+
+
+def tabulate(device: Device, space: SearchSpace, seed: int) -> Tabulated:
+    """Fill the device's table with the units of plans from all over a space, and keep it.
+
+    Raises:
+        DeviceError: the device's format cannot be taken apart, or it runs none of the models.
+    """
+    clock = device.spec.clock
+    start = clock.wall()
+    with device.reporter.track("whole models", THOROUGH.whole) as advance:
+        models = ModelsApart(device, space, seed, depth=THOROUGH, costs=[LATENCY.metric])
+        timed = models.timed(advance)
+    return replace(by_table(models, timed), seconds=clock.wall() - start)
+
+
+def forecast_latency(models: ModelsApart) -> CostForecast:
+    """By the device's table of units; by operations, where this format has none."""
+    reporter, timed = models.device.reporter, models.timed()
+    try:
+        made = by_table(models, timed)
+    except DeviceError as error:
+        reporter.note(f"latency is forecast from operations: {error}")
+        return by_operations(models, timed)
+    reporter.note(f"latency table: {made.measured} units measured, {made.known} known before")
+    return made.forecast
+
+
+def by_table(models: ModelsApart, timed: Mapping[int, float]) -> Tabulated:
+    """Measure the units that the table lacks, as far as time allows, and calibrate sums of units.
+
+    Args:
+        models: Taken apart.
+        timed: Seconds of whole ones by their place.
+
+    Raises:
+        DeviceError: this format cannot be taken apart.
+    """
+    units, known = models.units(), models.table
+    wanted = [unit for taken in units for unit in taken]
+    before = len({unit.key for unit in wanted}) - len(known.table.missing(wanted))
+    done = known.fill(wanted, models.depth.limit_s)
+    known.keep()
+    fit = calibrated(known.table, [(units[place], value) for place, value in timed.items()])
+
+    def priced(unit: Unit, sizes: tuple[int, ...]) -> float:
+        return fit.scales.get(unit.operator, fit.scale) * known.table.seconds(replace(unit, sizes=sizes))[0]
+
+    pieces = [
+        [Piece((unit.layer, unit.family), unit.sizes, partial(priced, unit)) for unit in taken] for taken in units
+    ]
+    offset, terms = terms_of(models.space, models.plans, pieces)
+    made = CostForecast(LATENCY.metric, fit.offset + offset, tuple(terms))
+    made = replace(made, error=_error(models, made, timed))
+    return Tabulated(forecast=made, table=known.table, calibration=fit, measured=done, known=before)
+
+
+def by_operations(models: ModelsApart, timed: Mapping[int, float]) -> CostForecast:
+    """The line through whole models that were measured. Args as of `by_table`."""
+    counted, seconds = forecast_count(models, "flops"), np.array([*timed.values()])
+    predicted = np.array([counted.at(models.settled(place)) for place in timed])
+    columns = np.column_stack([np.ones(len(seconds)), predicted]) / seconds[:, None]
+    (offset, factor), *_ = np.linalg.lstsq(columns, np.ones(len(seconds)), rcond=None)
+    factor = max(float(factor), 1e-15)
+    made = scaled(counted, LATENCY.metric, factor)
+    made = replace(made, offset=max(float(offset), 0.0) + made.offset)
+    return replace(made, error=max(_error(models, made, timed), ROUGH))
+
+
+def forecast_count(models: ModelsApart, cost: str) -> CostForecast:
+    """One of `COUNTED`, of every plan."""
+    pieces = [
+        [Piece(name, (size,), lambda sizes: float(sizes[0])) for name, size in sizes] for sizes in models.sizes(cost)
+    ]
+    offset, terms = terms_of(models.space, models.plans, pieces)
+    return CostForecast(cost, offset, tuple(terms))
+
+
+def scaled(found: CostForecast, metric: str, factor: float) -> CostForecast:
+    """A forecast of what is so many times as much."""
+    terms = tuple(Term(t.variables, t.shape, tuple(factor * value for value in t.values)) for t in found.terms)
+    return replace(found, metric=metric, offset=factor * found.offset, terms=terms)
+
+
+def _error(models: ModelsApart, made: CostForecast, timed: Mapping[int, float]) -> float:
+    """The relative standard deviation of predictions from what was measured."""
+    said = [max(made.at(models.settled(place)), 1e-12) for place in timed]
+    misses = np.log(np.array(said) / np.array([*timed.values()]))
+    # A sum may fall below zero where a model has hardly anything left: that it is wrong is all that this says.
+    return max(float(np.sqrt(np.mean(np.square(np.clip(misses, -1, 1))))), _LEAST)
