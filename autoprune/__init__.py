@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autoprune.api.bundle import bundle, load_bundle
     from autoprune.api.check import check
     from autoprune.api.evaluate import Evaluated, evaluate
     from autoprune.api.export import export, load_exported
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from autoprune.core.metric import Metric
     from autoprune.core.plan import Plan
     from autoprune.core.trial import Trial
+    from autoprune.deployment.bundle import Bundle
+    from autoprune.deployment.bundle_folder import Bundled
     from autoprune.engine.result import Point, Result
     from autoprune.errors import AutopruneError
     from autoprune.measure.pruned import Pruned
@@ -41,6 +44,8 @@ _HOMES = {
     "AtMost": "core.budget",
     "AutopruneError": "errors",
     "Budget": "core.budget",
+    "Bundle": "deployment.bundle",
+    "Bundled": "deployment.bundle_folder",
     "Classification": "tasks.classification",
     "EpochReport": "core.callbacks",
     "Evaluated": "api.evaluate",
@@ -58,12 +63,14 @@ _HOMES = {
     "Task": "tasks.task",
     "Traced": "surgery",
     "Trial": "core.trial",
+    "bundle": "api.bundle",
     "check": "api.check",
     "evaluate": "api.evaluate",
     "export": "api.export",
     "finetune": "api.resume",
     "from_torch_prune": "models.masks",
     "load": "api.load",
+    "load_bundle": "api.bundle",
     "load_exported": "api.export",
     "masks": "models.masks",
     "profile": "api.profile",
@@ -79,6 +86,8 @@ __all__ = [
     "AtMost",
     "AutopruneError",
     "Budget",
+    "Bundle",
+    "Bundled",
     "Classification",
     "EpochReport",
     "Evaluated",
@@ -97,12 +106,14 @@ __all__ = [
     "Traced",
     "Trial",
     "__version__",
+    "bundle",
     "check",
     "evaluate",
     "export",
     "finetune",
     "from_torch_prune",
     "load",
+    "load_bundle",
     "load_exported",
     "masks",
     "profile",

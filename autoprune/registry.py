@@ -26,6 +26,7 @@ KINDS: Final[dict[str, str]] = {
     "exporters": "autoprune.exporters",
     "gates": "autoprune.training.gates",
     "meters": "autoprune.meters",
+    "policies": "autoprune.policies",
     "profilers": "autoprune.profilers",
     "regularizers": "autoprune.finetuning.regularizers",
     "repairs": "autoprune.recovery.repairs",
@@ -35,7 +36,7 @@ KINDS: Final[dict[str, str]] = {
     "tasks": "autoprune.tasks.builtin",
     "trackers": "autoprune.trackers",
 }
-_SINGULAR: Final[dict[str, str]] = {"criteria": "criterion"}
+_SINGULAR: Final[dict[str, str]] = {"criteria": "criterion", "policies": "policy"}
 
 
 def names(kind: str) -> tuple[str, ...]:

@@ -89,12 +89,12 @@ class Bench:
         """Raises DeviceError where the model does not run, or its outputs are not those of the model."""
         self.release(name)
         runnable = self.decode(artifact)
-        handle = self._alone(lambda: self.profiler.prepare(runnable.model, runnable.inputs))
+        handle = self.alone(lambda: self.profiler.prepare(runnable.model, runnable.inputs))
         try:
             if runnable.expected is not None:
                 self._check(self.profiler.outputs(handle), runnable.expected)
             runs = WARM_RUNS if warm_s >= WARM_S else 1
-            self._alone(lambda: self.profiler.run_block(handle, warm_s, runs))
+            self.alone(lambda: self.profiler.run_block(handle, warm_s, runs))
         except BaseException:
             self.profiler.release(handle)
             raise
@@ -103,7 +103,7 @@ class Bench:
     def rounds(self, names: Sequence[str], count: int, min_s: float, min_runs: int, seed: int) -> list[list[Block]]:
         """Others may have the device between two rounds, never within one."""
         order = np.random.default_rng(seed)
-        return [self._alone(lambda: self._round(names, order, min_s, min_runs)) for _ in range(count)]
+        return [self.alone(lambda: self._round(names, order, min_s, min_runs)) for _ in range(count)]
 
     def settle(self, limit_s: float) -> float:
         start = self.clock.wall()
@@ -122,7 +122,7 @@ class Bench:
             large.sum()
             return self.clock.cpu() - start
 
-        return float(np.median(self._alone(lambda: [once() for _ in range(60)])))
+        return float(np.median(self.alone(lambda: [once() for _ in range(60)])))
 
     def memory(self, artifact: Artifact) -> float:
         """Bytes that a model needs: those of a module's weights, and what loading and running once adds at its peak.
@@ -176,8 +176,8 @@ class Bench:
             joules=metered,
         )
 
-    def _alone(self, work: Callable[[], T]) -> T:
-        """Work while the device is ours; again where it turns out not to have been."""
+    def alone(self, work: Callable[[], T]) -> T:
+        """Work while the device is ours, with what is measured meanwhile; again where it turns out not to have been."""
         for attempt in range(_ATTEMPTS):
             try:
                 with self.lease.held():

@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from autoprune.cli import (
     agent,
+    bundle,
     check,
     devices,
     doctor,
@@ -62,6 +63,7 @@ def make_app() -> typer.Typer:
         resume.finetune,
         evaluate.evaluate,
         export.export,
+        bundle.bundle,
         check.check,
         front.front,
         report.report,

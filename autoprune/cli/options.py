@@ -77,7 +77,8 @@ def parsed(options: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(options)
     for name in ("sampler_options", "schedule_options", "regularizer_options"):
         if found.get(name) is not None:
-            found[name] = dict(_pair(text, name) for text in found[name])
+            pairs = (pair(text, name) for text in found[name])
+            found[name] = {key.replace("-", "_"): value for key, value in pairs}
     return found
 
 
@@ -92,7 +93,12 @@ def _place(parameter: Parameter) -> int:
     return 0 if any(isinstance(each, typer.models.ArgumentInfo) for each in extra) else 1
 
 
-def _pair(text: str, option: str) -> tuple[str, str]:
+def pair(text: str, option: str) -> tuple[str, str]:
+    """`NAME=VALUE` as the command line gave it. option: the name of its field.
+
+    Raises:
+        UsageError: one of the two is missing.
+    """
     name, sign, value = text.partition("=")
     if not (name and sign and value):
         raise UsageError(
@@ -100,4 +106,4 @@ def _pair(text: str, option: str) -> tuple[str, str]:
             received=repr(text),
             cure="write for example warm=true",
         )
-    return name.replace("-", "_"), value
+    return name, value

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from autoprune.deployment.samples import batched, rows
 from autoprune.profilers import Profiler
 from autoprune.surgery.example import Example, arrays
 from autoprune.surgery.modes import evaluating
@@ -69,9 +70,10 @@ class Deployed(nn.Module):
         have, want = batch_size(example), batch_size(self._example)
         if self._varies or have == want:
             return self._returned(self._run(example))
-        turns = [self._run(_samples(example, have, start, want)) for start in range(0, have, want)]
-        together = zip(*turns, strict=True)
-        return self._returned([torch.cat(parts)[:have] if _batched(parts[0], want) else parts[0] for parts in together])
+        # Those at the end are repeated where they are too few.
+        places = [torch.arange(start, start + want).clamp(max=have - 1) for start in range(0, have, want)]
+        together = zip(*(self._run(rows(example, have, each)) for each in places), strict=True)
+        return self._returned([torch.cat(parts)[:have] if batched(parts[0], want) else parts[0] for parts in together])
 
     def _run(self, example: Example) -> list[Tensor]:
         profiler, handle = self._runtime
@@ -125,13 +127,3 @@ def _by_name(bound: inspect.BoundArguments) -> dict[Any, Any]:
 def given(example: Example, inputs: Sequence[str]) -> Any:
     """An example as a profiler takes it: arrays by name, or the example itself where there are no names."""
     return dict(zip(inputs, arrays(example.tensors), strict=True)) if inputs else example
-
-
-def _samples(example: Example, have: int, start: int, count: int) -> Example:
-    """So many samples from one on; those at the end are repeated where they are too few."""
-    places = torch.arange(start, start + count).clamp(max=have - 1)
-    return example.map(lambda tensor: tensor[places] if _batched(tensor, have) else tensor)
-
-
-def _batched(tensor: Tensor, batch: int) -> bool:
-    return tensor.dim() > 0 and len(tensor) == batch

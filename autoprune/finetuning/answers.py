@@ -7,7 +7,6 @@ counts among the bytes that are.
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Final
@@ -19,6 +18,7 @@ from torch.utils import _pytree as pytree
 from autoprune.finetuning.distillers import Seen
 from autoprune.finetuning.watching import Place, watching
 from autoprune.surgery import twin
+from autoprune.tasks.batch import digest
 from autoprune.tasks.task import Task
 
 #: Bytes of answers that are kept, the latest ones.
@@ -38,7 +38,7 @@ class Answers:
 
     def seen(self, batch: Any, places: Iterable[Place]) -> Seen:
         """The outputs for a batch, and what passes the places meanwhile; always the same places are asked for."""
-        key = _digest(batch) if self._task.augment is None else None  # no augmented batch comes twice
+        key = digest(batch) if self._task.augment is None else None  # no augmented batch comes twice
         if key is not None and key in self._known:
             self._known.move_to_end(key)
             return self._known[key][0]
@@ -70,20 +70,3 @@ def arrange(model: nn.Module, layout: torch.memory_format) -> None:
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
-
-
-def _digest(batch: Any) -> bytes | None:
-    """A hash of all that a batch holds; None where it holds more than tensors, numbers and text."""
-    leaves, spec = pytree.tree_flatten(batch)
-    found = hashlib.sha256(str(spec).encode())
-    for leaf in leaves:
-        if isinstance(leaf, Tensor):
-            if leaf.layout != torch.strided or leaf.is_quantized:
-                return None
-            found.update(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
-            found.update(leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        elif isinstance(leaf, str | int | float | bool | None):
-            found.update(f"{type(leaf).__name__} {leaf!r}".encode())
-        else:
-            return None
-    return found.digest()

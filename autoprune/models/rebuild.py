@@ -34,17 +34,22 @@ def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
 
 
 def task_of(record: PrunedModel, folder: Path, reporter: Reporter) -> Task:
-    """The task by whose name a model was made.
+    """The task by whose name a model was made; errors as of `task_named`."""
+    return task_named(record.task, folder, reporter)
+
+
+def task_named(name: str, folder: Path, reporter: Reporter) -> Task:
+    """The task of a name that was written beside a model.
 
     Raises:
-        StorageError: it has none, or none is there under that name, as on another machine.
+        StorageError: it is empty, or none is there under that name, as on another machine.
     """
     received = "none, as it was made from an object of Python"
-    if record.task:
+    if name:
         try:
-            return locate(record.task, reporter)
+            return locate(name, reporter)
         except UsageError as error:
-            received = f"'{record.task}', but {error.received}"
+            received = f"'{name}', but {error.received}"
     raise StorageError(
         expected=f"the task of which the model in {folder} was made",
         received=received,

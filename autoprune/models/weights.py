@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import safetensors.torch
@@ -82,13 +82,35 @@ def load_into(model: nn.Module, content: bytes, source: str) -> None:
     Raises:
         StorageError: the content is no safetensors file, or its tensors are not the model's.
     """
+    fill(model, loaded(content, shapes_of(model), source), source)
+
+
+def shapes_of(model: nn.Module) -> dict[str, torch.Size]:
+    """Of what is stored of a model."""
+    return {name: tensor.shape for name, tensor in stored(model).items()}
+
+
+def loaded(content: bytes, shapes: Mapping[str, torch.Size], source: str) -> dict[str, Tensor]:
+    """The whole tensors of a file's content. shapes: of those that may be packed.
+
+    Raises:
+        StorageError: it is no safetensors file, or something in it does not fit.
+    """
     try:
-        target = stored(model)
-        found = unpack(safetensors.torch.load(content), {name: tensor.shape for name, tensor in target.items()})
+        return unpack(safetensors.torch.load(content), shapes)
     except (SafetensorError, ValueError) as error:
         raise StorageError(
             expected=f"a whole safetensors file in {source}", received=describe(error), cure="restore the file"
         ) from error
+
+
+def fill(model: nn.Module, found: Mapping[str, Tensor], source: str) -> None:
+    """Fill the model from tensors, in place.
+
+    Raises:
+        StorageError: they are not the model's.
+    """
+    target = stored(model)
     wrong = [
         name
         for name in target.keys() | found.keys()

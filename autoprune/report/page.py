@@ -46,7 +46,7 @@ def report(runs: Sequence[Path], *, live: bool = False) -> bytes:
         script=jinja.filters.Markup("\n".join(map(_part, _SCRIPTS))),
         plotly=jinja.filters.Markup(plotly),
         data=jinja.filters.Markup(encoded(data_of(records))),
-        tables=[front_table(record.front) for record in records if record.front],
+        tables=[front_table(record.front, record.bundles) for record in records if record.front],
         live=live,
     )
     return str(text).encode()

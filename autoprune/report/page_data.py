@@ -50,6 +50,10 @@ def page_data(record: RunRecord) -> dict[str, Any]:
         "dense_searched": _numbers(record.dense, keys),
         "trials": _columns(list(record.trials.values()), keys),
         "front": [_point(record, point, keys, best=front["best"] if front else None) for point in points],
+        "bundles": [
+            {"name": each["name"], "told": each["told"], "metrics": _numbers(each["metrics"], keys)}
+            for each in record.bundles
+        ],
         "groups": _groups(record),
         "effects": effects(record),
         "training": _training(record, objectives),

@@ -23,13 +23,14 @@ _HEADS: Final = {RELATIVE: "of dense", SLOW_HOURS: "slow hours"}
 _MARKS: Final = {
     "*": "best",
     "!": "beyond the budget",
+    "+": "a bundle, whose latency is the mean over requests",
     "~": "uncertain: its interval reaches beyond the budget, or other work had the processor; measure again when quiet",
 }
 
 
-def front_table(front: Mapping[str, Any]) -> str:
-    """The dense model and each point of the front, one a row, and what the marks say that occur."""
-    rows, legend = _rows(front)
+def front_table(front: Mapping[str, Any], bundles: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The dense model, each point of the front and each bundle, one a row, and what the marks say that occur."""
+    rows, legend = _rows(front, bundles)
     return "\n".join([aligned(rows, right=range(2, len(rows[0]))), *([legend] if legend else [])])
 
 
@@ -38,7 +39,7 @@ def front_html(front: Mapping[str, Any]) -> str:
     return table_html(*_rows(front))
 
 
-def _rows(front: Mapping[str, Any]) -> tuple[list[list[str]], str]:
+def _rows(front: Mapping[str, Any], bundles: Sequence[Mapping[str, Any]] = ()) -> tuple[list[list[str]], str]:
     """The table's cells, its head first, and what the marks in it say."""
     dense = front["dense"]["metrics"]
     keys = shown_keys(dense, Budget.parse(*front["budget"]), front["objectives"])
@@ -50,6 +51,7 @@ def _rows(front: Mapping[str, Any]) -> tuple[list[list[str]], str]:
         mark = "*" if point["trial"] == front["best"] else " " if point["feasible"] else "!"
         mark = "~" if point.get("uncertain") else mark
         rows.append([mark, str(point["trial"]), *_cells(point["metrics"], keys)])
+    rows += [["+", bundle["name"], *_cells(bundle["metrics"], keys)] for bundle in bundles]
     marks = {cell[-1:] for row in rows for cell in row}
     legend = "; ".join(f"{mark} {meaning}" for mark, meaning in _MARKS.items() if mark in marks)
     return rows, legend

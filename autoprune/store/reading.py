@@ -29,6 +29,9 @@ TRACKING: Final = "tracking"
 TRACKED: Final = "tracking.json"
 #: Beside a model: where its exports lie that were not told where to.
 EXPORTED: Final = "exported"
+#: Where a run's bundles lie, each with its card; and that card, as programs read it.
+BUNDLES: Final = "bundles"
+BUNDLE: Final = "bundle.json"
 #: Of a front.json, what is always there.
 _FIELDS: Final = frozenset(
     {"run", "task", "budget", "objectives", "partial", "seconds", "trials", "dense", "front", "best", "test"}
@@ -45,6 +48,7 @@ _EVENTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "rank correlation": {"first": str, "then": str, "spearman": int | float, "candidates": int},
     "finished": {"partial": bool},
 }
+_CARD: Final = {"policy": str, "told": str, "metrics": dict, "members": list}
 _LARGEST_RECIPE: Final = 64 << 20
 
 
@@ -62,6 +66,7 @@ class RunRecord:
         trials: Every trial of the stage "search", by number.
         finished: The latest measurements of each finished model, by trial.
         events: The lines of the log.
+        bundles: What `read_bundles` gives.
     """
 
     path: Path
@@ -73,6 +78,7 @@ class RunRecord:
     trials: Mapping[int, Mapping[str, Any]]
     finished: Mapping[int, Mapping[str, Any]]
     events: Sequence[Mapping[str, Any]]
+    bundles: Sequence[Mapping[str, Any]] = ()
 
     @property
     def has_finished_models(self) -> bool:
@@ -101,12 +107,27 @@ def read_run(run: Path) -> RunRecord:
         trials=dict(sorted(stages["search"].items())),
         finished=dict(sorted(stages["final"].items())),
         events=events_of(lines_of(run / LOG), run / LOG),
+        bundles=read_bundles(run),
     )
+
+
+def read_bundles(run: Path) -> list[dict[str, Any]]:
+    """What the cards of a run's bundles tell: name, policy, in words what it does, numbers of members, metrics.
+
+    Raises:
+        StorageError: one is damaged.
+    """
+    found = []
+    for path in sorted(run.glob(f"{BUNDLES}/*/{BUNDLE}")):
+        card = _whole(_object(path) or {}, _CARD, path)
+        own = {key: card[key] for key in ("policy", "told", "metrics")}
+        found.append({"name": path.parent.name, **own, "members": [each["name"] for each in card["members"]]})
+    return found
 
 
 def places(run: Path) -> list[Path]:
     """The folders of a run in which files and exports are written, as far as they are there."""
-    found = [run, run / CHECKPOINTS, *run.glob("models/*"), *run.glob(f"models/*/{EXPORTED}")]
+    found = [run, run / CHECKPOINTS, run / BUNDLES, *run.glob("models/*"), *run.glob(f"models/*/{EXPORTED}")]
     return [each for each in found if each.is_dir()]
 
 

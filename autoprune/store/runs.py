@@ -13,6 +13,8 @@ from autoprune.errors import StorageError
 from autoprune.store.files import left_in, lines_of, storing
 from autoprune.store.lock import RunLock, holder
 from autoprune.store.reading import (
+    BUNDLE,
+    BUNDLES,
     CHECKPOINTS,
     EXPORTED,
     FRONT,
@@ -28,14 +30,14 @@ from autoprune.store.reading import (
 STATES: Final = ("running", "finished", "stopped", "unfinished", "unreadable")
 #: What is made again by a command.
 _PAGE: Final = "report.html"
-#: All files that a run writes, but for exports; a folder with anything else is not removed.
+#: All files that a run writes, but for exports and bundles; a folder with anything else is not removed.
 _OWN: Final = re.compile(
     r"LOCK|run\.yaml|front\.json|measurements\.jsonl|log\.jsonl|study\.journal|report\.html|decisions\.md|front\.png"
     r"|(subject|forecast|data|dense|tracking)\.json|tracking/.+|ranking\.safetensors|checkpoints/\d+\.safetensors"
     r"|models/\d+/(plan\.json|model\.safetensors|README\.md)"
 )
-#: Where exports lie, by the card that is in each.
-_EXPORTS: Final = ("models/*/*/export.json", f"models/*/{EXPORTED}/*/export.json")
+#: Where exports and bundles lie, by the card that is in each.
+_CARDS: Final = ("models/*/*/export.json", f"models/*/{EXPORTED}/*/export.json", f"{BUNDLES}/*/{BUNDLE}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +169,7 @@ def _dispensable(run: Path) -> list[Path]:
 
 
 def _check_own(run: Path) -> None:
-    known = {card.parent for pattern in _EXPORTS for card in run.glob(pattern)} | {*left_in(places(run))}
+    known = {card.parent for pattern in _CARDS for card in run.glob(pattern)} | {*left_in(places(run))}
     files = [path.relative_to(run) for path in sorted(run.rglob("*")) if path.is_symlink() or not path.is_dir()]
     strange = [
         str(path)

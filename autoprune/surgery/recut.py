@@ -51,7 +51,7 @@ def recut(
                 continue
             data = found.detach()
             for dim, layout in enumerate(layouts):
-                chosen = _among(layout, before, after)
+                chosen = among(layout, before, after)
                 data = data if chosen is None else data.index_select(dim, chosen.to(data.device))
             tensor.copy_(data)
         fill_places(new, dense, traced, after)
@@ -64,8 +64,17 @@ def composed(before: Mapping[str, Tensor], local: Mapping[str, Tensor]) -> dict[
     return {**before, **own}
 
 
-def _among(layout: Layout, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Tensor | None:
-    """Where the positions that stay are among those that were left; None where all stay."""
+def among(layout: Layout, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Tensor | None:
+    """Where the positions that stay are among those that were left, (N,) int64; None where all stay.
+
+    Args:
+        layout: Of a dimension of the dense model's tensor.
+        before: By group, the indices that were left.
+        after: The same of those that stay.
+
+    Raises:
+        SurgeryError: some of these were not left.
+    """
     was, now = positions(layout, before), positions(layout, after)
     if now is None:
         return None

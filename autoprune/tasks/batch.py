@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -84,6 +85,23 @@ def moved(batch: Any, device: torch.device) -> Any:
     if device.type == "cpu" and all(not isinstance(each, Tensor) or each.is_cpu for each in pytree.tree_leaves(batch)):
         return batch
     return pytree.tree_map(to, batch)
+
+
+def digest(batch: Any) -> bytes | None:
+    """A hash of all that a batch holds; None where it holds more than tensors, numbers and text."""
+    leaves, spec = pytree.tree_flatten(batch)
+    found = hashlib.sha256(str(spec).encode())
+    for leaf in leaves:
+        if isinstance(leaf, Tensor):
+            if leaf.layout != torch.strided or leaf.is_quantized:
+                return None
+            found.update(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
+            found.update(leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        elif isinstance(leaf, str | int | float | bool | None):
+            found.update(f"{type(leaf).__name__} {leaf!r}".encode())
+        else:
+            return None
+    return found.digest()
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -133,6 +133,7 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
         loss=loss,
         distance=distance,
         outputs=logits_of,
+        confidence=confidence,
     )
 
 
@@ -191,6 +192,11 @@ def logits_of(outputs: Any) -> Tensor:
 def loss(outputs: Any, batch: Any) -> Tensor:
     """Mean cross-entropy of logits against the labels of a batch."""
     return functional.cross_entropy(logits_of(outputs), labels_of(batch).long())
+
+
+def confidence(outputs: Any) -> Tensor:
+    """The largest probability of each sample, (N,)."""
+    return logits_of(outputs).softmax(-1).amax(-1)
 
 
 def distance(outputs: Any, taught: Any) -> Tensor:

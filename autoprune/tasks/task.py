@@ -63,6 +63,8 @@ class Task:
             rest (features beside logits) need not keep its width.
         choose_batch: (threads, reporter) -> the batch whose latency counts on this machine where the user names none;
             None: that of the example inputs.
+        confidence: (outputs) -> how sure the model is of each sample, (samples,), more is surer; a bundle that hands
+            over unsure samples needs it.
         spec: How another process finds this task (`file.py:callable`), filled in by `locate`.
 
     Raises:
@@ -85,6 +87,7 @@ class Task:
     train: Callable[[nn.Module, int, Callable[[float | Tensor], None]], None] | None = None
     outputs: Outputs = None
     choose_batch: Callable[[int, Reporter], int] | None = field(default=None, repr=False)
+    confidence: Callable[[Any], Tensor] | None = None
     spec: str = ""
 
     def __post_init__(self) -> None:
@@ -105,7 +108,17 @@ class Task:
                 received=repr(self.evaluate),
                 cure="pass evaluate(model, split)",
             )
-        for name in ("forward", "loss", "distance", "teach", "optimizer", "scheduler", "augment", "train"):
+        for name in (
+            "forward",
+            "loss",
+            "distance",
+            "teach",
+            "optimizer",
+            "scheduler",
+            "augment",
+            "train",
+            "confidence",
+        ):
             given = getattr(self, name)
             if not callable(given) and (given is not None or name == "forward"):
                 raise TaskError(

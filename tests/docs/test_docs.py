@@ -25,6 +25,7 @@ from autoprune.testing.distiller import DistillerConformance
 from autoprune.testing.executor import ExecutorConformance
 from autoprune.testing.exporter import CandidateConformance, ExporterConformance
 from autoprune.testing.gate import GateConformance
+from autoprune.testing.policy import PolicyConformance
 from autoprune.testing.sampler import small_context, small_space
 from autoprune.testing.schedule import GROUPS, PLAN
 from autoprune.testing.task import TaskConformance
@@ -157,6 +158,16 @@ def test_the_meter_of_its_page_counts_what_leaves_a_battery(tmp_path):
     battery = written.Battery(file, 1_000_000)
     file.write_text("0")
     assert battery.read() == 3600
+
+
+def test_the_policy_of_its_page_conforms(monkeypatch):
+    written, load = module("policy"), registry.load
+    monkeypatch.setattr(registry, "load", lambda kind, name: written if kind == "policies" else load(kind, name))
+    suite = PolicyConformance()
+    suite.name = "battery"
+    for name in dir(suite):
+        if name.startswith("test_"):
+            getattr(suite, name)()
 
 
 class TestFormatOfItsPage(ExporterConformance):

@@ -169,6 +169,18 @@ function chosen(state, x, y) {
   };
 }
 
+// Several models of a front as one, whose latency is the mean over requests.
+function bundles(state, place, x, y) {
+  const run = state.runs[place], points = run.bundles.filter(({ metrics }) => metrics[x.key] && metrics[y.key]);
+  const of = (axis) => points.map(({ metrics }) => metrics[axis.key][0] / axis.factor);
+  return {
+    type: "scatter", mode: "markers+text", x: of(x), y: of(y), hoverinfo: "text", showlegend: points.length > 0, name: "bundles, mean over requests",
+    text: points.map(({ name }) => escaped(name)), textposition: "top center", textfont: { size: 11 },
+    hovertext: points.map((point) => hover(run, `bundle ${escaped(point.name)}`, point.metrics, point.told)),
+    marker: { size: 12, symbol: "diamond-open", color: runColour(place, state.runs), line: { width: 2 } },
+  };
+}
+
 function drawFront(state, reset) {
   const x = axisOf(state, state.x), y = axisOf(state, state.y);
   state.ranges = { x: rangeOf(state, x), y: rangeOf(state, y) };
@@ -177,6 +189,7 @@ function drawFront(state, reset) {
   const traces = [
     ...places.flatMap((place) => [candidates(state, place, x, y, false), candidates(state, place, x, y, true)]),
     ...denseModels(state, x, y), chosen(state, x, y), ...places.map((place) => finished(state, place, x, y)),
+    ...places.map((place) => bundles(state, place, x, y)),
   ];
   const narrow = document.getElementById("front").clientWidth < 480;
   const ranges = state.everything ? { x: { type: state.ranges.x.type, autorange: true }, y: { autorange: true } } : state.ranges;

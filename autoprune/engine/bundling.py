@@ -1,0 +1,248 @@
+"""Several finished models as one that adapts: settled by a policy, written, opened again, measured as one model. Knows
+the order; `deployment` has what a bundle is, `policies` how it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from autoprune import registry
+from autoprune.bench.bench import Bench
+from autoprune.core.clock import Clock
+from autoprune.core.measurement import Measurement, RunSpec
+from autoprune.core.metric import LATENCY, Metric
+from autoprune.core.reporter import Reporter
+from autoprune.deployment.bundle import Bundle, Replayed, Served
+from autoprune.deployment.bundle_folder import WORST_CASE, Bundled, BundledModel, write
+from autoprune.deployment.bundle_opening import open_bundle
+from autoprune.deployment.bundle_times import members_of, requests_of, served_times, share, statistics
+from autoprune.deployment.export import check_new
+from autoprune.deployment.timing import bench_here
+from autoprune.engine.bundle_members import Chosen, Members
+from autoprune.measure.estimator import Interval, chained
+from autoprune.models.nested import Nested, Weights, nested
+from autoprune.models.rebuild import assemble
+from autoprune.models.weights import loaded, shapes_of
+from autoprune.policies import Fitting, Member, Policy, Scored, Settled, options_of, policy_of
+from autoprune.store.files import partial_folder
+from autoprune.surgery.example import Example
+from autoprune.surgery.find import find
+from autoprune.tasks.task import Task, batch_size, rebatch
+
+#: On which a policy is settled, and on which the bundle is measured.
+_FITTED, _MEASURED = "calibration", "validation"
+_PROFILER: Final = "torch"
+_MEAN: Final = f"{LATENCY}.mean"
+
+
+@dataclass(frozen=True)
+class _Rebuilt:
+    """A model with where it came from."""
+
+    chosen: Chosen
+    model: nn.Module
+    member: Member
+
+
+def bundle(
+    members: Members,
+    policy: str,
+    options: Mapping[str, str],
+    task: Task,
+    output: Path | None,
+    reporter: Reporter,
+    *,
+    threads: int,
+    clock: Clock,
+) -> Bundled:
+    """Make a bundle in a new folder; nothing is left there where that fails.
+
+    Args:
+        members: What is put together.
+        policy: Which decides.
+        options: Of the policy.
+        task: That all members were made from.
+        output: The folder; None for one of the policy's name where bundles of these models lie.
+        reporter: Told of progress.
+        threads: Of the processor; 0 for those of the run.
+        clock: Tells seconds.
+
+    Raises:
+        UsageError: no such policy or option, or the folder is there.
+        BudgetInfeasibleError: no members with which the policy can do what it is asked to.
+        DeviceError: a member does not run.
+    """
+    given = options_of(policy, options)
+    folder = output or members.place / policy
+    check_new(folder)
+    usual = members.usual
+    spec = RunSpec(threads or usual.get("threads", 1), usual.get("batch", 0), usual.get("precision", "float32"))
+    bench, profiler = _bench(usual.get("name", _PROFILER), spec, clock, reporter)
+    example = rebatch(task.example, spec.batch)
+    try:
+        rebuilt = _rebuilt(members.models, task, example, bench, reporter)
+        settled = _settled(policy, given, rebuilt, task, batch_size(example), clock)
+        used = [rebuilt[place] for place in settled.places]
+        weights = _nested(used, task)
+        whole = Bundled(
+            folder=folder,
+            task=task.spec,
+            policy=policy,
+            settings=settled.settings,
+            told=settled.told,
+            members=tuple(_bundled(each, 0.0, {}) for each in used),
+            measurements={},
+            stored=weights.stored,
+            apart=weights.apart,
+            profiler=profiler,
+            precision=spec.precision,
+            threads=spec.threads,
+            requests=0,
+        )
+        with partial_folder(folder) as partial:
+            write(whole, weights.content, weights.to_json(), partial)
+            opened = open_bundle(partial, task.model, task.confidence, clock)
+            whole = _measured(whole, opened, used, task, batch_size(example), bench, clock, reporter)
+            write(whole, weights.content, weights.to_json(), partial)
+    finally:
+        bench.close()
+    return whole
+
+
+def _bench(name: str, spec: RunSpec, clock: Clock, reporter: Reporter) -> tuple[Bench, str]:
+    """Where modules are run as their run did, or by torch where that took files."""
+    profiler = registry.load("profilers", name).create(spec, clock)
+    if profiler.capabilities().format != "module":
+        profiler.close()
+        reporter.note(f"measured by '{_PROFILER}', as '{name}' runs files, of which a bundle has none")
+        name, profiler = _PROFILER, registry.load("profilers", _PROFILER).create(spec, clock)
+    return bench_here(profiler, spec, clock), name
+
+
+def _rebuilt(
+    models: Sequence[Chosen], task: Task, example: Example, bench: Bench, reporter: Reporter
+) -> list[_Rebuilt]:
+    """Models, the fastest first."""
+    made = {
+        each.name: assemble(each.record, each.weights, task.model, task.example, each.folder, reporter)
+        for each in models
+    }
+    known = {each.name: each for each in models}
+    found = [_Rebuilt(known[each.name], made[each.name], each) for each in members_of(bench, made, example)]
+    certified = all(str(LATENCY) in each.measured for each in models)
+
+    def seconds(each: _Rebuilt) -> float:
+        return each.chosen.measured[str(LATENCY)].value if certified else each.member.seconds
+
+    return sorted(found, key=seconds)
+
+
+def _settled(
+    policy: str, options: Mapping[str, str], rebuilt: Sequence[_Rebuilt], task: Task, size: int, clock: Clock
+) -> Settled:
+    known: list[dict[bytes | None, object]] = [{} for _ in rebuilt]
+
+    def made(places: Sequence[int], decides: Policy) -> Replayed:
+        models = [rebuilt[place].model for place in places]
+        answers = [known[place] for place in places]
+        return Replayed(models, policy, decides, confidence=task.confidence, clock=clock, known=answers)
+
+    def scored(places: tuple[int, ...], decides: Policy) -> Scored:
+        seconds: list[float] = []
+
+        def seen(answered: Sequence[int]) -> None:
+            each = zip(places, answered, strict=True)
+            seconds.append(sum(rebuilt[place].member.takes(count) for place, count in each if count))
+
+        value = task.score(Served(made(places, decides), size, seen), _FITTED)[task.quality.name].value
+        sign = -1 if task.quality.lower_is_better else 1
+        return Scored(quality=sign * value, seconds=sum(seconds) / max(len(seconds), 1))
+
+    def confidence(place: int) -> Tensor:
+        alone = Served(made([place], _First()), size)
+        return torch.cat([alone.bundle.sure(task.forward(alone, batch)) for batch in task.batches(_FITTED)])
+
+    members = tuple(each.member for each in rebuilt)
+    fitting = Fitting(members=members, options=options, confidence=confidence, scored=scored)
+    found: Settled = policy_of(policy).settled(fitting)
+    return found
+
+
+class _First(Policy):
+    """One member answers all."""
+
+    def first(self, facts: Mapping[str, object]) -> int:
+        return 0
+
+
+def _nested(used: Sequence[_Rebuilt], task: Task) -> Nested:
+    traced = find(task.model, task.example)
+    weights = []
+    for each in used:
+        shapes = shapes_of(each.chosen.form.built(task.model, str(each.chosen.folder)))
+        slices = {name: torch.tensor(kept) for name, kept in each.chosen.record.slices.items()}
+        weights.append(Weights(loaded(each.chosen.weights, shapes, str(each.chosen.folder)), slices))
+    return nested(weights, traced)
+
+
+def _measured(
+    whole: Bundled,
+    opened: Bundle,
+    used: Sequence[_Rebuilt],
+    task: Task,
+    size: int,
+    bench: Bench,
+    clock: Clock,
+    reporter: Reporter,
+) -> Bundled:
+    """With qualities and times of the validation split, of the bundle and of each member."""
+    scores = task.score(Served(opened, size), _MEASURED)
+    shares = [count / opened.samples for count in opened.answered]
+    alone = {each.chosen.name: task.score(each.model, _MEASURED) for each in used}
+    models = {each.chosen.name: each.model for each in used}
+    calls = requests_of(task, used[-1].model, _MEASURED, size)
+    with reporter.track("measuring requests", len(calls)) as advance:
+        own, others = served_times(bench, opened, models, calls, clock, advance)
+    told = {"device": bench.fingerprint(), "profiler": whole.profiler}
+    measured = {**scores, **statistics(own, **told)}
+    members = tuple(
+        _bundled(each, part, {**alone[each.chosen.name], **statistics(others[each.chosen.name], **told)})
+        for each, part in zip(used, shares, strict=True)
+    )
+    largest = used[-1].chosen
+    if (certified := largest.measured.get(str(LATENCY))) is not None:
+        ratio = chained(share(own, others[largest.name]), Interval(certified.value, certified.low, certified.high))
+        note = f"the mean over requests, by its ratio to that of {largest.name}"
+        expected = replace(certified, value=ratio.value, low=ratio.low, high=ratio.high, n=len(own), note=note)
+        measured[str(LATENCY)] = expected
+    found = replace(whole, members=members, measurements=measured, requests=len(own))
+    return replace(found, notes=(WORST_CASE, *_doubts(found, task.quality)))
+
+
+def _bundled(rebuilt: _Rebuilt, part: float, measured: Mapping[str, Measurement]) -> BundledModel:
+    chosen = rebuilt.chosen
+    return BundledModel(
+        member=rebuilt.member, plan=chosen.record.plan, form=chosen.form, share=part, measurements=measured
+    )
+
+
+def _doubts(found: Bundled, quality: Metric) -> list[str]:
+    """What was seen on the validation split that speaks against the bundle."""
+    own, largest, said = found.measurements, found.members[-1], []
+    sign = -1 if quality.lower_is_better else 1
+    score = sign * own[quality.name].value
+    if score < sign * largest.measurements[quality.name].value:
+        said.append(
+            f"{quality.name} is {own[quality.name].value:.4f} on the validation split, that of {largest.member.name} "
+            f"alone {largest.measurements[quality.name].value:.4f}"
+        )
+    for each in found.members:
+        alone = each.measurements
+        if sign * alone[quality.name].value >= score and alone[_MEAN].value <= own[_MEAN].value:
+            said.append(f"{each.member.name} alone is no worse on the validation split, and no slower in the mean")
+    return said
