@@ -52,7 +52,6 @@ def make_app() -> typer.Typer:
     app = typer.Typer(
         name="autoprune",
         help="Automated pruning of PyTorch models under budgets that are measured on the device.",
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
@@ -102,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = make_app()(given, standalone_mode=False)
+        code = make_app()(given, prog_name="autoprune", standalone_mode=False)
     except BaseException as error:  # the one place where every error becomes its line and its exit code
         if "--debug" in given:
             traceback.print_exc()
@@ -126,6 +125,8 @@ def _explain(error: BaseException) -> int:
     if isinstance(cause, BrokenPipeError):
         hush(sys.stdout)
         return 0
+    if isinstance(error, SystemExit) and isinstance(error.code, int):  # a shell was told what it asked for
+        return error.code
     text, code = _line(error)
     say(f"autoprune: {text}")
     return code

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autoprune.cli.completion import plugins, runs
 from autoprune.cli.options import OUTPUT
 
 if TYPE_CHECKING:
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
 
 
 def export(
-    subject: Annotated[Path, typer.Argument(help="A run directory (its best model), or the folder of one model.")],
+    subject: Annotated[
+        Path,
+        typer.Argument(help="A run directory (its best model), or the folder of one model.", autocompletion=runs),
+    ],
     formats: Annotated[
         str,
         typer.Option(
             "--format",
+            autocompletion=plugins("exporters", several=True),
             help="One or several, with commas: onnx, openvino, torch-export, executorch, safetensors, transformers.",
         ),
     ],

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from autoprune.cli.completion import runs
+
 
 def front(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: Annotated[Path, typer.Argument(help="A run directory.", autocompletion=runs)],
     within: Annotated[
         list[str] | None,
         typer.Option(help="Choose the best again within a limit such as latency=4ms. May be repeated."),

@@ -9,13 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
+from autoprune.cli.completion import subjects
 from autoprune.errors import UsageError
 from autoprune.options.defaults import CRITERION, PROFILER, REPAIR
 
 
 def inspect(
     subject: Annotated[
-        str, typer.Argument(help="A task, a run directory (its best model), or the folder of one model.")
+        str,
+        typer.Argument(
+            help="A task, a run directory (its best model), or the folder of one model.", autocompletion=subjects
+        ),
     ] = "digits",
     space: Annotated[str | None, typer.Option(help="A search space by name, or a YAML file.")] = None,
     freeze: Annotated[list[str] | None, typer.Option(help="As in a search. May be repeated.")] = None,

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from inspect import Parameter, Signature, signature
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
+from autoprune.cli.completion import plugins, spaces
 from autoprune.errors import UsageError
 from autoprune.options.option import Option
 from autoprune.options.search_options import SearchOptions, described
 
 #: The last sections of a command's help: what it prints, and what is left over.
 OUTPUT, _OTHERS = "Output", "Options"
+#: What shells offer for options that take no plug-in's name.
+_OFFERED: Final = {"space": spaces}
 
 
 class GroupedCommand(TyperCommand):
@@ -84,7 +87,8 @@ def parsed(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shown(name: str, option: Option, instead: str) -> Any:
     flag = "--" + (option.flag or name.replace("_", "-"))
-    return typer.Option(flag, help=instead or option.help, rich_help_panel=option.panel)
+    offer = plugins(option.plugins, several=option.several) if option.plugins else _OFFERED.get(name)
+    return typer.Option(flag, help=instead or option.help, rich_help_panel=option.panel, autocompletion=offer)
 
 
 def _place(parameter: Parameter) -> int:

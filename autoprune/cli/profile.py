@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autoprune.cli.completion import subjects
+
 if TYPE_CHECKING:
     from autoprune.api.layer_profile import LayerProfile
     from autoprune.core.measurement import Measurement
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 
 def profile(
     subject: Annotated[
-        str, typer.Argument(help="A task, a run directory (its best model), or the folder of one model.")
+        str,
+        typer.Argument(
+            help="A task, a run directory (its best model), or the folder of one model.", autocompletion=subjects
+        ),
     ] = "digits",
     profiler: Annotated[str | None, typer.Option(help="What measures; default: that of the run, else torch.")] = None,
     batch: Annotated[int | None, typer.Option(help="Batch size; default: the run's, else the task's own.")] = None,

@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
+from autoprune.cli.completion import runs as runs_here
+
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories; several are drawn on the same axes.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run directories; several are drawn on the same axes.", autocompletion=runs_here),
+    ],
     output: Annotated[
         Path | None, typer.Option(help="Where the page goes; default: report.html in the run, of several here.")
     ] = None,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autoprune.cli.completion import runs
 from autoprune.cli.options import OUTPUT, parsed, with_options
 from autoprune.options.search_options import finetunable, resumable
 
 if TYPE_CHECKING:
     from autoprune.engine.result import Result
 
-Run = Annotated[Path, typer.Argument(help="The run directory of an earlier search.")]
+Run = Annotated[Path, typer.Argument(help="The run directory of an earlier search.", autocompletion=runs)]
 Json = Annotated[bool, typer.Option("--json", help="Print front.json instead of a table.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only warnings.", rich_help_panel=OUTPUT)]
 

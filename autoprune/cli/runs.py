@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autoprune.cli.completion import runs as runs_here
+
 if TYPE_CHECKING:
     from autoprune.store.runs import RunSummary
 
@@ -14,7 +16,9 @@ _HERE = Path("runs")
 
 
 def listed(
-    places: Annotated[list[Path] | None, typer.Argument(help="Runs, or folders of runs; default: runs/.")] = None,
+    places: Annotated[
+        list[Path] | None, typer.Argument(help="Runs, or folders of runs; default: runs/.", autocompletion=runs_here)
+    ] = None,
     state: Annotated[
         list[str] | None,
         typer.Option(help="Only these: running, finished, stopped, unfinished, unreadable. May be repeated."),
@@ -59,7 +63,7 @@ def _row(run: RunSummary, keys: list[str]) -> list[str]:
 
 
 def clean(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.", autocompletion=runs_here)],
     whole: Annotated[
         bool, typer.Option("--whole", help="Remove the runs themselves, with their models; not what else is there.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from autoprune.cli.completion import plugins
 from autoprune.cli.options import OUTPUT, parsed, with_options
 from autoprune.options.option import WHAT
 from autoprune.options.search_options import SearchOptions
@@ -58,7 +59,10 @@ def _text(value: Any) -> str:
 
 
 def run_search(
-    task: Annotated[str, typer.Argument(help="digits, file.py:callable or package.module:callable.")] = "digits",
+    task: Annotated[
+        str,
+        typer.Argument(help="digits, file.py:callable or package.module:callable.", autocompletion=plugins("tasks")),
+    ] = "digits",
     budget: Annotated[
         list[str] | None,
         typer.Option(

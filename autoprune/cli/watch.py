@@ -7,11 +7,16 @@ from typing import Annotated, Final
 
 import typer
 
+from autoprune.cli.completion import runs as runs_here
+
 _PORT: Final = 7334
 
 
 def watch(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories; several are drawn on the same axes.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run directories; several are drawn on the same axes.", autocompletion=runs_here),
+    ],
     bind: Annotated[str, typer.Option(help="HOST:PORT; port 0: any free one.")] = f"127.0.0.1:{_PORT}",
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the token that who looks must bring; made where there is none.")

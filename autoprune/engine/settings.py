@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
-from typing import Final
 
 from optuna.samplers import BaseSampler
 
@@ -23,16 +22,6 @@ from autoprune.options.defaults import PLAIN_SAMPLER, PROFILER, SAMPLER
 from autoprune.options.search_options import SearchOptions, described
 from autoprune.samplers import SamplerContext, checked, needs_forecast
 from autoprune.searching.reseeded import sampler_for
-
-_PLURALS: Final = {
-    "sampler": "samplers",
-    "criterion": "criteria",
-    "repair": "repairs",
-    "profiler": "profilers",
-    "executor": "executors",
-    "schedule": "schedules",
-    "regularizer": "regularizers",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +103,14 @@ class Settings(SearchOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for kind in _PLURALS:
-            name = getattr(self, kind)
-            if kind == "profiler":  # its library is needed where it measures
-                registry.known(_PLURALS[kind], name or PROFILER)
+        for item, option in described():
+            name = getattr(self, item.name)
+            if not option.plugins or option.several:
+                continue
+            if item.name == "profiler":  # its library is needed where it measures
+                registry.known(option.plugins, name or PROFILER)
             elif isinstance(name, str):
-                registry.load(_PLURALS[kind], name)
+                registry.load(option.plugins, name)
         for name in self.training.distillers:
             registry.load("distillers", name)
         for name in self.trackers:

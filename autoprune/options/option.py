@@ -21,6 +21,8 @@ class Option:
         flag: What the command line calls it where that is not its name.
         shell: Its type on the command line where that is another one.
         resumed: Its help where a run goes on, if that is another one.
+        plugins: The kind of plug-ins whose names it takes.
+        several: Whether it takes several of them, with commas.
     """
 
     help: str
@@ -30,6 +32,8 @@ class Option:
     flag: str = ""
     shell: Any = None
     resumed: str = ""
+    plugins: str = ""
+    several: bool = False
 
 
 def option(default: Any, text: str, panel: str, **more: Any) -> Any:

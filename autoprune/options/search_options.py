@@ -76,12 +76,16 @@ class SearchOptions:
         shell=list[str],
     )
     criterion: str = option(
-        CRITERION, "Which slices go first: l2, taylor, hessian ...; `autoprune plugins` lists all.", WHAT
+        CRITERION,
+        "Which slices go first: l2, taylor, hessian ...; `autoprune plugins` lists all.",
+        WHAT,
+        plugins="criteria",
     )
     repair: str = option(
         REPAIR,
         "How a cut model is repaired before it is scored: none, bias, sequential ...; `autoprune plugins` lists all.",
         WHAT,
+        plugins="repairs",
     )
     plans: Sequence[Any] = option(
         (),
@@ -92,7 +96,11 @@ class SearchOptions:
         shell=list[str],
     )
     sampler: Any = option(
-        SAMPLER, "Who proposes plans: auto, evolution, ddpg, nsga2 ...; `autoprune plugins` lists all.", HOW, shell=str
+        SAMPLER,
+        "Who proposes plans: auto, evolution, ddpg, nsga2 ...; `autoprune plugins` lists all.",
+        HOW,
+        shell=str,
+        plugins="samplers",
     )
     sampler_options: Mapping[str, str] = option(
         dict,
@@ -102,9 +110,7 @@ class SearchOptions:
         shell=list[str],
     )
     deterministic: bool = option(
-        False,
-        "Propose by seed and earlier outcomes alone, however often it is interrupted.",
-        HOW,
+        False, "Propose by seed and earlier outcomes alone, however often it is interrupted.", HOW
     )
     seed: int = option(0, "Of all that is random.", HOW)
     schedule: str = option(
@@ -113,6 +119,7 @@ class SearchOptions:
         "`autoprune plugins` lists all.",
         HOW,
         resumable=True,
+        plugins="schedules",
     )
     schedule_options: Mapping[str, str] = option(
         dict,
@@ -128,6 +135,8 @@ class SearchOptions:
         "progressive, none; several with weights, such as logits,features:0.5. `autoprune plugins` lists all.",
         HOW,
         resumable=True,
+        plugins="distillers",
+        several=True,
     )
     regularizer: str = option(
         REGULARIZER,
@@ -135,6 +144,7 @@ class SearchOptions:
         "group-lasso, growing, scale ...; `autoprune plugins` lists all.",
         HOW,
         resumable=True,
+        plugins="regularizers",
     )
     regularizer_options: Mapping[str, str] = option(
         dict,
@@ -162,6 +172,7 @@ class SearchOptions:
         "What runs and times models: torch, torch-compile, onnxruntime, openvino, executorch, cuda; default: the "
         "device's own, or torch.",
         WHERE,
+        plugins="profilers",
     )
     device: str = option(
         HERE,
@@ -183,6 +194,7 @@ class SearchOptions:
         "Where candidates are evaluated: inline, ray, ray-tune (fine-tuning by Ray Tune).",
         WHERE,
         resumable=True,
+        plugins="executors",
     )
     workers: int = option(0, "Candidates evaluated at a time with ray; 0: one a core.", WHERE, resumable=True)
     address: str = option(
@@ -209,10 +221,11 @@ class SearchOptions:
     )
     track: str = option(
         "",
-        "Where the search is followed beside its run directory: tensorboard, mlflow, wandb, aim; several with commas. "
-        "`autoprune plugins` lists all.",
+        "Where the search is followed, too: tensorboard, mlflow, wandb, aim; with commas. `autoprune plugins` tells.",
         WHERE,
         resumable=True,
+        plugins="trackers",
+        several=True,
     )
     run: str | PathLike[str] | None = option(
         None, "A new run directory; default: the next free one under runs/.", WHERE, recorded=False, shell=Path
