@@ -7,10 +7,12 @@
 Of each front, at the batch whose latency counts and at a batch of one; bundles are settled on the calibration split,
 all that is told was seen on the test split:
 
+Times are processor time of the one thread that works, so that what others take of the machine does not count.
+
 - cascade: its mean latency beside that of the cheapest single model that is no worse, request by request.
 - deadline: of those that the smallest model met when it was run just before, the share that was missed; deadlines are
   drawn evenly from what the smallest needs to 1.5 times what the largest does. Beside it what the smallest itself
-  misses when it is run once more, which is the machine.
+  misses when it is run once more, and the same by the clock on the wall, with what others take.
 - drift: noise is added to the inputs; quality and share that is handed over, with a threshold that is fixed and with
   one that follows.
 """
@@ -23,9 +25,9 @@ import os
 import random
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,10 @@ import torch
 from torch import nn
 
 import autoprune
+from autoprune.core.clock import SystemClock
 from autoprune.core.reporter import Silent
-from autoprune.deployment.bundle_times import requests_of
+from autoprune.deployment.bundle_opening import open_bundle
+from autoprune.deployment.requests import requests_of
 from autoprune.errors import BudgetInfeasibleError
 from autoprune.surgery.example import Example
 from autoprune.tasks.batch import device_of
@@ -56,7 +60,7 @@ HEADS = {
         "mean of single's", "p99 of single's",
     ],
     "deadline": [
-        "front", "batch", "met by the smallest", "missed", "missed by the smallest again", "by a larger one",
+        "front", "batch", "clock", "met by the smallest", "missed", "missed by the smallest again", "by a larger one",
     ],
     "drift": ["front", "noise", "largest", "fixed", "handed over", "follows", "handed over"],
 }  # fmt: skip
@@ -101,11 +105,21 @@ def inputs_of(task: Task, batch: int) -> Any:
     return example.kwargs or example.args
 
 
-def seconds_of(model: Any, call: Example) -> float:
-    start = time.perf_counter()
+class Processor(SystemClock):
+    """Seconds that pass while this process works."""
+
+    def wall(self) -> float:
+        return self.cpu()
+
+
+CLOCKS = {"processor": Processor(), "wall": SystemClock()}
+
+
+def seconds_of(model: Any, call: Example, clock: SystemClock = CLOCKS["processor"]) -> float:
+    start = clock.wall()
     with torch.no_grad():
         call.call(model)
-    return time.perf_counter() - start
+    return clock.wall() - start
 
 
 def means(models: dict[str, nn.Module], calls: list[Example]) -> dict[str, list[float]]:
@@ -152,8 +166,9 @@ def quantile(seconds: list[float]) -> float:
     return statistics.quantiles(seconds, n=100)[98]
 
 
-def deadline(front: Front, folder: Path, count: int) -> list[str]:
-    bundle = autoprune.load_bundle(folder, task=front.task)
+def deadline(front: Front, folder: Path, count: int, clock: str) -> list[str]:
+    time_of = partial(seconds_of, clock=CLOCKS[clock])
+    bundle = open_bundle(folder, front.task.model, None, CLOCKS[clock])
     card = json.loads((folder / "bundle.json").read_bytes())["members"]
     smallest = bundle.members[0]
     calls = requests_of(front.task, smallest, "test", batch_of(front))
@@ -161,12 +176,12 @@ def deadline(front: Front, folder: Path, count: int) -> list[str]:
     low, high = card[0]["late"], 1.5 * card[-1]["late"]
     for place in range(count):
         call, left = calls[place % len(calls)], chance.uniform(low, high)
-        if seconds_of(smallest, call) <= left:
+        if time_of(smallest, call) <= left:
             met += 1
-            missed += seconds_of(bundle.asked(deadline=left), call) > left
-            again += seconds_of(smallest, call) > left
+            missed += time_of(bundle.asked(deadline=left), call) > left
+            again += time_of(smallest, call) > left
     larger = 1 - bundle.answered[0] / bundle.samples
-    return [str(met), f"{missed / met:.2%}", f"{again / met:.2%}", f"{larger:.0%}"]
+    return [clock, str(met), f"{missed / met:.2%}", f"{again / met:.2%}", f"{larger:.0%}"]
 
 
 def drift(front: Front, folder: Path) -> list[list[str]]:
@@ -215,6 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three models a front, fewer requests")
     parser.add_argument("--run", nargs="*", type=Path, help="run directories")
+    parser.add_argument("--task", nargs="*", default=TASKS, help="whose models are cut to uniform plans, without --run")
     parser.add_argument("--drop", default="0", help="quality that a cascade may lose on the calibration split")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -223,10 +239,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         keeps = KEEPS[1:] if options.quick else KEEPS
-        made = (
-            (searched(run) for run in options.run) if options.run else (uniform(spec, keeps, place) for spec in TASKS)
-        )
-        for whole in made:
+        fronts = map(searched, options.run) if options.run else (uniform(spec, keeps, place) for spec in options.task)
+        for whole in fronts:
             for batch in (batch_of(whole), 1):
                 front = replace(whole, task=replace(whole.task, example_inputs=inputs_of(whole.task, batch)))
                 folder = place / "bundles" / f"{front.name}-{batch}"
@@ -250,7 +264,7 @@ def examined(
             yield policy, [str(batch), error.received, *[""] * 7]
             continue
         if policy == "deadline":
-            yield policy, [str(batch), *deadline(front, path, deadlines)]
+            yield from ((policy, [str(batch), *deadline(front, path, deadlines, clock)]) for clock in CLOCKS)
             continue
         yield policy, [str(batch), *cascade(front, path, requests)]
         if batch == 1:

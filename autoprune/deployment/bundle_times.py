@@ -1,12 +1,15 @@
 """How long members and their bundle take, run on requests of a split. Knows benches and pairs; not policies or folders.
 
 Of each request the median of a few runs counts, and the bundle and all of its members run it one after the other: what
-the machine does meanwhile befalls them alike, and what is left differs from request to request.
+the machine does meanwhile befalls them alike, and what is left differs from request to request. Where one thread works,
+its processor time is what counts: who else has the processor is no matter of the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -19,16 +22,14 @@ from autoprune.core.measurement import Block, Measurement
 from autoprune.core.metric import LATENCY, QUANTILES
 from autoprune.core.reporter import Advance
 from autoprune.deployment.bundle import Bundle
-from autoprune.deployment.samples import requests
 from autoprune.measure import limits
 from autoprune.measure.estimator import RESAMPLES, Interval, quantiles
 from autoprune.policies import Member
 from autoprune.surgery.example import Example
-from autoprune.surgery.modes import evaluating
-from autoprune.tasks.task import Task, batch_size, rebatch
+from autoprune.tasks.task import batch_size, rebatch
 
-#: Requests that are run at most, and at least whatever that takes.
-MOST, _LEAST = 200, 12
+#: Requests that are run at least, whatever that takes.
+_LEAST: Final = 12
 #: Runs of each request, of which a bench leaves the first out; and of the example inputs.
 _RUNS, _ROUNDS = 4, 40
 _BUNDLE: Final = "bundle"
@@ -38,83 +39,72 @@ _ENDS: Final = (2.5, 97.5)
 Seconds = list[float]
 
 
-def members_of(bench: Bench, models: Mapping[str, nn.Module], example: Example) -> list[Member]:
-    """What policies know of models. models: by their name; example: one request."""
-    one, batch = rebatch(example, 1), batch_size(example)
-    names = [f"{name}{alone}" for name in models for alone in ("", "/one")]
-    for name, model in models.items():
-        for key, inputs in ((name, example), (f"{name}/one", one)):
-            bench.prepare(key, Artifact("module", module=(model, inputs)), limits.USUAL.warm_s)
-    rounds = bench.alone(lambda: bench.rounds(names, _ROUNDS, 0.0, _RUNS, 0))
-    seconds = {name: [run for each in rounds for run in each[place].wall_s] for place, name in enumerate(names)}
-    for name in names:
-        bench.release(name)
-    return [
-        Member(
-            name=name,
-            seconds=float(np.median(seconds[name])),
-            late=float(np.quantile(seconds[name], 0.99)),
-            one=float(np.median(seconds[f"{name}/one"])),
-            batch=batch,
-        )
-        for name in models
-    ]
+@dataclass(frozen=True)
+class RequestTimer:
+    """Runs requests on a bench. single: one thread works, and its processor time counts."""
 
+    bench: Bench
+    single: bool
 
-def requests_of(task: Task, model: nn.Module, split: str, size: int) -> list[Example]:
-    """Calls of the model as requests of so many samples, from the first batches of a split; fewer are left out."""
-    recorder, found = _Recorder(model), []
-    with evaluating(model):
-        for batch in task.split(split):
-            task.forward(recorder, batch)
-            for call in recorder.taken():
-                found += [each for each in requests(call, batch_size(call), size) if batch_size(each) == size]
-            if len(found) >= MOST:
+    def members(self, models: Mapping[str, nn.Module], example: Example) -> list[Member]:
+        """What policies know of models. models: by their name; example: one request."""
+        one, batch = rebatch(example, 1), batch_size(example)
+        names = [f"{name}{alone}" for name in models for alone in ("", "/one")]
+        for name, model in models.items():
+            for key, inputs in ((name, example), (f"{name}/one", one)):
+                self.bench.prepare(key, Artifact("module", module=(model, inputs)), limits.USUAL.warm_s)
+        rounds = self.bench.alone(lambda: self.bench.rounds(names, _ROUNDS, 0.0, _RUNS, 0))
+        seconds = {name: [run for each in rounds for run in self._runs(each[k])] for k, name in enumerate(names)}
+        for name in names:
+            self.bench.release(name)
+        return [
+            Member(
+                name=name,
+                seconds=float(np.median(seconds[name])),
+                late=float(np.quantile(seconds[name], 0.99)),
+                one=float(np.median(seconds[f"{name}/one"])),
+                batch=batch,
+            )
+            for name in models
+        ]
+
+    def served(
+        self, bundle: Bundle, models: Mapping[str, nn.Module], calls: Sequence[Example], clock: Clock, advance: Advance
+    ) -> tuple[Seconds, dict[str, Seconds]]:
+        """Seconds of requests, answered by the bundle and by each model alone.
+
+        Args:
+            bundle: Whose policy draws what is said of each request.
+            models: By name.
+            calls: Requests.
+            clock: Tells seconds.
+            advance: Told of each request.
+        """
+        chances = np.random.default_rng(0).random(len(calls))
+        names = [_BUNDLE, *models]
+        found: dict[str, Seconds] = {name: [] for name in names}
+        start = clock.wall()
+        for count, (call, chance) in enumerate(zip(calls, chances.tolist(), strict=True)):
+            if count >= _LEAST and clock.wall() - start > limits.USUAL.certify_s:
                 break
-    return found[:MOST]
+            together = {_BUNDLE: _Asked(bundle, bundle.drawn(chance)), **models}
+            blocks = self.bench.alone(partial(self._round, together, call, count))
+            for name, block in zip(names, blocks, strict=True):
+                found[name].append(float(np.median(self._runs(block))))
+            advance("")
+        for name in names:
+            self.bench.release(name)
+        return found.pop(_BUNDLE), found
 
+    def _round(self, models: Mapping[str, nn.Module], call: Example, seed: int) -> list[Block]:
+        """A block of each model on one request."""
+        for name, model in models.items():
+            self.bench.prepare(name, Artifact("module", module=(model, call)), 0.0)
+        (blocks,) = self.bench.rounds([*models], 1, 0.0, _RUNS, seed)
+        return blocks
 
-def served_times(
-    bench: Bench,
-    bundle: Bundle,
-    models: Mapping[str, nn.Module],
-    calls: Sequence[Example],
-    clock: Clock,
-    advance: Advance,
-) -> tuple[Seconds, dict[str, Seconds]]:
-    """Seconds of requests, answered by the bundle and by each model alone.
-
-    Args:
-        bench: Where they run.
-        bundle: Whose policy draws what is said of each request.
-        models: By name.
-        calls: Requests.
-        clock: Tells seconds.
-        advance: Told of each request.
-    """
-    chances = np.random.default_rng(0).random(len(calls))
-    names = [_BUNDLE, *models]
-    found: dict[str, Seconds] = {name: [] for name in names}
-    start = clock.wall()
-    for count, (call, chance) in enumerate(zip(calls, chances.tolist(), strict=True)):
-        if count >= _LEAST and clock.wall() - start > limits.USUAL.certify_s:
-            break
-        together = {_BUNDLE: _Asked(bundle, bundle.drawn(chance)), **models}
-        blocks = bench.alone(lambda: _round(bench, together, call, count))  # noqa: B023 - called at once
-        for name, block in zip(names, blocks, strict=True):
-            found[name].append(float(np.median(block.wall_s)))
-        advance("")
-    for name in names:
-        bench.release(name)
-    return found.pop(_BUNDLE), found
-
-
-def _round(bench: Bench, models: Mapping[str, nn.Module], call: Example, seed: int) -> list[Block]:
-    """A block of each model on one request."""
-    for name, model in models.items():
-        bench.prepare(name, Artifact("module", module=(model, call)), 0.0)
-    (blocks,) = bench.rounds([*models], 1, 0.0, _RUNS, seed)
-    return blocks
+    def _runs(self, block: Block) -> Sequence[float]:
+        return block.cpu_s if self.single else block.wall_s
 
 
 def statistics(seconds: Seconds, **told: Any) -> dict[str, Measurement]:
@@ -146,23 +136,3 @@ class _Asked(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self._call(*args, **kwargs)
-
-
-class _Recorder(nn.Module):
-    """A model whose calls are kept."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self._calls: list[Example] = []
-        if hasattr(model, "config"):
-            self.config = model.config
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        self._calls.append(Example(args, kwargs))
-        return self.model(*args, **kwargs)
-
-    def taken(self) -> list[Example]:
-        """Calls since the last time."""
-        found, self._calls = self._calls, []
-        return found

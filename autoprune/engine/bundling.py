@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from autoprune import registry
-from autoprune.bench.bench import Bench
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.metric import LATENCY, Metric
@@ -20,8 +19,9 @@ from autoprune.core.reporter import Reporter
 from autoprune.deployment.bundle import Bundle, Replayed, Served
 from autoprune.deployment.bundle_folder import WORST_CASE, Bundled, BundledModel, write
 from autoprune.deployment.bundle_opening import open_bundle
-from autoprune.deployment.bundle_times import members_of, requests_of, served_times, share, statistics
+from autoprune.deployment.bundle_times import RequestTimer, share, statistics
 from autoprune.deployment.export import check_new
+from autoprune.deployment.requests import requests_of
 from autoprune.deployment.timing import bench_here
 from autoprune.engine.bundle_members import Chosen, Members
 from autoprune.measure.estimator import Interval, chained
@@ -82,10 +82,10 @@ def bundle(
     check_new(folder)
     usual = members.usual
     spec = RunSpec(threads or usual.get("threads", 1), usual.get("batch", 0), usual.get("precision", "float32"))
-    bench, profiler = _bench(usual.get("name", _PROFILER), spec, clock, reporter)
+    timer, profiler = _timer(usual.get("name", _PROFILER), spec, clock, reporter)
     example = rebatch(task.example, spec.batch)
     try:
-        rebuilt = _rebuilt(members.models, task, example, bench, reporter)
+        rebuilt = _rebuilt(members.models, task, example, timer, reporter)
         settled = _settled(policy, given, rebuilt, task, batch_size(example), clock)
         used = [rebuilt[place] for place in settled.places]
         weights = _nested(used, task)
@@ -107,25 +107,26 @@ def bundle(
         with partial_folder(folder) as partial:
             write(whole, weights.content, weights.to_json(), partial)
             opened = open_bundle(partial, task.model, task.confidence, clock)
-            whole = _measured(whole, opened, used, task, batch_size(example), bench, clock, reporter)
+            whole = _measured(whole, opened, used, task, batch_size(example), timer, clock, reporter)
             write(whole, weights.content, weights.to_json(), partial)
     finally:
-        bench.close()
+        timer.bench.close()
     return whole
 
 
-def _bench(name: str, spec: RunSpec, clock: Clock, reporter: Reporter) -> tuple[Bench, str]:
+def _timer(name: str, spec: RunSpec, clock: Clock, reporter: Reporter) -> tuple[RequestTimer, str]:
     """Where modules are run as their run did, or by torch where that took files."""
     profiler = registry.load("profilers", name).create(spec, clock)
     if profiler.capabilities().format != "module":
         profiler.close()
         reporter.note(f"measured by '{_PROFILER}', as '{name}' runs files, of which a bundle has none")
         name, profiler = _PROFILER, registry.load("profilers", _PROFILER).create(spec, clock)
-    return bench_here(profiler, spec, clock), name
+    single = profiler.capabilities().cpu_time and spec.threads == 1
+    return RequestTimer(bench_here(profiler, spec, clock), single), name
 
 
 def _rebuilt(
-    models: Sequence[Chosen], task: Task, example: Example, bench: Bench, reporter: Reporter
+    models: Sequence[Chosen], task: Task, example: Example, timer: RequestTimer, reporter: Reporter
 ) -> list[_Rebuilt]:
     """Models, the fastest first."""
     made = {
@@ -133,7 +134,7 @@ def _rebuilt(
         for each in models
     }
     known = {each.name: each for each in models}
-    found = [_Rebuilt(known[each.name], made[each.name], each) for each in members_of(bench, made, example)]
+    found = [_Rebuilt(known[each.name], made[each.name], each) for each in timer.members(made, example)]
     certified = all(str(LATENCY) in each.measured for each in models)
 
     def seconds(each: _Rebuilt) -> float:
@@ -196,7 +197,7 @@ def _measured(
     used: Sequence[_Rebuilt],
     task: Task,
     size: int,
-    bench: Bench,
+    timer: RequestTimer,
     clock: Clock,
     reporter: Reporter,
 ) -> Bundled:
@@ -207,8 +208,8 @@ def _measured(
     models = {each.chosen.name: each.model for each in used}
     calls = requests_of(task, used[-1].model, _MEASURED, size)
     with reporter.track("measuring requests", len(calls)) as advance:
-        own, others = served_times(bench, opened, models, calls, clock, advance)
-    told = {"device": bench.fingerprint(), "profiler": whole.profiler}
+        own, others = timer.served(opened, models, calls, clock, advance)
+    told = {"device": timer.bench.fingerprint(), "profiler": whole.profiler}
     measured = {**scores, **statistics(own, **told)}
     members = tuple(
         _bundled(each, part, {**alone[each.chosen.name], **statistics(others[each.chosen.name], **told)})

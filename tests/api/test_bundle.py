@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 import autoprune
-from autoprune.deployment import bundle_times
+from autoprune.deployment import bundle_times, requests
 from autoprune.errors import StorageError, UsageError
 from autoprune.models import folder as folders
 from autoprune.models.weights import to_bytes
@@ -71,7 +71,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def run(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle_times, "MOST", 12)
+    monkeypatch.setattr(requests, "MOST", 12)
     monkeypatch.setattr(bundle_times, "_ROUNDS", 3)
     shutil.copytree(made[0].parent, tmp_path, dirs_exist_ok=True)
     return Path("r")
