@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autoprune.cli.completion import plugins, runs
 from autoprune.cli.options import OUTPUT, pair
 from autoprune.errors import UsageError
 
@@ -15,10 +16,16 @@ if TYPE_CHECKING:
 
 
 def bundle(
-    subject: Annotated[list[Path], typer.Argument(help="A run directory, or folders of finished models of one task.")],
+    subject: Annotated[
+        list[Path],
+        typer.Argument(help="A run directory, or folders of finished models of one task.", autocompletion=runs),
+    ],
     policy: Annotated[
         str,
-        typer.Option(help="Who answers: cascade, deadline, load, context; `autoprune plugins` lists all."),
+        typer.Option(
+            help="Who answers: cascade, deadline, load, context; `autoprune plugins` lists all.",
+            autocompletion=plugins("policies"),
+        ),
     ] = "cascade",
     members: Annotated[
         str, typer.Option(help="Numbers of a run's models, with commas; default: its front up to the best.")

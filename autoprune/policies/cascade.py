@@ -1,8 +1,8 @@
 """A small member answers first, and a larger one what the small one is unsure of.
 
-The threshold and the small member are those with which a request is expected to take least on the calibration split
-while the quality is no lower than that of the largest alone, by at most `drop`. Only the threshold below which more
-handing over never lowers the quality again is taken, so that no lucky dip is.
+The two members and the threshold are those with which a request is expected to take least on the calibration split,
+while the quality is at most `drop` below that of the largest given. Thresholds are tried from the one that hands over
+most; the first that does not keep the quality ends that, so that none is taken which keeps it by chance.
 
 With `follow`, the threshold moves with what it sees, so that the share that is handed over stays as it was settled
 (a quantile followed by stochastic approximation, Robbins and Monro 1951): latency is kept where inputs drift, and the
@@ -11,7 +11,8 @@ quality is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any, Final
 
 import torch
@@ -48,32 +49,38 @@ def create(members: Sequence[Member], settings: Mapping[str, Any]) -> Policy:
 
 
 def settled(fitting: Fitting) -> Settled:
-    last = len(fitting.members) - 1
+    members = fitting.members
     drop, follow = fitting.number("drop"), fitting.number("follow")
-    aim = fitting.scored((last,), Cascade({"threshold": 0.0, "share": 0.0, "follow": 0.0})).quality - drop
-    found: list[tuple[float, int, dict[str, float]]] = []
-    for place in range(last):
-        confidence = fitting.confidence(place).double()
-        for share in _SHARES:
-            settings = {"threshold": _threshold(confidence, share), "share": share, "follow": 0.0}
-            scored = fitting.scored((place, last), Cascade(settings))
-            if scored.quality < aim:
-                break
-            found.append((scored.seconds, place, settings))
+    alone = Cascade({"threshold": 0.0, "share": 0.0, "follow": 0.0})
+    aim = fitting.scored((len(members) - 1,), alone).quality - drop
+    found = [each for places in combinations(range(len(members)), 2) for each in _kept(fitting, places, aim)]
     if not found:
         raise BudgetInfeasibleError(
             expected="a smaller member that keeps the largest one's quality where it is sure",
             received="none on the calibration split",
             cure="allow some loss, such as --policy-option drop=0.01, or choose other --members",
         )
-    _, place, settings = min(found, key=lambda each: each[0])
-    small, large = fitting.members[place], fitting.members[last]
+    _, places, settings = min(found, key=lambda each: each[0])
+    small, large = (members[place].name for place in places)
     return Settled(
-        places=(place, last),
+        places=places,
         settings={**settings, "follow": follow},
-        told=f"{small.name} answers; {large.name} answers again below a confidence of {settings['threshold']:.4g}, as "
+        told=f"{small} answers; {large} answers again below a confidence of {settings['threshold']:.4g}, as "
         f"{settings['share']:.0%} of the calibration split are",
     )
+
+
+def _kept(
+    fitting: Fitting, places: tuple[int, int], aim: float
+) -> Iterator[tuple[float, tuple[int, int], dict[str, float]]]:
+    """Thresholds between two members with which the aim is kept, with expected seconds, until one does not."""
+    confidence = fitting.confidence(places[0]).double()
+    for share in _SHARES:
+        settings = {"threshold": _threshold(confidence, share), "share": share, "follow": 0.0}
+        scored = fitting.scored(places, Cascade(settings))
+        if scored.quality < aim:
+            return
+        yield scored.seconds, places, settings
 
 
 def _threshold(confidence: Tensor, share: float) -> float:

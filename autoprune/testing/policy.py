@@ -41,7 +41,8 @@ class PolicyConformance:
             if len(places) > 1:
                 unsure = policy.unsure(0, lambda: torch.linspace(0, 1, 100))
                 handed = 0.0 if unsure is None else float(unsure.float().mean())
-            right = 1.0 if places[0] == len(MEMBERS) - 1 or handed >= 0.2 else 0.8
+            largest = len(MEMBERS) - 1
+            right = 1.0 if places[0] == largest or (places[-1] == largest and handed >= 0.2) else 0.8
             return Scored(quality=right, seconds=MEMBERS[places[0]].seconds + handed * MEMBERS[places[-1]].seconds)
 
         fitting = Fitting(
