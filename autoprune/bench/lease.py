@@ -40,15 +40,16 @@ class LeaseLostError(DeviceError):
 class Lease:
     """A device that one process holds at a time.
 
-    path: of the lease's record; its folder exists; waiting: called now and then while another process has the device.
-    Reentrant: who holds it may hold it again.
+    path: of the lease's record; its folder exists; waiting: called with who has the device, each time that some seconds
+    were waited for it, at once or in all. Reentrant: who holds it may hold it again.
     """
 
     path: Path
     clock: Clock
     term_s: float = TERM_S
-    waiting: Callable[[], None] = lambda: None
+    waiting: Callable[[str], None] = lambda holder: None
     _depth: int = field(default=0, init=False)
+    _waited: float = field(default=0.0, init=False)
     _fence: int = field(default=0, init=False)
 
     @contextmanager
@@ -81,7 +82,7 @@ class Lease:
             )
 
     def _take(self) -> None:
-        told = self.clock.wall()
+        looked = self.clock.wall()
         while True:
             with storing(self.path), self._exclusive():
                 record = self._read()
@@ -89,9 +90,11 @@ class Lease:
                     self._fence = int(record.get("fence", 0)) + 1
                     self._write(self.clock.wall() + self.term_s)
                     return
-            if self.clock.wall() - told > _TELL_S:
-                told = self.clock.wall()
-                self.waiting()
+            # Of many short waits, as of two searches that take turns, none is long.
+            self._waited, looked = self._waited + self.clock.wall() - looked, self.clock.wall()
+            if self._waited > _TELL_S:
+                self._waited = 0.0
+                self.waiting(f"process {record.get('pid')}")
             self.clock.sleep(_POLL_S)
 
     def _free(self, record: dict[str, Any]) -> bool:
@@ -156,7 +159,12 @@ class NoLease:
 
 
 def device_lease(
-    folder: Path, fingerprint: str, clock: Clock, *, exclusive: bool, waiting: Callable[[], None] = lambda: None
+    folder: Path,
+    fingerprint: str,
+    clock: Clock,
+    *,
+    exclusive: bool,
+    waiting: Callable[[str], None] = lambda holder: None,
 ) -> Lease | NoLease:
     """What must be held around each measurement on the device of that fingerprint.
 

@@ -122,6 +122,7 @@ class Device:
         self._bench: AnyBench | None = None
         self._opened: _Opened | None = None
         self._waited = 0.0
+        self._shared = False
 
     @property
     def bench(self) -> AnyBench:
@@ -299,9 +300,16 @@ class Device:
         return {"memory": replace(exact, device=self.fingerprint, profiler=self.setup.profiler)}
 
     def _worker(self) -> WorkerBench:
-        bench = self.setup.bench(self.setup.task if self.capabilities.format == "module" else "", self.reporter.warn)
+        task = self.setup.task if self.capabilities.format == "module" else ""
+        bench = self.setup.bench(task, self.reporter.warn, self._takes_turns)
         bench.start()
         return bench
+
+    def _takes_turns(self, holder: str) -> None:
+        """Say once that somebody else measures here."""
+        if not self._shared:
+            self._shared = True
+            self.reporter.note(f"{holder} measures on this device, too: they take turns, so that both take longer")
 
     def _steadily(self, work: Callable[[], T]) -> T:
         """Work, again where the device forgot meanwhile what it was doing."""
@@ -316,6 +324,7 @@ class Device:
 
     def _local(self, profiler: Profiler) -> Bench:
         clock, found = self.spec.clock, self.capabilities
-        lease = device_lease(cache_folder("leases"), self.fingerprint, clock, exclusive=found.exclusive)
+        leases, waiting = cache_folder("leases"), self._takes_turns
+        lease = device_lease(leases, self.fingerprint, clock, exclusive=found.exclusive, waiting=waiting)
         metered = open_meter(found.meter)
         return Bench(profiler, lease, clock, self.setup.spec.precision, unpacked, meter=metered)

@@ -72,9 +72,10 @@ class Setup:
                 cure="measure with a profiler that takes files, such as onnxruntime",
             )
 
-    def bench(self, task: str, tell: Tell) -> WorkerBench:
-        """A process that measures, on the device."""
-        return WorkerBench(self.profiler, self.spec, task, linked=reached(self.address, tell, wait=self.wait))
+    def bench(self, task: str, tell: Tell, waits: Tell = lambda holder: None) -> WorkerBench:
+        """A process that measures, on the device; waits: told who has it, where another one does."""
+        linked = reached(self.address, tell, wait=self.wait, waits=waits)
+        return WorkerBench(self.profiler, self.spec, task, linked=linked)
 
     def looked(self) -> tuple[Capabilities, str]:
         """Capabilities and fingerprint of a device elsewhere, not waited for long: its address may be wrong."""

@@ -134,7 +134,7 @@ class _Alarm:
 class _Host:
     """One method a request."""
 
-    def __init__(self, opened: Mapping[str, Any], waiting: Callable[[], None], alarm: _Alarm) -> None:
+    def __init__(self, opened: Mapping[str, Any], waiting: Callable[[str], None], alarm: _Alarm) -> None:
         spec, clock, self.alarm = RunSpec(**opened["spec"]), SystemClock(), alarm
         profiler = registry.load("profilers", opened["profiler"]).create(spec, clock)
         found = profiler.capabilities()
@@ -260,9 +260,9 @@ def _served(answers: IO[str], closing: contextlib.ExitStack) -> int:
     host: _Host | None = None
     alarm = _Alarm()
 
-    def waiting() -> None:
+    def waiting(holder: str) -> None:
         alarm.again()
-        _say(answers, {"waiting": True})
+        _say(answers, {"waiting": holder})
 
     for line in sys.stdin:
         request = json.loads(line)

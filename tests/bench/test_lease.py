@@ -106,3 +106,14 @@ def test_a_record_that_cannot_be_written_is_said_and_the_last_one_stays(tmp_path
     with pytest.raises(StorageError, match="device.lease"), lease.held():
         pass
     assert lease.path.read_text() == before
+
+
+def test_who_waits_is_told_who_has_the_device_also_where_no_wait_is_long(tmp_path):
+    clock, holders = FakeClock(), []
+    lease = Lease(tmp_path / "device.lease", clock, waiting=holders.append)
+    record = {"pid": os.getpid(), "namespace": namespace(), "fence": 6, "boot": boot()}
+    for _ in range(5):
+        lease.path.write_text(json.dumps({**record, "until": clock.wall() + 0.5}))
+        with lease.held():
+            pass
+    assert holders == [f"process {os.getpid()}"]

@@ -62,15 +62,15 @@ class Link(Protocol):
         ...
 
 
-def answer(line: Callable[[], str], close: Callable[[], None]) -> Any:
+def answer(line: Callable[[], str], close: Callable[[], None], waits: Callable[[str], None]) -> Any:
     """What a process answers, line by line, until it does not say that it waits for a device that another one has.
 
-    line: the next one; close: ends the link where this is interrupted, as the answer would be taken for the next one.
+    line: the next one; close: ends the link where this is interrupted, as the answer would be taken for the next one;
+    waits: told who has the device.
     """
     try:
-        reply: dict[str, Any] = {"waiting": True}
-        while "waiting" in reply:
-            reply = read_reply(line())
+        while "waiting" in (reply := read_reply(line())):
+            waits(str(reply["waiting"]))
         return result_of(reply)
     except AutopruneError:
         raise

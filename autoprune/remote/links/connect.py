@@ -18,22 +18,25 @@ from autoprune.remote.links.retry import GRACE_S, Tell
 TOKEN: Final = "AUTOPRUNE_DEVICE_TOKEN"  # noqa: S105 - the name, not the token
 
 
-def reached(address: DeviceAddress | None, tell: Tell, *, wait: bool = True) -> Callable[[str], Link]:
+def reached(
+    address: DeviceAddress | None, tell: Tell, *, wait: bool = True, waits: Tell = lambda holder: None
+) -> Callable[[str], Link]:
     """What links a bench with a process at an address, None for this machine.
 
-    wait: for a device that does not answer, however long that takes.
+    wait: for a device that does not answer, however long that takes; waits: told who has the device where another one
+    does. An agent's queue is not told.
 
     Raises:
         DeviceError: a library or a token is missing.
     """
     if address is None:
-        return ProcessLink
+        return lambda profiler: ProcessLink(profiler, waits=waits)
     grace_s = float("inf") if wait else GRACE_S
     try:
         if address.scheme == "ssh":
             from autoprune.remote.links.ssh import SshLink
 
-            return lambda profiler: SshLink(address, profiler, grace_s, tell)
+            return lambda profiler: SshLink(address, profiler, grace_s, tell, waits)
         from autoprune.remote.links.http import HttpLink
     except ImportError as error:
         raise DeviceError(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, TextIO
@@ -34,11 +34,12 @@ class ProcessLink:
     """Pipes to a child; it dies with this process.
 
     profiler: what it runs, for messages; blobs: a folder that holds them already, None for one of the link's own, from
-    which they go when they are no longer lent.
+    which they go when they are no longer lent; waits: told who has the device that the child waits for.
     """
 
     profiler: str
     blobs: Path | None = None
+    waits: Callable[[str], None] = lambda holder: None
     process: subprocess.Popen[str] | None = field(default=None, init=False)
     _folder: Path = field(init=False)
     _errors: TextIO = field(init=False, repr=False)
@@ -111,7 +112,7 @@ class ProcessLink:
             raise self._died() from error
 
     def _answer(self, limit_s: float, what: str) -> Any:
-        return answer(lambda: self._line(limit_s, what), self.close)
+        return answer(lambda: self._line(limit_s, what), self.close, self.waits)
 
     def _line(self, limit_s: float, what: str) -> str:
         stream = self._running().stdout

@@ -37,13 +37,14 @@ _END_S: Final = 3.0
 class SshLink:
     """One process, with a connection and a thread of its own.
 
-    grace_s, tell: as in `Patience`.
+    grace_s, tell: as in `Patience`; waits: told who has the device that the process waits for.
     """
 
     address: DeviceAddress
     profiler: str
     grace_s: float
     tell: Tell
+    waits: Tell
     _there: dict[str, int] = field(default_factory=dict, init=False)
     _said: str = field(default="", init=False)
     _live: bool = field(default=False, init=False)
@@ -200,7 +201,7 @@ class SshLink:
             raise self._died() from error
 
     def _answer(self, limit_s: float, what: str) -> Any:
-        return answer(lambda: self._line(limit_s, what), self.close)
+        return answer(lambda: self._line(limit_s, what), self.close, self.waits)
 
     def _line(self, limit_s: float, what: str) -> str:
         try:
