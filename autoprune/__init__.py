@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from autoprune.api.resume import finetune, resume
     from autoprune.api.search import search
     from autoprune.core.budget import AtLeast, AtMost, Budget
-    from autoprune.core.callbacks import EpochReport
+    from autoprune.core.callbacks import EpochReport, FrontReport
     from autoprune.core.group import Group
     from autoprune.core.limit import Limit
     from autoprune.core.measurement import Measurement
@@ -49,6 +49,7 @@ _HOMES = {
     "Classification": "tasks.classification",
     "EpochReport": "core.callbacks",
     "Evaluated": "api.evaluate",
+    "FrontReport": "core.callbacks",
     "Group": "core.group",
     "Limit": "core.limit",
     "Measurement": "core.measurement",
@@ -91,6 +92,7 @@ __all__ = [
     "Classification",
     "EpochReport",
     "Evaluated",
+    "FrontReport",
     "Group",
     "Limit",
     "Measurement",

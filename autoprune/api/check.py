@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
+from autoprune.api.notebook import usual_reporter
 from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
 from autoprune.core.floor import check_quality
 from autoprune.core.limit import Limit
 from autoprune.core.measurement import Measurement
-from autoprune.core.reporter import Logged, Reporter
+from autoprune.core.reporter import Reporter
 from autoprune.engine.checked_artifact import Where, artifact_of
 from autoprune.errors import UsageError
 from autoprune.tasks.task import Task
@@ -97,7 +98,7 @@ def check(
     """
     limits = Budget.parse(*_listed(budget), *_listed(floor))
     _absolute(limits)
-    where = Where(device=device, profiler=profiler, threads=threads, trust=trust, reporter=reporter or Logged())
+    where = Where(device=device, profiler=profiler, threads=threads, trust=trust, reporter=reporter or usual_reporter())
     artifact = artifact_of(Path(subject), task, where)
     known: dict[str, Measurement] = {}
     dense: dict[str, Measurement] = {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from autoprune.api.notebook import usual_reporter
 from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
 from autoprune.core.clock import Clock, SystemClock
@@ -17,7 +18,7 @@ from autoprune.core.given_plan import GivenPlan, given_plan
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Source
 from autoprune.core.plan import Plan
-from autoprune.core.reporter import Logged, Reporter
+from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
 from autoprune.engine.known_device import found
 from autoprune.engine.prepare import Prepared, make_task, prepare
@@ -101,7 +102,7 @@ def evaluate(
         >>> found = autoprune.evaluate("my_task.py:task", {"stem": 12, "body": 0.5})  # doctest: +SKIP
         >>> found.measurements["accuracy"].value, found.measurements["latency"].value  # doctest: +SKIP
     """
-    reporter, clock = reporter or Logged(), SystemClock()
+    reporter, clock = reporter or usual_reporter(), SystemClock()
     settings = Settings.settled(SearchOptions(**checked(options, evaluable(), "options of an evaluation")))
     if settings.node != HERE:
         found(settings.device)  # nobody knows it

@@ -10,9 +10,10 @@ from typing import Any
 from torch import nn
 
 from autoprune import registry
+from autoprune.api.notebook import usual_reporter
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
-from autoprune.core.reporter import Logged, Reporter
+from autoprune.core.reporter import Reporter
 from autoprune.deployment.card import Exported
 from autoprune.deployment.export import Acceptance
 from autoprune.deployment.opening import opened
@@ -76,7 +77,7 @@ def export(
         >>> (card,) = autoprune.export(pruned, "onnx", "out", example_inputs=images)  # doctest: +SKIP
         >>> card.path, card.difference, card.measurements["latency"].value  # doctest: +SKIP
     """
-    reporter = reporter or Logged()
+    reporter = reporter or usual_reporter()
     names = formats.split(",") if isinstance(formats, str) else list(formats)
     where = None if output is None else Path(output)
     if isinstance(subject, str | PathLike):

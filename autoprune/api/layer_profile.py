@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from autoprune.api.notebook import usual_reporter
 from autoprune.api.profile import Subject
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
-from autoprune.core.reporter import Logged, Reporter
+from autoprune.core.reporter import Reporter
 from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.latency_forecast import Tabulated, tabulate
 from autoprune.cost_model.layer_profile import Layer, layers
@@ -42,7 +43,7 @@ def by_layer(subject: Subject, profiler: str, spec: RunSpec, reporter: Reporter 
     Raises:
         DeviceError: the profiler is missing, cannot run the model, or has a format that cannot be taken apart.
     """
-    with _opened(subject, None, profiler, spec, reporter or Logged()) as (device, latency):
+    with _opened(subject, None, profiler, spec, reporter or usual_reporter()) as (device, latency):
         known = DeviceTable.of(device)
         units = known.units(CutModel(subject.model))
         known.fill(units, _UNITS_S)
@@ -59,7 +60,7 @@ def latency_table(
     Raises:
         DeviceError: as in `by_layer`.
     """
-    reporter = reporter or Logged()
+    reporter = reporter or usual_reporter()
     prepared = prepare(make_task(task, reporter), space)
     subject = Subject(prepared.task.model, prepared.task.example_inputs, prepared.task.spec)
     with _opened(subject, prepared.traced, profiler, spec, reporter) as (device, _):

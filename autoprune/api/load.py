@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from autoprune.core.reporter import Logged, Reporter
+from autoprune.api.notebook import usual_reporter
+from autoprune.core.reporter import Reporter
 from autoprune.engine.prepare import make_task
 from autoprune.errors import UsageError
 from autoprune.models.rebuild import rebuild, rebuild_from
@@ -45,7 +46,7 @@ def load(
     Example:
         >>> load("runs/digits-1/models/17")  # doctest: +SKIP
     """
-    reporter = reporter or Logged()
+    reporter = reporter or usual_reporter()
     if model is None and example_inputs is None:
         return rebuild(Path(folder), None if task is None else make_task(task, reporter), reporter)
     if task is not None or model is None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from autoprune.api.notebook import usual_reporter
 from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
-from autoprune.core.reporter import Logged, Reporter
+from autoprune.core.reporter import Reporter
 from autoprune.engine.result import model_folder
 from autoprune.measure.costs import costs_of
 from autoprune.measure.setup import Setup
@@ -59,7 +60,7 @@ def profile(
         >>> profile(model, images)["latency"].value  # doctest: +SKIP
     """
     setup = Setup(profiler, RunSpec(threads, batch, precision), task)
-    return costs_of(model, example_inputs, setup, reporter or Logged(), clock or SystemClock())
+    return costs_of(model, example_inputs, setup, reporter or usual_reporter(), clock or SystemClock())
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from typing import Any, Final
 from optuna.samplers import BaseSampler
 
 from autoprune import registry
+from autoprune.api.notebook import usual_reporter
 from autoprune.core.budget import Budget
-from autoprune.core.callbacks import Callbacks, EpochReport
+from autoprune.core.callbacks import Callbacks, EpochReport, FrontReport
 from autoprune.core.clock import SystemClock
 from autoprune.core.cluster import Cluster
 from autoprune.core.effort import MOST_EPOCHS, Effort
 from autoprune.core.quantity import seconds
-from autoprune.core.reporter import Logged, Reporter
+from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
 from autoprune.engine.engine import run_search
 from autoprune.engine.given_plan import prepare_for
@@ -54,6 +55,7 @@ def resume(
     reporter: Reporter | None = None,
     on_trial: Callable[[Trial], Any] | None = None,
     on_epoch: Callable[[EpochReport], Any] | None = None,
+    on_front: Callable[[FrontReport], Any] | None = None,
     **options: Any,
 ) -> Result:
     """Go on with a search where it was when it ended, however it ended; what is not passed is as it was begun, or
@@ -70,6 +72,7 @@ def resume(
         reporter: As in `search`.
         on_trial: As in `search`, for candidates that are evaluated from now on.
         on_epoch: As in `search`.
+        on_front: As in `search`.
         **options: See `SearchOptions`.
 
     Returns:
@@ -79,8 +82,8 @@ def resume(
         StorageError: it is no run, or in use, damaged, or of another version; and all that `search` raises.
     """
     changes = checked(options, resumable(), "what may change in a run that was begun")
-    said = reporter or Logged()
-    return _go_on(Path(run), task, sampler, changes, Callbacks(on_trial, on_epoch, said), said, propose=True)
+    said = reporter or usual_reporter()
+    return _go_on(Path(run), task, sampler, changes, Callbacks(on_trial, on_epoch, on_front, said), said, propose=True)
 
 
 @documented(*finetunable(), optional=True)
@@ -111,8 +114,8 @@ def finetune(
     if changes.get("finetune_epochs") is None and changes.get("finetune_time") is None:
         cure = "say how many epochs, or how long it may take"
         raise UsageError(expected="finetune_epochs or finetune_time", received="neither", cure=cure)
-    said = reporter or Logged()
-    return _go_on(Path(run), task, None, changes, Callbacks(None, on_epoch, said), said, propose=False)
+    said = reporter or usual_reporter()
+    return _go_on(Path(run), task, None, changes, Callbacks(None, on_epoch, None, said), said, propose=False)
 
 
 def _go_on(

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from autoprune import registry
+from autoprune.api.notebook import usual_reporter
 from autoprune.core.address import HERE
 from autoprune.core.budget import Budget
-from autoprune.core.callbacks import Callbacks, EpochReport
+from autoprune.core.callbacks import Callbacks, EpochReport, FrontReport
 from autoprune.core.clock import SystemClock
 from autoprune.core.metric import COUNTED
 from autoprune.core.preference import Preference
-from autoprune.core.reporter import Logged, Reporter
+from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
 from autoprune.engine.engine import run_search
 from autoprune.engine.given_plan import prepare_for
@@ -41,6 +42,7 @@ def search(
     reporter: Reporter | None = None,
     on_trial: Callable[[Trial], Any] | None = None,
     on_epoch: Callable[[EpochReport], Any] | None = None,
+    on_front: Callable[[FrontReport], Any] | None = None,
     **options: Any,
 ) -> Result:
     """Search the pruned models of a task that no other candidate beats, and finish the best few under the budget.
@@ -52,8 +54,9 @@ def search(
         budget: A `Budget`, or limits such as "latency=5ms".
         reporter: Who is told of warnings and progress; default: the logger "autoprune".
         on_trial: Called with each candidate as it was evaluated: its plan, its measurements, or why it failed.
-        on_epoch: Called after each epoch of fine-tuning, with its plan, loss and scores. What a callback raises is
-            reported, and the search goes on.
+        on_epoch: Called after each epoch of fine-tuning, with its plan, loss and scores.
+        on_front: Called after each candidate, with the front as it is by then. What a callback raises is reported, and
+            the search goes on.
         **options: See `SearchOptions`.
 
     `plans` may also be `Plan`s, or counts or ratios by group; `sampler` any Optuna sampler for several objectives;
@@ -73,8 +76,8 @@ def search(
         >>> result = autoprune.search("my_task.py:task", ["latency=5ms", "accuracy>=-1%"], trials=64)  # doctest: +SKIP
         >>> model = result.best.load()  # doctest: +SKIP
     """
-    reporter = reporter or Logged()
-    callbacks = Callbacks(on_trial, on_epoch, reporter)
+    reporter = reporter or usual_reporter()
+    callbacks = Callbacks(on_trial, on_epoch, on_front, reporter)
     asked = SearchOptions(**checked(options, every(), "options of a search"))
     limits = _limits(budget).guaranteed(asked.guarantee)
     settings = Settings.settled(asked)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autoprune.api.notebook import usual_reporter
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.core.proposal import Proposal
-from autoprune.core.reporter import Logged, Reporter
+from autoprune.core.reporter import Reporter
 from autoprune.core.sensitivity import Level, Sensitivities
 from autoprune.core.trial import TrialState
 from autoprune.engine.prepare import make_task, prepare
@@ -46,7 +47,7 @@ def sensitivity(
     """
     if levels < 1:
         raise UsageError(expected="at least one level a group", received=str(levels), cure="pass for example 4")
-    reporter, clock = reporter or Logged(), SystemClock()
+    reporter, clock = reporter or usual_reporter(), SystemClock()
     prepared = prepare(make_task(task, reporter), space, freeze=freeze, only=only, reporter=reporter)
     made, setup = prepared.task, Setup(profiler, spec or RunSpec(), prepared.task.spec)
     device = Device(

@@ -17,6 +17,11 @@ from autoprune.options.search_options import SearchOptions, described
 
 #: The last sections of a command's help: what it prints, and what is left over.
 OUTPUT, _OTHERS = "Output", "Options"
+#: Of the commands that search.
+Live = Annotated[
+    bool,
+    typer.Option("--live", help="On a terminal: the front and all progress as one picture.", rich_help_panel=OUTPUT),
+]
 #: What shells offer for options that take no plug-in's name.
 _OFFERED: Final = {"space": spaces}
 

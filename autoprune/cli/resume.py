@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoprune.cli.completion import runs
-from autoprune.cli.options import OUTPUT, parsed, with_options
+from autoprune.cli.options import OUTPUT, Live, parsed, with_options
 from autoprune.options.search_options import finetunable, resumable
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print front.json instead of 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only warnings.", rich_help_panel=OUTPUT)]
 
 
-def _resume(run: Run, as_json: Json = False, quiet: Quiet = False, **options: Any) -> int:
+def _resume(run: Run, as_json: Json = False, quiet: Quiet = False, live: Live = False, **options: Any) -> int:
     """Go on with a search where it was when it ended, however it ended; what is not given is as it was begun."""
     from autoprune.api.resume import resume as go_on
 
-    return _done(go_on, run, as_json, quiet, options)
+    return _done(go_on, run, as_json, quiet, live, options)
 
 
 def _finetune(run: Run, as_json: Json = False, quiet: Quiet = False, **options: Any) -> int:
@@ -33,7 +33,7 @@ def _finetune(run: Run, as_json: Json = False, quiet: Quiet = False, **options: 
     it was begun."""
     from autoprune.api.resume import finetune as train
 
-    return _done(train, run, as_json, quiet, options)
+    return _done(train, run, as_json, quiet, False, options)
 
 
 resume = with_options(_resume, names=resumable(), as_begun=True)
@@ -41,12 +41,15 @@ finetune = with_options(_finetune, names=finetunable(), as_begun=True)
 resume.__name__, finetune.__name__ = "resume", "finetune"
 
 
-def _done(go_on: Callable[..., Result], run: Path, as_json: bool, quiet: bool, asked: dict[str, Any]) -> int:
+def _done(
+    go_on: Callable[..., Result], run: Path, as_json: bool, quiet: bool, live: bool, asked: dict[str, Any]
+) -> int:
     """Go on with a run as it is asked for, and tell how it ended."""
-    from autoprune.cli.console import ConsoleReporter, aside
+    from autoprune.cli.console import aside
+    from autoprune.cli.live import news
     from autoprune.cli.print_result import print_result
-    from autoprune.core.clock import SystemClock
 
-    with aside():
-        result = go_on(run, reporter=ConsoleReporter(quiet, SystemClock()), **parsed(asked))
+    with news(quiet, live) as (reporter, on_front), aside():
+        told = {} if on_front is None else {"on_front": on_front}
+        result = go_on(run, reporter=reporter, **told, **parsed(asked))
     return print_result(result, as_json)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from autoprune.cli.completion import plugins
-from autoprune.cli.options import OUTPUT, parsed, with_options
+from autoprune.cli.options import OUTPUT, Live, parsed, with_options
 from autoprune.options.option import WHAT
 from autoprune.options.search_options import SearchOptions
 
@@ -86,32 +86,32 @@ def run_search(
         bool, typer.Option("--json", help="Print front.json instead of a table.", rich_help_panel=OUTPUT)
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only warnings.", rich_help_panel=OUTPUT)] = False,
+    live: Live = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be searched, and stop.", rich_help_panel=OUTPUT)
     ] = False,
     **options: Any,
 ) -> int:
     """Search the pruned models that no other candidate beats, within a budget that is measured."""
-    from autoprune.cli.console import ConsoleReporter, aside
+    from autoprune.cli.console import aside
+    from autoprune.cli.live import news
     from autoprune.cli.print_result import print_result
     from autoprune.core.budget import Budget
-    from autoprune.core.clock import SystemClock
 
     del config
     limits = Budget.parse(*(budget or ()), objectives=objective or ())
     given = parsed(options)
     SearchOptions(**given)  # what is refused is refused before anything heavy is imported
-    reporter = ConsoleReporter(quiet, SystemClock())
     from autoprune.api.search import preview
     from autoprune.api.search import search as find
 
     if dry_run:
-        with aside():
+        with news(quiet, False) as (reporter, _), aside():
             found = preview(task, limits, reporter=reporter, **given)
         typer.echo(json.dumps(found, indent=1) if as_json else _listed(found))
         return 0
-    with aside():
-        result = find(task, limits, reporter=reporter, **given)
+    with news(quiet, live) as (reporter, on_front), aside():
+        result = find(task, limits, reporter=reporter, on_front=on_front, **given)
     return print_result(result, as_json)
 
 

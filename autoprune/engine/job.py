@@ -33,7 +33,7 @@ class SearchJob:
         began: The recipe of the process that began it; None where it is new.
         propose: Whether new candidates are looked for.
         pace: How long things take, once that is known.
-        callbacks: Told of each candidate and each epoch.
+        callbacks: Told of each candidate, the front, and each epoch.
     """
 
     directory: RunDirectory

@@ -281,6 +281,7 @@ def explore(
                 job.directory.log("trial", **_told(whole), **state)
                 advance(progress.line(state))
                 job.callbacks.trial(whole)
+                job.callbacks.front(progress.front())
 
         for trial in coordinator.evaluated:
             told(trial)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from autoprune.core import quantity
+from autoprune.core.callbacks import FrontReport
 from autoprune.core.clock import Clock
 from autoprune.core.effort import Effort
 from autoprune.core.front import Front, hypervolume
@@ -55,6 +56,13 @@ class Progress:
             "per_minute": None if pace is None else round(60 * pace, 2),
             "busy": busy,
         }
+
+    def front(self) -> FrontReport:
+        """The front so far."""
+        trials, best = self._front.trials, self._front.best
+        return FrontReport(
+            trials=self._observed, objectives=self._objectives, front=trials, best=best, volume=self._volume
+        )
 
     def line(self, state: Mapping[str, Any]) -> str:
         """The same, for people."""

@@ -19,9 +19,16 @@ def log(event):
 
 
 def test_a_program_is_told_of_candidates_and_epochs(small_task):
-    trials, epochs = [], []
-    autoprune.search(small_task, trials=5, finetune_epochs=2, on_trial=trials.append, on_epoch=epochs.append, **QUICK)
+    trials, epochs, fronts = [], [], []
+    told = {"on_trial": trials.append, "on_epoch": epochs.append, "on_front": fronts.append}
+    autoprune.search(small_task, trials=5, finetune_epochs=2, **told, **QUICK)
     assert len(trials) == 5
+    assert [report.trials for report in fronts] == [1, 2, 3, 4, 5]
+    last = fronts[-1]
+    assert {trial.number for trial in last.front} <= {trial.number for trial in trials}
+    assert [trial.value("params") for trial in last.front] == sorted(trial.value("params") for trial in last.front)
+    assert last.volume == pytest.approx(log("trial")[-1]["hypervolume"], abs=1e-4)
+    assert last.best.number == log("trial")[-1]["best"]
     assert {trial.number for trial in trials} >= {report.trial for report in epochs}
     for trial in trials:
         assert trial.measurements["accuracy"].value >= 0
@@ -53,9 +60,9 @@ def test_a_callback_that_fails_is_reported_once_and_ends_nothing(small_task):
         raise ZeroDivisionError("my tracker is gone")
 
     about = {"trials": 4, "finetune_epochs": 1, "reporter": reporter}
-    result = autoprune.search(small_task, on_trial=fails, on_epoch=fails, **about, **QUICK)
+    result = autoprune.search(small_task, on_trial=fails, on_epoch=fails, on_front=fails, **about, **QUICK)
     assert result.best is not None
-    assert sum("my tracker is gone" in warning for warning in reporter.warnings) == 2
+    assert sum("my tracker is gone" in warning for warning in reporter.warnings) == 3
 
 
 def test_a_callback_may_stop_the_search_as_ctrl_c_does(small_task):
