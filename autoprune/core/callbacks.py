@@ -27,6 +27,7 @@ class EpochReport:
         epochs: For how many it is trained, if it gets so far.
         loss: Of the last batch.
         metrics: Its scores on the search split; none after an epoch that decides nothing.
+        recipe: In what its training differs from what was asked for; empty for nothing.
     """
 
     trial: int
@@ -35,6 +36,7 @@ class EpochReport:
     epochs: int
     loss: float
     metrics: Mapping[str, Measurement]
+    recipe: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

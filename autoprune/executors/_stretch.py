@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 
 from autoprune.core.measurement import Measurement
 from autoprune.core.plan import Plan
+from autoprune.finishing.lane import Lane
 from autoprune.finishing.tuner import EpochJob, EpochResult, Tuner
 from autoprune.store.files import write_atomic
 
@@ -33,32 +34,32 @@ class Stretch(tune.Trainable):
         state = Path(new_config["state"]).read_bytes() if new_config["state"] else b""
         scores = {name: Measurement.from_json(name, raw) for name, raw in new_config["scores"].items()}
         compared = tuple(new_config["compared"])
-        self._job = EpochJob(new_config["number"], plan, new_config["done"], state, compared, scores)
+        self._job = EpochJob(Lane.from_json(new_config["lane"]), plan, new_config["done"], state, compared, scores)
         return True
 
     def step(self) -> dict[str, Any]:
         found = self._tuner(self._job)
         self._job = replace(self._job, done=found.done, state=found.state, scores=found.scores)
-        path = self._folder / f"{found.number}-{found.done}.sent"
+        path = self._folder / f"{found.lane.name}-{found.done}.sent"
         if found.state:
             write_atomic(path, found.state)
         scores = json.dumps({name: score.to_json() for name, score in found.scores.items()})
         told = {"scores": scores, "file": str(path), "loss": found.loss, "error": found.error}
-        return {"number": found.number, "epochs": found.done, **told}
+        return {"lane": found.lane.to_json(), "epochs": found.done, **told}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune may ask when it stops an actor; the halving has the state already."""
 
 
 def _epoch_result(result: dict[str, Any]) -> EpochResult:
-    number, done = result["number"], result["epochs"]
+    lane, done = Lane.from_json(result["lane"]), result["epochs"]
     if result["error"]:
-        return EpochResult(number, done, error=result["error"])
+        return EpochResult(lane, done, error=result["error"])
     scores = {name: Measurement.from_json(name, raw) for name, raw in json.loads(result["scores"]).items()}
     path = Path(result["file"])
     state = path.read_bytes()
     path.unlink()
-    return EpochResult(number, done, scores, state, result["loss"])
+    return EpochResult(lane, done, scores, state, result["loss"])
 
 
 class FinetuneRuns(Searcher):

@@ -16,6 +16,7 @@ from typing import Any, Final
 from autoprune.core.cluster import Cluster
 from autoprune.core.reporter import Reporter
 from autoprune.executors.ray import RayExecutor
+from autoprune.finishing.lane import Lane
 from autoprune.finishing.successive_halving import SuccessiveHalving
 from autoprune.finishing.tuner import EpochResult, Tuner
 
@@ -88,8 +89,8 @@ class TuneBridge:
 
     def __init__(self, halving: SuccessiveHalving, reporter: Reporter) -> None:
         self._halving, self._reporter = halving, reporter
-        self._runs: dict[str, int] = {}
-        self._deaths: dict[int, int] = {}
+        self._runs: dict[str, Lane] = {}
+        self._deaths: dict[Lane, int] = {}
         self.failure: Exception | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -108,12 +109,12 @@ class TuneBridge:
         run = self._halving.next()
         if run is None:
             return None
-        self._runs[trial] = run.trial.number
+        self._runs[trial] = run.lane
         return {
-            "number": run.trial.number,
+            "lane": run.lane.to_json(),
             "plan": run.trial.plan.kept,
             "done": run.done,
-            "compared": list(self._halving.rule.compared(run.trial.number)),
+            "compared": list(self._halving.rule.compared(run.lane)),
             "scores": {name: score.to_json() for name, score in run.scores.items()},
             "state": str(self._halving.file(run).resolve()) if run.done else "",
             "folder": str(self._halving.file(run).parent.resolve()),
@@ -126,19 +127,19 @@ class TuneBridge:
         except Exception as error:  # Tune would make text of it; it is raised once Tune has ended
             self.failure = error
             return False
-        return self._halving.go_on(result.number)
+        return self._halving.go_on(result.lane)
 
     def died(self, trial: str) -> None:
         """The actor of a trial is no more; its run is trained on by another one, a few times."""
-        number = self._runs[trial]
-        self._deaths[number] = self._deaths.get(number, 0) + 1
-        run = self._halving.runs[number]
-        if self._deaths[number] < _ATTEMPTS:
+        lane = self._runs[trial]
+        self._deaths[lane] = self._deaths.get(lane, 0) + 1
+        run = self._halving.runs[lane]
+        if self._deaths[lane] < _ATTEMPTS:
             run.busy = False
-            self._reporter.warn(f"the process that trained trial {number} died; it goes on from epoch {run.done}")
+            self._reporter.warn(f"the process that trained {lane.told} died; it goes on from epoch {run.done}")
         else:
             reason = f"the process that trained it died {_ATTEMPTS} times"
-            self._halving.report(EpochResult(number, run.done, error=reason))
+            self._halving.report(EpochResult(lane, run.done, error=reason))
 
 
 def create(cluster: Cluster, device: str, reporter: Reporter) -> RayTuneExecutor:

@@ -1,4 +1,4 @@
-"""Which of the candidates that are being fine-tuned go on. Knows bins, rungs and scores; not how anything is trained.
+"""Which of the lanes that are being fine-tuned go on. Knows bins, rungs and scores; not how anything is trained.
 
 Successive halving (Jamieson and Talwalkar 2016) inside bins of similar cost: over all candidates at once it would keep
 the largest models only, since those score best at every rung.
@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
+
+from autoprune.finishing.lane import Lane
 
 #: One of so many goes on at a rung.
 ETA: Final = 3
@@ -29,6 +31,15 @@ def rungs(epochs: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def stretches(lanes: int, epochs: int) -> list[tuple[int, int]]:
+    """Of the lanes of one bin: how many are trained to each rung, and for how many epochs from the one before."""
+    found, before = [], 0
+    for rung in rungs(epochs):
+        found.append((lanes, rung - before))
+        lanes, before = math.ceil(lanes / ETA), rung
+    return found
+
+
 def bins(candidates: Sequence[T], count: int) -> list[list[T]]:
     """Candidates in order of their cost, in at most `count` bins of nearly equal number."""
     count = min(count, len(candidates))
@@ -38,39 +49,39 @@ def bins(candidates: Sequence[T], count: int) -> list[list[T]]:
 
 @dataclass
 class HalvingRule:
-    """The rungs of one set of bins. members: candidate -> its bin; scores: the higher, the better."""
+    """The rungs of one set of bins. members: lane -> its bin; scores: the higher, the better."""
 
     epochs: int
-    members: Mapping[int, int]
-    _scores: dict[tuple[int, int], tuple[float, ...]] = field(default_factory=dict, init=False)
-    _out: set[int] = field(default_factory=set, init=False)
-    _given: dict[tuple[int, int], str] = field(default_factory=dict, init=False)
+    members: Mapping[Lane, int]
+    _scores: dict[tuple[Lane, int], tuple[float, ...]] = field(default_factory=dict, init=False)
+    _out: set[Lane] = field(default_factory=set, init=False)
+    _given: dict[tuple[Lane, int], str] = field(default_factory=dict, init=False)
 
-    def report(self, candidate: int, epoch: int, score: tuple[float, ...]) -> None:
-        """A candidate has been trained for so many epochs."""
-        self._scores[candidate, epoch] = score
+    def report(self, lane: Lane, epoch: int, score: tuple[float, ...]) -> None:
+        """A lane has been trained for so many epochs."""
+        self._scores[lane, epoch] = score
 
-    def drop(self, candidate: int) -> None:
-        """A candidate failed: nobody waits for it."""
-        self._out.add(candidate)
+    def drop(self, lane: Lane) -> None:
+        """A lane failed: nobody waits for it."""
+        self._out.add(lane)
 
-    def compared(self, candidate: int) -> tuple[int, ...]:
-        """Epochs after which a candidate's score decides something: the last, and rungs where it has company."""
-        company = sum(place == self.members[candidate] for place in self.members.values()) > 1
+    def compared(self, lane: Lane) -> tuple[int, ...]:
+        """Epochs after which a lane's score decides something: the last, and rungs where it has company."""
+        company = sum(place == self.members[lane] for place in self.members.values()) > 1
         return rungs(self.epochs) if company else (self.epochs,)
 
-    def decision(self, candidate: int, epoch: int) -> str:
-        """After so many epochs of a candidate: "go", "wait" for others of its bin, "stop", or, of its best, "end".
+    def decision(self, lane: Lane, epoch: int) -> str:
+        """After so many epochs of a lane: "go", "wait" for others of its bin, "stop", or, of its best, "end".
 
         A decision once given stays: who is told to go or to stop was compared with all of its bin.
         """
-        if candidate in self._out:
+        if lane in self._out:
             return "stop"
-        if epoch not in self.compared(candidate):
+        if epoch not in self.compared(lane):
             return "go"
-        if (candidate, epoch) in self._given:
-            return self._given[candidate, epoch]
-        rivals = [each for each, place in self.members.items() if place == self.members[candidate]]
+        if (lane, epoch) in self._given:
+            return self._given[lane, epoch]
+        rivals = [each for each, place in self.members.items() if place == self.members[lane]]
         # Those who were stopped at an earlier rung are not compared here.
         alive = [each for each in rivals if each not in self._out and not self._stopped(each, epoch)]
         if any((each, epoch) not in self._scores for each in alive):
@@ -80,11 +91,11 @@ class HalvingRule:
         ranked = sorted(alive)
         ranked.sort(key=lambda each: self._scores[each, epoch], reverse=True)
         self._given |= {(each, epoch): good if place < keep else "stop" for place, each in enumerate(ranked)}
-        return self._given.get((candidate, epoch), "stop")
+        return self._given.get((lane, epoch), "stop")
 
-    def _stopped(self, candidate: int, before: int) -> bool:
+    def _stopped(self, lane: Lane, before: int) -> bool:
         return any(
-            (candidate, rung) in self._scores and self.decision(candidate, rung) == "stop"
+            (lane, rung) in self._scores and self.decision(lane, rung) == "stop"
             for rung in rungs(self.epochs)
             if rung < before
         )

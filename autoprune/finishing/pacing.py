@@ -8,7 +8,7 @@ from typing import Final
 from autoprune.core.clock import Clock
 from autoprune.core.deadline import Deadline
 from autoprune.finetuning.rate import TRIED
-from autoprune.finishing.halving import ETA, rungs
+from autoprune.finishing.halving import ETA, rungs, stretches
 from autoprune.finishing.tuner import EpochJob, Tuner
 
 #: Epochs of training after which candidates' ranks say something of their end.
@@ -77,29 +77,30 @@ class TrainingPace:
         batch, begin = took, 0.0
         if took < _QUICK * time.training.left:
             start = clock.wall()
-            tuner(EpochJob(job.number, job.plan, first.done, first.state))
+            tuner(EpochJob(job.lane, job.plan, first.done, first.state))
             batch = clock.wall() - start
             begin = max(took - batch, 0.0)
         return cls(begin=begin, epoch=batch * batches, score=time.scoring, rate=batch * TRIED)
 
-    def total(self, epochs: int, finalists: int) -> float:
-        """Seconds of one worker for so many finalists, each trained for so many epochs."""
-        if not epochs:
-            return 0.0
-        first, begun = rungs(epochs)[0], contenders(epochs) * finalists
-        trained = begun * first + finalists * (epochs - first)
-        return begun * (self.begin + self.score) + finalists * self.score + trained * self.epoch
+    def total(self, epochs: int, finalists: int, recipes: int = 1) -> float:
+        """Seconds of one worker for so many finalists, each trained for so many epochs; recipes: of each contender."""
+        begun = recipes * contenders(epochs) if epochs else 0
+        trained = sum(lanes * (each * self.epoch + self.score) for lanes, each in stretches(begun, epochs))
+        return finalists * (begun * self.begin + trained)
 
-    def affordable(self, epochs: int, finalists: int, seconds: float) -> tuple[int, int]:
-        """Epochs and finalists for which there is time: fewer epochs first, then fewer finalists; none, if need be.
+    def affordable(self, epochs: int, finalists: int, recipes: int, seconds: float) -> tuple[int, int, int]:
+        """Epochs, finalists and recipes for which there is time: fewer recipes first, then fewer epochs, then fewer
+        finalists; none, if need be.
 
         Args:
             epochs: At most.
             finalists: At most.
+            recipes: At most; of more than one a lane is begun for each contender.
             seconds: Of one worker.
         """
         few = min(_LEAST, epochs)
-        choices = [(each, finalists) for each in range(epochs, few - 1, -1)]
-        choices += [(few, each) for each in range(finalists - 1, 0, -1)]
-        choices += [(1, 1)]
-        return next((each for each in choices if self.total(*each) <= seconds), (0, finalists))
+        choices = [(epochs, finalists, each) for each in range(recipes, 1, -1)]
+        choices += [(each, finalists, 1) for each in range(epochs, few - 1, -1)]
+        choices += [(few, each, 1) for each in range(finalists - 1, 0, -1)]
+        choices += [(1, 1, 1)]
+        return next((each for each in choices if self.total(*each) <= seconds), (0, finalists, 1))

@@ -15,6 +15,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.trial import Trial
 from autoprune.finetuning.rate import find_rate
 from autoprune.finishing.choice import Choice
+from autoprune.finishing.lane import Lane, variants
 from autoprune.finishing.pacing import TELLING, FinishingTime, TrainingPace
 from autoprune.finishing.tuner import EpochJob, Tuner
 from autoprune.finishing.tuning_study import Round, TuningStudy
@@ -62,19 +63,28 @@ class RoundChoice:
         tuner = Tuner(part, replace(fitting, schedule=SCHEDULE, schedule_options={}), self.seed)
         batches = self.training.steps or max(length_hint(task.split("train")), 1)
         batches = batches if task.train is None else 1  # that trains on all that it has in any case
-        pace = TrainingPace.of(tuner, EpochJob(largest.number, first, 0), batches, self.time, part.clock)
+        pace = TrainingPace.of(tuner, EpochJob(Lane(largest.number), first, 0), batches, self.time, part.clock)
         return replace(pace, epoch=pace.epoch + pace.score) if self.training.patience else pace
 
     def round(self, trials: Sequence[Trial], pace: TrainingPace | None) -> Round:
-        """Candidates for fine-tuning and its length, as far as there is time."""
+        """Candidates for fine-tuning and its length, as far as there is time; where a time was said for it, what would
+        be left of that goes into other recipes."""
         epochs, finalists = self.choice.effort.epochs, self.choice.effort.finalists
+        recipes = variants(self.choice.evaluator.task, self.training)
+        recipes = recipes if self.training.seconds is not None else recipes[:1]
         if pace is not None:
             seconds = self.time.training.left - (pace.rate if self._finds_rate(pace) else 0.0)
-            epochs, finalists = pace.affordable(epochs, finalists, self.time.workers * seconds)
+            epochs, finalists, count = pace.affordable(epochs, finalists, len(recipes), self.time.workers * seconds)
+            recipes = recipes[:count]
         if epochs and (epochs, finalists) != (self.choice.effort.epochs, self.choice.effort.finalists):
             self.choice.reporter.note(f"there is time for {epochs} epochs of {finalists} finalists")
         fitting = replace(self.choice, effort=replace(self.choice.effort, epochs=epochs, finalists=finalists))
-        return Round(bins=fitting.bins(trials) if epochs else {}, epochs=epochs)
+        if epochs and len(recipes) > 1:
+            others = ", ".join(each.name for each in recipes[1:])
+            self.choice.reporter.note(f"there is time to train candidates by other recipes, too: {others}")
+        bins = fitting.bins(trials) if epochs else {}
+        lanes = {Lane(number, recipe): place for number, place in bins.items() for recipe in recipes}
+        return Round(bins=lanes, epochs=epochs)
 
     def _finds_rate(self, pace: TrainingPace | None) -> bool:
         """Whether nobody has said a learning rate, and there is time to try some."""

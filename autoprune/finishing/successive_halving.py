@@ -15,6 +15,7 @@ from autoprune.core.metric import Metric
 from autoprune.core.trial import Trial
 from autoprune.finetuning import checkpoint
 from autoprune.finishing.halving import HalvingRule
+from autoprune.finishing.lane import Lane
 from autoprune.finishing.tuner import EpochJob, EpochResult
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.store.files import storing, write_atomic
@@ -22,10 +23,11 @@ from autoprune.store.files import storing, write_atomic
 
 @dataclass
 class FinetuneRun:
-    """One candidate on its way. outcome: empty while it is trained, then "complete", "pruned", "fail", or "stopped"
-    where the time was up."""
+    """One lane on its way; trial: its candidate. outcome: empty while it is trained, then "complete", "pruned", "fail",
+    or "stopped" where the time was up."""
 
     trial: Trial
+    lane: Lane
     done: int = 0
     scores: Mapping[str, Measurement] = field(default_factory=dict)
     outcome: str = ""
@@ -44,23 +46,24 @@ class SuccessiveHalving:
     def __init__(
         self,
         candidates: Sequence[Trial],
-        bins: Mapping[int, int],
+        bins: Mapping[Lane, int],
         epochs: int,
         *,
         quality: Metric,
         study: TuningStudy,
-        file_of: Callable[[int], Path],
+        file_of: Callable[[Lane], Path],
         told: Callable[[EpochResult], None],
         worth: Callable[[Trial, float], tuple[float, ...]],
         late: Callable[[], bool] = lambda: False,
     ) -> None:
         self.epochs, self.rule = epochs, HalvingRule(epochs, bins)
-        self.runs = {trial.number: FinetuneRun(trial) for trial in candidates}
-        self.values: dict[int, dict[int, float]] = {}
+        trials = {trial.number: trial for trial in candidates}
+        self.runs = {lane: FinetuneRun(trials[lane.candidate], lane) for lane in bins}
+        self.values: dict[int, dict[Lane, float]] = {}
         self._quality, self._study, self._file_of, self._told = quality, study, file_of, told
         self._worth, self._late = worth, late
-        for number, run in self.runs.items():
-            self._restore(number, run)
+        for run in self.runs.values():
+            self._restore(run)
         self._settle()
 
     @property
@@ -77,8 +80,8 @@ class SuccessiveHalving:
                     yield None
                 continue
             state = self.state(run) if run.done else b""
-            compared = self.rule.compared(run.trial.number)
-            yield EpochJob(run.trial.number, run.trial.plan, run.done, state, compared, run.scores)
+            compared = self.rule.compared(run.lane)
+            yield EpochJob(run.lane, run.trial.plan, run.done, state, compared, run.scores)
 
     def next(self) -> FinetuneRun | None:
         """A run that is to go on and that nobody trains, from here on busy; None: none until the next is reported."""
@@ -89,13 +92,13 @@ class SuccessiveHalving:
         if not ready:
             return None
         # Bin after bin, and in a bin one after the other to the next rung: a model at hand is trained on.
-        ready.sort(key=lambda run: (self.rule.members[run.trial.number], -run.done, run.trial.number))
+        ready.sort(key=lambda run: (self.rule.members[run.lane], -run.done, run.lane))
         ready[0].busy = True
         return ready[0]
 
-    def go_on(self, number: int) -> bool:
-        """Whether who has trained this candidate is to train it for the next epoch too; it is busy then."""
-        run = self.runs[number]
+    def go_on(self, lane: Lane) -> bool:
+        """Whether who has trained this lane is to train it for the next epoch too; it is busy then."""
+        run = self.runs[lane]
         if self._late():
             self._stop()
         run.busy = not run.outcome and self._decided(run) == "go"
@@ -113,18 +116,18 @@ class SuccessiveHalving:
 
     def file(self, run: FinetuneRun) -> Path:
         """Where the state of a run is kept."""
-        return self._file_of(run.trial.number)
+        return self._file_of(run.lane)
 
     def report(self, result: EpochResult) -> None:
         """Take in an epoch: keep its state, tell its score, and stop what is not to go on."""
-        run = self.runs[result.number]
+        run = self.runs[result.lane]
         run.busy = False
         if result.error:
             run.outcome, run.error = "fail", result.error
-            self.rule.drop(result.number)
-            self._study.end(result.number, "fail", error=result.error)
+            self.rule.drop(result.lane)
+            self._study.end(result.lane, "fail", error=result.error)
         else:
-            write_atomic(self._file_of(result.number), result.state)
+            write_atomic(self._file_of(result.lane), result.state)
             self._tell(run, result.done, result.scores)
             self._told(result)
         self._settle()
@@ -133,28 +136,28 @@ class SuccessiveHalving:
         """A run that skips epochs, as they would be for nothing, comes to their rungs as it is."""
         run.done, run.scores = done, scores
         if scores:
-            value, number = scores[self._quality.name].value, run.trial.number
-            rungs = (rung for rung in self.rule.compared(number) if rung < done)
-            for epoch in (*(rung for rung in rungs if number not in self.values.get(rung, {})), done):
-                self._study.report(number, epoch, value)
+            value, lane = scores[self._quality.name].value, run.lane
+            rungs = (rung for rung in self.rule.compared(lane) if rung < done)
+            for epoch in (*(rung for rung in rungs if lane not in self.values.get(rung, {})), done):
+                self._study.report(lane, epoch, value)
                 self._rank(run, epoch, value)
 
     def _rank(self, run: FinetuneRun, epoch: int, value: float) -> None:
         """A candidate counts as it would be finished: as trained, or as repaired where training did harm."""
-        self.values.setdefault(epoch, {})[run.trial.number] = value
+        self.values.setdefault(epoch, {})[run.lane] = value
         better = min if self._quality.lower_is_better else max
         reached = better(value, run.trial.value(self._quality.name))
-        self.rule.report(run.trial.number, epoch, self._worth(run.trial, reached))
+        self.rule.report(run.lane, epoch, self._worth(run.trial, reached))
 
     def _stop(self) -> None:
         """End the runs that nobody trains as they are."""
         for run in self.open:
             if not run.busy:
                 run.outcome = "stopped"
-                self._study.end(run.trial.number, "stopped")
+                self._study.end(run.lane, "stopped")
 
     def _decided(self, run: FinetuneRun) -> str:
-        return self.rule.decision(run.trial.number, run.done) if run.done else "go"
+        return self.rule.decision(run.lane, run.done) if run.done else "go"
 
     def _settle(self) -> None:
         """End the runs whose last word is spoken."""
@@ -162,25 +165,26 @@ class SuccessiveHalving:
             decided = self._decided(run)
             if decided == "end":
                 run.outcome = "complete"
-                self._study.end(run.trial.number, "complete", run.scores[self._quality.name].value)
+                self._study.end(run.lane, "complete", run.scores[self._quality.name].value)
             elif decided == "stop":
                 run.outcome = "pruned"
-                self._study.end(run.trial.number, "pruned")
-                self._file_of(run.trial.number).unlink(missing_ok=True)
+                self._study.end(run.lane, "pruned")
+                self._file_of(run.lane).unlink(missing_ok=True)
 
-    def _restore(self, number: int, run: FinetuneRun) -> None:
+    def _restore(self, run: FinetuneRun) -> None:
         """Go on where an earlier process was; from the beginning where its checkpoint is gone."""
-        told = self._study.told.get(number)
-        kept = checkpoint.read(self._file_of(number))
+        lane = run.lane
+        told = self._study.told.get(lane)
+        kept = checkpoint.read(self._file_of(lane))
         if kept is not None and kept.epochs != self.epochs:
             kept = None
         if told is not None and told.state == "running" and not told.values and kept is None:
             return  # it had begun, and no more
         if told is None or (told.state in ("running", "complete") and kept is None):
             if told is not None and told.state == "running":
-                self._study.end(number, "fail", error="its checkpoint is gone; fine-tuned anew")
-            self._file_of(number).unlink(missing_ok=True)  # an earlier choice's would be taken for this one's
-            self._study.begin(number, self.rule.members[number])
+                self._study.end(lane, "fail", error="its checkpoint is gone; fine-tuned anew")
+            self._file_of(lane).unlink(missing_ok=True)  # an earlier choice's would be taken for this one's
+            self._study.begin(lane, self.rule.members[lane])
             return
         for epoch, value in told.values.items():
             if kept is None or epoch <= kept.done:
@@ -195,4 +199,4 @@ class SuccessiveHalving:
         if kept is not None:
             run.scores = kept.scores
         if told.state == "fail":
-            self.rule.drop(number)
+            self.rule.drop(lane)

@@ -16,6 +16,7 @@ from autoprune.finetuning import checkpoint
 from autoprune.finetuning.best_epoch import BestEpoch, taken
 from autoprune.finetuning.finetune import load_state
 from autoprune.finetuning.teacher import Teacher
+from autoprune.finishing.lane import Lane
 from autoprune.options.training_options import TrainingOptions
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery import CutModel
@@ -29,7 +30,7 @@ class EpochJob:
     """One more epoch of a candidate.
 
     Attributes:
-        number: Of the candidate.
+        lane: The candidate, and how it is trained.
         plan: Of the candidate.
         done: Epochs before this one.
         state: Where the last one ended; empty at the beginning.
@@ -37,7 +38,7 @@ class EpochJob:
         compared: Epochs after which the candidate is scored; the last one always is.
     """
 
-    number: int
+    lane: Lane
     plan: Plan
     done: int
     state: bytes = field(default=b"", repr=False)
@@ -50,7 +51,7 @@ class EpochResult:
     """What an epoch gave.
 
     Attributes:
-        number: Of the candidate.
+        lane: Of the job.
         done: Epochs so far; all of them where those that are left would be for nothing.
         scores: On the search split, by metric; none where they decide nothing.
         state: All that the next epoch needs.
@@ -58,7 +59,7 @@ class EpochResult:
         error: Why it failed.
     """
 
-    number: int
+    lane: Lane
     done: int
     scores: Mapping[str, Measurement] = field(default_factory=dict)
     state: bytes = field(default=b"", repr=False)
@@ -74,8 +75,8 @@ class Tuner:
         self._seed = seed
         self._held: PhaseTraining | None = None
         self._best: BestEpoch | None = None
-        self._number = -1
-        self._teacher: tuple[Teacher | None] | None = None
+        self._lane: Lane | None = None
+        self._teachers: dict[str, Teacher | None] = {}
 
     def __call__(self, job: EpochJob) -> EpochResult:
         """Never raises for what a candidate does."""
@@ -92,7 +93,7 @@ class Tuner:
                 tensors, scores = self._best.put(tensors), self._best.scores
                 done = self.options.epochs if done - self._best.number >= self.options.patience else done
             state = safetensors.torch.save(tensors, checkpoint.metadata(done, self.options.epochs, scores))
-            return EpochResult(job.number, done, scores, state, loss)
+            return EpochResult(job.lane, done, scores, state, loss)
         except Exception as error:
             self._forget()
             return self.lost(job, str(error) if isinstance(error, AutopruneError) else describe(error))
@@ -106,7 +107,7 @@ class Tuner:
 
     def lost(self, job: EpochJob, reason: str) -> EpochResult:
         """What became of an epoch that never came back."""
-        return EpochResult(job.number, job.done, error=reason)
+        return EpochResult(job.lane, job.done, error=reason)
 
     def model(self, plan: Plan, state: bytes) -> CutModel:
         """A candidate as a state has it, in eval mode."""
@@ -134,23 +135,25 @@ class Tuner:
         return now < before if quality.lower_is_better else now > before
 
     def _training(self, job: EpochJob) -> PhaseTraining:
-        if self._held is not None and (self._number, self._held.done) == (job.number, job.done):
+        if self._held is not None and (self._lane, self._held.done) == (job.lane, job.done):
             return self._held
-        if self._teacher is None:
-            self._teacher = (Teacher.of(self.evaluator.task, self.options, self.evaluator.traced),)
-        phases = phases_of(self.options, job.plan, self.evaluator.traced.groups)
+        options = job.lane.variant.of(self.options)
+        if options.distill not in self._teachers:
+            self._teachers[options.distill] = Teacher.of(self.evaluator.task, options, self.evaluator.traced)
+        teacher = self._teachers[options.distill]
+        phases = phases_of(options, job.plan, self.evaluator.traced.groups)
         first = self.evaluator.bare(phases[0].plan) if job.state else self.evaluator.cut(phases[0].plan)
-        training = PhaseTraining(first, phases, self._surgeon, self._teacher[0], self.options, self._seed)
+        training = PhaseTraining(first, phases, self._surgeon, teacher, options, self._seed)
         self._best = None
         if job.state:
             state, self._best = taken(safetensors.torch.load(job.state), job.scores)
             training.load(state, job.done)
-        self._held, self._number = training, job.number
+        self._held, self._lane = training, job.lane
         return training
 
     def _forget(self) -> None:
-        self._held, self._best, self._number, self._teacher = None, None, -1, None
+        self._held, self._best, self._lane, self._teachers = None, None, None, {}
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: not the model at hand."""
-        return {**self.__dict__, "_held": None, "_best": None, "_number": -1, "_teacher": None}
+        return {**self.__dict__, "_held": None, "_best": None, "_lane": None, "_teachers": {}}

@@ -4,6 +4,7 @@ what is measured or saved of it."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +14,8 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
 from autoprune.finishing.failures import Failures
-from autoprune.finishing.halving import rungs, spearman
+from autoprune.finishing.halving import rungs, spearman, stretches
+from autoprune.finishing.lane import Lane
 from autoprune.finishing.pacing import TrainingPace
 from autoprune.finishing.round_choice import RoundChoice
 from autoprune.finishing.selection import standing
@@ -57,7 +59,9 @@ class Tuning:
             yield from ((trial, None) for trial in rounds.choice.finalists(trials))
             return
         by_number = {trial.number: trial for trial in trials}
-        rated = rounds.rated([by_number[number] for number in chosen.bins], pace)
+        rated = rounds.rated(
+            [by_number[number] for number in dict.fromkeys(lane.candidate for lane in chosen.bins)], pace
+        )
         tuner = Tuner(self._evaluator, rounds.fitting(replace(rated, epochs=chosen.epochs)), rounds.seed)
         halving = self._halved(by_number, chosen, tuner, pace)
         self._correlations(halving)
@@ -69,24 +73,27 @@ class Tuning:
     ) -> SuccessiveHalving:
         """Train the chosen candidates until each has its outcome."""
         bins, epochs, quality = chosen.bins, chosen.epochs, self._evaluator.task.quality
-        first = rungs(epochs)[0]
-        most = len(bins) * first + len(set(bins.values())) * (epochs - first)
+        most = sum(
+            lanes * each for begun in Counter(bins.values()).values() for lanes, each in stretches(begun, epochs)
+        )
         with self._reporter.track("fine-tuning", most) as advance:
 
             def told(result: EpochResult) -> None:
                 loss, scored = result.loss, result.scores.get(quality.name)
                 known = {"training_loss": round(loss, 6)} if math.isfinite(loss) else {}
                 values = {name: round(score.value, 6) for name, score in result.scores.items()}
-                own = {"trial": result.number, "epoch": result.done, **known}
+                named = {"recipe": result.lane.variant.name} if result.lane.variant.name else {}
+                own = {"trial": result.lane.candidate, **named, "epoch": result.done, **known}
                 self.rounds.directory.log("epoch", **own | values | own)  # metrics may have any name
                 text = f"loss {loss:.3f}"
                 if scored is not None:
                     text = f"{quality.name} {quantity.show(scored.value, quality.unit)}"
-                advance(f"trial {result.number}, epoch {result.done}, {text}")
+                advance(f"{result.lane.told}, epoch {result.done}, {text}")
                 self.callbacks.epoch(
                     EpochReport(
-                        trial=result.number,
-                        plan=by_number[result.number].plan,
+                        trial=result.lane.candidate,
+                        plan=by_number[result.lane.candidate].plan,
+                        recipe=result.lane.variant.name,
                         epoch=result.done,
                         epochs=epochs,
                         loss=loss,
@@ -94,14 +101,14 @@ class Tuning:
                     )
                 )
 
-            candidates = [by_number[number] for number in bins]
+            candidates = [by_number[lane.candidate] for lane in bins]
             halving = SuccessiveHalving(
                 candidates,
                 bins,
                 epochs,
                 quality=quality,
                 study=self.rounds.study,
-                file_of=self.rounds.directory.checkpoint,
+                file_of=lambda lane: self.rounds.directory.checkpoint(lane.name),
                 told=told,
                 worth=self._worth,
                 late=lambda: pace is not None and self.rounds.time.training.left <= pace.epoch,
@@ -113,29 +120,38 @@ class Tuning:
         return halving
 
     def _ended(
-        self, halving: SuccessiveHalving, bins: Mapping[int, int], tuner: Tuner
+        self, halving: SuccessiveHalving, bins: Mapping[Lane, int], tuner: Tuner
     ) -> Iterator[tuple[Trial, CutModel | None]]:
         """Of each bin the best as it was trained, or as it was repaired where none was."""
         left: dict[int, list[FinetuneRun]] = {}
-        for number, run in halving.runs.items():
+        beaten: dict[int, list[FinetuneRun]] = {}
+        trained: dict[int, FinetuneRun] = {}
+        for lane, run in halving.runs.items():
             if run.outcome != "stopped":
                 self.failures.add(run.error if run.outcome == "fail" else "")
             if run.outcome == "fail":
-                self._reporter.warn(f"trial {number} stays as repaired, as fine-tuning failed: {run.error}")
+                self._reporter.warn(f"{lane.told} stays as repaired, as fine-tuning failed: {run.error}")
             if run.outcome in ("fail", "stopped"):
-                left.setdefault(bins[number], []).append(run)
+                left.setdefault(bins[lane], []).append(run)
             elif run.outcome == "complete":
+                trained[bins[lane]] = run
                 yield self._best_of(run, halving, tuner)
             else:
-                measured = {**run.trial.measurements, **run.scores}
-                self.rounds.directory.record(replace(run.trial, measurements=measured), "contender")
-        if stopped := sum(run.outcome == "stopped" for run in halving.runs.values()):
-            self._reporter.note(f"the time for fine-tuning was up: {stopped} candidates are taken as they are")
-        trained = {bins[number] for number, run in halving.runs.items() if run.outcome == "complete"}
+                beaten.setdefault(lane.candidate, []).append(run)
+        for candidate, runs in beaten.items():
+            if candidate not in {run.lane.candidate for run in trained.values()}:
+                best = self._best(runs)
+                measured = {**best.trial.measurements, **best.scores}
+                self.rounds.directory.record(replace(best.trial, measurements=measured), "contender")
+        if stopped := {lane.candidate for lane, run in halving.runs.items() if run.outcome == "stopped"}:
+            self._reporter.note(f"the time for fine-tuning was up: {len(stopped)} candidates are taken as they are")
         for place, alike in left.items():
             if place not in trained:
-                best = max(alike, key=lambda run: self._worth(run.trial, self._reached(run)))
+                best = self._best(alike)
                 yield self._best_of(best, halving, tuner) if best.scores else (best.trial, None)
+
+    def _best(self, runs: Sequence[FinetuneRun]) -> FinetuneRun:
+        return max(runs, key=lambda run: self._worth(run.trial, self._reached(run)))
 
     def _worth(self, trial: Trial, value: float) -> tuple[float, ...]:
         """By what candidates are compared, given their quality by now."""
@@ -150,6 +166,8 @@ class Tuning:
     def _best_of(self, run: FinetuneRun, halving: SuccessiveHalving, tuner: Tuner) -> tuple[Trial, CutModel | None]:
         if self._worse(run.scores, run.trial.measurements):
             return run.trial, None
+        if recipe := run.lane.variant.name:
+            self.rounds.directory.log("recipe", trial=run.trial.number, recipe=recipe)
         model = tuner.model(run.trial.plan, halving.state(run))
         return replace(run.trial, measurements={**run.trial.measurements, **run.scores}), model
 

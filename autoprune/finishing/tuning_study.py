@@ -1,4 +1,4 @@
-"""The study of a run's fine-tuning: one trial a candidate, one value an epoch. Knows Optuna and the ledger only.
+"""The study of a run's fine-tuning: one trial a lane, one value an epoch. Knows Optuna and the ledger only.
 
 It stands beside the study of candidates in the same ledger: scores after training are of another kind than those of
 repaired models, and would mislead the samplers that learn from these.
@@ -14,12 +14,13 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 
 from autoprune.core.metric import Metric
+from autoprune.finishing.lane import Lane
 from autoprune.searching.study import quiet
 from autoprune.store.ledger import Ledger
 
 _SUFFIX: Final = "-finetune"
-_CANDIDATE, _ROUND, _CHOSEN, _ENDED, _RATE, _STOPPED, _ERROR = (
-    "candidate",
+_LANE, _ROUND, _CHOSEN, _ENDED, _RATE, _STOPPED, _ERROR = (
+    "lane",
     "round",
     "chosen",
     "ended",
@@ -31,7 +32,7 @@ _CANDIDATE, _ROUND, _CHOSEN, _ENDED, _RATE, _STOPPED, _ERROR = (
 
 @dataclass(frozen=True)
 class Told:
-    """What the study knows of one candidate: "running", "complete", "pruned", "stopped" (time was up) or "fail", its
+    """What the study knows of one lane: "running", "complete", "pruned", "stopped" (time was up) or "fail", its
     values by epoch, and why it failed."""
 
     state: str
@@ -41,17 +42,17 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """One choice of candidates to fine-tune: candidate -> its bin, and for how many epochs."""
+    """One choice of lanes to fine-tune: lane -> its bin, and for how many epochs."""
 
-    bins: Mapping[int, int]
+    bins: Mapping[Lane, int]
     epochs: int
 
 
 class TuningStudy:
     """Begins, reports and ends the fine-tuning of candidates; goes on where another process was.
 
-    A round is one choice of candidates, trained for so many epochs: what one says of a candidate is none of the next
-    one's business. told: by candidate, what is known of the current round.
+    A round is one choice of candidates, trained for so many epochs: what one says of a lane is none of the next
+    one's business. told: by lane, what is known of the current round.
     """
 
     def __init__(self, ledger: Ledger, name: str, quality: Metric) -> None:
@@ -65,8 +66,8 @@ class TuningStudy:
                 direction="minimize" if quality.lower_is_better else "maximize",
                 load_if_exists=True,
             )
-        self._open: dict[int, optuna.Trial] = {}
-        self.told: dict[int, Told] = {}
+        self._open: dict[Lane, optuna.Trial] = {}
+        self.told: dict[Lane, Told] = {}
 
     def chosen(self, asked: str, choose: Callable[[], Round]) -> Round:
         """The round as it was chosen when the same was asked last; otherwise chosen now, and kept.
@@ -74,23 +75,23 @@ class TuningStudy:
         asked: what the choice depends on. A choice that is kept cannot become another one by what is measured later.
         """
         kept: Any = self._study.user_attrs.get(_CHOSEN)
-        if not kept or "epochs" not in kept or kept["asked"] != asked or kept.get(_ENDED):
+        if not kept or "lanes" not in kept or kept["asked"] != asked or kept.get(_ENDED):
             made = choose()
-            bins = {str(number): place for number, place in made.bins.items()}
+            lanes = [[lane.to_json(), place] for lane, place in made.bins.items()]
             count = 0 if not kept else int(kept[_ROUND].partition(" ")[0])
-            kept = {"asked": asked, "bins": bins, "epochs": made.epochs, _ROUND: f"{count + 1} ({asked})"}
+            kept = {"asked": asked, "lanes": lanes, "epochs": made.epochs, _ROUND: f"{count + 1} ({asked})"}
             with self._ledger.commit():
                 self._study.set_user_attr(_CHOSEN, kept)
         self._round = kept[_ROUND]
         for frozen in self._study.get_trials(deepcopy=False):
             if frozen.user_attrs.get(_ROUND) == self._round:
-                number = frozen.user_attrs[_CANDIDATE]
+                lane = Lane.from_json(frozen.user_attrs[_LANE])
                 own = frozen.user_attrs
                 state = _STOPPED if own.get(_STOPPED) else frozen.state.name.lower()
-                self.told[number] = Told(state, dict(frozen.intermediate_values), str(own.get(_ERROR, "")))
+                self.told[lane] = Told(state, dict(frozen.intermediate_values), str(own.get(_ERROR, "")))
                 if not frozen.state.is_finished():
-                    self._open[number] = optuna.Trial(self._study, frozen._trial_id)
-        return Round(bins={int(number): place for number, place in kept["bins"].items()}, epochs=kept["epochs"])
+                    self._open[lane] = optuna.Trial(self._study, frozen._trial_id)
+        return Round(bins={Lane.from_json(raw): place for raw, place in kept["lanes"]}, epochs=kept["epochs"])
 
     def rate(self, find: Callable[[], float]) -> float:
         """The learning rate of the round, as it was found first."""
@@ -107,22 +108,22 @@ class TuningStudy:
             with self._ledger.commit():
                 self._study.set_user_attr(_CHOSEN, {**kept, _ENDED: True})
 
-    def begin(self, candidate: int, place: int) -> None:
-        """Fine-tuning of a candidate begins, from its first epoch."""
+    def begin(self, lane: Lane, place: int) -> None:
+        """Fine-tuning of a lane begins, from its first epoch."""
         with quiet(), self._ledger.commit():
-            asked = self._open[candidate] = self._study.ask()
-            for key, value in ((_CANDIDATE, candidate), ("bin", place), (_ROUND, self._round)):
+            asked = self._open[lane] = self._study.ask()
+            for key, value in ((_LANE, lane.to_json()), ("bin", place), (_ROUND, self._round)):
                 asked.set_user_attr(key, value)
 
-    def report(self, candidate: int, epoch: int, value: float) -> None:
+    def report(self, lane: Lane, epoch: int, value: float) -> None:
         """The quality after an epoch; durable once this returns."""
         with quiet(), self._ledger.commit():
-            self._open[candidate].report(value, epoch)
+            self._open[lane].report(value, epoch)
 
-    def end(self, candidate: int, state: str, value: float | None = None, error: str = "") -> None:
-        """A candidate is trained ("complete", with its quality), beaten ("pruned"), lost ("fail"), or left as it was
+    def end(self, lane: Lane, state: str, value: float | None = None, error: str = "") -> None:
+        """A lane is trained ("complete", with its quality), beaten ("pruned"), lost ("fail"), or left as it was
         when time was up ("stopped")."""
-        asked = self._open.pop(candidate)
+        asked = self._open.pop(lane)
         with quiet(), self._ledger.commit():
             if error:
                 asked.set_user_attr(_ERROR, error)

@@ -273,7 +273,8 @@ class SearchOptions:
     )
     finetune_time: float | str | None = option(
         None,
-        "How long fine-tuning of all finished models may take, such as 10m.",
+        "How long fine-tuning of all finished models may take, such as 10m. What epochs leave of it goes into other "
+        "recipes.",
         HOW_LONG,
         resumable=True,
         shell=str,

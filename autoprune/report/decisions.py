@@ -61,6 +61,10 @@ def _trained(record: RunRecord) -> Iterator[tuple[str, str]]:
     trained = {each["trial"] for each in _events(record, "epoch")}
     if trained:
         yield "What was fine-tuned", f"{len(trained)} candidates: trials {', '.join(map(str, sorted(trained)))}."
+    others = {each["trial"]: each["recipe"] for each in _events(record, "recipe")}
+    if others:
+        told = ", ".join(f"trial {trial} by {recipe}" for trial, recipe in sorted(others.items()))
+        yield "Which models other recipes trained better", f"{told}."
     agree = [
         f"- {each['first']} and {each['then']}: {each['spearman']:+.2f} over {each['candidates']} candidates"
         for each in _events(record, "rank correlation")

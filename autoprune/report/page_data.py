@@ -171,11 +171,15 @@ def _inside(group: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
 
 
 def _training(record: RunRecord, objectives: Sequence[str]) -> dict[str, Any]:
-    """By trial its epochs: number, training loss, quality on the search split where it was scored."""
+    """By trial its epochs: number, training loss, quality on the search split where it was scored.
+
+    Of a trial that was trained by several recipes, those of the one that its model is of.
+    """
     quality = next((name for name in objectives if cost(name) is None), None)
     epochs: dict[int, dict[int, list[Any]]] = {}
+    recipes = {each["trial"]: each["recipe"] for each in record.events if each["event"] == "recipe"}
     for each in record.events:
-        if each["event"] == "epoch":
+        if each["event"] == "epoch" and each.get("recipe", "") == recipes.get(each["trial"], ""):
             scored = each.get(quality) if quality else None
             epochs.setdefault(each["trial"], {})[each["epoch"]] = [each["epoch"], each.get("training_loss"), scored]
     return {"quality": quality, "epochs": {trial: [*rows.values()] for trial, rows in epochs.items()}}

@@ -45,6 +45,7 @@ _EVENTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "trial": {"trials": int},
     "epoch": {"trial": int, "epoch": int},
     "learning rate": {"rate": int | float, "losses": dict},
+    "recipe": {"trial": int, "recipe": str},
     "rank correlation": {"first": str, "then": str, "spearman": int | float, "candidates": int},
     "finished": {"partial": bool},
 }

@@ -142,9 +142,10 @@ class RunDirectory:
         """The folder of a trial's model."""
         return self.path / "models" / str(trial)
 
-    def checkpoint(self, trial: int) -> Path:
-        """The file of a trial that is being fine-tuned."""
-        return self.path / CHECKPOINTS / f"{trial}.safetensors"
+    def checkpoint(self, name: str) -> Path:
+        """The file of a model that is being fine-tuned; name: the trial's number, with a dash and what sets it apart
+        where a trial has several."""
+        return self.path / CHECKPOINTS / f"{name}.safetensors"
 
     def write_recipe(self, recipe: Mapping[str, Any]) -> None:
         text = yaml.safe_dump({"schema": SCHEMA, **recipe}, sort_keys=False, allow_unicode=True)

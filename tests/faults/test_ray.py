@@ -62,15 +62,17 @@ def test_ctrl_c_ends_a_cluster_with_a_partial_front_and_no_process_left(tmp_path
 
 @pytest.mark.slow
 def test_ray_tune_trains_the_runs_survives_a_kill_and_leaves_no_pickle(tmp_path):
-    driver = start(tmp_path, "--budget", "params=90%", "--executor", "ray-tune", "--finetune-epochs", "9", "--finalists", "2", task="tasks.py:trains_slowly", trials="6")  # fmt: skip
+    driver = start(tmp_path, "--budget", "params=90%", "--executor", "ray-tune", "--finetune-epochs", "9", "--finetune-time", "1h", "--finalists", "1", task="tasks.py:trains_slowly", trials="6")  # fmt: skip
     log = tmp_path / "r" / "log.jsonl"
 
     def epochs():
         found = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        return [(entry["trial"], entry["epoch"]) for entry in found if entry["event"] == "epoch"]
+        return [
+            (entry["trial"], entry.get("recipe", ""), entry["epoch"]) for entry in found if entry["event"] == "epoch"
+        ]
 
     try:
-        until(lambda: len(epochs()) >= 3, 120)
+        until(lambda: len(epochs()) >= 3, 300)
         os.kill(until(lambda: called(driver.pid, "ray::Stretch"))[0], signal.SIGKILL)
         seen = len(epochs())
         until(lambda: len(epochs()) > seen + 1, 60)
@@ -82,7 +84,8 @@ def test_ray_tune_trains_the_runs_survives_a_kill_and_leaves_no_pickle(tmp_path)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(epochs()) == len(set(epochs()))
-    assert max(epoch for _, epoch in epochs()) == 9
+    assert max(epoch for *_, epoch in epochs()) == 9
+    assert len({recipe for _, recipe, _ in epochs()}) > 1
     tuning = optuna.load_study(
         study_name="r-finetune", storage=JournalStorage(Journal(tmp_path / "r" / "study.journal"))
     )

@@ -43,3 +43,16 @@ def test_training_once_more_needs_a_length(small_task):
     autoprune.search(small_task, **QUICK, finetune_epochs=0)
     with pytest.raises(UsageError, match="finetune_epochs or finetune_time"):
         autoprune.finetune("r", task=small_task)
+
+
+def test_time_that_epochs_leave_is_spent_on_other_recipes_and_one_model_of_a_bin_is_finished(small_task):
+    free = {**QUICK, "finetune_lr": None}
+    epochs, reporter = [], RecordingReporter()
+    found = autoprune.search(
+        small_task, **free, finetune_time="1h", finetune_epochs=2, reporter=reporter, on_epoch=epochs.append
+    )
+    assert {each.recipe for each in epochs} >= {"", "rate-x2", "rate-x0.5"}
+    assert any("other recipes, too: rate-x2" in note for note in reporter.notes)
+    assert len(found.front) == 1
+    reached = [each.metrics["accuracy"].value for each in epochs if each.epoch == 2]
+    assert small_task.score(found.best.load(), "search")["accuracy"].value >= max(reached)

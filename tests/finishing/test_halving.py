@@ -3,7 +3,7 @@ import math
 import pytest
 from scipy.stats import spearmanr
 
-from autoprune.finishing.halving import HalvingRule, bins, rungs, spearman
+from autoprune.finishing.halving import HalvingRule, bins, rungs, spearman, stretches
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,12 @@ def test_nine_in_a_bin_are_halved_twice():
     done = climbed(rule, lambda c: c)
     assert sorted(done.values()) == [3] * 6 + [9] * 2 + [27]
     assert done[8] == 27
+
+
+@pytest.mark.parametrize(("lanes", "epochs"), [(1, 6), (3, 9), (9, 27), (12, 6), (4, 2)])
+def test_lanes_are_trained_for_as_many_epochs_as_is_foretold(lanes, epochs):
+    done = climbed(HalvingRule(epochs, dict.fromkeys(range(lanes), 0)), lambda c: c)
+    assert sum(done.values()) == sum(each * longer for each, longer in stretches(lanes, epochs))
 
 
 def test_nobody_waits_for_a_candidate_that_failed():
