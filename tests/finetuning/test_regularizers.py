@@ -115,6 +115,28 @@ def test_group_lassos_gradient_is_that_of_finite_differences_for_each_weight():
                 assert float(slope[place]) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-7)
 
 
+def test_scaling_draws_small_slices_more_strongly_than_large_ones():
+    model, traced = pair()
+    slices = slices_of(model).detach()
+    norms = slices.norm(dim=1) * math.sqrt(slices.shape[1])
+    factors = 2 ** (4 * (norms.max() - norms) / (norms.max() - norms.min()))
+    own = penalty("group-lasso", CutModel(model), traced, scaling="4")
+    assert float(own.value().detach()) == pytest.approx(float((factors * norms).sum()))
+    own.value().backward()
+    pulls = model.first.bias.grad / (model.first.bias.detach() * math.sqrt(slices.shape[1]) / slices.norm(dim=1))
+    assert torch.allclose(pulls, factors)
+
+
+def test_a_strength_that_decays_is_gone_at_the_last_step():
+    model, traced = pair()
+    own = penalty("l2", CutModel(model), traced, strength="8", growth="decay")
+    found = []
+    for step in range(4):
+        own.at(step, 4)
+        found.append(float(own.weighed(0.5).detach()))
+    assert found == pytest.approx([3.0, 2.0, 1.0, 0.0])
+
+
 def test_scale_acts_on_factors_of_normalisation_alone():
     model, traced = pair()
     penalty("scale", CutModel(model), traced, strength="1").add(1.0)
@@ -267,7 +289,11 @@ GRADUAL = {"schedule": "gradual", "finetune_epochs": 2}
             {"regularizer": "l1", "regularizer_options": {"strength": "much"}, **GRADUAL},
             "strength as a positive number",
         ),
-        ({"regularizer": "l1", "regularizer_options": {"growth": "cubic"}, **GRADUAL}, "growth=constant or linear"),
+        (
+            {"regularizer": "l1", "regularizer_options": {"growth": "cubic"}, **GRADUAL},
+            "growth=constant or linear or decay",
+        ),
+        ({"regularizer": "group-lasso", "regularizer_options": {"scaling": "-1"}, **GRADUAL}, "scaling as a number"),
         ({"regularizer_options": {"strength": "1"}}, "a regularizer where there are options for one"),
     ],
 )

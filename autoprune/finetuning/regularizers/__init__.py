@@ -22,7 +22,11 @@ from autoprune.errors import UsageError
 #: weights, and one as large as the loss is hardly seen: of strengths of .1, 1, 10 and 100 the last two did best on the
 #: search split of `benchmarks/regularizers.py`, alike within the spread; the smaller one is taken.
 _COMMON: Final[Mapping[str, str]] = {"strength": "10", "growth": "constant"}
-_GROWTHS: Final[Mapping[str, Callable[[float], float]]] = {"constant": lambda _: 1.0, "linear": lambda share: share}
+_GROWTHS: Final[Mapping[str, Callable[[float], float]]] = {
+    "constant": lambda _: 1.0,
+    "linear": lambda share: share,
+    "decay": lambda share: 1 - share,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ class Strength:
 
     Attributes:
         highest: Penalty by loss, at a phase's first step, were it at full strength there.
-        growth: constant or linear, from nothing to full strength at a phase's last step.
+        growth: constant; linear, from nothing to full strength at a phase's last step; or decay, from that to nothing.
     """
 
     highest: float
