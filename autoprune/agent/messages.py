@@ -23,6 +23,7 @@ class Spec(_Message):
     batch: Annotated[int, Field(ge=0, le=2**20)] = 0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     work: Literal["forward", "prefill", "decode"] = "forward"
+    meter: Plugin | Literal[""] = ""
 
 
 class Opening(_Message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import nn
 from autoprune.api.notebook import usual_reporter
 from autoprune.core.clock import Clock, SystemClock
 from autoprune.core.measurement import Measurement, RunSpec
+from autoprune.core.rate import parse_rates
 from autoprune.core.reporter import Reporter
 from autoprune.engine.result import model_folder
 from autoprune.measure.costs import costs_of
@@ -30,6 +31,8 @@ def profile(
     threads: int = 1,
     batch: int = 0,
     precision: str = "float32",
+    meter: str = "",
+    rates: Sequence[str] = (),
     task: str = "",
     reporter: Reporter | None = None,
     clock: Clock | None = None,
@@ -43,6 +46,8 @@ def profile(
         threads: Of the processor.
         batch: Size of the batch; 0 takes the inputs as they are.
         precision: That the profiler computes in.
+        meter: What counts energy; empty: the profiler's own, where the device has it.
+        rates: What makes other costs of measured ones, such as "carbon=350g/kWh" and "price=0.12/h".
         task: Name of the task whose model it is, so that another process can measure it; without it, profilers of torch
             modules measure in this process.
         reporter: Who is told of warnings and progress; default: the logger "autoprune".
@@ -59,7 +64,8 @@ def profile(
     Example:
         >>> profile(model, images)["latency"].value  # doctest: +SKIP
     """
-    setup = Setup(profiler, RunSpec(threads, batch, precision), task)
+    spec = RunSpec(threads, batch, precision, meter=meter)
+    setup = Setup(profiler, spec, task, rates=parse_rates(rates))
     return costs_of(model, example_inputs, setup, reporter or usual_reporter(), clock or SystemClock())
 
 

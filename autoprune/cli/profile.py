@@ -29,6 +29,10 @@ def profile(
     batch: Annotated[int | None, typer.Option(help="Batch size; default: the run's, else the task's own.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads; default: those of the run, else 1.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; default: as the run.")] = None,
+    meter: Annotated[str, typer.Option(help="What counts energy: cpu, nvidia, jetson, script:PROGRAM.")] = "",
+    rate: Annotated[
+        list[str] | None, typer.Option(help="carbon=350g/kWh, price=0.12/h or price=0.30/kWh. May be repeated.")
+    ] = None,
     by_layer: Annotated[bool, typer.Option("--by-layer", help="Time, operations and bytes of each module.")] = False,
     table: Annotated[
         bool, typer.Option("--table", help="Build the device's latency table for the task, and find its staircase.")
@@ -70,7 +74,8 @@ def profile(
         typer.echo(json.dumps(_tabulated(built, stairs), indent=1) if as_json else _table(built, stairs))
     else:
         with aside():
-            measured = measure(found.model, found.inputs, task=found.task, reporter=reporter, **how)
+            more: dict[str, Any] = {"meter": meter, "rates": rate or (), "reporter": reporter}
+            measured = measure(found.model, found.inputs, task=found.task, **more, **how)
         typer.echo(json.dumps(metrics(measured), indent=1) if as_json else _costs(measured))
 
 

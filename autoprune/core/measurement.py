@@ -133,13 +133,14 @@ PRECISIONS: Final = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """How a model is run while it is measured: threads, batch size (0: as the example inputs are), precision, and what
-    of it is run."""
+    """How a model is run while it is measured: threads, batch size (0: as the example inputs are), precision, what of
+    it is run, and what counts its energy (empty: what the profiler declares)."""
 
     threads: int = 1
     batch: int = 0
     precision: str = "float32"
     work: str = FORWARD
+    meter: str = ""
 
     def __post_init__(self) -> None:
         for name, value, least in (("threads", self.threads, 1), ("batch", self.batch, 0)):

@@ -23,7 +23,7 @@ class Metric:
 
     Attributes:
         name: What users call it.
-        unit: "s", "B", "J", "1/s" or "1".
+        unit: "s", "B", "J", "kg", "1/s" or "1".
         lower_is_better: Its direction.
         low: The least legal value.
         high: The greatest legal value.
@@ -82,6 +82,8 @@ COSTS: Final[dict[str, Metric]] = {
         Metric(KV_CACHE, "B", lower_is_better=True, kind="counted"),
         Metric("memory", "B", lower_is_better=True, kind="isolated", forecast_like="size"),
         Metric("energy", "J", lower_is_better=True, kind="metered", forecast_like="latency"),
+        Metric("carbon", "kg", lower_is_better=True, kind="metered", forecast_like="latency"),
+        Metric("price", "1", lower_is_better=True, kind="metered", forecast_like="latency"),
     )
 }
 

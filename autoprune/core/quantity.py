@@ -24,6 +24,7 @@ _BYTES: Final = {
     "MiB": 2.0**20,
     "GiB": 2.0**30,
 }
+_KILOGRAMS: Final = {"ng": 1e-12, "ug": 1e-9, "µg": 1e-9, "mg": 1e-6, "g": 1e-3, "kg": 1.0}
 _JOULES: Final = {"nJ": 1e-9, "uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0}
 
 #: SI unit -> suffix -> factor
@@ -31,6 +32,7 @@ UNITS: Final[dict[str, dict[str, float]]] = {
     "s": _SECONDS,
     "B": _BYTES,
     "J": _JOULES,
+    "kg": _KILOGRAMS,
     "1/s": {"/s": 1.0, "k/s": 1e3, "M/s": 1e6},
     "1": _COUNTS,
 }
@@ -98,6 +100,8 @@ def show(value: float, unit: str) -> str:
         steps = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
     elif unit == "J":
         steps = (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6))
+    elif unit == "kg":
+        steps = (("kg", 1.0), ("g", 1e-3), ("mg", 1e-6), ("ug", 1e-9), ("ng", 1e-12))
     elif unit == "1/s":
         return f"{value:.4g}/s"
     else:

@@ -19,7 +19,7 @@ def bench_here(profiler: Profiler, spec: RunSpec, clock: Clock) -> Bench:
     """A bench in this process."""
     found = profiler.capabilities()
     lease = device_lease(cache_folder("leases"), profiler.fingerprint(), clock, exclusive=found.exclusive)
-    return Bench(profiler, lease, clock, spec.precision, here, meter=open_meter(found.meter))
+    return Bench(profiler, lease, clock, spec.precision, here, meter=open_meter(found.meter, spec.meter))
 
 
 def measured(bench: AnyBench, artifact: Artifact, profiler: str, spec: RunSpec, batch: int) -> dict[str, Measurement]:

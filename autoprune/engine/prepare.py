@@ -18,6 +18,7 @@ from autoprune.core.group import Group
 from autoprune.core.limit import Limit
 from autoprune.core.measurement import FORWARD, Capabilities
 from autoprune.core.metric import COUNTED, KV_CACHE, Metric, MetricKey, cost
+from autoprune.core.rate import is_rated
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.errors import UsageError
 from autoprune.models.decoding import check_decoder
@@ -221,6 +222,12 @@ def _known(name: str, known: dict[str, Metric], profiler: str, task: Task) -> Me
     if name in known:
         return known[name]
     if cost(name) is not None:
+        if is_rated(MetricKey.parse(name).metric):
+            raise UsageError(
+                expected=f"a --rate for '{name}' of something that is measured here",
+                received=f"none of {', '.join(known)}",
+                cure="give for example --rate carbon=350g/kWh where energy is metered, or --rate price=0.12/h",
+            )
         raise UsageError(
             expected=f"a metric that the profiler '{profiler}' measures",
             received=f"'{name}'",

@@ -14,6 +14,7 @@ from autoprune.core.address import HERE, KnownDevice
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import RunSpec
 from autoprune.core.metric import MetricKey, Source
+from autoprune.core.rate import parse_rates
 from autoprune.core.reporter import Reporter
 from autoprune.engine.known_device import found, meant
 from autoprune.errors import UsageError
@@ -44,7 +45,7 @@ class Settings(SearchOptions):
 
     @property
     def run_spec(self) -> RunSpec:
-        return RunSpec(self.threads or 1, self.batch, self.precision)
+        return RunSpec(self.threads or 1, self.batch, self.precision, meter=self.meter)
 
     @cached_property
     def known_device(self) -> KnownDevice | None:
@@ -74,7 +75,9 @@ class Settings(SearchOptions):
             )
         return {
             source: replace(
-                self._setup(source, task), memory=any(key.metric == "memory" and key.source == source for key in costs)
+                self._setup(source, task),
+                memory=any(key.metric == "memory" and key.source == source for key in costs),
+                rates=parse_rates(self.rate),
             )
             for source in sorted(sources, key=lambda source: bool(source.device))
         }
@@ -111,6 +114,9 @@ class Settings(SearchOptions):
                 registry.known(option.plugins, name or PROFILER)
             elif isinstance(name, str):
                 registry.load(option.plugins, name)
+        parse_rates(self.rate)
+        if self.meter:
+            registry.known("meters", self.meter.partition(":")[0])
         for name in self.training.distillers:
             registry.load("distillers", name)
         for name in self.trackers:

@@ -114,9 +114,10 @@ class Device:
         self._profiler: Profiler | None = None
         if setup.address is None:
             self._profiler = setup.made(spec.clock)
-            self.capabilities, self.fingerprint = self._profiler.capabilities(), self._profiler.fingerprint()
+            self.capabilities, self.fingerprint = setup.metered(self._profiler), self._profiler.fingerprint()
         else:
-            self.capabilities, self.fingerprint = setup.looked()
+            able, self.fingerprint = setup.looked()
+            self.capabilities = setup.rated(able)
         self.store = DeviceStore.of(f"{self.fingerprint} / {setup.spec.threads} threads / {setup.spec.precision}")
         self._here = self.capabilities.format == "module" and not setup.task
         self._bench: AnyBench | None = None
@@ -172,6 +173,7 @@ class Device:
             seed=spec.seed,
             wander=wander,
             limits=setup.limits,
+            rates=setup.rates,
         )
         (dense,) = packer.packed(CutModel(spec.dense))
         self._opened = _Opened(session, packer, dense, present)
@@ -326,5 +328,5 @@ class Device:
         clock, found = self.spec.clock, self.capabilities
         leases, waiting = cache_folder("leases"), self._takes_turns
         lease = device_lease(leases, self.fingerprint, clock, exclusive=found.exclusive, waiting=waiting)
-        metered = open_meter(found.meter)
+        metered = open_meter(found.meter, self.setup.spec.meter)
         return Bench(profiler, lease, clock, self.setup.spec.precision, unpacked, meter=metered)

@@ -11,7 +11,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,7 @@ from autoprune.bench.artifact import Artifact
 from autoprune.bench.bench import AnyBench
 from autoprune.bench.contention import quiet
 from autoprune.core.measurement import Block, Measurement, RunSpec
-from autoprune.core.metric import LATENCY, RELATIVE, MetricKey
+from autoprune.core.rate import Rate
 from autoprune.errors import DeviceError
 from autoprune.measure import estimator
 from autoprune.measure.any_device import NOTHING
@@ -72,6 +72,7 @@ class Session:
     seed: int
     wander: Wander = STEADY
     limits: Limits = USUAL
+    rates: Sequence[Rate] = ()
     dense: Reference = field(init=False)
     _deviations: list[float] = field(default_factory=list, init=False)
     _rng: np.random.Generator = field(init=False, repr=False)
@@ -99,7 +100,7 @@ class Session:
         self._room = min(_ANCHORS, found.most_handles - 1)
         self._adoptions = 2 * _ANCHORS
         self.dense = Reference(self._single, self.wander)
-        self._stating = Stating(self.dense, self.batch, self.bench.fingerprint(), self.profiler)
+        self._stating = Stating(self.dense, self.batch, self.bench.fingerprint(), self.profiler, self.rates)
         self._anchors = [_Anchor(_REFERENCE, reference, _ONE, _ONE)]
         self._restart()
         self._baseline = self._alone()
@@ -221,22 +222,8 @@ class Session:
         return self._ratio([pairs], self._anchors[0], wall=True).half_width <= self.limits.far
 
     def restated(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
-        """Earlier measurements of a candidate as they read with what is known of the dense model by now."""
-        relative = measured[str(RELATIVE)]
-        ratio = Interval(relative.value, relative.low, relative.high)
-        latency = estimator.chained(ratio, self.dense.latency)
-        grown = latency.value / measured["latency"].value
-        again = {
-            key: replace(each, value=each.value * grown, low=each.low * grown, high=each.high * grown)
-            for key, each in measured.items()
-            if (of := MetricKey.parse(key)).plain == LATENCY and of.statistic and of != RELATIVE
-        }
-        derived = {
-            key: replace(measured[key], value=found.value, low=found.low, high=found.high)
-            for key, found in self._stating.derived(ratio).items()
-            if key in measured
-        }
-        return {**measured, **again, **derived}
+        """See `Stating.restated`."""
+        return self._stating.restated(measured)
 
     @contextlib.contextmanager
     def _taken(self, candidate: Artifact) -> Iterator[None]:

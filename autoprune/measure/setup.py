@@ -8,6 +8,7 @@ from autoprune import registry
 from autoprune.core.address import DeviceAddress
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import FORWARD, Capabilities, RunSpec
+from autoprune.core.rate import Rate
 from autoprune.errors import UsageError
 from autoprune.measure import limits
 from autoprune.measure.limits import Limits
@@ -25,7 +26,7 @@ class Setup:
     task: empty where no other process can make the dense model; its modules are then measured in this process;
     address: of the device, None for this machine; wait: for a device that does not answer, however long that takes;
     memory: whether each measurement also has the model's peak memory, for which a process of its own is started;
-    limits: how much is measured.
+    limits: how much is measured; rates: by which other costs follow.
     """
 
     profiler: str
@@ -35,6 +36,7 @@ class Setup:
     wait: bool = True
     memory: bool = False
     limits: Limits = field(default_factory=lambda: limits.USUAL)
+    rates: tuple[Rate, ...] = ()
 
     def at(self, work: str) -> Setup:
         """The same for some work of a model; its peak memory is that of whole passes."""
@@ -88,11 +90,25 @@ class Setup:
         return found
 
     def capabilities(self, clock: Clock) -> Capabilities:
-        """What the profiler can do, with energy where its machine meters it."""
+        """What the profiler can do, with energy where its machine meters it, and with what follows by rates."""
         if self.address is not None:
-            return self.looked()[0]
+            return self.rated(self.looked()[0])
         profiler = self.made(clock)
-        found = profiler.capabilities()
+        found = self.metered(profiler)
         profiler.close()
-        metered = ("energy",) if open_meter(found.meter) is not None else ()
-        return replace(found, metrics=(*found.metrics, *metered))
+        return found
+
+    def metered(self, profiler: Profiler) -> Capabilities:
+        """What a profiler in this process can do, with energy where this machine counts it, and what follows by rates.
+
+        Raises:
+            DeviceError: it does not, and was asked to.
+        """
+        found = profiler.capabilities()
+        metered = ("energy",) if open_meter(found.meter, self.spec.meter) is not None else ()
+        return self.rated(replace(found, metrics=(*found.metrics, *metered)))
+
+    def rated(self, found: Capabilities) -> Capabilities:
+        """The same with what follows by rates from what is measured."""
+        more = (rate.metric for rate in self.rates if rate.base in found.metrics)
+        return replace(found, metrics=(*found.metrics, *more))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from autoprune.core.measurement import Measurement
-from autoprune.core.metric import COSTS, QUANTILES, RELATIVE, SLOW_HOURS, MetricKey
+from autoprune.core.metric import COSTS, LATENCY, QUANTILES, RELATIVE, SLOW_HOURS, MetricKey
+from autoprune.core.rate import Rate, rated
 from autoprune.measure import estimator
 from autoprune.measure.estimator import Interval, Pair
 from autoprune.measure.reference import Reference, scaled
@@ -24,12 +25,14 @@ class Stating:
         batch: Samples of a run.
         device: Its fingerprint.
         profiler: By name.
+        rates: By which other costs follow.
     """
 
     dense: Reference
     batch: int
     device: str
     profiler: str
+    rates: Sequence[Rate] = ()
 
     def derived(self, ratio: Interval) -> dict[str, Interval]:
         """What follows from a ratio to the dense model: latency in quiet moments and in slow hours, and throughput."""
@@ -87,4 +90,22 @@ class Stating:
             value = float(np.average(joules, weights=weights))
             error = 2 * float(np.std(joules)) / math.sqrt(len(joules))
             measured["energy"] = made("energy", "J", Interval(value, max(value - error, 0.0), value + error))
-        return measured
+        return {**measured, **rated(measured, self.rates)}
+
+    def restated(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
+        """Earlier measurements of a candidate as they read with what is known of the dense model by now."""
+        relative = measured[str(RELATIVE)]
+        ratio = Interval(relative.value, relative.low, relative.high)
+        grown = estimator.chained(ratio, self.dense.latency).value / measured["latency"].value
+        again = {
+            key: replace(each, value=each.value * grown, low=each.low * grown, high=each.high * grown)
+            for key, each in measured.items()
+            if (of := MetricKey.parse(key)).plain == LATENCY and of.statistic and of != RELATIVE
+        }
+        derived = {
+            key: replace(measured[key], value=found.value, low=found.low, high=found.high)
+            for key, found in self.derived(ratio).items()
+            if key in measured
+        }
+        found = {**measured, **again, **derived}
+        return {**found, **rated(found, self.rates)}

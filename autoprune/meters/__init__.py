@@ -1,7 +1,8 @@
 """Energy counters. Knows the contract; each file beside this one is one kind of counter.
 
 A meter is a module with `create() -> Meter | None`, which is None where this machine has no such counter that may be
-read; nothing is guessed. A profiler names the meter of its device in `Capabilities.meter`.
+read; nothing is guessed. A profiler names the meter of its device in `Capabilities.meter`, a user another one by
+`--meter`; what follows a colon there is passed to `create`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from autoprune import registry
+from autoprune.errors import DeviceError
 
 
 class Meter(Protocol):
@@ -19,13 +21,25 @@ class Meter(Protocol):
         ...
 
 
-def open_meter(name: str) -> Meter | None:
-    """The meter of that name; None where there is none on this machine, or no name.
+def open_meter(declared: str, asked: str = "") -> Meter | None:
+    """The meter that was asked for, else the one that a profiler declares; None where this machine has none of that.
+
+    Args:
+        declared: By name; empty for none.
+        asked: The same of what must be there, with an argument after a colon where it takes one.
 
     Raises:
         UsageError: nobody registered a meter of that name.
+        DeviceError: this machine has not what was asked for.
     """
+    name, _, argument = (asked or declared).partition(":")
     if not name:
         return None
-    found: Meter | None = registry.load("meters", name).create()
+    found: Meter | None = registry.load("meters", name).create(*[argument] * bool(argument))
+    if asked and found is None:
+        raise DeviceError(
+            expected=f"a counter of joules '{asked}' that may be read where it is measured",
+            received="none",
+            cure="leave out --meter, or give another one: " + ", ".join(registry.names("meters")),
+        )
     return found

@@ -33,8 +33,9 @@ class PowercapMeter:
         return float((package / "energy_uj").read_text())
 
 
-def create(powercap: Path = _POWERCAP) -> PowercapMeter | None:
-    found = sorted(powercap.glob("*-rapl:[0-9]")) if powercap.is_dir() else []
+def create(powercap: str | Path = _POWERCAP) -> PowercapMeter | None:
+    """powercap: another folder of zones, as containers may have it."""
+    found = sorted(Path(powercap).glob("*-rapl:[0-9]"))
     try:
         # Beside packages there may be a zone of the whole platform, which includes them.
         packages = tuple(zone for zone in found if (zone / "name").read_text().startswith("package"))

@@ -18,12 +18,13 @@ class NvmlMeter:
         return float(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)) / 1e3
 
 
-def create() -> NvmlMeter | None:
+def create(card: str = "") -> NvmlMeter | None:
+    """card: its number or UUID; empty for the first that this process sees."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
+        seen = card or os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
         by_name = seen.startswith("GPU-")
         handle = pynvml.nvmlDeviceGetHandleByUUID(seen) if by_name else None
         return NvmlMeter(pynvml, handle or pynvml.nvmlDeviceGetHandleByIndex(int(seen or 0)))

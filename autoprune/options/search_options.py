@@ -189,6 +189,17 @@ class SearchOptions:
     batch: int = option(0, "Batch size whose latency counts; 0: the task's own.", WHERE)
     threads: int | None = option(None, "Processor threads while measuring; default: the device's own, or 1.", WHERE)
     precision: str = option("float32", "What the profiler computes in: float32, bfloat16, float16.", WHERE)
+    meter: str = option(
+        "",
+        "What counts energy: cpu, nvidia, jetson, script:PROGRAM; default: the profiler's own, where there is one.",
+        WHERE,
+    )
+    rate: Sequence[str] = option(
+        (),
+        "What makes other costs of measured ones: carbon=350g/kWh, price=0.12/h, price=0.30/kWh. May be repeated.",
+        WHERE,
+        shell=list[str],
+    )
     executor: str = option(
         EXECUTOR,
         "Where candidates are evaluated: inline, ray, ray-tune (fine-tuning by Ray Tune).",
@@ -393,7 +404,8 @@ def finetunable() -> tuple[str, ...]:
 
 def evaluable() -> tuple[str, ...]:
     """Names of what says how one plan is evaluated."""
-    return "space", "criterion", "repair", "profiler", "device", "batch", "threads", "precision", "seed"
+    measured = "profiler", "device", "batch", "threads", "precision", "meter", "rate"
+    return "space", "criterion", "repair", *measured, "seed"
 
 
 def recorded() -> tuple[str, ...]:

@@ -145,7 +145,9 @@ class _Host:
         models = _Models(opened["task"], spec)
         if opened["task"]:
             models.make()
-        self._bench = Bench(profiler, lease, clock, spec.precision, models.decode, meter=open_meter(found.meter))
+        self._bench = Bench(
+            profiler, lease, clock, spec.precision, models.decode, meter=open_meter(found.meter, spec.meter)
+        )
         self.blobs = Path(opened["blobs"]) if opened["blobs"] else scratch()
         self.own = not opened["blobs"]
         _limit(min(_allowed(), opened["memory"] or float("inf")), opened["task"])

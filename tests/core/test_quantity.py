@@ -26,12 +26,13 @@ def test_bad_durations_are_refused(text):
         (1.5e6, "1", "1.5M"),
         (0.97, "1", "0.97"),
         (200, "1/s", "200/s"),
+        (4.2e-8, "kg", "42 ug"),
     ],
 )
 def test_values_are_shown_in_a_unit_that_fits(value, unit, shown):
     assert quantity.show(value, unit) == shown
 
 
-@given(st.floats(1e-12, 1e12), st.sampled_from(["s", "B", "J", "1", "1/s"]))
+@given(st.floats(1e-12, 1e12), st.sampled_from(["s", "B", "J", "kg", "1", "1/s"]))
 def test_every_value_can_be_shown(value, unit):
     assert quantity.show(value, unit)

@@ -7,6 +7,7 @@ from autoprune.bench.bench import Bench
 from autoprune.bench.contention import Reading, Watch
 from autoprune.bench.lease import NoLease
 from autoprune.core.measurement import RunSpec
+from autoprune.core.rate import parse_rates
 from autoprune.errors import DeviceError
 from autoprune.measure.any_device import NOTHING
 from autoprune.measure.history import STEADY, Wander
@@ -47,11 +48,11 @@ class Timed(Session):
         return super().measure(Artifact("module", module=(seconds, ())), bounds, ceilings)
 
 
-def opened(wander=STEADY, threads=1, crowded=False, **options):
+def opened(wander=STEADY, threads=1, crowded=False, rates=(), **options):
     profiler = FakeProfiler(lambda model: model, **options)
     watch = Crowded(profiler.clock) if crowded else Machine()
     bench = Bench(profiler, NoLease(), profiler.clock, watch=watch)
-    session = Timed(bench, RunSpec(threads), "fake", 4, seed=0, wander=wander)
+    session = Timed(bench, RunSpec(threads), "fake", 4, seed=0, wander=wander, rates=rates)
     return session, profiler, session.open(Artifact("module", module=(0.010, ())))
 
 
@@ -123,6 +124,15 @@ def test_numbers_are_restated_after_a_bad_first_moment():
     assert again["latency"].value == pytest.approx(0.004)
     assert again["latency.p99"].value == pytest.approx(early["latency.p99"].value / 1.5)
     assert again["throughput"].value == pytest.approx(1000)
+
+
+def test_what_follows_by_a_rate_is_restated_with_what_it_follows_from():
+    session, _profiler, dense = opened(rates=parse_rates(["price=0.36/h"]))
+    found = session.measure(0.004, {})
+    session.dense.typical *= 3
+    for each in (dense, found, session.restated(found)):
+        assert each["price"].value == pytest.approx(1e-4 * each["latency"].value)
+    assert session.restated(found)["price"].value == pytest.approx(3 * found["price"].value)
 
 
 def test_what_the_device_did_in_earlier_runs_is_told_and_widens_nothing():
