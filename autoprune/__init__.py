@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from autoprune.api.profile import profile
     from autoprune.api.prune import prune
     from autoprune.api.resume import finetune, resume
+    from autoprune.api.scaling import scaling
     from autoprune.api.search import search
     from autoprune.core.budget import AtLeast, AtMost, Budget
     from autoprune.core.callbacks import EpochReport, FrontReport
@@ -77,6 +78,7 @@ _HOMES = {
     "profile": "api.profile",
     "prune": "api.prune",
     "resume": "api.resume",
+    "scaling": "api.scaling",
     "search": "api.search",
     "to_torch_prune": "models.masks",
     "trace": "surgery",
@@ -121,6 +123,7 @@ __all__ = [
     "profile",
     "prune",
     "resume",
+    "scaling",
     "search",
     "to_torch_prune",
     "trace",

@@ -12,10 +12,13 @@ import typer
 from autoprune.cli.completion import subjects
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from autoprune.api.layer_profile import LayerProfile
     from autoprune.core.measurement import Measurement
     from autoprune.cost_model.latency_forecast import Tabulated
     from autoprune.cost_model.staircase import Staircase
+    from autoprune.measure.scaling import Scaled
 
 
 def profile(
@@ -27,7 +30,12 @@ def profile(
     ] = "digits",
     profiler: Annotated[str | None, typer.Option(help="What measures; default: that of the run, else torch.")] = None,
     batch: Annotated[int | None, typer.Option(help="Batch size; default: the run's, else the task's own.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; default: those of the run, else 1.")] = None,
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            help="Processor threads; default: those of the run, else 1. Several, as in 1,2,4: what more are worth."
+        ),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; default: as the run.")] = None,
     meter: Annotated[str, typer.Option(help="What counts energy: cpu, nvidia, jetson, script:PROGRAM.")] = "",
     rate: Annotated[
@@ -49,18 +57,29 @@ def profile(
     from autoprune.errors import UsageError
     from autoprune.report.document import metrics
 
-    reporter = ConsoleReporter(False, SystemClock())
+    reporter, counts = ConsoleReporter(False, SystemClock()), _counts(threads)
+    if len(counts) > 1 and (table or by_layer):
+        raise UsageError(
+            expected="one count of threads", received=str(threads), cure="leave out --table and --by-layer"
+        )
     if table and (by_layer or Path(subject).is_dir()):
         raise UsageError(
             expected="--table of a task", received=subject, cure="name the task, and ask for --by-layer alone"
         )
     with aside():
         found = find_subject(Path(subject) if Path(subject).is_dir() else subject, reporter)
-    given = {"profiler": profiler, "threads": threads, "batch": batch, "precision": precision}
+    given = {"profiler": profiler, "threads": counts[0] if counts else None, "batch": batch, "precision": precision}
     usual = {"profiler": "torch", "threads": 1, "batch": 0, "precision": "float32"}
     how: dict[str, Any] = {**usual, **found.measured, **{key: each for key, each in given.items() if each is not None}}
     spec = RunSpec(how["threads"], how["batch"], how["precision"])
-    if by_layer:
+    if len(counts) > 1:
+        from autoprune.api.scaling import scaling
+
+        how.pop("threads")
+        with aside():
+            scaled = scaling(found, counts, reporter=reporter, **how)
+        typer.echo(json.dumps([asdict(each) for each in scaled], indent=1) if as_json else _scaled(scaled))
+    elif by_layer:
         from autoprune.api.layer_profile import by_layer as dissect
 
         with aside():
@@ -77,6 +96,37 @@ def profile(
             more: dict[str, Any] = {"meter": meter, "rates": rate or (), "reporter": reporter}
             measured = measure(found.model, found.inputs, task=found.task, **more, **how)
         typer.echo(json.dumps(metrics(measured), indent=1) if as_json else _costs(measured))
+
+
+def _counts(threads: str | None) -> list[int]:
+    """Counts of threads as they are written, `2` or `1,2,4`."""
+    from autoprune.errors import UsageError
+
+    try:
+        return [int(each) for each in threads.split(",")] if threads is not None else []
+    except ValueError as error:
+        raise UsageError(
+            expected="a count of threads, or several", received=repr(threads), cure="write for example 2, or 1,2,4"
+        ) from error
+
+
+def _scaled(found: Sequence[Scaled]) -> str:
+    from autoprune.core import quantity
+    from autoprune.report.table import aligned
+
+    rows = [["threads", "latency", "speedup", "efficiency", ""]]
+    for each in found:
+        time, speedup, efficiency = each.latency, each.speedup, each.efficiency
+        rows.append(
+            [
+                str(each.threads),
+                quantity.show_interval(time.value, time.low, time.high, "s"),
+                f"{speedup.value:.2f} [{speedup.low:.2f}, {speedup.high:.2f}]",
+                f"{efficiency.value:.0%} [{efficiency.low:.0%}, {efficiency.high:.0%}]",
+                "" if each.calm else "uncertain: other work had the processors most of the time",
+            ]
+        )
+    return aligned(rows, right=range(4))
 
 
 def _costs(found: dict[str, Measurement]) -> str:
