@@ -1,7 +1,7 @@
 """What measurements are worth: repeatability, agreement with the runtimes' own tools, cost, prediction, budgets.
 
     python benchmarks/profilers.py                    # everything, half an hour; the machine should do nothing else
-    python benchmarks/profilers.py --only cost tools  # some of: budget, tools, cost, candidate, predictor, repeat
+    python benchmarks/profilers.py --only cost tools  # some of: budget, tools, cost, candidate, predictor, roof, repeat
 
 Each part prints one line a figure, with the goal beside it. `repeat` switches a noisy neighbour on and off itself.
 """
@@ -30,7 +30,9 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
+from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.latency_forecast import tabulate
+from autoprune.cost_model.roofline import Roofline, roofline
 from autoprune.cost_model.sampled_models import first_slices
 from autoprune.measure import estimator
 from autoprune.measure.device import Device, DeviceSpec
@@ -39,6 +41,7 @@ from autoprune.remote.client import WorkerBench
 from autoprune.remote.packing import Packer
 from autoprune.search_spaces import choose
 from autoprune.search_spaces.space import SearchSpace
+from autoprune.store.device import DeviceStore
 from autoprune.surgery import apply, trace
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example
@@ -244,14 +247,8 @@ def repeat(digits: Cut, minutes: float = 10.0, runs: int = 20) -> None:
     plan, relative, plain, wait = digits.space.uniform(0.5), [], [], minutes * 60 / runs
     for run in range(runs):
         start = time.monotonic()
-        busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(2)] if run % 2 else []
-        try:
-            with digits.device("torch", run) as device:
-                found = device.measure(digits.cut(plan), {"latency": device.session.dense.typical * 0.4})
-        finally:
-            for process in busy:
-                process.kill()
-                process.wait()
+        with neighbours(run % 2 == 1), digits.device("torch", run) as device:
+            found = device.measure(digits.cut(plan), {"latency": device.session.dense.typical * 0.4})
         relative.append(found["latency.relative"])
         plain.append(device.session.dense.typical)
         time.sleep(max(wait - (time.monotonic() - start), 0))
@@ -265,9 +262,36 @@ def repeat(digits: Cut, minutes: float = 10.0, runs: int = 20) -> None:
     say("the same runs: intervals that hold the middle", f"{held:.0%}", "90 to 99 %")
 
 
+def roof(digits: Cut, runs: int = 6) -> None:
+    """The device's roof without a kept one, with a neighbour on every processor in every second run."""
+    found: list[Roofline] = []
+    for run in range(runs):
+        with tempfile.TemporaryDirectory() as folder, neighbours(run % 2 == 1), digits.device("torch", run) as device:
+            device.store = DeviceStore(Path(folder))
+            found.append(roofline(device))
+    for name in ("flops", "bandwidth"):
+        values = np.array([getattr(each, name) for each in found])
+        apart = float(np.median(values[1::2]) / np.median(values[::2]) - 1)
+        say(f"roof, {name}, busy against calm", f"{apart:+.1%} of {np.median(values[::2]):.3g}/s", "within 10 %")
+
+
+@contextmanager
+def neighbours(busy: bool) -> Iterator[None]:
+    """One on every processor, where there are some."""
+    working = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(2)] if busy else []
+    try:
+        yield
+    finally:
+        for process in working:
+            process.kill()
+            process.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", nargs="*", default=["budget", "tools", "cost", "candidate", "predictor", "repeat"])
+    parser.add_argument(
+        "--only", nargs="*", default=["budget", "tools", "cost", "candidate", "predictor", "roof", "repeat"]
+    )
     parser.add_argument("--minutes", type=float, default=10.0)
     chosen = parser.parse_args()
     print("| what | measured | aim |\n|---|---|---|", flush=True)
@@ -278,6 +302,7 @@ def main() -> None:
         "cost": lambda: cost(digits),
         "candidate": lambda: candidate(resnet),
         "predictor": lambda: predictor(resnet),
+        "roof": lambda: roof(digits),
     }
 
     def between() -> None:

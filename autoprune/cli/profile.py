@@ -146,7 +146,7 @@ def _layers(layer_profile: LayerProfile) -> str:
     from autoprune.core import quantity
     from autoprune.report.table import aligned
 
-    rows = [["layer", "time", "share", "operations", "moved", "operations a byte", "of the roof"]]
+    rows = [["layer", "time", "share", "operations", "moved", "op/s", "B/s", "op/B", "of the roof"]]
     for layer in layer_profile.layers:
         rows.append(
             [
@@ -155,17 +155,31 @@ def _layers(layer_profile: LayerProfile) -> str:
                 f"{layer.share:.1%}",
                 quantity.show(layer.flops, "1"),
                 quantity.show(layer.moved, "B"),
+                *_rates(layer.flops, layer.moved, layer.seconds),
                 f"{layer.intensity:.1f}",
                 f"{layer.roofline:.0%}",
             ]
         )
     whole, roof = layer_profile.latency, layer_profile.roof
+    flops, moved = (sum(getattr(layer, name) for layer in layer_profile.layers) for name in ("flops", "moved"))
+    achieved = " operations/s, ".join(_rates(flops, moved, whole.value))
+    doubt = "" if roof.calm else " or more: other work had the processors, and it is not kept"
     return (
-        f"{aligned(rows, right=range(1, 7))}\n"
+        f"{aligned(rows, right=range(1, 9))}\n"
         f"whole model: {quantity.show_interval(whole.value, whole.low, whole.high, 's')}; "
         "layers are measured alone and scaled to it\n"
-        f"roof of the device: {quantity.show(roof.flops, '1')} operations/s, {quantity.show(roof.bandwidth, 'B')}/s"
+        f"achieved by the whole model: {achieved}/s\n"
+        f"roof of the device: {' operations/s, '.join(_rates(roof.flops, roof.bandwidth, 1.0))}/s{doubt}"
     )
+
+
+def _rates(flops: float, moved: float, seconds: float) -> tuple[str, str]:
+    """Operations and bytes a second; nothing of what takes no time."""
+    from autoprune.core import quantity
+
+    if not seconds:
+        return "", ""
+    return quantity.show(flops / seconds, "1"), quantity.show(moved / seconds, "B")
 
 
 def _table(built: Tabulated, stairs: tuple[Staircase, ...]) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from autoprune.core.measurement import Block
 from autoprune.cost_model.table import Table
 from autoprune.cost_model.units import Unit, taken_apart
 from autoprune.errors import StorageError
-from autoprune.measure import estimator
 from autoprune.measure.device import Device
 from autoprune.models.decoding import at_work
 from autoprune.remote.packing import accepted
@@ -55,10 +55,10 @@ class DeviceTable:
             self.device.reporter.warn(f"the device's table is not kept: {error}")
 
 
-def time_alone(device: Device, unit: Unit, rounds: int) -> list[float]:
-    """The median seconds of a unit in each of so many blocks."""
+def blocks_alone(device: Device, unit: Unit, rounds: int) -> list[Block]:
+    """So many blocks of a unit."""
     device.bench.prepare("alone", unit.artifact())
     limits = device.setup.limits
     blocks = device.bench.rounds(["alone"], rounds, limits.block_s, limits.block_runs, device.spec.seed)
     device.bench.release("alone")
-    return [estimator.median(block) for (block,) in blocks]
+    return [block for (block,) in blocks]

@@ -16,7 +16,8 @@ class Layer:
     """One module's own work.
 
     seconds: its units alone, scaled so that all layers add up to the whole model; share: of the model; flops, moved:
-    operations and bytes; intensity: operations a byte; roofline: share of what the device could do at most.
+    operations and bytes; intensity: operations a byte; roofline: share of what the device could do at most in these
+    seconds.
     """
 
     name: str
@@ -38,7 +39,7 @@ def layers(units: Sequence[Unit], table: Table, whole: float, roof: Roofline) ->
     found = []
     for name, own in gathered.items():
         seconds, flops, moved = alone[name] * scale, sum(u.flops for u in own), sum(u.moved for u in own)
-        reached = roof.share(flops, moved, alone[name]) if alone[name] else 0.0
+        reached = roof.share(flops, moved, seconds) if seconds else 0.0
         found.append(
             Layer(
                 name=name,
