@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from autoprune.api.profile import Subject, find_subject
@@ -76,8 +77,7 @@ def scaling(
             benches[count] = bench
         limits = setups[counts[0]].limits
         with reporter.track("opening a process for each count", len(counts)) as advance:
-            for bench in benches.values():
-                artifacts = packer.packed(CutModel(subject.model))
-                accepted(artifacts, lambda artifact, bench=bench: bench.prepare(rounds.MODEL, artifact))
+            for ready in benches.values():
+                accepted(packer.packed(CutModel(subject.model)), partial(ready.prepare, rounds.MODEL))
                 advance("")
         return tuple(rounds.scaling(benches, limits, clock, 0))

@@ -14,6 +14,7 @@ from autoprune.cli.completion import subjects
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from autoprune.api.hardware_counters import HardwareCounters
     from autoprune.api.layer_profile import LayerProfile
     from autoprune.core.measurement import Measurement
     from autoprune.cost_model.latency_forecast import Tabulated
@@ -42,6 +43,9 @@ def profile(
         list[str] | None, typer.Option(help="carbon=350g/kWh, price=0.12/h or price=0.30/kWh. May be repeated.")
     ] = None,
     by_layer: Annotated[bool, typer.Option("--by-layer", help="Time, operations and bytes of each module.")] = False,
+    counters: Annotated[
+        bool, typer.Option("--counters", help="Instructions per cycle and cache misses, where the kernel counts them.")
+    ] = False,
     table: Annotated[
         bool, typer.Option("--table", help="Build the device's latency table for the task, and find its staircase.")
     ] = False,
@@ -58,21 +62,24 @@ def profile(
     from autoprune.report.document import metrics
 
     reporter, counts = ConsoleReporter(False, SystemClock()), _counts(threads)
-    if len(counts) > 1 and (table or by_layer):
-        raise UsageError(
-            expected="one count of threads", received=str(threads), cure="leave out --table and --by-layer"
-        )
-    if table and (by_layer or Path(subject).is_dir()):
-        raise UsageError(
-            expected="--table of a task", received=subject, cure="name the task, and ask for --by-layer alone"
-        )
+    asked = [*["--threads"] * (len(counts) > 1), *["--by-layer"] * by_layer, *["--counters"] * counters]
+    if len(asked := [*asked, *["--table"] * table]) > 1:
+        raise UsageError(expected="one profile at a time", received=" and ".join(asked), cure="leave out one of them")
+    if table and Path(subject).is_dir():
+        raise UsageError(expected="--table of a task", received=subject, cure="name the task")
     with aside():
         found = find_subject(Path(subject) if Path(subject).is_dir() else subject, reporter)
     given = {"profiler": profiler, "threads": counts[0] if counts else None, "batch": batch, "precision": precision}
     usual = {"profiler": "torch", "threads": 1, "batch": 0, "precision": "float32"}
     how: dict[str, Any] = {**usual, **found.measured, **{key: each for key, each in given.items() if each is not None}}
     spec = RunSpec(how["threads"], how["batch"], how["precision"])
-    if len(counts) > 1:
+    if counters:
+        from autoprune.api.hardware_counters import hardware_counters
+
+        with aside():
+            counted = hardware_counters(found, how["profiler"], spec)
+        typer.echo(json.dumps(asdict(counted), indent=1) if as_json else _counters(counted))
+    elif len(counts) > 1:
         from autoprune.api.scaling import scaling
 
         how.pop("threads")
@@ -108,6 +115,17 @@ def _counts(threads: str | None) -> list[int]:
         raise UsageError(
             expected="a count of threads, or several", received=repr(threads), cure="write for example 2, or 1,2,4"
         ) from error
+
+
+def _counters(found: HardwareCounters) -> str:
+    from autoprune.core import quantity
+    from autoprune.report.table import aligned
+
+    rows = [["of one run", ""]]
+    rows += [[name.replace("_", " "), quantity.show(each, "1")] for name, each in asdict(found).items()]
+    rows += [["instructions per cycle", f"{found.instructions_per_cycle:.2f}"]]
+    rows += [["of references miss", f"{found.miss_rate:.1%}"]]
+    return aligned(rows, right=[1])
 
 
 def _scaled(found: Sequence[Scaled]) -> str:

@@ -11,17 +11,26 @@ from autoprune.core.measurement import RunSpec
 from autoprune.cost_model.roofline import Roofline, roofline
 from autoprune.measure.setup import Setup
 from autoprune.store.device import DeviceStore
-from autoprune.testing.fakes import FakeProfiler
+from autoprune.testing.fakes import FakeClock, FakeProfiler
 from tests.hurried import LIMITS
 
 
+class Quiet(Watch):
+    def read(self):
+        return Reading(waited_us=0.0, ticks=0.0, stolen=0.0)
+
+
 class Crowded(Watch):
-    def __init__(self, clock, crowded):
+    """Something always waits for a processor."""
+
+    clock: FakeClock
+
+    def __init__(self, clock):
         super().__init__()
-        object.__setattr__(self, "now", lambda: clock.now * 1e6 if crowded else 0.0)
+        object.__setattr__(self, "clock", clock)
 
     def read(self):
-        return Reading(waited_us=self.now(), ticks=0.0, stolen=0.0)
+        return Reading(waited_us=self.clock.now * 1e6, ticks=0.0, stolen=0.0)
 
     def pressing(self):
         return 0.0
@@ -30,7 +39,7 @@ class Crowded(Watch):
 def device(folder, *, steal=1.0, crowded=False, threads=1, seconds=0.01):
     profiler = FakeProfiler(lambda model: seconds, noise=0.02, steal=steal)
     setup = Setup("fake", RunSpec(threads), limits=LIMITS)
-    bench = Bench(profiler, NoLease(), profiler.clock, watch=Crowded(profiler.clock, crowded))
+    bench = Bench(profiler, NoLease(), profiler.clock, watch=Crowded(profiler.clock) if crowded else Quiet())
     return SimpleNamespace(
         bench=bench,
         capabilities=profiler.capabilities(),
