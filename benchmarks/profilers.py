@@ -30,7 +30,6 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.measurement import RunSpec
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Silent
-from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.latency_forecast import tabulate
 from autoprune.cost_model.roofline import Roofline, roofline
 from autoprune.cost_model.sampled_models import first_slices

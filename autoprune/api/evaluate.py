@@ -26,8 +26,9 @@ from autoprune.engine.settings import Settings
 from autoprune.finishing.saving import save
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
+from autoprune.options.described import evaluable
 from autoprune.options.keywords import checked, documented
-from autoprune.options.search_options import SearchOptions, evaluable
+from autoprune.options.search_options import SearchOptions
 from autoprune.recovery.calibrate import calibrate
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery import Traced

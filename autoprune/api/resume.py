@@ -28,8 +28,8 @@ from autoprune.engine.result import Result, read_result
 from autoprune.engine.settings import Settings
 from autoprune.errors import StorageError, UsageError, describe
 from autoprune.options.defaults import EXECUTOR
+from autoprune.options.described import TRAINING, finetunable, recorded, resumable
 from autoprune.options.keywords import checked, documented
-from autoprune.options.search_options import TRAINING, finetunable, recorded, resumable
 from autoprune.store.reading import read_front
 from autoprune.store.run import RunDirectory
 from autoprune.tasks.task import Task

@@ -27,8 +27,9 @@ from autoprune.engine.settings import Settings
 from autoprune.errors import UsageError
 from autoprune.measure.devices import profilers, together
 from autoprune.options.defaults import PROFILER
+from autoprune.options.described import every
 from autoprune.options.keywords import checked, documented
-from autoprune.options.search_options import SearchOptions, every
+from autoprune.options.search_options import SearchOptions
 from autoprune.store.run import RunDirectory
 from autoprune.tasks.task import Task
 from autoprune.training.schedules import check_schedule

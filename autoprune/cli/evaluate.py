@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoprune.cli.options import OUTPUT, with_options
-from autoprune.options.search_options import evaluable
+from autoprune.options.described import evaluable
 
 if TYPE_CHECKING:
     from autoprune.api.evaluate import Evaluated

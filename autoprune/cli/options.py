@@ -12,8 +12,9 @@ from typer.core import TyperCommand
 
 from autoprune.cli.completion import plugins, spaces
 from autoprune.errors import UsageError
+from autoprune.options.described import described
 from autoprune.options.option import Option
-from autoprune.options.search_options import SearchOptions, described
+from autoprune.options.search_options import SearchOptions
 
 #: The last sections of a command's help: what it prints, and what is left over.
 OUTPUT, _OTHERS = "Output", "Options"

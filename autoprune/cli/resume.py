@@ -10,7 +10,7 @@ import typer
 
 from autoprune.cli.completion import runs
 from autoprune.cli.options import OUTPUT, Live, parsed, with_options
-from autoprune.options.search_options import finetunable, resumable
+from autoprune.options.described import finetunable, resumable
 
 if TYPE_CHECKING:
     from autoprune.engine.result import Result

@@ -40,7 +40,8 @@ from autoprune.finishing.saving import save
 from autoprune.finishing.tuning import Tuning
 from autoprune.finishing.tuning_study import TuningStudy
 from autoprune.measure.devices import described
-from autoprune.options.search_options import TRAINING, SearchOptions
+from autoprune.options.described import TRAINING
+from autoprune.options.search_options import SearchOptions
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.progress import overhead_of

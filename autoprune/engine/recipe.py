@@ -13,7 +13,7 @@ from autoprune.core import quantity
 from autoprune.core.budget import Budget
 from autoprune.engine.prepare import Prepared, describe_space
 from autoprune.engine.settings import Settings
-from autoprune.options.search_options import recorded
+from autoprune.options.described import recorded
 from autoprune.search_spaces.space_config import Space, SpaceConfig
 from autoprune.store.ledger import masked
 

@@ -20,7 +20,8 @@ from autoprune.engine.known_device import found, meant
 from autoprune.errors import UsageError
 from autoprune.measure.setup import Setup
 from autoprune.options.defaults import PLAIN_SAMPLER, PROFILER, SAMPLER
-from autoprune.options.search_options import SearchOptions, described
+from autoprune.options.described import described
+from autoprune.options.search_options import SearchOptions
 from autoprune.samplers import SamplerContext, checked, needs_forecast
 from autoprune.searching.reseeded import sampler_for
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -107,7 +108,7 @@ class Tracking:
     def _tell(self, told: Callable[[Tracker], None], limit_s: float) -> None:
         for each in tuple(self._followed):
             if (tracker := each.tracker) is not None:
-                self._tried(each, lambda tracker=tracker: told(tracker), limit_s)
+                self._tried(each, partial(told, tracker), limit_s)
 
     def _tried(self, followed: _Followed, call: Callable[[], Any], limit_s: float) -> Any:
         try:

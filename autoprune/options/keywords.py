@@ -9,7 +9,8 @@ from inspect import Parameter, Signature, signature
 from typing import Any, Final, TypeVar, get_type_hints
 
 from autoprune.errors import UsageError
-from autoprune.options.search_options import SearchOptions, described
+from autoprune.options.described import described
+from autoprune.options.search_options import SearchOptions
 
 #: Options by the names that they had before, which are taken for one release more.
 _FORMERLY: Final = {"epochs": "finetune_epochs"}

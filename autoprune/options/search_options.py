@@ -6,8 +6,8 @@ signature and what `resume` may change follow from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ from autoprune.core.preference import Preference
 from autoprune.core.quantity import seconds
 from autoprune.errors import UsageError
 from autoprune.options.defaults import CRITERION, DISTILL, EXECUTOR, REGULARIZER, REPAIR, SAMPLER, SCHEDULE
-from autoprune.options.option import HOW, HOW_LONG, WHAT, WHERE, Option, option
+from autoprune.options.option import HOW, HOW_LONG, WHAT, WHERE, option
 from autoprune.options.training_options import PRECISIONS, TrainingOptions
 from autoprune.search_spaces.locks import patterns
 from autoprune.search_spaces.space_config import Space
@@ -31,12 +31,6 @@ from autoprune.search_spaces.space_config import Space
 LOSSES: Final = ("wait", "fail")
 #: Below this, whatever takes a seed takes it.
 _SEEDS: Final = 2**32
-
-#: What decides how a run is fine-tuned, beside its effort.
-TRAINING: Final = (
-    "finetune_time", "finetune_lr", "finetune_steps", "finetune_patience", "finetune_precision", "schedule",
-    "schedule_options", "regularizer", "regularizer_options", "distill",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,35 +373,3 @@ class SearchOptions:
     def cluster(self) -> Cluster:
         """Where candidates are evaluated."""
         return Cluster(self.workers, self.address, self.gpus, self.dashboard)
-
-
-def described() -> Iterator[tuple[Field[Any], Option]]:
-    """Every option in the order in which help lists them."""
-    for item in fields(SearchOptions):
-        yield item, item.metadata["option"]
-
-
-def every() -> tuple[str, ...]:
-    """Names of all options."""
-    return tuple(item.name for item, _ in described())
-
-
-def resumable() -> tuple[str, ...]:
-    """Names of what may be another one in a run that goes on."""
-    return tuple(item.name for item, each in described() if each.resumable)
-
-
-def finetunable() -> tuple[str, ...]:
-    """Names of what may be another one where a run is fine-tuned once more, which looks for no candidates."""
-    return tuple(name for name in resumable() if name not in ("trials", "timeout", "until"))
-
-
-def evaluable() -> tuple[str, ...]:
-    """Names of what says how one plan is evaluated."""
-    measured = "profiler", "device", "batch", "threads", "precision", "meter", "rate"
-    return "space", "criterion", "repair", *measured, "seed"
-
-
-def recorded() -> tuple[str, ...]:
-    """Names of what `run.yaml` has among the settings."""
-    return tuple(item.name for item, each in described() if each.recorded)

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from autoprune.core.effort import Effort
 from autoprune.options.defaults import PROFILER
+from autoprune.options.described import described
 from autoprune.options.option import Option
-from autoprune.options.search_options import described
 
 #: Options that a recipe has among its effort.
 _EFFORT: Final = {

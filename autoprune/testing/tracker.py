@@ -42,7 +42,13 @@ class TrackerConformance:
         pytest.importorskip(registry.load("trackers", self.name).LIBRARY)
         monkeypatch.chdir(tmp_path)
         (tmp_path / "report.html").write_text("<p>a page</p>")
-        settings = {"task": "small", "seed": 0, "effort.trials": 2, "effort.deadline": 1.5, "deterministic": False}
+        settings: dict[str, str | int | float | bool] = {
+            "task": "small",
+            "seed": 0,
+            "effort.trials": 2,
+            "effort.deadline": 1.5,
+            "deterministic": False,
+        }
         return TrackedRun(name="small-1", folder=tmp_path / "small-1" / "tracking" / self.name, settings=settings)
 
     def test_it_follows_a_search_and_goes_on_with_it(self, run: TrackedRun) -> None:

@@ -55,7 +55,7 @@ def test_lanes_are_trained_for_as_many_epochs_as_is_foretold(lanes, epochs):
 
 
 def test_nobody_waits_for_a_candidate_that_failed():
-    rule = HalvingRule(3, {0: 0, 1: 0, 2: 0})
+    rule = HalvingRule(3, dict.fromkeys(range(3), 0))
     for candidate in (0, 1):
         rule.report(candidate, 1, candidate)
     assert rule.decision(1, 1) == "wait"

@@ -4,14 +4,15 @@ import pytest
 
 import autoprune
 from autoprune.errors import UsageError
-from autoprune.options import keywords, search_options
+from autoprune.options import keywords
+from autoprune.options.described import described
 from autoprune.options.option import HOW, HOW_LONG, WHAT, WHERE
 from autoprune.options.search_options import SearchOptions
 
 
 def test_every_option_has_help_a_section_and_a_legal_default():
     SearchOptions()
-    for item, option in search_options.described():
+    for item, option in described():
         assert option.help.endswith("."), item.name
         assert option.panel in (WHAT, HOW, WHERE, HOW_LONG)
 
@@ -32,7 +33,7 @@ def test_what_is_out_of_range_is_refused(wrong):
 def test_python_shows_each_option_with_its_help():
     taken = inspect.signature(autoprune.search).parameters
     assert taken["trials"].default == 64
-    assert {item.name for item, _ in search_options.described()} <= taken.keys()
+    assert {item.name for item, _ in described()} <= taken.keys()
     assert "finetune_epochs: Fine-tuning of each finished model." in autoprune.search.__doc__
     assert "trials" not in inspect.signature(autoprune.finetune).parameters
 
