@@ -30,8 +30,10 @@ from autoprune.tasks.task import batch_size, rebatch
 
 #: Requests that are run at least, whatever that takes.
 _LEAST: Final = 12
-#: Runs of each request, of which a bench leaves the first out; and of the example inputs.
-_RUNS, _ROUNDS = 4, 40
+#: Runs of each request, of which a bench leaves the first out.
+_RUNS: Final = 4
+#: Rounds of the example inputs, and runs in each, of which the first finds another model's data in the caches.
+_ROUNDS, _COLD = 60, 2
 _BUNDLE: Final = "bundle"
 _ENDS: Final = (2.5, 97.5)
 
@@ -53,7 +55,7 @@ class RequestTimer:
         for name, model in models.items():
             for key, inputs in ((name, example), (f"{name}/one", one)):
                 self.bench.prepare(key, Artifact("module", module=(model, inputs)), limits.USUAL.warm_s)
-        rounds = self.bench.alone(lambda: self.bench.rounds(names, _ROUNDS, 0.0, _RUNS, 0))
+        rounds = self.bench.alone(lambda: self.bench.rounds(names, _ROUNDS, 0.0, _COLD, 0))
         seconds = {name: [run for each in rounds for run in self._runs(each[k])] for k, name in enumerate(names)}
         for name in names:
             self.bench.release(name)

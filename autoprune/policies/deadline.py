@@ -16,8 +16,8 @@ from autoprune.policies import Fitting, Member, Policy, Settled
 
 FACTS: Final = ("deadline",)
 OPTIONS: Final = {"late": "0.005", "rate": "0.2"}
-#: The margin never gets smaller: what is measured is the best that a machine does.
-_LEAST: Final = 1.0
+#: The margin at first, and at least: what is measured is the best that a machine does.
+_FIRST, _LEAST = 1.25, 1.0
 
 
 class Deadline(Policy):
@@ -26,7 +26,7 @@ class Deadline(Policy):
     def __init__(self, members: Sequence[Member], settings: Mapping[str, Any]) -> None:
         self._members = members
         self._late, self._rate = float(settings["late"]), float(settings["rate"])
-        self.margin = _LEAST
+        self.margin = _FIRST
 
     def first(self, facts: Mapping[str, Any]) -> int:
         left = facts.get("deadline", math.inf)
