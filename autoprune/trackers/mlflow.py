@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from autoprune.trackers import TrackedModel, TrackedRun
@@ -22,6 +24,7 @@ _ENDS: Final = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 _STRANGE: Final = re.compile(r"[^\w\-. :/]")
 _LONGEST: Final = 500
 _AT_ONCE: Final = 100
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class MLflow:
@@ -30,29 +33,28 @@ class MLflow:
     def __init__(self, client: MlflowClient, run: TrackedRun, experiment: str) -> None:
         self._client, self._experiment, self._name = client, experiment, run.name
         self._children: dict[int, str] = {}
+        self._resumed = bool(run.identity)
         if run.identity:
             self.identity = run.identity
             client.update_run(self.identity, status="RUNNING")
         else:
             self.identity = client.create_run(experiment, run_name=run.name).info.run_id
-            self._parameters(self.identity, run.settings)
+            self._log(self.identity, parameters=run.settings)
 
     def trial(self, model: TrackedModel) -> None:
         child = self._child(model.trial)
-        self._parameters(child, model.plan)
-        self._metrics(child, model.metrics, 0)
-        self._client.set_tag(child, "feasible", str(model.feasible).lower())
+        self._log(child, model.metrics, parameters=model.plan, tags={"feasible": str(model.feasible).lower()})
         self._client.set_terminated(child, _ENDS["finished" if model.metrics else "failed"])
 
     def scalars(self, values: Mapping[str, float], step: int, trial: int | None = None) -> None:
-        self._metrics(self.identity if trial is None else self._child(trial), values, step)
+        self._log(self.identity if trial is None else self._child(trial), values, step)
 
     def finished(self, model: TrackedModel) -> None:
         finished = {f"finished/{name}": value for name, value in model.metrics.items()}
-        self._metrics(self._child(model.trial), finished, 0)
+        self._log(self._child(model.trial), finished)
         if model.best:
-            self._client.set_tag(self.identity, "best", str(model.trial))
-            self._metrics(self.identity, {f"best/{name}": value for name, value in model.metrics.items()}, 0)
+            best = {f"best/{name}": value for name, value in model.metrics.items()}
+            self._log(self.identity, best, tags={"best": str(model.trial)})
 
     def artifact(self, path: Path, name: str) -> None:
         folder = name.rpartition("/")[0]
@@ -62,29 +64,32 @@ class MLflow:
         self._client.set_terminated(self.identity, _ENDS[state])
 
     def _child(self, trial: int) -> str:
-        """The run of a trial: known, kept by the store, or made now."""
+        """The run of a trial: known, made by the process that began, or made now."""
         if trial not in self._children:
             of = f"tags.`mlflow.parentRunId` = '{self.identity}' and tags.`{_TRIAL}` = '{trial}'"
-            found = self._client.search_runs([self._experiment], of, max_results=1)
+            found = self._client.search_runs([self._experiment], of, max_results=1) if self._resumed else []
             tags = {"mlflow.parentRunId": self.identity, _TRIAL: str(trial)}
             made = found[0] if found else self._client.create_run(self._experiment, None, tags, f"trial {trial}")
             self._children[trial] = made.info.run_id
         return self._children[trial]
 
-    def _parameters(self, run: str, values: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
-
-        listed = [Param(_legal(name), str(value)[:_LONGEST]) for name, value in values.items()]
-        for start in range(0, len(listed), _AT_ONCE):
-            self._client.log_batch(run, params=listed[start : start + _AT_ONCE])
-
-    def _metrics(self, run: str, values: Mapping[str, float], step: int) -> None:
-        import time
-
-        from mlflow.entities import Metric
+    def _log(
+        self,
+        run: str,
+        metrics: Mapping[str, float] = _NONE,
+        step: int = 0,
+        parameters: Mapping[str, Any] = _NONE,
+        tags: Mapping[str, str] = _NONE,
+    ) -> None:
+        """All in one request, as far as a server takes it: each is a transaction."""
+        from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1e3)
-        self._client.log_batch(run, [Metric(_legal(name), value, now, step) for name, value in values.items()])
+        values = [Metric(_legal(name), value, now, step) for name, value in metrics.items()]
+        told = [Param(_legal(name), str(value)[:_LONGEST]) for name, value in parameters.items()]
+        self._client.log_batch(run, values, told[:_AT_ONCE], [RunTag(name, value) for name, value in tags.items()])
+        for start in range(_AT_ONCE, len(told), _AT_ONCE):
+            self._client.log_batch(run, params=told[start : start + _AT_ONCE])
 
 
 def _legal(name: str) -> str:
@@ -93,8 +98,9 @@ def _legal(name: str) -> str:
 
 def create(run: TrackedRun) -> MLflow:
     """Goes on in the run that was begun."""
-    # Its own reports go over the network, and there is no other switch for them than this, before it is imported.
+    # Read as it is imported, and there are no other switches: its own reports go over the network, its news to stderr.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow import MlflowClient
 
     client, name = MlflowClient(), os.environ.get("MLFLOW_EXPERIMENT_NAME", _EXPERIMENT)

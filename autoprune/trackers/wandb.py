@@ -58,12 +58,15 @@ class WeightsAndBiases:
 
 def create(run: TrackedRun) -> WeightsAndBiases:
     """Goes on in the run that was begun; offline, as another part of it, which `wandb sync` puts together."""
+    # Read as it is imported: what it says of its own errors goes over the network.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
+    mode: Any = os.environ.get("WANDB_MODE", "offline")
     run.folder.mkdir(parents=True, exist_ok=True)
     made = wandb.init(
         project=os.environ.get("WANDB_PROJECT", _PROJECT),
-        mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+        mode=mode,
         dir=os.environ.get("WANDB_DIR", run.folder),
         name=run.name,
         id=run.identity or None,
