@@ -33,6 +33,7 @@ from autoprune.engine.same_data import check_same_data, check_same_scores
 from autoprune.engine.settings import able
 from autoprune.engine.timetable import Pace, Timetable
 from autoprune.errors import UsageError
+from autoprune.finetuning.teacher import trained
 from autoprune.finishing.pacing import FinishingTime
 from autoprune.measure.counts import counts
 from autoprune.options.defaults import PLAIN_SAMPLER, SAMPLER
@@ -110,8 +111,8 @@ def open_evaluator(job: SearchJob, resources: Resources) -> tuple[SearchJob, Eva
     """Look at the dense model on the device and on the data, and rank its slices; the job knows its pace by then."""
     task, traced, settings = job.prepared.task, job.prepared.traced, job.settings
     ranked = None if job.new else kept_ranking(job.directory)
-    trained = bool(settings.effort.epochs) and task.trains
-    check_same_data(job.directory, task, job.reporter, new=job.new, trained=trained)
+    learns = bool(settings.effort.epochs) and trained(task, settings.training)
+    check_same_data(job.directory, task, job.reporter, new=job.new, trained=learns)
     with job.directory.stage("opening"):
         opened: Mapping[str, Measurement] = {}
         begun = job.clock.wall()
@@ -217,8 +218,8 @@ def coordinate(job: SearchJob, resources: Resources, goal: SearchGoal, forecast:
         access=_access(job),
     )
     study.use(settings.made_sampler(context, resources.told))
-    trained = job.prepared.task.trains
-    effort = timetable(job, resources).candidates(job.directory.searched, trained=trained)
+    learns = trained(job.prepared.task, settings.training)
+    effort = timetable(job, resources).candidates(job.directory.searched, trained=learns)
     if not job.propose:  # what was being evaluated is still finished
         evaluated = [t for t in study.restored.finished if t.state is not TrialState.SCREENED]
         effort = replace(effort, trials=max(len(evaluated), 1))

@@ -26,7 +26,7 @@ _WITHOUT: Final = "do not fine-tune (--finetune-epochs 0, finetune_epochs=0)"
 
 
 def check_training(task: Task, asked: TrainingOptions | None = None, traced: Traced | None = None) -> None:
-    """Take one step on the first batch of "train" with a copy of the model; nothing happens without a loss.
+    """Take one step on the first batch of "train" with a copy of the model; nothing happens where nothing is trained.
 
     A training of the user's own is not run: only how it is called is looked at.
 
@@ -56,11 +56,11 @@ def check_training(task: Task, asked: TrainingOptions | None = None, traced: Tra
                 cure="leave them out: Task.train has its own",
             )
         return
-    if task.loss is None:
+    teacher = Teacher.of(task, asked, traced)
+    if task.loss is None and teacher is None:
         return
     batch = next(iter(task.batches("train")))
     model = twin(task.model, meta=False)[0].train()
-    teacher = Teacher.of(task, asked, traced)
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         outputs = _run(
@@ -68,7 +68,9 @@ def check_training(task: Task, asked: TrainingOptions | None = None, traced: Tra
             "Task.forward to run the model in train mode on a batch of splits['train']",
             "pass forward=a function of the model and a batch; it may ask model.training",
         )
-        losses = [_scalar("Task.loss", "outputs in train mode", lambda: task.loss and task.loss(outputs, batch))]
+        losses = []
+        if (own := task.loss) is not None:
+            losses.append(_scalar("Task.loss", "outputs in train mode", lambda: own(outputs, batch)))
         if teacher is not None:
             _run(
                 lambda: teacher.answer(batch),
@@ -78,7 +80,8 @@ def check_training(task: Task, asked: TrainingOptions | None = None, traced: Tra
             )
             losses.extend(_distances(task, teacher, CutModel(model), batch))
         if not any(loss.requires_grad for loss in losses):
-            raise _wrong("Task.loss", "outputs in train mode", "one that no gradient can be taken of")
+            name = "Task.distance" if task.loss is None else "Task.loss"
+            raise _wrong(name, "outputs in train mode", "one that no gradient can be taken of")
         options = asked or TrainingOptions(epochs=1)
         steps = max(options.epochs, 1) * (options.steps or task.split("train").count or 1)
         _run(

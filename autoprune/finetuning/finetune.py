@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from typing import Any, Final
 
@@ -40,9 +40,10 @@ _MODEL, _OPTIMIZER = "model.", "optimizer."
 class Training:
     """A model that is trained in place on the train split, one epoch at a time.
 
-    The task's own loss, plus the distances to the teacher where there is one (Hinton et al. 2015); the task's
-    optimizer or AdamW, at rates of the task's scheduler or of `share_at`; gradients clipped to norm 1. Torch's global
-    state is seeded for each epoch, so that one that begins from `state` is the same as one that was never interrupted.
+    The task's own loss, plus the distances to the teacher where there is one (Hinton et al. 2015), or these alone; the
+    task's optimizer or AdamW, at rates of the task's scheduler or of `share_at`; gradients clipped to norm 1. Torch's
+    global state is seeded for each epoch, so that one that begins from `state` is the same as one that was never
+    interrupted.
     What was thinned out stays zero.
     Where the task trains by itself, it does so for the epoch in place of all this, and what it keeps is its business.
     done: epochs so far; before: epochs of earlier phases.
@@ -62,13 +63,13 @@ class Training:
         self._task, self._teacher, self._options, self._seed = task, teacher, options, seed
         self._length, self.before, self._penalty = 0, 0, penalty
         weights = [parameter for parameter in cut.model.parameters() if parameter.requires_grad]
-        self._weights = weights if task.loss is not None else []
+        self._weights = weights if task.loss is not None or teacher is not None else []
         ours = self._weights and task.train is None
         self._optimizer = _optimizer(cut.model, self._weights, task, options) if ours else None
         self._rates = None if self._optimizer is None else LearningRates(self._optimizer, task.scheduler)
 
     def epoch(self) -> float:
-        """Train for one more epoch, leaving eval mode; the last batch's loss. Nothing happens without a loss.
+        """Train for one more epoch, leaving eval mode; the last batch's loss. Nothing happens without loss and teacher.
 
         Raises:
             TaskError: the loss or its gradients are no finite numbers, or there is no batch.
@@ -145,6 +146,8 @@ class Training:
         half = self._options.precision == HALF
         with torch.autocast(self._weights[0].device.type, torch.bfloat16, enabled=half):
             loss = loss_of(self._task, self._teacher, self.cut, batch)
+        if not loss.requires_grad:  # this batch compares nothing with the teacher, and has no loss of its own
+            return float(loss)
         loss.backward()
         if self._penalty is not None:
             self._penalty.add(float(loss.detach()))
@@ -190,20 +193,14 @@ class Training:
 
 
 def loss_of(task: Task, teacher: Teacher | None, cut: CutModel, batch: Any) -> Tensor:
-    """What is descended: the task's loss, and the distances to what is taught."""
-    if teacher is None:
-        return _own_loss(task, task.forward(cut.model, batch), batch)
-    with teacher.watching(cut.model, batch) as at:
+    """What is descended: the task's loss where it has one, and the distances to what is taught."""
+    watched: AbstractContextManager[Any] = nullcontext({}) if teacher is None else teacher.watching(cut.model, batch)
+    with watched as at:
         outputs = task.forward(cut.model, batch)
-    loss = _own_loss(task, outputs, batch)
-    for _, weight, measure in teacher.distances(cut, outputs, at, batch):
+    loss = torch.zeros(()) if task.loss is None else task.loss(outputs, batch)
+    for _, weight, measure in () if teacher is None else teacher.distances(cut, outputs, at, batch):
         distance = measure()
         loss = loss if distance is None else loss + weight * distance
-    return loss
-
-
-def _own_loss(task: Task, outputs: Any, batch: Any) -> Tensor:
-    loss: Tensor = task.loss(outputs, batch)  # type: ignore[misc] # nobody trains without one
     return loss
 
 

@@ -98,8 +98,8 @@ def check_regularizer(options: TrainingOptions, task: Task, traced: Traced) -> N
         traced: Its groups.
 
     Raises:
-        UsageError: it has no such options, nothing to act on, or no finite number to return; or the task trains by
-            itself.
+        UsageError: it has no such options, nothing to act on, or no finite number to return; or the task has no loss,
+            or trains by itself.
     """
     if task.train is not None:
         raise UsageError(
@@ -113,6 +113,12 @@ def check_regularizer(options: TrainingOptions, task: Task, traced: Traced) -> N
             expected=f"weights that are trained in the groups that may be cut, for '{options.regularizer}'",
             received="none",
             cure="leave out --regularizer, or let gradients flow to them (requires_grad_)",
+        )
+    if task.loss is None:  # of the distance to itself, which is zero, the dense model has no share
+        raise UsageError(
+            expected="a task with a loss, of which the regularizer's penalty is a share",
+            received=f"'{task.name}' without one",
+            cure="pass Task(loss=...), or leave out --regularizer",
         )
     with torch.no_grad():
         value = Penalty(options, weights, weights.held).value()

@@ -56,7 +56,7 @@ def find_rate(
 
     Args:
         cut: The model; it stays as it is.
-        task: With a loss.
+        task: With a loss or a distance.
         options: Of the training that the rate is for.
         seed: Of the batches.
         reporter: Told of each trial.

@@ -27,6 +27,30 @@ from autoprune.tasks.task import Task
 _WITHOUT: Final = "none"
 
 
+def taught(task: Task, options: TrainingOptions | None = None) -> Mapping[str, float]:
+    """The distillers of a training by name, with what weight each counts.
+
+    None where the task trains by itself; nor by default, where it does not say how outputs compare.
+    """
+    asked = {DISTILL: 1.0} if options is None else dict(options.distillers)
+    undecided = asked == {DISTILL: 1.0} and task.distance is None
+    return {} if task.train is not None or undecided or {*asked} == {_WITHOUT} else asked
+
+
+def trained(task: Task, options: TrainingOptions | None = None) -> bool:
+    """Whether models can be fine-tuned: there is a loss, or a training of the task's own, or something is taught."""
+    return task.loss is not None or task.train is not None or bool(taught(task, options))
+
+
+def without_labels(task: Task, options: TrainingOptions | None = None) -> str:
+    """What becomes of models where the task has no loss, for people; empty where it trains on labels."""
+    if task.loss is not None or task.train is not None:
+        return ""
+    if trained(task, options):
+        return f"the task '{task.name}' has no loss: models learn from the dense one alone"
+    return f"the task '{task.name}' has no loss, and nothing is distilled: models stay as repaired, none is fine-tuned"
+
+
 class Teacher:
     """Answers of a task's dense model, in eval mode and without gradients; and how far a student is from them."""
 
@@ -42,11 +66,9 @@ class Teacher:
 
     @classmethod
     def of(cls, task: Task, options: TrainingOptions | None = None, traced: Traced | None = None) -> Teacher | None:
-        """None where nothing is trained or taught; nor by default, where the task does not say how outputs compare."""
-        asked = {DISTILL: 1.0} if options is None else dict(options.distillers)
-        undecided = asked == {DISTILL: 1.0} and task.distance is None
-        ours = task.loss is not None and task.train is None
-        return cls(task, asked, traced) if ours and not undecided and {*asked} != {_WITHOUT} else None
+        """None where nothing is taught."""
+        asked = taught(task, options)
+        return cls(task, asked, traced) if asked else None
 
     @property
     def follows(self) -> bool:

@@ -13,6 +13,7 @@ from autoprune.core.callbacks import Callbacks, EpochReport
 from autoprune.core.measurement import Measurement
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
+from autoprune.finetuning.teacher import trained, without_labels
 from autoprune.finishing.failures import Failures
 from autoprune.finishing.halving import rungs, spearman, stretches
 from autoprune.finishing.lane import Lane
@@ -46,9 +47,9 @@ class Tuning:
         """The finalists and their models; None for one that stays as it was repaired, as training leaves less than that
         or there is none."""
         rounds, task, effort = self.rounds, self._evaluator.task, self.rounds.choice.effort
-        if not task.trains and effort.epochs:
-            self._reporter.note(f"the task '{task.name}' has no loss: models stay as repaired, none is fine-tuned")
-        if not task.trains or effort.epochs == 0:
+        if effort.epochs and (note := without_labels(task, rounds.training)):
+            self._reporter.note(note)
+        if not trained(task, rounds.training) or effort.epochs == 0:
             yield from ((trial, None) for trial in rounds.choice.finalists(trials))
             return
         asked = f"{len(trials)} trials, {effort.epochs} epochs, {effort.finalists} finalists" + rounds.training.told

@@ -47,8 +47,8 @@ class Task:
         evaluate: (model, batches of a split) -> the score, or scores by name.
         metrics: What scores mean; the first one is the quality that is searched for.
         forward: (model, batch) -> outputs, for repair and distillation.
-        loss: (outputs, batch) -> a scalar to fine-tune on, of outputs in train mode; None where the model must not be
-            trained.
+        loss: (outputs, batch) -> a scalar to fine-tune on, of outputs in train mode; None where there are no labels:
+            models learn from the dense one alone, by `distance`.
         distance: (outputs in train mode, what `teach` returned) -> a scalar to distil with; None to go without.
         teach: (dense model in eval mode, batch) -> what is distilled from; None: what `forward` returns of it.
         train: (model in train mode, epoch from 0 on, report) -> None: an epoch of the user's own training, in place of
@@ -149,11 +149,6 @@ class Task:
     def _splits(self) -> Mapping[str, Any]:
         """Checked, as `__post_init__` leaves them."""
         return self.splits if isinstance(self.splits, Mapping) else {}
-
-    @property
-    def trains(self) -> bool:
-        """Whether models can be fine-tuned."""
-        return self.loss is not None or self.train is not None
 
     @property
     def quality(self) -> Metric:

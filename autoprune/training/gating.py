@@ -11,7 +11,9 @@ from torch.nn.utils import get_total_norm
 
 from autoprune.core.plan import Plan
 from autoprune.errors import StorageError, TaskError, UsageError
+from autoprune.finetuning.finetune import loss_of
 from autoprune.finetuning.optimizer_state import load_optimizer, optimizer_state
+from autoprune.finetuning.teacher import Teacher, trained
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, twin
 from autoprune.tasks.task import Task
@@ -210,11 +212,11 @@ def check_gates(options: TrainingOptions, task: Task, traced: Traced) -> None:
             received="a task with a train of its own",
             cure="choose another --schedule, or leave out Task.train",
         )
-    model = twin(task.model, meta=False)[0].train()
-    gating = Gating(gated, CutModel(model), traced, 0)
-    if task.loss is not None:
+    cut = CutModel(twin(task.model, meta=False)[0].train())
+    gating = Gating(gated, cut, traced, 0)
+    if trained(task, options):
         batch = next(iter(task.batches("train")))
         gating.at(0, 1)
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            task.loss(task.forward(model, batch), batch).backward()
+            loss_of(task, Teacher.of(task, options, traced), cut, batch).backward()
         gating.step()

@@ -156,14 +156,14 @@ def test_netadapt_walks_through_what_is_beyond_the_budget(small_task):
     assert found.document["trials"]["screened"] == 0
 
 
-def test_task_without_a_loss_is_finished_as_repaired(small_task):
+def test_task_without_a_loss_is_finished_as_repaired_where_nothing_is_distilled(small_task):
     reporter = RecordingReporter()
-    task = dataclasses.replace(small_task, loss=None)
+    task = dataclasses.replace(small_task, loss=None, distance=None)
     found = autoprune.search(
         task, budget="params=70%", sampler="random", run="r", reporter=reporter, trials=5, finetune_epochs=1
     )
     assert found.best is not None
-    assert any("no loss: models stay as repaired" in note for note in reporter.notes)
+    assert any("nothing is distilled: models stay as repaired" in note for note in reporter.notes)
 
 
 def test_impossible_budget_names_the_best_possible_at_once(small_task):

@@ -1,11 +1,13 @@
 import copy
 import dataclasses
 
+import pytest
 import torch
 
 from autoprune.finetuning.finetune import Training, finetune
 from autoprune.finetuning.teacher import Teacher
 from autoprune.options.training_options import TrainingOptions
+from autoprune.surgery import trace
 from autoprune.surgery.cut_model import CutModel
 
 
@@ -31,10 +33,36 @@ def test_a_student_comes_closer_to_its_teacher(small_task):
         assert (student(x).argmax(1) == small_task.model(x).argmax(1)).float().mean() > 0.9
 
 
-def test_a_task_without_a_loss_is_left_untrained(small_task):
-    task = dataclasses.replace(small_task, loss=None)
+def test_a_task_without_a_loss_or_a_distance_is_left_untrained(small_task):
+    task = dataclasses.replace(small_task, loss=None, distance=None)
     before = task.model.head.weight.clone()
     finetune(CutModel(task.model), task, Teacher.of(task), TrainingOptions(epochs=3), 0, lambda text: None)
+    assert torch.equal(before, task.model.head.weight)
+
+
+@pytest.mark.parametrize(("distill", "distance"), [("logits", True), ("features", False)])
+def test_a_task_without_a_loss_learns_from_the_dense_model_alone(small_task, distill, distance):
+    wrong = [(x, torch.zeros_like(labels)) for x, labels in small_task.split("train")]
+    task = dataclasses.replace(small_task.with_split("train", wrong), loss=None)
+    task = task if distance else dataclasses.replace(task, distance=None)
+    options = TrainingOptions(epochs=10, distill=distill)
+    student = copy.deepcopy(small_task.model)
+    with torch.no_grad():
+        student.head.weight.zero_()
+    x = next(iter(small_task.split("test")))[0]
+    dense = small_task.model(x).detach()
+    before = (student(x) - dense).square().mean()
+    teacher = Teacher.of(task, options, trace(task.model, task.example))
+    finetune(CutModel(student), task, teacher, options, 0, lambda text: None)
+    assert (student(x) - dense).square().mean() < 0.5 * before
+
+
+def test_a_batch_that_compares_nothing_is_passed_over_without_a_loss(small_task):
+    lone = [(x[:1], labels[:1]) for x, labels in small_task.split("train")]
+    task = dataclasses.replace(small_task.with_split("train", lone), loss=None, distance=None)
+    options = TrainingOptions(epochs=1, distill="relation")
+    before = task.model.head.weight.clone()
+    finetune(CutModel(task.model), task, Teacher.of(task, options), options, 0, lambda text: None)
     assert torch.equal(before, task.model.head.weight)
 
 

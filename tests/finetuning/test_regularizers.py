@@ -316,8 +316,14 @@ def test_a_task_that_trains_by_itself_takes_no_regularizer(small_task):
         autoprune.search(own, budget="params=50%", trials=4, run="r", regularizer="l2", **GRADUAL)
 
 
+def test_a_task_without_a_loss_takes_no_regularizer(small_task):
+    unlabelled = dataclasses.replace(small_task, loss=None)
+    with pytest.raises(UsageError, match="a share"):
+        autoprune.search(unlabelled, budget="params=50%", trials=4, run="r", regularizer="l2", **GRADUAL)
+
+
 def test_frozen_weights_cannot_be_regularised(small_task):
     small_task.model.requires_grad_(False)
-    frozen = dataclasses.replace(small_task, loss=None)
+    frozen = dataclasses.replace(small_task, loss=None, distance=None)
     with pytest.raises(UsageError, match="requires_grad_"):
         autoprune.search(frozen, budget="params=50%", trials=4, run="r", regularizer="l2", **GRADUAL)

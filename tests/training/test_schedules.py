@@ -120,7 +120,9 @@ def test_a_model_with_other_weights_than_its_slices_tell_is_not_cut_again(small_
 
 
 def test_rewinding_is_exact_to_the_bit(small_task):
-    frozen = dataclasses.replace(small_task, loss=None)  # nothing is trained: what is left is what was there
+    frozen = dataclasses.replace(
+        small_task, loss=None, distance=None
+    )  # nothing is trained: what is left is what was there
     run, _, traced = training(frozen, "lottery-ticket")
     with torch.no_grad():
         run.epoch()
@@ -149,7 +151,7 @@ def test_later_rounds_are_healed_as_the_first_one():
 
 
 def test_single_weights_of_a_lottery_ticket_are_those_that_training_made_large(small_task):
-    frozen = dataclasses.replace(small_task, loss=None)
+    frozen = dataclasses.replace(small_task, loss=None, distance=None)
     run, plan, _ = training(frozen, "lottery-ticket")
     run.epoch()
     with torch.no_grad():
