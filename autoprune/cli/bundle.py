@@ -72,11 +72,12 @@ def _numbers(text: str) -> list[int]:
 
 def _table(found: Bundled) -> str:
     from autoprune.core import quantity
-    from autoprune.deployment.bundle_folder import rows
+    from autoprune.deployment.bundle_folder import expected, rows
     from autoprune.report.table import aligned
 
     cells = rows(found)
     lines = [aligned(cells, right=range(1, len(cells[0]))), f"{found.policy}: {found.told}"]
+    lines += [expected(found)] if expected(found) else []
     stored, apart = quantity.show(found.stored, "B"), quantity.show(found.apart, "B")
     lines.append(f"weights: {stored}, stored alone {apart}; in {found.folder}")
     return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from autoprune.core.clock import Clock
 from autoprune.deployment.samples import joined, replaced, requests, rows, taken
@@ -139,7 +140,7 @@ class Replayed(Bundle):
         key, known = digest((example.args, example.kwargs)), self._known[place]
         if key is None or key not in known:
             known[key] = super()._run(place, example)
-        return known[key]
+        return tree_map_only(Tensor, Tensor.clone, known[key])  # who scores may change what it is given
 
     def _some(self, place: int, example: Example, count: int, places: Tensor) -> Any:
         return taken(self._run(place, example), count, places)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from autoprune.core import quantity
 from autoprune.core.measurement import Measurement
+from autoprune.core.metric import LATENCY
 from autoprune.core.plan import Plan
 from autoprune.errors import AutopruneError, StorageError, describe
 from autoprune.models.form import Form
@@ -173,6 +174,15 @@ def rows(bundled: Bundled) -> list[list[str]]:
     ]
 
 
+def expected(bundled: Bundled) -> str:
+    """What it is expected to take beside the models of the front, where their latency is known; empty where not."""
+    found = bundled.measurements.get(str(LATENCY))
+    if found is None:
+        return ""
+    shown = quantity.show_interval(found.value, found.low, found.high, found.unit)
+    return f"expected latency beside the front: {shown}, {found.note}"
+
+
 def told(bundled: Bundled) -> str:
     """What the README says."""
     head, *body = rows(bundled)
@@ -182,11 +192,12 @@ def told(bundled: Bundled) -> str:
     kept = quantity.show(bundled.stored, "B"), quantity.show(bundled.apart, "B")
     asked = ".asked(deadline=0.004)(...)" if bundled.policy == "deadline" else "(...)"
     notes = "".join(f"\n- {note}" for note in bundled.notes)
+    beside = f"{text[0].upper()}{text[1:]}.\n\n" if (text := expected(bundled)) else ""
     return (
         f"# A bundle of {len(bundled.members)} models, by the policy '{bundled.policy}'\n\n{bundled.told}.\n\n"
         f'```python\nimport autoprune\n\nbundle = autoprune.load_bundle("{bundled.folder}")\nbundle{asked}\n```\n\n'
         f"{table}\n\nAll on the validation split; {bundled.requests} requests by the profiler '{bundled.profiler}', "
         f"{bundled.precision}, {bundled.threads} threads, the bundle and each member one after the other. `samples`: "
-        f"the share that a member answers.\n\nWeights: {kept[0]}, {kept[1]} were members stored alone; slices that are "
-        f"equal to the bit are stored once, which saves {saved:.1%}.\n\nTo know:\n{notes}\n"
+        f"the share that a member answers.\n\n{beside}Weights: {kept[0]}, {kept[1]} were members stored alone; slices "
+        f"that are equal to the bit are stored once, which saves {saved:.1%}.\n\nTo know:\n{notes}\n"
     )

@@ -19,7 +19,7 @@ def requests_of(task: Task, model: nn.Module, split: str, size: int) -> list[Exa
     """Calls of the model as requests of so many samples, from the first batches of a split; fewer are left out."""
     recorder, found = _Recorder(model), []
     with evaluating(model):
-        for batch in task.split(split):
+        for batch in task.batches(split):
             task.forward(recorder, batch)
             for call in recorder.taken():
                 found += [each for each in requests(call, batch_size(call), size) if batch_size(each) == size]

@@ -45,7 +45,7 @@ class Members:
     Attributes:
         models: At least two, each once.
         place: Where bundles of them lie.
-        usual: How their run measured: profiler, threads, batch, precision, as far as it is known.
+        usual: How their run measured: profiler, device, threads, batch, precision, as far as it is known.
     """
 
     models: tuple[Chosen, ...]
@@ -100,7 +100,7 @@ def _of_run(run: Path, trials: Sequence[int]) -> Members:
         for trial in trials
     )
     recorded = front["profiler"]
-    usual = {key: recorded[key] for key in ("name", "threads", "batch", "precision") if key in recorded}
+    usual = {key: recorded[key] for key in ("name", "device", "threads", "batch", "precision") if key in recorded}
     return Members(models=models, place=run / BUNDLES, usual=usual)
 
 

@@ -103,6 +103,7 @@ def bundle(
             precision=spec.precision,
             threads=spec.threads,
             requests=0,
+            notes=_elsewhere(usual.get("device", ""), timer.bench.fingerprint()),
         )
         with partial_folder(folder) as partial:
             write(whole, weights.content, weights.to_json(), partial)
@@ -226,7 +227,7 @@ def _measured(
         expected = replace(certified, value=ratio.value, low=ratio.low, high=ratio.high, n=len(own), note=note)
         measured[str(LATENCY)] = expected
     found = replace(whole, members=members, measurements=measured, requests=len(own))
-    return replace(found, notes=(WORST_CASE, *_doubts(found, task.quality)))
+    return replace(found, notes=(WORST_CASE, *whole.notes, *_doubts(found, task.quality)))
 
 
 def _bundled(rebuilt: _Rebuilt, part: float, measured: Mapping[str, Measurement]) -> BundledModel:
@@ -234,6 +235,11 @@ def _bundled(rebuilt: _Rebuilt, part: float, measured: Mapping[str, Measurement]
     return BundledModel(
         member=rebuilt.member, plan=chosen.record.plan, form=chosen.form, share=part, measurements=measured
     )
+
+
+def _elsewhere(run: str, here: str) -> tuple[str, ...]:
+    """Said where the run measured on another device."""
+    return () if run in ("", here) else (f"measured on {here}, and its members' latency on the front on {run}",)
 
 
 def _doubts(found: Bundled, quality: Metric) -> list[str]:
