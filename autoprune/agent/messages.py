@@ -21,7 +21,7 @@ class _Message(BaseModel):
 class Spec(_Message):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     batch: Annotated[int, Field(ge=0, le=2**20)] = 0
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
     work: Literal["forward", "prefill", "decode"] = "forward"
     meter: Plugin | Literal[""] = ""
 
@@ -46,6 +46,7 @@ class Artifact(_Message):
     ] = {}
     inputs: Sha | Literal[""] = ""
     expected: Sha | Literal[""] = ""
+    precision: Literal["", "int8"] = ""
 
     def names(self) -> set[str]:
         return {*self.content, self.inputs, self.expected} - {""}

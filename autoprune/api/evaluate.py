@@ -20,12 +20,14 @@ from autoprune.core.metric import Source
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial, TrialState
+from autoprune.deployment.as_run import as_run
+from autoprune.deployment.device_spec import device_spec
 from autoprune.engine.known_device import found
 from autoprune.engine.prepare import Prepared, make_task, prepare
 from autoprune.engine.settings import Settings
 from autoprune.finishing.saving import save
 from autoprune.measure.counts import counts
-from autoprune.measure.device import Device, DeviceSpec
+from autoprune.measure.device import Device
 from autoprune.options.described import evaluable
 from autoprune.options.keywords import checked, documented
 from autoprune.options.search_options import SearchOptions
@@ -110,15 +112,18 @@ def evaluate(
     made = make_task(task, reporter)
     prepared = prepare(made, settings.space)
     chosen = given_plan(plan, prepared.traced.groups)
-    device = Device(_spec(prepared, settings, clock), reporter)
+    setup = settings.setups(made.spec, ())[Source()]
+    device = Device(device_spec(made, prepared.traced, setup, seed=settings.seed, clock=clock), reporter)
     try:
         with evaluating(made.model), reporter.track("evaluating the plan", 3) as advance:
-            dense = {**made.score(made.model, split), **device.open(), **counts(made.model, device.example)}
+            opened = device.open()
+            scored = made.score(as_run(CutModel(made.model), device), split)
+            dense = {**scored, **opened, **counts(made.model, device.example)}
             advance("the dense model is measured")
             evaluator = _evaluator(prepared, settings, device, dense, clock)
             cut = evaluator.cut(chosen)
             advance("cut and repaired")
-            scored = made.score(cut.model, split)
+            scored = evaluator.scores(cut, split)
             (measured,) = device.restated([device.measure(cut, {})])
             advance("")
             known = {**dense, **device.reference()}
@@ -132,18 +137,6 @@ def evaluate(
             )
     finally:
         device.close()
-
-
-def _spec(prepared: Prepared, settings: Settings, clock: Clock) -> DeviceSpec:
-    task = prepared.task
-    return DeviceSpec(
-        setup=settings.setups(task.spec, ())[Source()],
-        dense=task.model,
-        example_inputs=task.example_inputs,
-        traced=prepared.traced,
-        seed=settings.seed,
-        clock=clock,
-    )
 
 
 def _evaluator(

@@ -12,15 +12,18 @@ from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Reporter
 from autoprune.core.sensitivity import Level, Sensitivities
 from autoprune.core.trial import TrialState
+from autoprune.deployment.as_run import as_run
+from autoprune.deployment.device_spec import device_spec
 from autoprune.engine.prepare import make_task, prepare
 from autoprune.errors import UsageError
 from autoprune.measure.counts import counts
-from autoprune.measure.device import Device, DeviceSpec
+from autoprune.measure.device import Device
 from autoprune.measure.setup import Setup
 from autoprune.options.defaults import CRITERION, PROFILER, REPAIR
 from autoprune.recovery.calibrate import calibrate
 from autoprune.search_spaces.space_config import Space
 from autoprune.searching.candidate import Evaluator
+from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import Task
 
@@ -50,20 +53,12 @@ def sensitivity(
     reporter, clock = reporter or usual_reporter(), SystemClock()
     prepared = prepare(make_task(task, reporter), space, freeze=freeze, only=only, reporter=reporter)
     made, setup = prepared.task, Setup(profiler, spec or RunSpec(), prepared.task.spec)
-    device = Device(
-        DeviceSpec(
-            setup=setup,
-            dense=made.model,
-            example_inputs=made.example_inputs,
-            traced=prepared.traced,
-            seed=0,
-            clock=clock,
-        ),
-        reporter,
-    )
+    device = Device(device_spec(made, prepared.traced, setup, seed=0, clock=clock), reporter)
     try:
         with evaluating(made.model):
-            dense = {**made.score(made.model, "search"), **device.open(), **counts(made.model, device.example)}
+            opened = device.open()
+            scored = made.score(as_run(CutModel(made.model), device), "search")
+            dense = {**scored, **opened, **counts(made.model, device.example)}
             calibrated = calibrate(
                 made.model, prepared.traced, criterion=criterion, repair=repair, clock=clock, task=made
             )

@@ -19,7 +19,8 @@ class Artifact:
     format: of the content: "onnx", "unit" (one operator as JSON), or "module"; content: a file's bytes, of a module its
     weights (empty: those of the task); slices: what is kept of the task's groups, for a module; inputs: by name;
     expected: outputs that the runtime must give on the inputs (empty: not known beforehand); module: the module itself
-    with its example, where it is measured in the process that made it.
+    with its example, where it is measured in the process that made it; precision: of the content, where it is another
+    one than the bench's.
     """
 
     format: str
@@ -28,6 +29,7 @@ class Artifact:
     inputs: Mapping[str, Array] = field(default_factory=dict)
     expected: tuple[Array, ...] = ()
     module: tuple[Any, Any] | None = None
+    precision: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ T = TypeVar("T")
 WARM_S: Final = 0.15
 WARM_RUNS: Final = 5
 #: How far a runtime's outputs may be from the model's own, by precision; relative L2 distance.
-TOLERANCES: Final = {"float32": 0.01, "bfloat16": 0.1, "float16": 0.05}
+TOLERANCES: Final = {"float32": 0.01, "bfloat16": 0.1, "float16": 0.05, "int8": 0.1}
 #: So often a measurement is taken again whose lease was lost.
 _ATTEMPTS: Final = 3
 _LOOK_S: Final = 0.5
@@ -92,7 +92,8 @@ class Bench:
         handle = self.alone(lambda: self.profiler.prepare(runnable.model, runnable.inputs))
         try:
             if runnable.expected is not None:
-                self._check(self.profiler.outputs(handle), runnable.expected)
+                found = self.profiler.outputs(handle)
+                check_outputs(found, runnable.expected, self.profiler.name, artifact.precision or self.precision)
             runs = WARM_RUNS if warm_s >= WARM_S else 1
             self.alone(lambda: self.profiler.run_block(handle, warm_s, runs))
         except BaseException:
@@ -190,11 +191,13 @@ class Bench:
     def _joules(self) -> float:
         return 0.0 if self.meter is None else self.meter.read()
 
-    def _check(self, found: Sequence[Any], expected: Sequence[Any]) -> None:
-        distance, most = deviation(found, expected), TOLERANCES[self.precision]
-        if not distance <= most:
-            raise DeviceError(
-                expected=f"outputs of {self.profiler.name} within {most:.0%} of the model's own",
-                received=f"{distance:.1%} from them",
-                cure="check that the model gives the same outputs twice, or choose another --profiler",
-            )
+
+def check_outputs(found: Sequence[Any], expected: Sequence[Any], profiler: str, precision: str) -> None:
+    """Raises DeviceError where outputs are not those of the model, as far as its precision goes."""
+    distance, most = deviation(found, expected), TOLERANCES[precision]
+    if not distance <= most:
+        raise DeviceError(
+            expected=f"outputs of {profiler} within {most:.0%} of the model's own",
+            received=f"{distance:.1%} from them",
+            cure="check that the model gives the same outputs twice, or choose another --profiler",
+        )

@@ -37,7 +37,9 @@ def profile(
             help="Processor threads; default: those of the run, else 1. Several, as in 1,2,4: what more are worth."
         ),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; default: as the run.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, float16, int8; default: as the run.")
+    ] = None,
     meter: Annotated[str, typer.Option(help="What counts energy: cpu, nvidia, jetson, script:PROGRAM.")] = "",
     rate: Annotated[
         list[str] | None, typer.Option(help="carbon=350g/kWh, price=0.12/h or price=0.30/kWh. May be repeated.")

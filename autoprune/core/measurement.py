@@ -128,7 +128,11 @@ FORWARD: Final = "forward"
 WORKS: Final = (FORWARD, "prefill", "decode")
 
 #: Numbers that a model may be asked to compute in.
-PRECISIONS: Final = ("float32", "bfloat16", "float16")
+PRECISIONS: Final = ("float32", "bfloat16", "float16", "int8")
+#: That models are trained in, and that of the artifact which others are held against.
+FULL: Final = PRECISIONS[0]
+#: That a file has of itself: who packs a model makes it so, with the profiler's own tool.
+QUANTISED: Final = "int8"
 
 
 @dataclass(frozen=True)

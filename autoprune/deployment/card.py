@@ -36,7 +36,7 @@ class Exported:
         versions: Of the libraries that wrote it.
         facts: What else tells the format, such as its opset.
         difference: The largest from torch's outputs, in units of the largest output.
-        tolerance: What it may be.
+        tolerance: What it may be; None where only scores tell, as in int8.
         compared: On what that was seen, in words.
         measurements: By key, such as "latency".
         notes: What a user should know.
@@ -56,7 +56,7 @@ class Exported:
     versions: Mapping[str, str]
     facts: Mapping[str, Any] = field(repr=False)
     difference: float
-    tolerance: float
+    tolerance: float | None
     compared: str
     measurements: Mapping[str, Measurement] = field(repr=False)
     notes: tuple[str, ...] = ()
@@ -136,9 +136,10 @@ def _told(card: Exported) -> str:
         shown = quantity.show_interval(seconds.value, seconds.low, seconds.high, seconds.unit)
         latency = f"\n\nLatency of these inputs in {card.profiler}, {card.precision}: {shown} on {seconds.device}."
     notes = "".join(f"\n- {note}" for note in card.notes)
+    passed = "" if card.tolerance is None else f", at most {card.tolerance:g} is let pass"
     return (
         f"# {card.name}, as {card.format}\n\n`{card.file}`, {card.precision}, {made}.\n\n"
         f"```python\n{card.usage}\n```\n\nInputs ({free}):\n\n{inputs}\n\n"
-        f"Outputs are within {card.difference:.1e} of torch's (in units of the largest, at most {card.tolerance:g} is "
-        f"let pass), on {card.compared}.{latency}\n" + (f"\nTo know:\n{notes}\n" if notes else "")
+        f"Outputs are within {card.difference:.1e} of torch's (in units of the largest{passed}), "
+        f"on {card.compared}.{latency}\n" + (f"\nTo know:\n{notes}\n" if notes else "")
     )

@@ -6,19 +6,16 @@ take and return the same. Where its batch is fixed, more samples go through it i
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from autoprune.deployment.arguments import Called
 from autoprune.deployment.samples import batched, rows
 from autoprune.profilers import Profiler
 from autoprune.surgery.example import Example, arrays
-from autoprune.surgery.modes import evaluating
 from autoprune.tasks.task import batch_size
 
 
@@ -57,10 +54,9 @@ class Deployed(nn.Module):
         self._runtime = (profiler, profiler.prepare(artifact, given(example, inputs)))
         self._example, self._names, self._varies = example, tuple(inputs), "batch" in varies
         self._place = nn.Parameter(torch.zeros(()), requires_grad=False)  # who scores asks where the model lies
-        self._called: _Called | None = None
+        self._called: Called | None = None
         if like is not None:
-            with torch.no_grad(), evaluating(like):
-                self._called = _Called(inspect.signature(like.forward), *tree_flatten(example.fresh().call(like)))
+            self._called = Called.of(like, example)
             if hasattr(like, "config"):
                 self.config = like.config
 
@@ -75,6 +71,11 @@ class Deployed(nn.Module):
         together = zip(*(self._run(rows(example, have, each)) for each in places), strict=True)
         return self._returned([torch.cat(parts)[:have] if batched(parts[0], want) else parts[0] for parts in together])
 
+    def example_outputs(self) -> list[Any]:
+        """What the runtime computes of the example, as arrays."""
+        profiler, handle = self._runtime
+        return profiler.outputs(handle)
+
     def _run(self, example: Example) -> list[Tensor]:
         profiler, handle = self._runtime
         return [torch.from_numpy(each) for each in profiler.outputs(handle, given(example, self._names))]
@@ -83,45 +84,6 @@ class Deployed(nn.Module):
         if self._called is None:
             return found[0] if len(found) == 1 else tuple(found)
         return self._called.returned(found)
-
-
-@dataclass(frozen=True)
-class _Called:
-    """How the torch model is called, and what it returns: leaves and their structure."""
-
-    signature: inspect.Signature
-    leaves: list[Any]
-    structure: TreeSpec
-
-    def arranged(self, example: Example, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Example:
-        """The arguments as the example has them, by place or by name; what it does not have is left out."""
-        usual = _by_name(self.signature.bind(*example.args, **example.kwargs))
-        bound = _by_name(self.signature.bind(*args, **kwargs))
-        if any(name not in bound for name in usual):
-            return Example(args, dict(kwargs))  # told by who runs it
-        by_place = [name for name in usual if name not in example.kwargs][: len(example.args)]
-        return Example(tuple(bound[name] for name in by_place), {name: bound[name] for name in example.kwargs})
-
-    def returned(self, found: Sequence[Tensor]) -> Any:
-        """Tensors in the structure of the model's results; runtimes leave out what nobody reads."""
-        left = iter(found)
-        leaves = [next(left, None) if isinstance(leaf, Tensor) else leaf for leaf in self.leaves]
-        return tree_unflatten(leaves, self.structure)
-
-
-def _by_name(bound: inspect.BoundArguments) -> dict[Any, Any]:
-    """Every argument in the order of parameters: by its parameter's name, one of `*args` by its place among them, and
-    one of `**kwargs` by its own name."""
-    found: dict[Any, Any] = {}
-    for name, value in bound.arguments.items():
-        kind = bound.signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_POSITIONAL:
-            found |= enumerate(value)
-        elif kind is inspect.Parameter.VAR_KEYWORD:
-            found |= value
-        else:
-            found[name] = value
-    return found
 
 
 def given(example: Example, inputs: Sequence[str]) -> Any:

@@ -16,7 +16,7 @@ import torch
 from autoprune import registry
 from autoprune.bench.artifact import Artifact
 from autoprune.core.clock import SystemClock
-from autoprune.core.measurement import Measurement, RunSpec
+from autoprune.core.measurement import FULL, Measurement, RunSpec
 from autoprune.core.metric import MetricKey
 from autoprune.deployment import card
 from autoprune.deployment.card import Exported
@@ -24,8 +24,14 @@ from autoprune.deployment.comparison import TOLERANCES, apart
 from autoprune.errors import DeviceError
 from autoprune.exporters import Subject
 from autoprune.store.files import storing
+from autoprune.surgery.example import arrays
+from autoprune.surgery.modes import evaluating
 
 _NOTE = "its sizes are fixed, as the search measured it; `autoprune export` writes one whose batch may vary"
+_QUANTISED = (
+    "its sizes are fixed, as the search measured it; it was quantised after training, with ranges of the calibration "
+    "split, and the model's scores are those of this file"
+)
 
 
 def keep_measured(
@@ -57,8 +63,9 @@ def keep_measured(
         form: Any = None if artifact.format == "module" else registry.load("exporters", artifact.format)
         if not hasattr(form, "keep"):
             return None
-        distance = _distance(artifact, form.PROFILER)
-        if distance is None or distance <= TOLERANCES["float32"]:
+        precision, runtime = artifact.precision or FULL, profiler if artifact.precision else form.PROFILER
+        distance = _distance(artifact, runtime, subject)
+        if distance is None or artifact.precision or distance <= TOLERANCES[FULL]:
             break
     else:
         raise DeviceError(
@@ -77,19 +84,21 @@ def keep_measured(
             task=task,
             profiler=profiler,
             difference=distance or 0.0,
-            tolerance=TOLERANCES["float32"],
-            compared=f"the example inputs, in {form.PROFILER} and float32"
+            tolerance=None if artifact.precision else TOLERANCES[FULL],
+            compared=f"the example inputs, in {runtime} and {precision}"
             if distance is not None
             else "the device alone, whose runtime is not here",
             measurements={key: each for key, each in measured.items() if MetricKey.parse(key).cost is not None},
-            notes=(_NOTE,),
+            notes=(_QUANTISED if artifact.precision else _NOTE,),
         )
         card.write(found, home)
     return found
 
 
-def _distance(artifact: Artifact, profiler: str) -> float | None:
+def _distance(artifact: Artifact, profiler: str, subject: Subject) -> float | None:
     """The largest difference from the model's outputs, in units of the largest; None where the runtime is not here."""
+    with torch.no_grad(), evaluating(subject.model):
+        expected = arrays(subject.example.fresh().call(subject.model))
     try:
         runtime = registry.load("profilers", profiler).create(RunSpec(), SystemClock())
     except DeviceError:
@@ -98,5 +107,5 @@ def _distance(artifact: Artifact, profiler: str) -> float | None:
         found = runtime.outputs(runtime.prepare(artifact.content, dict(artifact.inputs)))
     except DeviceError:
         return float("inf")
-    pairs = zip(map(torch.from_numpy, found), map(torch.from_numpy, artifact.expected), strict=False)
+    pairs = zip(map(torch.from_numpy, found), map(torch.from_numpy, expected), strict=False)
     return max([apart(one, other) for one, other in pairs], default=0.0)

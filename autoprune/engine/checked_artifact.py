@@ -13,7 +13,7 @@ from torch import nn
 from autoprune.bench.bench import AnyBench
 from autoprune.core.address import HERE, DeviceAddress
 from autoprune.core.clock import Clock, SystemClock
-from autoprune.core.measurement import Measurement, RunSpec
+from autoprune.core.measurement import QUANTISED, Measurement, RunSpec
 from autoprune.core.reporter import Reporter
 from autoprune.deployment import card as cards
 from autoprune.deployment.card import Exported
@@ -98,6 +98,9 @@ def _finished(path: Path, task: Task | str | None, where: Where) -> CheckedArtif
     folder, run = model_folder(path)
     record, weights = read(folder)
     made = task_of(record, folder, where.reporter) if task is None else make_task(task, where.reporter)
+    for beside in sorted(folder.glob(f"*/{cards.CARD}")):
+        if cards.read(beside.parent).precision == QUANTISED:  # the weights are in float32; what was found is that file
+            return _exported(beside.parent, made, where)
     model = assemble(record, weights, made.model, made.example, folder, where.reporter)
     setup = where.setup(run.get("profiler", _PROFILER), run)
 

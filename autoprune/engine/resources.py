@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 
 from autoprune import registry
 from autoprune.core.address import HERE
+from autoprune.core.measurement import FULL
 from autoprune.core.metric import COUNTED, Metric, Source
 from autoprune.core.preference import Preference
-from autoprune.cost_model import cost_forecast
+from autoprune.cost_model.cost_forecast import costs
+from autoprune.deployment.device_spec import device_spec
 from autoprune.engine.job import SearchJob
 from autoprune.engine.prepare import check_enough, check_zeros, objectives_of, timed
 from autoprune.errors import DeviceError
@@ -19,7 +21,6 @@ from autoprune.executors import Executor
 from autoprune.finetuning.check import check_training
 from autoprune.finetuning.penalty import check_regularizer
 from autoprune.measure.any_device import AnyDevice
-from autoprune.measure.device import DeviceSpec
 from autoprune.measure.devices import profilers, several, together
 from autoprune.measure.setup import Setup
 from autoprune.options.defaults import REGULARIZER
@@ -93,7 +94,9 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
             preference.check(metric.name for metric in known)
         devices: dict[Source, AnyDevice] = {}
         for source, setup in setups.items():
-            devices[source] = executor.open_device(_spec(job, setup))
+            devices[source] = executor.open_device(
+                device_spec(task, job.prepared.traced, setup, seed=settings.seed, clock=job.clock, forecast=costs)
+            )
             closing.callback(devices[source].close)
         device = several(devices, setups)
         objectives = objectives_of(job.budget, task, device.capabilities, names)
@@ -101,7 +104,8 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         preference.check(metric.name for metric in objectives)
         if note := check_zeros(job.prepared.space, wanted, device.capabilities, names):
             reporter.warn(note)
-        runs = timed(wanted)
+        # What is scored is what runs, so where that is no float32 it must be known how it runs.
+        runs = timed(wanted) or any(setup.spec.precision != FULL for setup in setups.values())
         check_enough(settings.enough, (*COUNTED, *(device.capabilities.metrics if runs else ())), task)
         for each in job.directory.notes:
             reporter.warn(each)
@@ -126,19 +130,6 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
             study=study,
             told=told,
         )
-
-
-def _spec(job: SearchJob, setup: Setup) -> DeviceSpec:
-    task = job.prepared.task
-    return DeviceSpec(
-        setup=setup,
-        dense=task.model,
-        example_inputs=task.example_inputs,
-        traced=job.prepared.traced,
-        seed=job.settings.seed,
-        clock=job.clock,
-        forecast=cost_forecast.costs,
-    )
 
 
 def _study_name(job: SearchJob) -> str:

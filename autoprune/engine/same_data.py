@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
 
+from torch import nn
+
 from autoprune.core.measurement import Measurement
 from autoprune.core.reporter import Reporter
 from autoprune.engine.run_artifacts import kept_dense
@@ -82,13 +84,14 @@ def _differs(name: str, before: DataIdentity, now: DataIdentity, again: DataIden
 
 
 def check_same_scores(
-    directory: RunDirectory, task: Task, scored: Mapping[str, Measurement], reporter: Reporter
+    directory: RunDirectory, task: Task, model: nn.Module, scored: Mapping[str, Measurement], reporter: Reporter
 ) -> None:
     """Compare how the dense model scores with how it did when the run began.
 
     Args:
         directory: Of the run.
         task: Whose model is the one that it was.
+        model: That model, as it is run.
         scored: Its scores on the search split by now.
         reporter: Warned where scores are not repeatable.
 
@@ -99,7 +102,7 @@ def check_same_scores(
     other = [name for name, found in scored.items() if name in before and not _alike(before[name], found)]
     if not other:
         return
-    again, name = task.score(task.model, "search"), other[0]
+    again, name = task.score(model, "search"), other[0]
     values = f"{scored[name].value:.6g} and not {before[name].value:.6g}"
     if not _alike(scored[name], again[name]):
         reporter.warn(f"the dense model's {name} is another one each time ({values}): earlier scores compare roughly")

@@ -17,6 +17,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.proposal import contested
 from autoprune.core.rivals import Rivals
 from autoprune.core.trial import Trial, TrialState
+from autoprune.engine.dense_as_run import dense_as_run
 from autoprune.engine.job import SearchJob
 from autoprune.engine.prepare import fingerprint
 from autoprune.engine.recipe import installed, recipe, understood
@@ -123,10 +124,10 @@ def open_evaluator(job: SearchJob, resources: Resources) -> tuple[SearchJob, Eva
                 advance("")
         looked = job.clock.wall()
         with job.reporter.track("scoring the dense model", 1) as advance:
-            scored = task.score(task.model, "search")
+            shown = dense_as_run(task, resources.device, job.budget, job.reporter)
             advance("")
         if not job.new and _same_model(job):
-            check_same_scores(job.directory, task, scored, job.reporter)
+            check_same_scores(job.directory, task, shown.model, shown.scores, job.reporter)
         job = replace(job, pace=Pace(opening=looked - begun, scoring=job.clock.wall() - looked))
     with job.directory.stage("ranking"):
         about = (settings.criterion, settings.repair, job.clock, task, ranked, job.reporter)
@@ -134,8 +135,8 @@ def open_evaluator(job: SearchJob, resources: Resources) -> tuple[SearchJob, Eva
     for note in (*calibrated.passes, *calibrated.notes):
         job.reporter.note(note)
     keep_ranking(job.directory, calibrated.ranking)
-    dense = {**scored, **opened, **counts(task.model, resources.device.example)}
-    for text in idle(job.budget.limits, task.metrics, {name: found.value for name, found in scored.items()}):
+    dense = {**shown.scores, **opened, **counts(task.model, resources.device.example)}
+    for text in idle(job.budget.limits, task.metrics, {name: found.value for name, found in shown.scores.items()}):
         job.reporter.warn(text)
     costs = replace(job.budget, limits=tuple(limit for limit in job.budget.limits if limit.is_cost))
     if costs.limits and all(excess <= 0 for excess in excesses(costs, dense, dense).values()):
@@ -151,6 +152,7 @@ def open_evaluator(job: SearchJob, resources: Resources) -> tuple[SearchJob, Eva
         repair=calibrated.repair,
         timed=resources.timed,
         guarded=settings.repair == WITHOUT,
+        as_run=shown.as_run,
     )
 
 

@@ -196,12 +196,12 @@ class RemoteDevice:
         self._about: About = self._ask("about")
         self.capabilities, self.fingerprint = self._about.capabilities, self._about.fingerprint
         self.setup, self.batch, self.example = spec.setup, self._about.batch, spec.example
-        self._packing = (spec.dense, self.example, spec.traced)
+        self._packing = spec
         self._packer: Packer | None = None
 
     def open(self) -> dict[str, Measurement]:
         dense, here = self._ask("open")
-        self._packer = Packer(self.capabilities.format, here, *self._packing)
+        self._packer = self._packing.packer(self.capabilities.format, here=here)
         self._tell()
         return dict(dense)
 

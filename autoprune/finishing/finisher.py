@@ -74,8 +74,8 @@ class Finisher:
                 self._failed(trial, describe(error))
                 continue
             try:
-                scores = task.score(cut.model, "validation")
-            except TaskError as error:
+                scores = self.evaluator.scores(cut, "validation")
+            except (TaskError, DeviceError) as error:
                 self._failed(trial, str(error))
                 failures.add(str(error))
                 continue
@@ -84,16 +84,17 @@ class Finisher:
             models[trial.number] = cut
         timed = self._measured_again(scored, models) if scored else {}
         known = self.evaluator.device.reference() if self.evaluator.timed else {}
-        dense = {**self.evaluator.dense, **known, **task.score(task.model, "validation")}
+        whole = CutModel(task.model)
+        dense = {**self.evaluator.dense, **known, **self.evaluator.scores(whole, "validation")}
         finished = []
         for trial in (trial for trial in scored if trial.number in timed):
             again = replace(trial, measurements={**trial.measurements, **timed[trial.number]})
             finished.append(judged(again, self.evaluator.budget, dense))
             self.directory.record(finished[-1], "final")
         front = Front.of(finished, self.objectives, self.preference.chooser(self.objectives, dense))
-        test = {"dense": task.score(task.model, "test")}
+        test = {"dense": self.evaluator.scores(whole, "test")}
         if front.best is not None:
-            test["best"] = task.score(models[front.best.number].model, "test")
+            test["best"] = self.evaluator.scores(models[front.best.number], "test")
         for trial in finished:  # at last: until here the models of an earlier end stand as its front says
             self._save(trial, models[trial.number])
         return FinishedSearch(front, dense, test, self.tuning.failures.all, failures.all)

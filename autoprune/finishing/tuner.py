@@ -85,7 +85,7 @@ class Tuner:
             loss = training.epoch()
             done, patient = training.done, bool(self.options.patience) and training.last
             wanted = patient or done in (*job.compared, self.options.epochs)
-            scores: Mapping[str, Measurement] = self.evaluator.task.score(training.model, "search") if wanted else {}
+            scores: Mapping[str, Measurement] = self._scores(training) if wanted else {}
             tensors = training.state()
             if patient:
                 if self._best is None or self._better(scores, self._best.scores):
@@ -128,6 +128,12 @@ class Tuner:
             repair=self.options.repair,
             clock=evaluator.clock,
         )
+
+    def _scores(self, training: PhaseTraining) -> dict[str, Measurement]:
+        """As the model is run, once it is cut no more; until then it has a shape that no device has seen."""
+        if training.last:
+            return self.evaluator.scores(training.cut, "search")
+        return self.evaluator.task.score(training.model, "search")
 
     def _better(self, scores: Mapping[str, Measurement], than: Mapping[str, Measurement]) -> bool:
         quality = self.evaluator.task.quality

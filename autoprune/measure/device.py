@@ -18,7 +18,7 @@ from autoprune.bench.bench import AnyBench, Bench
 from autoprune.bench.lease import device_lease
 from autoprune.core.clock import Clock
 from autoprune.core.forecast import CostForecast
-from autoprune.core.measurement import Measurement
+from autoprune.core.measurement import QUANTISED, Measurement
 from autoprune.core.reporter import Advance, Reporter
 from autoprune.errors import AutopruneError, StorageError, UnreachableError
 from autoprune.measure import history
@@ -30,6 +30,7 @@ from autoprune.meters import open_meter
 from autoprune.profilers import Profiler
 from autoprune.remote.client import WorkerBench
 from autoprune.remote.packing import Packer, accepted, unpacked
+from autoprune.remote.quantising import Quantiser
 from autoprune.search_spaces.space import SearchSpace
 from autoprune.store.device import DeviceStore, cache_folder
 from autoprune.surgery import Traced
@@ -63,6 +64,7 @@ class DeviceSpec:
         seed: Of the order of blocks.
         clock: That tells seconds.
         forecast: Who tells what plans will cost; None where nobody asks.
+        samples: What the dense model is called with on the calibration split, where models are quantised.
     """
 
     setup: Setup
@@ -72,11 +74,29 @@ class DeviceSpec:
     seed: int
     clock: Clock
     forecast: Forecaster | None = None
+    samples: Sequence[Example] = ()
 
     @property
     def example(self) -> Example:
         """The inputs at the batch size that is measured."""
         return rebatch(self.example_inputs, self.setup.spec.batch)
+
+    def packer(self, form: str, *, here: bool) -> Packer:
+        """Who packs models as this device takes them.
+
+        Args:
+            form: What its profiler takes.
+            here: Whether its bench is in this process.
+        """
+        quantiser = None
+        if self.setup.spec.precision == QUANTISED:
+            quantiser = Quantiser(
+                profiler=self.setup.profiler,
+                threads=self.setup.spec.threads,
+                clock=self.clock,
+                samples=self.samples,
+            )
+        return Packer(form, here, self.dense, self.example, self.traced, self.setup.spec.work, quantiser)
 
 
 class Forecaster(Protocol):
@@ -162,7 +182,7 @@ class Device:
             self.bench.close()
             self._here, self._bench = True, self._local(self._profiler)
         spec, setup = self.spec, self.setup
-        packer = Packer(self.capabilities.format, self._here, spec.dense, self.example, spec.traced, setup.spec.work)
+        packer = spec.packer(self.capabilities.format, here=self._here)
         present = self.bench.speed()
         wander = history.STEADY if self._here else history.wander(self.store, present, spec.clock)
         session = Session(

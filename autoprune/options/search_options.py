@@ -182,7 +182,9 @@ class SearchOptions:
     )
     batch: int = option(0, "Batch size whose latency counts; 0: the task's own.", WHERE)
     threads: int | None = option(None, "Processor threads while measuring; default: the device's own, or 1.", WHERE)
-    precision: str = option("float32", "What the profiler computes in: float32, bfloat16, float16.", WHERE)
+    precision: str = option(
+        "float32", "What models run in, and are timed and scored in: float32, bfloat16, float16, int8.", WHERE
+    )
     meter: str = option(
         "",
         "What counts energy: cpu, nvidia, jetson, script:PROGRAM; default: the profiler's own, where there is one.",

@@ -3,6 +3,9 @@
 A profiler is a module with `create(spec, clock) -> Profiler`. A profiler prepares and runs; it returns raw blocks of
 timings. Statistics, pairing, locking, metering and checking of outputs are done once, by `autoprune.measure`, for all.
 Its library is imported by its module, so a missing one is said when the profiler is asked for.
+
+One that takes files and has int8 among its precisions has `quantised(content, samples) -> bytes` beside `create`, which
+makes int8 of a file in float32. samples: inputs by name, as `prepare` takes them, that show ranges of activations.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from autoprune.errors import CrashedError, DeviceError, ExhaustedError, TimedOut
 from autoprune.exporters import Exporter
 from autoprune.models.decoding import at_work
 from autoprune.models.weights import to_bytes
+from autoprune.remote.quantising import Quantiser
 from autoprune.surgery import Traced
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.example import Example, arrays
@@ -53,7 +54,8 @@ class Packer:
     """Packs the models that are cut from one dense model.
 
     format: what the profiler takes; here: whether the bench is in this process; traced: of the dense model, None where
-    nothing will be cut; work: what of the models is run.
+    nothing will be cut; work: what of the models is run; quantiser: makes int8 of files, None where they stay in
+    float32.
     """
 
     format: str
@@ -62,12 +64,16 @@ class Packer:
     example: Example
     traced: Traced | None = None
     work: str = FORWARD
+    quantiser: Quantiser | None = None
 
     def packed(self, cut: CutModel) -> Iterator[Artifact]:
         """Artifacts of a model, cheapest first: the next is for when the one before computes something else."""
         if self.format == "module":
-            yield self._module(cut)
-            return
+            return iter((self._module(cut),))
+        files = self._files(cut)
+        return files if self.quantiser is None else self.quantiser.quantised(files)
+
+    def _files(self, cut: CutModel) -> Iterator[Artifact]:
         model, counts = cut.model, {name: len(kept) for name, kept in cut.slices.items()}
         expected = self._expected(model)
         file = self._exporter.derived(model, counts) if model is not self.dense else None

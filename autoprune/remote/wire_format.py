@@ -40,6 +40,7 @@ def packed(artifact: Artifact) -> tuple[dict[str, Any], dict[str, bytes]]:
         "slices": {name: list(kept) for name, kept in artifact.slices.items()},
         "inputs": named(_stored(artifact.inputs)) if artifact.inputs else "",
         "expected": named(_stored(expected)) if expected else "",
+        **({"precision": artifact.precision} if artifact.precision else {}),
     }
     return message, blobs
 
@@ -67,6 +68,7 @@ def unpacked(message: Mapping[str, Any], read: Callable[[str], bytes]) -> Artifa
         message["slices"],
         dict(_arrays(message["inputs"], checked)),
         tuple(array for _, array in _arrays(message["expected"], checked)),
+        precision=str(message.get("precision", "")),
     )
 
 

@@ -19,6 +19,7 @@ from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import TaskError
 from autoprune.search_spaces.space import SearchSpace
 from autoprune.searching.candidate import Evaluator
+from autoprune.surgery.cut_model import CutModel
 
 #: Of the search split, the part on which ablations are scored, and the samples that it has at least: usually, and where
 #: these take longer than so many seconds.
@@ -47,7 +48,7 @@ def in_part(evaluator: Evaluator, *, hurried: bool) -> tuple[Evaluator, Mapping[
         part = task.with_split("search", thinned(task.split("search"), _SHARE, least))
         start = evaluator.clock.wall()
         try:
-            scored = part.score(task.model, "search")
+            scored = replace(evaluator, task=part).scores(CutModel(task.model), "search")
         except TaskError:  # a score that only the whole split has
             return evaluator, evaluator.dense
         if evaluator.clock.wall() - start > _LONG_S * least / _LEAST:

@@ -20,6 +20,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.proposal import Proposal
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Timing, Trial, TrialState
+from autoprune.deployment.as_run import as_run
 from autoprune.errors import AutopruneError, DeviceLostError, StorageError, SurgeryError, describe
 from autoprune.measure.any_device import AnyDevice
 from autoprune.measure.counts import counts
@@ -58,6 +59,7 @@ class Evaluator:
         timed: Whether candidates are measured on the device, which finished models are in any case.
         guarded: Whether a candidate runs on the device before it runs here, as no repair runs it anyway.
         overlaps: Whether a candidate may be measured while another one is worked on.
+        as_run: Whether models are scored as the device runs them; where not, in float32.
     """
 
     task: Task
@@ -71,6 +73,7 @@ class Evaluator:
     timed: bool = True
     guarded: bool = False
     overlaps: bool = False
+    as_run: bool = True
 
     def __call__(self, proposal: Proposal) -> Trial:
         """Never raises for what a candidate does: a failure is a trial with its reason."""
@@ -106,7 +109,7 @@ class Evaluator:
         """
         try:
             cut = self.bare(plan)
-            overlaps = self.device.undisturbed(cut, lambda: self.task.score(cut.model, "search"))
+            overlaps = self.device.undisturbed(cut, lambda: self.scores(cut, "search"))
         except (DeviceLostError, StorageError):
             raise
         except Exception:  # whatever it is, the plan's own trial fails of it and says so
@@ -133,6 +136,10 @@ class Evaluator:
         """Whether the plan cuts nothing."""
         sizes = {group.name: group.size for group in self.traced.groups}
         return all(count == sizes[name] for name, count in plan.keep)
+
+    def scores(self, cut: CutModel, split: str) -> dict[str, Measurement]:
+        """What a model scores on a split, as it is run; errors are those of `Task.score` and `as_run`."""
+        return self.task.score(as_run(cut, self.device) if self.as_run else cut.model, split)
 
     def bare(self, plan: Plan) -> CutModel:
         """The plan's model as it is cut, in eval mode."""
@@ -189,7 +196,7 @@ class Evaluator:
     def _scored(self, begun: Begun) -> Begun:
         with self.device.computing():
             start = self.clock.wall()
-            scored = self.task.score(_there(begun.cut).model, "search")
+            scored = self.scores(_there(begun.cut), "search")
         timing = replace(begun.timing, evaluate=begun.timing.evaluate + self.clock.wall() - start)
         return replace(begun, scored=scored, timing=timing)
 

@@ -87,6 +87,19 @@ class ProfilerConformance:
         assert all(isinstance(each, np.ndarray) for each in found)
         assert deviation(found, expected) < 1e-4
 
+    def test_what_it_quantises_computes_nearly_what_the_model_computes(self) -> None:
+        profiler = self.made()
+        found = profiler.capabilities()
+        if "int8" not in found.precisions or found.format == "module":
+            pytest.skip("it makes no int8 of files")
+        torch.manual_seed(0)
+        model, inputs = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 8)).eval(), torch.randn(4, 16)
+        content, named = self.packed(profiler, model, inputs)
+        made = registry.load("profilers", self.name).quantised(content, [named])
+        with torch.no_grad():
+            apart = deviation(profiler.outputs(profiler.prepare(made, named)), arrays(model(inputs)))
+        assert 0 < apart < 0.05
+
     def test_computes_on_other_inputs_than_it_was_prepared_with(self) -> None:
         model, profiler = nn.Linear(16, 8).eval(), self.made()
         artifact, inputs = self.packed(profiler, model, torch.zeros(4, 16))

@@ -5,10 +5,11 @@ from contextlib import nullcontext
 import pytest
 
 from autoprune.core.budget import Budget
-from autoprune.core.measurement import Measurement
+from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.proposal import Proposal
 from autoprune.core.trial import TrialState
 from autoprune.engine.prepare import prepare
+from autoprune.measure.setup import Setup
 from autoprune.recovery.calibrate import calibrate
 from autoprune.searching.candidate import Evaluator
 from autoprune.testing.fakes import FakeClock
@@ -16,6 +17,8 @@ from autoprune.testing.fakes import FakeClock
 
 class Recording:
     """A device that writes down when it was asked, and may take the process down that measures."""
+
+    setup = Setup("torch", RunSpec())
 
     def __init__(self, example, said, error=None):
         self.example, self._said, self._error = example, said, error
