@@ -10,7 +10,9 @@ from typing import Literal
 from autoprune.core.plan import Plan
 from autoprune.errors import UsageError
 
-Kind = Literal["channel", "neuron", "head", "head_dim", "embedding", "hidden", "expert", "row", "layer", "weight"]
+Kind = Literal[
+    "channel", "neuron", "head", "head_dim", "embedding", "hidden", "expert", "row", "layer", "weight", "precision"
+]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Group:
 
     Attributes:
         name: Of the first tensor that it was found in, with a suffix where that has several.
-        kind: channel, neuron, head, head_dim, embedding, hidden, expert, row (of a table), layer or weight.
+        kind: channel, neuron, head, head_dim, embedding, hidden, expert, row (of a table), layer, weight or precision.
         size: How many slices.
         members: Which dimensions of which tensors it is.
         step: Legal counts are multiples of it, or the full size.

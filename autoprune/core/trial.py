@@ -62,6 +62,7 @@ class Trial:
             "state": str(self.state),
             "feasible": self.feasible,
             "plan": self.plan.kept,
+            **self.plan.beside,
             "metrics": {key: measured.to_json() for key, measured in self.measurements.items()},
             "excesses": dict(self.excesses),
             "seconds": {"cut": self.timing.cut, "evaluate": self.timing.evaluate, "measure": self.timing.measure},
@@ -78,7 +79,7 @@ class Trial:
         try:
             return cls(
                 int(data["trial"]),
-                Plan.from_json(data["plan"]),
+                Plan.from_json(data["plan"], data.get("precision", "")),
                 TrialState(data["state"]),
                 {key: Measurement.from_json(key, raw) for key, raw in data["metrics"].items()},
                 {key: float(excess) for key, excess in data["excesses"].items()},

@@ -9,6 +9,7 @@ from autoprune.core.forecast import CostForecast
 from autoprune.core.metric import COSTS, LATENCY
 from autoprune.cost_model.latency_forecast import ROUGH, forecast_count, forecast_latency, scaled
 from autoprune.cost_model.models_apart import COUNTED, QUICK, ModelsApart
+from autoprune.cost_model.precision_cost import Gain
 from autoprune.measure.device import Device
 from autoprune.search_spaces.space import SearchSpace
 
@@ -20,6 +21,17 @@ def costs(
 
     Throughput is forecast as seconds a sample. What cannot be forecast is left out.
     """
+    plain = space.without_precisions
+    if plain is None:
+        return _costs(device, space, metrics, dense, seed)
+    found = _costs(device, plain, metrics, dense, seed)
+    timed = {metric for metric in metrics if _followed(metric) == LATENCY.metric}
+    return Gain.measured(device, plain).applied(found, len(plain.variables), timed) if timed else found
+
+
+def _costs(
+    device: Device, space: SearchSpace, metrics: Sequence[str], dense: Mapping[str, float], seed: int
+) -> tuple[CostForecast, ...]:
     followed = {metric: _followed(metric) for metric in metrics}
     models = ModelsApart(device, space, seed, depth=QUICK, costs=[*dict.fromkeys(followed.values())])
     found: list[CostForecast] = []

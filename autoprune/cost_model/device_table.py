@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from autoprune.bench.artifact import Artifact
-from autoprune.core.measurement import Block
+from autoprune.core.measurement import QUANTISED, Block
 from autoprune.cost_model.table import Table
 from autoprune.cost_model.units import Unit, taken_apart
 from autoprune.errors import DeviceError, StorageError
@@ -42,15 +41,11 @@ class DeviceTable:
                     example.call(model)
             found: list[Unit] = apart.units(model, example)
             return found
-
-        def taken(artifact: Artifact) -> list[Unit]:
-            if artifact.precision:
-                raise DeviceError(
-                    expected="a graph in float32 to take apart", received=artifact.precision, cure="time whole models"
-                )
-            return list(apart.units(artifact.content))
-
-        return accepted(device.packer.packed(cut), taken)
+        if (cut.plan.precision or device.setup.spec.precision) == QUANTISED:
+            raise DeviceError(
+                expected="a graph in float32 to take apart", received=f"one in {QUANTISED}", cure="time whole models"
+            )
+        return accepted(device.packer.packed(cut), lambda artifact: list(apart.units(artifact.content)))
 
     def fill(self, units: Iterable[Unit], limit_s: float) -> int:
         """Measure the units that the table lacks, as far as time allows; how many that were."""

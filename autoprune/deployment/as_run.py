@@ -30,7 +30,7 @@ def as_run(cut: CutModel, device: AnyDevice) -> nn.Module:
         DeviceError: its runtime is not on this machine, or cannot run it.
     """
     setup = device.setup
-    precision = setup.spec.precision
+    precision = cut.plan.precision or setup.spec.precision
     if precision == FULL:
         return cut.model
     runtime: Profiler = setup.made(SystemClock())

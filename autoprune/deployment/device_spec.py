@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from autoprune.core.clock import Clock
-from autoprune.core.measurement import QUANTISED
 from autoprune.deployment.calibration import calibration_inputs
 from autoprune.measure.device import DeviceSpec, Forecaster
 from autoprune.measure.setup import Setup
@@ -19,7 +18,6 @@ def device_spec(
     Raises:
         DeviceError: models are quantised, and nothing on the calibration split has the example's shapes.
     """
-    quantised = setup.spec.precision == QUANTISED
     return DeviceSpec(
         setup=setup,
         dense=task.model,
@@ -28,5 +26,5 @@ def device_spec(
         seed=seed,
         clock=clock,
         forecast=forecast,
-        samples=calibration_inputs(task, rebatch(task.example_inputs, setup.spec.batch)) if quantised else (),
+        samples=calibration_inputs(task, rebatch(task.example_inputs, setup.spec.batch)) if setup.quantises else (),
     )

@@ -22,6 +22,8 @@ def prepare_for(task: Task, settings: Settings, reporter: Reporter | None = None
         UsageError: as `prepare`, and of a plan that is none, or that the model or the search space does not allow.
     """
     prepared = prepare(task, settings.space, freeze=settings.freeze, only=settings.only, reporter=reporter)
+    if len(settings.precisions) > 1:
+        prepared = replace(prepared, space=prepared.space.with_precisions())
     if not settings.plans:
         return prepared, settings
     if not isinstance(settings.plans, list | tuple):

@@ -105,7 +105,7 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         if note := check_zeros(job.prepared.space, wanted, device.capabilities, names):
             reporter.warn(note)
         # What is scored is what runs, so where that is no float32 it must be known how it runs.
-        runs = timed(wanted) or any(setup.spec.precision != FULL for setup in setups.values())
+        runs = timed(wanted) or any(setup.spec.precision != FULL or setup.quantises for setup in setups.values())
         check_enough(settings.enough, (*COUNTED, *(device.capabilities.metrics if runs else ())), task)
         for each in job.directory.notes:
             reporter.warn(each)

@@ -14,6 +14,7 @@ from autoprune.core.address import HERE, KnownDevice
 from autoprune.core.goal import SearchGoal
 from autoprune.core.measurement import RunSpec
 from autoprune.core.metric import MetricKey, Source
+from autoprune.core.precision import precisions_of
 from autoprune.core.rate import parse_rates
 from autoprune.core.reporter import Reporter
 from autoprune.engine.known_device import found, meant
@@ -45,8 +46,13 @@ class Settings(SearchOptions):
         return cls(**given)
 
     @property
+    def precisions(self) -> tuple[str, ...]:
+        """That plans choose from, the dense model's first."""
+        return precisions_of(self.precision)
+
+    @property
     def run_spec(self) -> RunSpec:
-        return RunSpec(self.threads or 1, self.batch, self.precision, meter=self.meter)
+        return RunSpec(self.threads or 1, self.batch, self.precisions[0], meter=self.meter)
 
     @cached_property
     def known_device(self) -> KnownDevice | None:
@@ -89,7 +95,7 @@ class Settings(SearchOptions):
         wait, name, spec = self.on_device_loss == "wait", source.device, replace(self.run_spec, work=source.work)
         if not name:
             address = None if self.known_device is None else self.known_device.address
-            return Setup(self.profiler, spec, task, address, wait)
+            return Setup(self.profiler, spec, task, address, wait, self.precisions)
         own = self.known_device
         profiler = PROFILER if own is not None and own.profiler else self.profiler
         spec = replace(spec, threads=1) if own is not None and own.threads else spec
@@ -100,10 +106,10 @@ class Settings(SearchOptions):
                     received=f"some of '{HERE}'",
                     cure="leave out --device, or the name in the limit",
                 )
-            return Setup(profiler, spec, task, wait=wait)
+            return Setup(profiler, spec, task, wait=wait, precisions=self.precisions)
         known = found(name)
         spec = replace(spec, threads=known.threads or spec.threads)
-        return Setup(known.profiler or profiler, spec, task, known.address, wait)
+        return Setup(known.profiler or profiler, spec, task, known.address, wait, self.precisions)
 
     def __post_init__(self) -> None:
         super().__post_init__()

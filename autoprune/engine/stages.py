@@ -302,6 +302,7 @@ def _told(trial: Trial) -> dict[str, Any]:
         "state": str(trial.state),
         "feasible": trial.feasible,
         "plan": trial.plan.kept,
+        **trial.plan.beside,
         "metrics": {key: found.value for key, found in trial.measurements.items()},
     }
 

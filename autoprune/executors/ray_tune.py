@@ -113,6 +113,7 @@ class TuneBridge:
         return {
             "lane": run.lane.to_json(),
             "plan": run.trial.plan.kept,
+            **run.trial.plan.beside,
             "done": run.done,
             "compared": list(self._halving.rule.compared(run.lane)),
             "scores": {name: score.to_json() for name, score in run.scores.items()},

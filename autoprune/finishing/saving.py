@@ -35,7 +35,8 @@ def save_file(trial: Trial, cut: CutModel, task: Task, device: AnyDevice, folder
         DeviceError: none computes what the model does.
     """
     name = f"Trial {trial.number} of a search on '{task.name}'"
-    subject = Subject(model=cut.model, example=device.example, name=name, precision=device.setup.spec.precision)
+    precision = cut.plan.precision or device.setup.spec.precision
+    subject = Subject(model=cut.model, example=device.example, name=name, precision=precision)
     keep_measured(device.packed(cut), subject, folder, task.spec, trial.measurements, device.setup.profiler)
 
 

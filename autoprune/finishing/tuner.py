@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import safetensors.torch
@@ -85,7 +85,7 @@ class Tuner:
             loss = training.epoch()
             done, patient = training.done, bool(self.options.patience) and training.last
             wanted = patient or done in (*job.compared, self.options.epochs)
-            scores: Mapping[str, Measurement] = self._scores(training) if wanted else {}
+            scores: Mapping[str, Measurement] = self._scores(training, job.plan) if wanted else {}
             tensors = training.state()
             if patient:
                 if self._best is None or self._better(scores, self._best.scores):
@@ -129,10 +129,10 @@ class Tuner:
             clock=evaluator.clock,
         )
 
-    def _scores(self, training: PhaseTraining) -> dict[str, Measurement]:
+    def _scores(self, training: PhaseTraining, plan: Plan) -> dict[str, Measurement]:
         """As the model is run, once it is cut no more; until then it has a shape that no device has seen."""
         if training.last:
-            return self.evaluator.scores(training.cut, "search")
+            return self.evaluator.scores(replace(training.cut, plan=plan), "search")
         return self.evaluator.task.score(training.model, "search")
 
     def _better(self, scores: Mapping[str, Measurement], than: Mapping[str, Measurement]) -> bool:

@@ -18,7 +18,7 @@ from autoprune.bench.bench import AnyBench, Bench
 from autoprune.bench.lease import device_lease
 from autoprune.core.clock import Clock
 from autoprune.core.forecast import CostForecast
-from autoprune.core.measurement import QUANTISED, Measurement
+from autoprune.core.measurement import Measurement
 from autoprune.core.reporter import Advance, Reporter
 from autoprune.errors import AutopruneError, StorageError, UnreachableError
 from autoprune.measure import history
@@ -89,14 +89,15 @@ class DeviceSpec:
             here: Whether its bench is in this process.
         """
         quantiser = None
-        if self.setup.spec.precision == QUANTISED:
+        if self.setup.quantises:
             quantiser = Quantiser(
                 profiler=self.setup.profiler,
                 threads=self.setup.spec.threads,
                 clock=self.clock,
                 samples=self.samples,
             )
-        return Packer(form, here, self.dense, self.example, self.traced, self.setup.spec.work, quantiser)
+        spec = self.setup.spec
+        return Packer(form, here, self.dense, self.example, self.traced, spec.work, spec.precision, quantiser)
 
 
 class Forecaster(Protocol):

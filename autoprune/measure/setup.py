@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from autoprune import registry
 from autoprune.core.address import DeviceAddress
 from autoprune.core.clock import Clock
-from autoprune.core.measurement import FORWARD, Capabilities, RunSpec
+from autoprune.core.measurement import FORWARD, QUANTISED, Capabilities, RunSpec
 from autoprune.core.rate import Rate
 from autoprune.errors import UsageError
 from autoprune.measure import limits
@@ -25,6 +25,7 @@ class Setup:
 
     task: empty where no other process can make the dense model; its modules are then measured in this process;
     address: of the device, None for this machine; wait: for a device that does not answer, however long that takes;
+    precisions: that plans choose from, where that of `spec` is not the only one;
     memory: whether each measurement also has the model's peak memory, for which a process of its own is started;
     limits: how much is measured; rates: by which other costs follow.
     """
@@ -34,6 +35,7 @@ class Setup:
     task: str = ""
     address: DeviceAddress | None = None
     wait: bool = True
+    precisions: tuple[str, ...] = ()
     memory: bool = False
     limits: Limits = field(default_factory=lambda: limits.USUAL)
     rates: tuple[Rate, ...] = ()
@@ -41,6 +43,11 @@ class Setup:
     def at(self, work: str) -> Setup:
         """The same for some work of a model; its peak memory is that of whole passes."""
         return replace(self, spec=replace(self.spec, work=work), memory=self.memory and work == FORWARD)
+
+    @property
+    def quantises(self) -> bool:
+        """Whether some models are quantised."""
+        return QUANTISED in (self.spec.precision, *self.precisions)
 
     def made(self, clock: Clock) -> Profiler:
         """The profiler in this process.
@@ -55,11 +62,18 @@ class Setup:
 
     def check(self, capabilities: Capabilities) -> None:
         """Raises UsageError where models cannot be run as they are to be."""
-        if self.spec.precision not in capabilities.precisions:
+        for each in (self.spec.precision, *self.precisions):
+            if each not in capabilities.precisions:
+                raise UsageError(
+                    expected=f"a precision that '{self.profiler}' computes in",
+                    received=f"'{each}'",
+                    cure=f"known: {', '.join(capabilities.precisions)}",
+                )
+        if len(self.precisions) > 1 and capabilities.format == "module":
             raise UsageError(
-                expected=f"a precision that '{self.profiler}' computes in",
-                received=f"'{self.spec.precision}'",
-                cure=f"known: {', '.join(capabilities.precisions)}",
+                expected=f"one precision for '{self.profiler}', which takes no files",
+                received=",".join(self.precisions),
+                cure="choose one, or --profiler onnxruntime",
             )
         if self.spec.work != FORWARD and capabilities.format != "module":
             raise UsageError(

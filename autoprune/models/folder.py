@@ -37,6 +37,7 @@ class PrunedModel:
             "trial": self.trial,
             "task": self.task,
             "plan": self.plan.kept,
+            **self.plan.beside,
             "slices": {name: list(indices) for name, indices in self.slices.items()},
             "weights": self.weights,
             **({} if self.form is None else {"form": self.form.to_json()}),
@@ -79,7 +80,7 @@ def read(folder: Path) -> tuple[PrunedModel, bytes]:
         record = PrunedModel(
             trial=int(data["trial"]),
             task=str(data["task"]),
-            plan=Plan.from_json(data["plan"]),
+            plan=Plan.from_json(data["plan"], data.get("precision", "")),
             slices=slices,
             form=Form.from_json(data["form"]) if "form" in data else None,
             weights=str(data["weights"]),

@@ -18,6 +18,7 @@ from autoprune.core.cluster import Cluster
 from autoprune.core.effort import MOST_EPOCHS, Effort
 from autoprune.core.limit import Limit
 from autoprune.core.measurement import RunSpec
+from autoprune.core.precision import precisions_of
 from autoprune.core.preference import Preference
 from autoprune.core.quantity import seconds
 from autoprune.errors import UsageError
@@ -183,7 +184,10 @@ class SearchOptions:
     batch: int = option(0, "Batch size whose latency counts; 0: the task's own.", WHERE)
     threads: int | None = option(None, "Processor threads while measuring; default: the device's own, or 1.", WHERE)
     precision: str = option(
-        "float32", "What models run in, and are timed and scored in: float32, bfloat16, float16, int8.", WHERE
+        "float32",
+        "What models run in, and are timed and scored in: float32, bfloat16, float16, int8; float32,int8 lets the "
+        "search choose for each.",
+        WHERE,
     )
     meter: str = option(
         "",
@@ -315,7 +319,7 @@ class SearchOptions:
             self.enough,
             self.training,
             self.cluster,
-            RunSpec(threads, self.batch, self.precision),
+            RunSpec(threads, self.batch, precisions_of(self.precision)[0]),
         )
         Preference(self.prefer)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < _SEEDS:

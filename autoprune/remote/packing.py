@@ -13,7 +13,7 @@ from torch import nn
 from autoprune import registry
 from autoprune.bench.artifact import Artifact, Runnable, here
 from autoprune.bench.replay import replay
-from autoprune.core.measurement import FORWARD
+from autoprune.core.measurement import FORWARD, FULL, QUANTISED
 from autoprune.errors import CrashedError, DeviceError, ExhaustedError, TimedOutError, UnreachableError
 from autoprune.exporters import Exporter
 from autoprune.models.decoding import at_work
@@ -54,8 +54,8 @@ class Packer:
     """Packs the models that are cut from one dense model.
 
     format: what the profiler takes; here: whether the bench is in this process; traced: of the dense model, None where
-    nothing will be cut; work: what of the models is run; quantiser: makes int8 of files, None where they stay in
-    float32.
+    nothing will be cut; work: what of the models is run; precision: of models whose plans say none; quantiser: makes
+    int8 of files, None where all stay in float32.
     """
 
     format: str
@@ -64,6 +64,7 @@ class Packer:
     example: Example
     traced: Traced | None = None
     work: str = FORWARD
+    precision: str = FULL
     quantiser: Quantiser | None = None
 
     def packed(self, cut: CutModel) -> Iterator[Artifact]:
@@ -71,7 +72,8 @@ class Packer:
         if self.format == "module":
             return iter((self._module(cut),))
         files = self._files(cut)
-        return files if self.quantiser is None else self.quantiser.quantised(files)
+        quantised = (cut.plan.precision or self.precision) == QUANTISED
+        return self.quantiser.quantised(files) if quantised and self.quantiser is not None else files
 
     def _files(self, cut: CutModel) -> Iterator[Artifact]:
         model, counts = cut.model, {name: len(kept) for name, kept in cut.slices.items()}

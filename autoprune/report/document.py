@@ -69,6 +69,7 @@ def document(
                 "feasible": trial.feasible,
                 "uncertain": uncertain(trial.measurements, trial.feasible, budget, dense),
                 "metrics": metrics(trial.measurements),
+                **trial.plan.beside,
                 "plan": f"models/{trial.number}/plan.json",
                 "model": f"models/{trial.number}/model.safetensors",
             }

@@ -136,7 +136,7 @@ def _limits(front: Mapping[str, Any], point: Mapping[str, Any]) -> Iterator[str]
     device = front["profiler"]
     yield (
         f"costs hold on {device.get('device', 'the device named above')}, at a batch of {device.get('batch')}, "
-        f"{device.get('threads')} threads and {device.get('precision')}"
+        f"{device.get('threads')} threads and {point.get('precision', device.get('precision'))}"
     )
     if front["partial"]:
         yield "it was repaired but not fine-tuned, as its search was stopped"

@@ -50,7 +50,8 @@ def _rows(front: Mapping[str, Any], bundles: Sequence[Mapping[str, Any]] = ()) -
     for point in front["front"]:
         mark = "*" if point["trial"] == front["best"] else " " if point["feasible"] else "!"
         mark = "~" if point.get("uncertain") else mark
-        rows.append([mark, str(point["trial"]), *_cells(point["metrics"], keys)])
+        named = f"{point['trial']} {point['precision']}" if "precision" in point else str(point["trial"])
+        rows.append([mark, named, *_cells(point["metrics"], keys)])
     rows += [["+", bundle["name"], *_cells(bundle["metrics"], keys)] for bundle in bundles]
     marks = {cell[-1:] for row in rows for cell in row}
     legend = "; ".join(f"{mark} {meaning}" for mark, meaning in _MARKS.items() if mark in marks)

@@ -8,11 +8,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Final
 
+from autoprune.core import precision
 from autoprune.core.group import Group
 from autoprune.core.plan import Plan
 from autoprune.errors import SurgeryError, UsageError
 from autoprune.search_spaces.space_config import SpaceConfig
+
+#: Kinds of groups of which there is no part.
+_NO_WIDTHS: Final = ("layer", "precision")
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,9 @@ class Variable:
     def nearest(self, ratio: float) -> int:
         """The level whose counts add up to what is nearest to the ratio; of two as near, the lower.
 
-        Layers are kept at any ratio but zero, since half of a layer is none.
+        Layers and precisions are kept at any ratio but zero, since half of a layer is none.
         """
-        if self.groups[0].kind == "layer":
+        if self.groups[0].kind in _NO_WIDTHS:
             return len(self.levels) - 1 if ratio else 0
         target = ratio * sum(group.size for group in self.groups)
         return min(range(len(self.levels)), key=lambda level: (abs(sum(self.levels[level]) - target), level))
@@ -108,6 +113,32 @@ class SearchSpace:
 
         return _made([widened(variable) for variable in self.variables])
 
+    def with_precisions(self) -> SearchSpace:
+        """The same, where each plan also says in which precision its model runs; that is the last variable.
+
+        Raises:
+            UsageError: a group of the model is called so.
+        """
+        if any(group.name == precision.NAME for group in self.groups):
+            raise UsageError(
+                expected="groups of other names, to choose precisions",
+                received=f"'{precision.NAME}'",
+                cure="rename that parameter, or choose one precision",
+            )
+        return _made([*self.variables, Variable((precision.GROUP,), precision.LEVELS)])
+
+    @property
+    def without_precisions(self) -> SearchSpace | None:
+        """The same in the precision of the run; None where no other one can be chosen."""
+        return _made(self.variables[:-1]) if self._chooses_precision else None
+
+    @property
+    def _chooses_precision(self) -> bool:
+        return self.variables[-1].groups == (precision.GROUP,)
+
+    def _planned(self, counts: Mapping[str, int]) -> Plan:
+        return precision.planned(counts) if self._chooses_precision else Plan.of(counts)
+
     @property
     def groups(self) -> tuple[Group, ...]:
         """Every group that is open."""
@@ -129,7 +160,7 @@ class SearchSpace:
 
     def indices(self, plan: Plan) -> dict[str, int]:
         """The level indices of a plan of this space, by variable."""
-        kept = plan.kept
+        kept = precision.counted(plan)
         return {
             variable.name: variable.levels.index(tuple(kept[group.name] for group in variable.groups))
             for variable in self.variables
@@ -137,7 +168,7 @@ class SearchSpace:
 
     def at(self, levels: Sequence[int]) -> Plan:
         """The plan of one level index a variable, in their order; those of one model are one plan."""
-        return Plan.of(
+        return self._planned(
             {
                 group.name: count
                 for variable, level in zip(self.variables, self.settled(levels), strict=True)
@@ -172,7 +203,7 @@ class SearchSpace:
         ratios = [
             sum(v.levels[0]) / sum(group.size for group in v.groups)
             for v in self.variables
-            if v.groups[0].kind != "layer"
+            if v.groups[0].kind not in _NO_WIDTHS
         ]
         return min(ratios, default=0.0)
 
@@ -193,7 +224,7 @@ class SearchSpace:
 
     def dense(self) -> Plan:
         """The plan that cuts nothing."""
-        return Plan.of({group.name: group.size for group in self.groups})
+        return self._planned({group.name: group.size for group in self.groups})
 
     def smallest(self) -> Plan:
         """The plan that cuts everything to its floor."""

@@ -81,7 +81,8 @@ class Evaluator:
 
     def begin(self, proposal: Proposal) -> Begun:
         """Cut, repair and score."""
-        if self.whole(proposal.plan):
+        plan, own = proposal.plan, self.device.setup.spec.precision
+        if self.whole(plan) and plan.precision in ("", own):
             met = excesses(self.budget, self.dense, self.dense)
             found = Trial(proposal.number, proposal.plan, TrialState.COMPLETE, self.dense, met)
             return Begun(proposal, trial=found)

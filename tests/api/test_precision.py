@@ -1,6 +1,7 @@
 """Precisions as a part of a search: what is scored is what is timed, whatever it computes in."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -9,7 +10,12 @@ import torch
 from torch import nn
 
 import autoprune
+from autoprune.core.group import Group
+from autoprune.core.plan import Plan
+from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import UsageError
+from autoprune.search_spaces.space import SearchSpace
+from autoprune.search_spaces.space_config import SpaceConfig
 
 QUICK = {
     "trials": 3, "finetune_epochs": 1, "finalists": 1, "repair": "none", "criterion": "l1", "sampler": "random",
@@ -113,3 +119,56 @@ def test_a_floor_that_int8_alone_breaks_is_told(told, tmp_path, caplog):
         found = autoprune.search(wide_task(), budget, run=str(tmp_path / "r"), precision="int8", **QUICK)
     assert "1 in float32: that alone falls through the floor" in caplog.text
     assert found.document["dense"]["metrics"]["accuracy"]["value"] < 0.8
+
+
+def test_a_plan_has_its_precision_in_records_and_one_without_reads_as_before():
+    plan = Plan.of({"a": 3}, "int8")
+    trial = Trial(1, plan, TrialState.COMPLETE)
+    assert Trial.from_json(json.loads(json.dumps(trial.to_json("search")))).plan == plan
+    plain = replace(trial, plan=Plan.of({"a": 3})).to_json("search")
+    assert "precision" not in plain
+    assert Trial.from_json(plain).plan == Plan.of({"a": 3}) != plan
+
+
+def test_precision_is_a_variable_of_the_space_like_any_other():
+    config = SpaceConfig(name="all", kinds=("channel",), keep_ratios=(1.0, 0.5))
+    space = SearchSpace.build([Group("a", "channel", 16, ())], config)
+    both = space.with_precisions()
+    assert (both.plans, both.sizes) == (2 * space.plans, (*space.sizes, 2))
+    assert both.dense() == Plan.of({"a": 16}, "float32")
+    assert both.smallest() == Plan.of({"a": 8}, "int8")
+    assert both.uniform(0.5) == Plan.of({"a": 8}, "float32")
+    assert [both.at(both.places(both.at(levels))) for levels in ((0, 0), (1, 1))] == [both.smallest(), both.dense()]
+    assert both.places(Plan.of({"a": 8})) == (0, 1)
+    assert both.without_precisions == space
+    assert space.without_precisions is None
+    assert both.least == space.least
+    with pytest.raises(UsageError, match="precision"):
+        SearchSpace.build([Group("precision", "channel", 16, ())], config).with_precisions()
+
+
+def test_precisions_that_no_runtime_mixes_are_refused(small_task):
+    for precision, profiler, said in (
+        ("float32,bfloat16", "torch", "float32,int8"),
+        ("float32,int4", "onnxruntime", "float32,int8"),
+        ("float32,int8", "torch", "known: float32, bfloat16"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            autoprune.search(small_task, "latency=50%", run="r", profiler=profiler, precision=precision)
+
+
+@pytest.mark.slow
+def test_one_front_has_models_in_float32_and_in_int8(hurried, tmp_path):
+    (tmp_path / "task.py").write_text(TASK)
+    options = {**QUICK, "trials": 6, "sampler": "auto", "finalists": 3}
+    found = autoprune.search("task.py:task", "latency=10s", run="r", precision="float32,int8", **options)
+    records = [json.loads(line) for line in (tmp_path / "r" / "measurements.jsonl").read_text().splitlines()]
+    tried = {(tuple(each["plan"].items()), each["precision"]) for each in records}
+    assert {precision for _, precision in tried} == {"float32", "int8"}
+    assert len({plan for plan, _ in tried}) > 1
+    for point in found.front:
+        card = json.loads((point.folder / "onnx" / "export.json").read_text())
+        assert card["precision"] == point.plan.precision
+        assert json.loads((point.folder / "plan.json").read_text())["precision"] == point.plan.precision
+    shown = {point["trial"]: point["precision"] for point in found.document["front"]}
+    assert shown == {point.trial: point.plan.precision for point in found.front}
