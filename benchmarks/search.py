@@ -55,7 +55,7 @@ METHODS = {
     "ddpg": ("ddpg", {}), "ddpg cold": ("ddpg", {"warm": "false"}), "uniform": ("uniform", {}),
     "evolution": ("evolution", {}), "annealing": ("annealing", {}), "netadapt": ("netadapt", {}),
     "nsga2 warm": ("nsga2", {"warm": "true"}), "tpe warm": ("tpe", {"warm": "true"}), "nsga3": ("nsga3", {}),
-    "gp": ("gp", {}),
+    "gp": ("gp", {}), "differentiable": ("differentiable", {}),
 }  # fmt: skip
 QUICK_METHODS = ("auto", "random", "nsga2", "tpe", "dp", "uniform")
 BASELINE = "torch-pruning"
@@ -164,7 +164,7 @@ def played(game: Game, method: str, seed: int, evaluations: int, seconds: float 
     forecast = game.forecast if looks_ahead(method) else None
     if forecast is not None:
         clock.charge(forecast.seconds)
-    context = SamplerContext(game.space, seed, game.goal, forecast, options)
+    context = SamplerContext(game.space, seed, game.goal, forecast, options, access=game.access)
     ledger = Ledger(InMemoryStorage())
     sampler = sampler_for(module.create, context, deterministic=False)
     study = Study(ledger, "benchmark", game.space, game.objectives, sampler, proxy_metric="loss")

@@ -39,9 +39,10 @@ from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
 from autoprune.options.defaults import CRITERION, REPAIR
 from autoprune.recovery.calibrate import calibrate
+from autoprune.samplers import ModelAccess
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.forecasting import foresee, goal_of
-from autoprune.surgery.cut_model import CutModel
+from autoprune.surgery import CutModel, twin
 from autoprune.tasks.classification import Batches
 from autoprune.tasks.task import Task
 
@@ -170,6 +171,18 @@ class Game:
         }
         timing = Timing(0.0, row["seconds"], 0.0)
         return Trial(proposal.number, proposal.plan, TrialState.COMPLETE, found, {}, timing), row["seconds"]
+
+    @property
+    def access(self) -> ModelAccess:
+        """What a sampler that follows gradients is given, as a search gives it."""
+        task = self.task
+        return ModelAccess(
+            model=lambda: twin(task.model, meta=False)[0],
+            traced=self.prepared.traced,
+            batches=task.batches,
+            loss=lambda model, batch: task.loss(task.forward(model, batch), batch),
+            ranking=self.evaluator.ranking,
+        )
 
     def again(self, plan: tuple[int, ...]) -> None:
         """Measure a plan's model once more: of many measurements those that came out short are on fronts."""

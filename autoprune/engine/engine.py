@@ -113,7 +113,7 @@ def _get_ready(job: SearchJob, resources: Resources) -> tuple[SearchJob, Evaluat
             # The forecast looked at the device at other moments, too: what is quiet is known better by now.
             evaluator = replace(evaluator, dense={**evaluator.dense, **resources.device.reference()})
             goal = stages.set_goal(job, resources, evaluator, new=True)
-        return job, evaluator, goal, stages.coordinate(job, resources, goal, forecast)
+        return job, evaluator, goal, stages.coordinate(job, resources, evaluator, goal, forecast)
     except (KeyboardInterrupt, Terminated) as reason:
         _stop(job, reason, "no candidate was being evaluated", len(resources.study.restored.finished))
     except (UsageError, TaskError, BudgetInfeasibleError):

@@ -207,7 +207,9 @@ def hurried_sampler(job: SearchJob, forecast: Forecast | None) -> SearchJob:
     return replace(job, settings=replace(job.settings, sampler=PLAIN_SAMPLER))
 
 
-def coordinate(job: SearchJob, resources: Resources, goal: SearchGoal, forecast: Forecast | None) -> Coordinator:
+def coordinate(
+    job: SearchJob, resources: Resources, evaluator: Evaluator, goal: SearchGoal, forecast: Forecast | None
+) -> Coordinator:
     """Who asks and tells, with all that earlier processes left."""
     study, settings, space = resources.study, job.settings, job.prepared.space
     context = SamplerContext(
@@ -217,7 +219,7 @@ def coordinate(job: SearchJob, resources: Resources, goal: SearchGoal, forecast:
         forecast=forecast,
         options=settings.options,
         deterministic=settings.deterministic,
-        access=_access(job),
+        access=_access(job, evaluator),
     )
     study.use(settings.made_sampler(context, resources.told))
     learns = trained(job.prepared.task, settings.training)
@@ -307,7 +309,7 @@ def _told(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _access(job: SearchJob) -> ModelAccess:
+def _access(job: SearchJob, evaluator: Evaluator) -> ModelAccess:
     """What a sampler may see of the task."""
     task, loss = job.prepared.task, job.prepared.task.loss
 
@@ -315,11 +317,15 @@ def _access(job: SearchJob) -> ModelAccess:
         """Samplers learn from no sample on which a candidate or a finalist is judged."""
         if split not in ("train", "calibration"):
             raise UsageError(expected="train or calibration", received=repr(split), cure="learn from one of them")
-        return task.split(split)
+        return task.batches(split)
 
     scored = None if loss is None else lambda model, batch: loss(task.forward(model, batch), batch)
     return ModelAccess(
-        model=lambda: twin(task.model, meta=False)[0], traced=job.prepared.traced, batches=learned, loss=scored
+        model=lambda: twin(task.model, meta=False)[0],
+        traced=job.prepared.traced,
+        batches=learned,
+        loss=scored,
+        ranking=evaluator.ranking,
     )
 
 

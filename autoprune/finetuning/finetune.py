@@ -22,6 +22,7 @@ from autoprune.finetuning.optimizer_state import load_optimizer, optimizer_state
 from autoprune.finetuning.own_training import own_epoch
 from autoprune.finetuning.penalty import Penalty
 from autoprune.finetuning.teacher import Teacher
+from autoprune.finetuning.watching import Place
 from autoprune.options.training_options import HALF, TrainingOptions
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import evaluating
@@ -194,8 +195,8 @@ class Training:
 
 def loss_of(task: Task, teacher: Teacher | None, cut: CutModel, batch: Any) -> Tensor:
     """What is descended: the task's loss where it has one, and the distances to what is taught."""
-    watched: AbstractContextManager[Any] = nullcontext({}) if teacher is None else teacher.watching(cut.model, batch)
-    with watched as at:
+    seen: AbstractContextManager[Mapping[Place, Tensor]] = nullcontext({})
+    with seen if teacher is None else teacher.watching(cut.model, batch) as at:
         outputs = task.forward(cut.model, batch)
     loss = torch.zeros(()) if task.loss is None else task.loss(outputs, batch)
     for _, weight, measure in () if teacher is None else teacher.distances(cut, outputs, at, batch):

@@ -46,12 +46,14 @@ class ModelAccess:
         traced: The groups of the dense model, with what belongs to each.
         batches: The batches of "train" or "calibration".
         loss: Of a model on a batch, a scalar; None where the task has none.
+        ranking: Scores of slices by group (size,), by which candidates are cut.
     """
 
     model: Callable[[], nn.Module]
     traced: Traced
     batches: Callable[[str], Iterable[Any]]
     loss: Callable[[nn.Module, Any], Tensor] | None = None
+    ranking: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

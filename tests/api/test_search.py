@@ -156,6 +156,19 @@ def test_netadapt_walks_through_what_is_beyond_the_budget(small_task):
     assert found.document["trials"]["screened"] == 0
 
 
+@pytest.mark.slow
+def test_gates_lead_to_a_front_and_leave_the_dense_model_alone(small_task):
+    before = {name: value.clone() for name, value in small_task.model.state_dict().items()}
+    asked = {"budget": "params=60%", "sampler": "differentiable", "deterministic": True, "finetune_epochs": 0}
+    plans = []
+    for run in ("first", "again"):
+        found = autoprune.search(small_task, run=run, trials=8, finalists=2, **asked)
+        assert found.best is not None
+        plans.append([each.plan for each in found.front])
+    assert plans[0] == plans[1]
+    assert all(torch.equal(value, before[name]) for name, value in small_task.model.state_dict().items())
+
+
 def test_task_without_a_loss_is_finished_as_repaired_where_nothing_is_distilled(small_task):
     reporter = RecordingReporter()
     task = dataclasses.replace(small_task, loss=None, distance=None)

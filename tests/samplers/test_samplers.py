@@ -1,27 +1,33 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from optuna.storages import InMemoryStorage
 
 from autoprune import registry
 from autoprune.core.budget import Budget
 from autoprune.core.clock import SystemClock
 from autoprune.core.effort import Effort
-from autoprune.core.forecast import CostForecast, Term
-from autoprune.core.goal import CostLimit
+from autoprune.core.forecast import CostForecast, Forecast, Term
+from autoprune.core.goal import CostLimit, SearchGoal
 from autoprune.core.metric import COSTS
 from autoprune.errors import UsageError
-from autoprune.samplers import SamplerContext, checked
+from autoprune.samplers import ModelAccess, SamplerContext, checked
 from autoprune.samplers._observations import ARM
 from autoprune.samplers.uniform import van_der_corput
+from autoprune.search_spaces import choose
+from autoprune.search_spaces.space import SearchSpace
 from autoprune.searching.coordinator import Coordinator
 from autoprune.searching.study import Study
 from autoprune.store.ledger import Ledger
+from autoprune.surgery import trace
+from autoprune.surgery.example import Example
 from autoprune.testing.sampler import OBJECTIVES, SamplerConformance, block_space, pretended, small_context, small_space
 
 #: Samplers whose proposals take a second or so in long studies, or that learn as they go.
-SLOW = ("gp", "ddpg")
+SLOW = ("gp", "ddpg", "differentiable")
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names("samplers") if name not in SLOW], scope="class")
@@ -127,3 +133,59 @@ def test_names_of_an_earlier_version_still_lead_to_what_they_meant():
         assert context.aim is context.goal
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = samplers.Nothing
+
+
+def two_branches():
+    """A model of two branches, of which the second one does next to nothing; its space, and what a sampler may see."""
+    torch.manual_seed(0)
+    model = Branches().eval()
+    batches = [(torch.randn(16, 6), torch.randn(16, 3)) for _ in range(2)]
+    traced = trace(model, Example.of(batches[0][0]))
+    access = ModelAccess(
+        model=lambda: copy.deepcopy(model),
+        traced=traced,
+        batches=lambda split: batches,
+        loss=lambda found, batch: (found(batch[0]) - model(batch[0])).square().mean(),
+        ranking={group.name: torch.rand(group.size) for group in traced.open},
+    )
+    return SearchSpace.build(traced.open, choose("default", ())), access
+
+
+class Branches(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.much = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+        self.little = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+        with torch.no_grad():
+            self.little[2].weight.mul_(1e-3)
+
+    def forward(self, x):
+        return self.much(x) + self.little(x)
+
+
+def test_gates_close_where_the_model_loses_least_whatever_was_forecast():
+    space, access = two_branches()
+    rows = tuple(
+        tuple((1e-3 if "much" in v.name else 1.0) * (1 - k / (len(v.levels) - 1)) for k in range(len(v.levels)))
+        for v in space.variables
+    )
+    terms = tuple(
+        Term((k,), (len(v.levels),), tuple(float(sum(level)) for level in v.levels))
+        for k, v in enumerate(space.variables)
+    )
+    forecast = Forecast((CostForecast("params", 0.0, terms),), rows, 1e-3, 1.0)
+    goal = SearchGoal(OBJECTIVES, (1.0, 32.0), (None, None))
+    module = registry.load("samplers", "differentiable")
+    for seen, wanted in ((access, "little"), (None, "much")):
+        context = SamplerContext(space, 0, goal, forecast, checked(module, {"steps": "16"}), access=seen)
+        way = module.create(context)._way(0)
+        first = next(space.at(plan).kept for plan in way if space.at(plan) != space.dense())
+        assert {name.partition(".")[0] for name, count in first.items() if count < 16} == {wanted}
+
+
+def test_a_descent_visits_every_cost_down_to_the_smallest_plan():
+    space, module = small_space(), registry.load("samplers", "differentiable")
+    way = module.create(small_context(space, options=checked(module, {})))._way(0)
+    kept = [sum(space.at(plan).kept.values()) for plan in way]
+    assert space.at(way[-1]) == space.smallest()
+    assert max(np.diff([sum(space.dense().kept.values()), *kept][::-1])) <= 2 * 8
