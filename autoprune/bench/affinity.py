@@ -28,7 +28,7 @@ def processors(usable: set[int], cpus: Path = _CPUS) -> list[int]:
 
 @contextmanager
 def pinned(count: int) -> Iterator[tuple[int, ...]]:
-    """Processes that this thread starts meanwhile run on so many processors, each on one of its own.
+    """Processes that this thread starts meanwhile run on so many processors; those of other threads, where they like.
 
     Yields:
         Their numbers; none where the system pins nothing.

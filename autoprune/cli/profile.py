@@ -64,8 +64,8 @@ def profile(
     from autoprune.report.document import metrics
 
     reporter, counts = ConsoleReporter(False, SystemClock()), _counts(threads)
-    asked = [*["--threads"] * (len(counts) > 1), *["--by-layer"] * by_layer, *["--counters"] * counters]
-    if len(asked := [*asked, *["--table"] * table]) > 1:
+    kinds = {"--threads": len(counts) > 1, "--by-layer": by_layer, "--counters": counters, "--table": table}
+    if len(asked := [name for name, wanted in kinds.items() if wanted]) > 1:
         raise UsageError(expected="one profile at a time", received=" and ".join(asked), cure="leave out one of them")
     if table and Path(subject).is_dir():
         raise UsageError(expected="--table of a task", received=subject, cure="name the task")

@@ -160,12 +160,17 @@ def objectives_of(budget: Budget, task: Task, capabilities: Capabilities, profil
     if not own.keys() & set(wanted):  # who proposes must see a quality whose floor decides in the end
         wanted = (*wanted, *(name for name in own if name in limited))
     chosen = tuple(_known(name, known, profiler, task) for name in wanted)
-    for name in (*limited, *wanted):
-        if (key := MetricKey.parse(name)).metric == KV_CACHE or key.source.work != FORWARD:
-            check_decoder(task.model, task.example, name)
+    _check_decodes(task, (*limited, *wanted))
     if limited and not limited - set(own):  # floors under qualities alone ask for the cheapest model above them
         return tuple(sorted(chosen, key=lambda metric: metric.name in own))
     return chosen
+
+
+def _check_decodes(task: Task, wanted: Collection[str]) -> None:
+    """Refuse what is known of decoders alone, where the task's model is none."""
+    for name in wanted:
+        if (key := MetricKey.parse(name)).metric == KV_CACHE or key.source.work != FORWARD:
+            check_decoder(task.model, task.example, name)
 
 
 def timed(wanted: Collection[str]) -> bool:
@@ -186,6 +191,7 @@ def check_enough(enough: Collection[Limit], known: Collection[str], task: Task) 
         UsageError: a metric that candidates do not have, or a limit in the wrong direction.
     """
     own = {metric.name: metric for metric in task.metrics}
+    _check_decodes(task, [limit.metric for limit in enough])
     for limit in Budget(tuple(enough)).read_for(task.metrics).limits:
         if limit.metric in own:
             check_quality(limit, own[limit.metric])

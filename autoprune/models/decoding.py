@@ -72,7 +72,7 @@ def at_work(model: nn.Module, example: Example, work: str) -> tuple[nn.Module, E
     return part.train(model.training), Example((), _by_name(model, example))
 
 
-def is_decoder(model: nn.Module) -> bool:
+def _takes_cache(model: nn.Module) -> bool:
     """Whether a model takes a cache of keys and values, as far as its arguments tell."""
     return {_CACHE, _KEEP} <= set(inspect.signature(model.forward).parameters)
 
@@ -105,7 +105,7 @@ def check_decoder(model: nn.Module, example: Example, wanted: str) -> None:
 def cache_sizes(model: nn.Module, example: Example) -> dict[str, int]:
     """Bytes of keys and values after all tokens of the example, by the name of the layer that has them; nothing of a
     model that keeps none."""
-    if not is_decoder(model):
+    if not _takes_cache(model):
         return {}
     try:
         inputs = _by_name(model, example)
@@ -123,7 +123,7 @@ def cache_sizes(model: nn.Module, example: Example) -> dict[str, int]:
 
 def _objection(model: nn.Module, example: Example) -> str:
     """Why it cannot decode; empty where it can."""
-    if not is_decoder(model):
+    if not _takes_cache(model):
         return f"no {_CACHE} among its arguments"
     try:
         whole = Example((), _by_name(model, example))

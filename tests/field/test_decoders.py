@@ -47,6 +47,8 @@ def test_what_is_no_decoder_is_refused_before_anything_is_started(small_task, tm
     for budget in ("decode=20ms", "kv_cache=50%"):
         with pytest.raises(UsageError, match="a causal language model that keeps keys and values"):
             autoprune.search(small_task, budget, run=tmp_path / "run")
+    with pytest.raises(UsageError, match="a causal language model that keeps keys and values"):
+        autoprune.search(small_task, "params=50%", until="kv_cache<=1MiB", run=tmp_path / "run")
     with pytest.raises(UsageError, match="a profiler of torch modules for 'decode'"):
         autoprune.search(small_task, "decode=20ms", profiler="onnxruntime", run=tmp_path / "run")
 
