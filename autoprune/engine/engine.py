@@ -21,7 +21,7 @@ from autoprune.engine import stages
 from autoprune.engine.job import SearchJob
 from autoprune.engine.resources import Resources, open_resources
 from autoprune.engine.result import Result, read_result
-from autoprune.engine.tracking import tracked
+from autoprune.engine.tracking import Tracking, tracked
 from autoprune.engine.written import written
 from autoprune.errors import (
     BudgetInfeasibleError,
@@ -83,7 +83,7 @@ def run_search(job: SearchJob) -> Result:
     """
     if job.deadline.limited:
         job = replace(job, reporter=Countdown(job.reporter, job.deadline))
-    with tracked(job), ExitStack() as closing:
+    with tracked(job) as tracking, ExitStack() as closing:
         try:
             resources = closing.enter_context(open_resources(job))
         except BaseException:
@@ -92,7 +92,7 @@ def run_search(job: SearchJob) -> Result:
             raise
         with evaluating(job.prepared.task.model):
             stages.announce(job, resources)
-            job, evaluator, goal, coordinator = _get_ready(job, resources)
+            job, evaluator, goal, coordinator = _get_ready(job, resources, tracking)
             ending = _explored(job, resources, coordinator, evaluator, goal)
             if ending.reason is None and not ending.fresh and _finished_alike(job):
                 return _stands(job)
@@ -101,7 +101,9 @@ def run_search(job: SearchJob) -> Result:
             return _concluded(job, resources, ending)
 
 
-def _get_ready(job: SearchJob, resources: Resources) -> tuple[SearchJob, Evaluator, SearchGoal, Coordinator]:
+def _get_ready(
+    job: SearchJob, resources: Resources, tracking: Tracking
+) -> tuple[SearchJob, Evaluator, SearchGoal, Coordinator]:
     """All that is done before the first candidate is evaluated."""
     try:
         job, evaluator = stages.open_evaluator(job, resources)
@@ -113,7 +115,8 @@ def _get_ready(job: SearchJob, resources: Resources) -> tuple[SearchJob, Evaluat
             # The forecast looked at the device at other moments, too: what is quiet is known better by now.
             evaluator = replace(evaluator, dense={**evaluator.dense, **resources.device.reference()})
             goal = stages.set_goal(job, resources, evaluator, new=True)
-        return job, evaluator, goal, stages.coordinate(job, resources, evaluator, goal, forecast)
+        coordinator = stages.coordinate(job, resources, evaluator, goal, forecast)
+        tracking.open()  # not before, as until here a search may be refused
     except (KeyboardInterrupt, Terminated) as reason:
         _stop(job, reason, "no candidate was being evaluated", len(resources.study.restored.finished))
     except (UsageError, TaskError, BudgetInfeasibleError):
@@ -121,6 +124,7 @@ def _get_ready(job: SearchJob, resources: Resources) -> tuple[SearchJob, Evaluat
             resources.study.remove()
             job.directory.discard()
         raise
+    return job, evaluator, goal, coordinator
 
 
 def _explored(

@@ -44,29 +44,24 @@ class TrackedEvents:
             return partial(_tell_scalars, _finite(scores), event["epoch"], event["trial"])
         return None
 
-    def ended(self, run: Path, state: str) -> Callable[[Tracker], None]:
-        """What to do with a tracker at the end: models of the front, what each stage took, files, and the state."""
+    def tell_end(self, run: Path, state: str, tracker: Tracker) -> None:
+        """Tell a tracker the models of the front, what each stage took, which files there are, and the state."""
         record = read_run(run)
         front = record.front or {"front": [], "stages": {}, "best": None}
-        models, files = [], [RECIPE, FRONT, DECISIONS, REPORT]
+        files = [RECIPE, FRONT, DECISIONS, REPORT]
         for point in front["front"]:
             number = point["trial"]
             plan = (record.finished.get(number) or record.trials[number])["plan"]
             values = {name: each["value"] for name, each in point["metrics"].items()}
-            models.append(_model(number, plan, values, feasible=point["feasible"], best=number == front["best"]))
+            best = number == front["best"]
+            tracker.finished(_model(number, plan, values, feasible=point["feasible"], best=best))
             files += [f"models/{number}/{name}" for name in (PLAN, README)]
         spent = {f"stages/{name}": seconds for name, seconds in front.get("stages", {}).items()}
-        there = [(run / name, name) for name in files if (run / name).exists()]
-
-        def tell(tracker: Tracker) -> None:
-            for model in models:
-                tracker.finished(model)
-            tracker.scalars(_finite(spent), self._trials)
-            for path, name in there:
-                tracker.artifact(path, name)
-            tracker.close(state)
-
-        return tell
+        tracker.scalars(_finite(spent), self._trials)
+        for name in files:
+            if (run / name).exists():
+                tracker.artifact(run / name, name)
+        tracker.close(state)
 
 
 def parameters(recipe: Mapping[str, Any]) -> dict[str, str | int | float | bool]:

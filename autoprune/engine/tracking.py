@@ -29,12 +29,12 @@ BETWEEN_S: Final = 30.0
 
 
 @contextmanager
-def tracked(job: SearchJob) -> Iterator[None]:
-    """Trackers follow what is logged inside; whatever ends it, they are told how."""
+def tracked(job: SearchJob) -> Iterator[Tracking]:
+    """Trackers that, once opened, follow what is logged inside; whatever ends it, they are told how."""
     tracking, state = Tracking(job.settings.trackers, job.directory, job.reporter), "failed"
     job.directory.listen(tracking.heard)
     try:
-        yield
+        yield tracking
         state = "finished"
     except StoppedEarlyError:
         state = "stopped"
@@ -55,7 +55,8 @@ class _Followed:
 class Tracking:
     """All trackers of one search. One that fails, or does not answer, is off from then on, and a line says so.
 
-    Each has a thread of its own that the search waits for: nothing of it runs beside a measurement, unless it hangs.
+    Each has a thread of its own, which the search waits for: one that is slow takes time, one that hangs no more than
+    the limit.
     """
 
     def __init__(self, names: Iterable[str], directory: RunDirectory, reporter: Reporter) -> None:
@@ -63,18 +64,22 @@ class Tracking:
         self._events = TrackedEvents(directory.stages)
         self._followed = [_Followed(name, PatientCalls()) for name in names if self._installed(name)]
 
+    def open(self) -> None:
+        """Open all trackers, and tell those that are new to the run what it has been through."""
+        if self._followed:
+            with self._directory.stage("tracking"):
+                for each in tuple(self._followed):
+                    self._open(each)
+
     def heard(self, event: Mapping[str, Any]) -> None:
-        """A line of the log. Trackers are opened with the search for candidates: before, it may be refused."""
-        if event["event"] == "searching":
-            for each in tuple(self._followed):
-                self._open(each)
-        elif told := self._events.told(event):
+        """A line of the log."""
+        if told := self._events.told(event):
             self._tell(told, BETWEEN_S)
 
     def end(self, state: str) -> None:
         """The search has come to a state, one of `STATES`."""
         if any(each.tracker for each in self._followed):
-            self._tell(self._events.ended(self._directory.path, state), ENDS_S)
+            self._tell(partial(self._events.tell_end, self._directory.path, state), ENDS_S)
 
     def _installed(self, name: str) -> bool:
         library = registry.load("trackers", name).LIBRARY
@@ -84,26 +89,26 @@ class Tracking:
         return found
 
     def _open(self, followed: _Followed) -> None:
-        directory, name = self._directory, followed.name
-        known = json.loads(directory.read(TRACKED) or b"{}")
+        found = self._tried(followed, partial(self._opened, followed.name), ENDS_S)
+        if found is not None:
+            followed.tracker, known = found
+            self._directory.write(TRACKED, json.dumps({**known, followed.name: followed.tracker.identity}).encode())
+
+    def _opened(self, name: str) -> tuple[Tracker, dict[str, str]]:
+        """A tracker that knows the run as far as it has come, and by what earlier ones of the run are known."""
+        path = self._directory.path
+        known: dict[str, str] = json.loads(self._directory.read(TRACKED) or b"{}")
         run = TrackedRun(
-            name=directory.path.resolve().name,
-            folder=directory.path / TRACKING / name,
-            settings=parameters(read_recipe(directory.path)),
+            name=path.resolve().name,
+            folder=path / TRACKING / name,
+            settings=parameters(read_recipe(path)),
             identity=known.get(name, ""),
         )
-        # What the run has been through before this tracker came to it.
-        missed = [] if name in known else events_of(whole_lines(directory.path / LOG), directory.path / LOG)
-
-        def opened() -> Tracker:
-            tracker: Tracker = registry.load("trackers", name).create(run)
-            for told in filter(None, map(self._events.told, missed)):
-                told(tracker)
-            return tracker
-
-        followed.tracker = self._tried(followed, opened, ENDS_S)
-        if followed.tracker is not None:
-            directory.write(TRACKED, json.dumps({**known, name: followed.tracker.identity}).encode())
+        tracker: Tracker = registry.load("trackers", name).create(run)
+        missed = [] if name in known else events_of(whole_lines(path / LOG), path / LOG)
+        for told in filter(None, map(self._events.told, missed)):
+            told(tracker)
+        return tracker, known
 
     def _tell(self, told: Callable[[Tracker], None], limit_s: float) -> None:
         for each in tuple(self._followed):
