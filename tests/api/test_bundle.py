@@ -15,6 +15,8 @@ from autoprune.deployment import bundle_times, requests
 from autoprune.errors import StorageError, UsageError
 from autoprune.models import folder as folders
 from autoprune.models.weights import to_bytes
+from autoprune.report.page_data import page_data
+from autoprune.store.reading import read_run
 from autoprune.tasks.locate import locate
 from autoprune.testing.fakes import RecordingReporter
 from tests.report.runs import make_run
@@ -110,6 +112,8 @@ def test_what_it_is_expected_to_take_stands_beside_the_front(run, told):
     (shown,) = json.loads(out)["bundles"]
     assert (shown["name"], shown["members"]) == ("deadline", ["2", "5", "7"])
     assert shown["metrics"]["latency"]["value"] > 0
+    assert [each["name"] for each in page_data(read_run(run))["bundles"]] == ["deadline"]
+    assert told("runs", "clean", run, "--whole", "--dry-run")[0] == 0  # it is no file of a user's
     card = (run / "bundles" / "deadline" / "README.md").read_text()
     assert "not the worst case" in card
 
