@@ -1,6 +1,6 @@
 """Ways of training a cut model, at equal work: pruning schedules, and the kinds of gates of `learned`.
 
-    python benchmarks/training.py [TASK ...] [--seeds 3] [--epochs 12] [--quick]
+    python benchmarks/training.py [TASK ...] [--keep 0.7 0.5] [--seeds 3] [--epochs 12] [--only WORD ...] [--quick]
 
 A uniform plan keeps .7 or .5 of each group, which leaves about a half or a quarter of the operations. Every way gets as
 many operations for training as one-shot needs for its epochs, so that ways that train the dense model for a time get
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,26 +56,35 @@ WAYS: tuple[tuple[str, dict[str, str]], ...] = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", default=TASKS)
+    parser.add_argument("--keep", type=float, nargs="*", default=KEPT)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--only", nargs="*", default=(), help="words of ways' names")
     parser.add_argument("--quick", action="store_true", help="one task, one plan, one seed, eight epochs")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     sys.path.insert(0, str(ROOT / "examples"))
-    tasks, kept, seeds, epochs = chosen.tasks, KEPT, chosen.seeds, chosen.epochs
+    tasks, kept, seeds, epochs = chosen.tasks, chosen.keep, chosen.seeds, chosen.epochs
     if chosen.quick:
         tasks, kept, seeds, epochs = tasks[:1], kept[-1:], 1, 8
+    ways = [
+        (schedule, given)
+        for schedule, given in WAYS
+        if not chosen.only or any(word in " ".join([schedule, *given.values()]) for word in chosen.only)
+    ]
     print("| task | kept | way | epochs | seconds | quality before training | after | loss after |")
     print("|---|---|---|---|---|---|---|---|")
     for name in tasks:
         task = locate(name, Silent())
         traced = trace(task.model, task.example_inputs)
         for share in kept:
-            compare(task, traced, share, seeds, epochs)
+            compare(task, traced, share, seeds, epochs, ways)
 
 
-def compare(task: Task, traced: Traced, share: float, seeds: int, epochs: int) -> None:
-    """One plan of one task, trained in every way."""
+def compare(
+    task: Task, traced: Traced, share: float, seeds: int, epochs: int, ways: Sequence[tuple[str, Mapping[str, str]]]
+) -> None:
+    """One plan of one task, trained in these ways."""
     plan = Plan.of({g.name: max(round(share * g.steps), 1) * g.step for g in traced.open if g.kind != "layer"})
     calibrated = calibrate(task.model, traced, CRITERION, REPAIR, SystemClock(), task)
     cut = _cut(task, traced, calibrated, plan)
@@ -91,7 +101,7 @@ def compare(task: Task, traced: Traced, share: float, seeds: int, epochs: int) -
         clock=SystemClock(),
     )
     work = epochs * _flops(task, cut)
-    for schedule, given in WAYS:
+    for schedule, given in ways:
         tried = replace(asked, rate=rate, schedule=schedule, schedule_options=given)
         options = _fitting(tried, plan, task, traced, work)
         if options is None:

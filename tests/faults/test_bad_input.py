@@ -48,7 +48,7 @@ def test_malformed_impossible_and_contradictory_budgets(told, limits, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--schedule", "iterative", "--finetune-epochs", "2"], ["at least 3 epochs", "--finetune-epochs 3"]),
+        (["--schedule", "iterative", "--finetune-epochs", "1"], ["at least 2 epochs", "--finetune-epochs 2"]),
         (["--schedule", "sparse", "--finetune-epochs", "2"], ["single weights", "--space unstructured"]),
         (["--schedule", "gradual", "--schedule-option", "rump=0.5"], ["known: ramp"]),
         (["--regularizer", "l1"], ["a schedule that trains a model before it is cut"]),

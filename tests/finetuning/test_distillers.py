@@ -213,6 +213,8 @@ def phased(task, distill, schedule):
         task=task, traced=traced, ranking=ranking, criterion="l1", repair="batchnorm", clock=SystemClock()
     )
     asked = TrainingOptions(epochs=4, rate=1e-2, schedule=schedule, distill=distill, criterion="l1")
+    if schedule == "iterative":
+        asked = dataclasses.replace(asked, schedule_options={"rounds": "3"})
     phases = phases_of(asked, plan, traced.groups)
     slices = kept_slices(traced, ranking, phases[0].plan)
     first = CutModel(apply(task.model, traced, slices).eval(), phases[0].plan, slices)

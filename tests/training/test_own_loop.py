@@ -19,11 +19,19 @@ SCHEDULES = registry.names("schedules")
 SLICES = {"keep": 0.5}
 WEIGHTS = {"keep": 0.2, "pattern": "unstructured"}
 USUAL = {"sparse": WEIGHTS}
+#: Long enough before the last cut that something can happen there.
+LONG = {
+    "gradual": {"ramp": 0.5},
+    "soft": {"ramp": 0.5},
+    "lottery-ticket": {"look": 0.3},
+    "iterative": {"rounds": 3, "last": 0.3},
+}
 OF_SLICES = [name for name in SCHEDULES if name not in USUAL]
 
 
 def pruner_of(model, schedule="gradual", steps=24, **options):
-    return autoprune.Pruner(model, X, schedule=schedule, steps=steps, **(USUAL.get(schedule, SLICES) | options))
+    options = {"schedule_options": LONG.get(schedule, {})} | USUAL.get(schedule, SLICES) | options
+    return autoprune.Pruner(model, X, schedule=schedule, steps=steps, **options)
 
 
 def zeros(model):
@@ -390,7 +398,7 @@ def test_weights_that_cannot_be_zero_are_refused_at_once():
         ({"keep": 0.5, "epochs": 3}, "received epochs=3"),
         ({"keep": 0.5, "epochs": 3, "steps": 9}, "received steps=9, epochs=3"),
         ({"keep": 0.5, "steps": 0}, "received steps=0"),
-        ({"keep": 0.5, "steps": 2, "schedule": "iterative"}, "at least 3 steps for the schedule 'iterative'"),
+        ({"keep": 0.5, "steps": 1, "schedule": "iterative"}, "at least 2 steps for the schedule 'iterative'"),
         ({"keep": 0.5, "steps": 9, "schedule": "gradul"}, "did you mean 'gradual'"),
         ({"keep": 0.5, "steps": 9, "schedule_options": {"rump": 1}}, "known: ramp"),
         ({"keep": 0.5, "steps": 9, "schedule_options": ["ramp"]}, "options of a schedule by name"),

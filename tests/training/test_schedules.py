@@ -253,11 +253,11 @@ def test_a_search_over_single_weights_ends_with_as_many_zeros_as_its_plan_says(s
     ("options", "words"),
     [
         ({"schedule": "sparse", "finetune_epochs": 2}, "--space unstructured"),
-        ({"schedule": "iterative", "finetune_epochs": 2}, "at least 3 epochs"),
+        ({"schedule": "iterative", "finetune_epochs": 1}, "at least 2 epochs"),
         ({"schedule": "gradual", "finetune_epochs": 0}, "at least 2 epochs"),
         ({"schedule": "iteratife", "finetune_epochs": 6}, "did you mean 'iterative'"),
         ({"schedule": "iterative", "schedule_options": {"rounds": "none"}}, "whole number of at least 1"),
-        ({"schedule": "iterative", "schedule_options": {"turns": "2"}}, "known: rounds, steps"),
+        ({"schedule": "iterative", "schedule_options": {"turns": "2"}}, "known: rounds, steps, last"),
         ({"schedule": "gradual", "schedule_options": {"ramp": "1.5"}}, "between 0 and 1"),
         ({"schedule": "gradual", "schedule_options": {"ramp": None}}, "between 0 and 1"),
         ({"schedule": "gradual", "schedule_options": ["ramp=0.4"]}, "by name"),
@@ -279,8 +279,23 @@ def test_geometric_steps_keep_the_same_share_each():
     assert 96 - counts[0] == pytest.approx(counts[0] - counts[1], abs=1)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "options", "epochs"),
+    [
+        ("gradual", {}, [1, 11]),
+        ("soft", {}, [1, 11]),
+        ("iterative", {}, [1, 11]),
+        ("iterative", {"rounds": "3", "last": "0.5"}, [3, 3, 6]),
+        ("iterative", {"rounds": "1"}, [12]),
+    ],
+)
+def test_the_model_that_stays_has_most_of_the_epochs(schedule, options, epochs):
+    asked = TrainingOptions(epochs=12, schedule=schedule, schedule_options=options)
+    assert [phase.epochs for phase in phases_of(asked, PLAN, GROUPS)] == epochs
+
+
 def test_layers_are_dropped_last():
-    asked = TrainingOptions(epochs=6, schedule="iterative")
+    asked = TrainingOptions(epochs=6, schedule="iterative", schedule_options={"rounds": "3"})
     assert [phase.plan.kept["block"] for phase in phases_of(asked, PLAN, GROUPS)] == [1, 1, 0]
 
 

@@ -97,17 +97,24 @@ class ScheduleContext:
         whole = Plan.of({name: sizes[name] for name, _ in self.plan.keep})
         return between(whole, self.plan, self.groups, share, geometric=geometric)
 
-    def two_parts(self, schedule: str, option: str) -> tuple[int, int]:
+    @property
+    def of_weights(self) -> bool:
+        """Whether the plan is of single weights alone, none of which is cut."""
+        kinds = {group.name: group.kind for group in self.groups}
+        return all(kinds[name] == "weight" for name, _ in self.plan.keep)
+
+    def two_parts(self, schedule: str, option: str, usual: float | None = None) -> tuple[int, int]:
         """Epochs before and after a moment, at least one each.
 
         Args:
             schedule: Its name, for messages.
             option: The share of all epochs that the first part takes.
+            usual: What "auto" means, where the option may be that.
 
         Raises:
             UsageError: fewer than two epochs, or an option that is no share.
         """
-        share = self.share(option)
+        share = usual if usual is not None and self.options[option] == "auto" else self.share(option)
         if self.epochs < _PARTS:
             raise too_short(schedule, self.epochs, _PARTS)
         first = min(max(round(share * self.epochs), 1), self.epochs - 1)

@@ -8,14 +8,16 @@ from typing import Final
 from autoprune.errors import UsageError
 from autoprune.training.schedules import Phase, ScheduleContext, too_short
 
-OPTIONS: Final[Mapping[str, str]] = {"rounds": "3", "steps": "geometric"}
+OPTIONS: Final[Mapping[str, str]] = {"rounds": "2", "steps": "geometric", "last": "0.9"}
 _STEPS: Final = ("geometric", "linear")
 
 
 def phases(context: ScheduleContext) -> tuple[Phase, ...]:
-    """Rounds of nearly the same number of epochs; the last has what is left over, as it decides.
+    """A few epochs for each round but the last, which has most of them: an epoch of a larger model costs as much as
+    several of the one that stays.
 
     `rounds`: how many. `steps`: geometric, each keeps the same share of what was left; linear, each cuts as many.
+    `last`: the share of all epochs that the last round has, as far as each other one has an epoch.
 
     Raises:
         UsageError: fewer epochs than rounds, or an option that is none.
@@ -25,11 +27,12 @@ def phases(context: ScheduleContext) -> tuple[Phase, ...]:
         raise UsageError(expected=f"steps={' or '.join(_STEPS)}", received=repr(steps), cure="choose one of them")
     if context.epochs < count:
         raise too_short("iterative", context.epochs, count)
-    each, more = divmod(context.epochs, count)
+    others = max(count - 1, 1)
+    each = min(max(round((1 - context.share("last")) * context.epochs / others), 1), context.epochs // count)
     return tuple(
         Phase(
             plan=context.between((place + 1) / count, geometric=steps == "geometric"),
-            epochs=each + (more if place == count - 1 else 0),
+            epochs=each if place < count - 1 else context.epochs - each * (count - 1),
         )
         for place in range(count)
     )

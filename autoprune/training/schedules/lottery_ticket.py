@@ -10,7 +10,7 @@ from typing import Final
 
 from autoprune.training.schedules import Phase, ScheduleContext
 
-OPTIONS: Final[Mapping[str, str]] = {"look": "0.3"}
+OPTIONS: Final[Mapping[str, str]] = {"look": "0.1"}
 
 
 def phases(context: ScheduleContext) -> tuple[Phase, ...]:
