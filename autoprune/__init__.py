@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from autoprune.api.evaluate import Evaluated, evaluate
     from autoprune.api.export import export, load_exported
     from autoprune.api.load import load
+    from autoprune.api.monitor import monitor
     from autoprune.api.profile import profile
     from autoprune.api.prune import prune
+    from autoprune.api.renew import renew, renewal_due
     from autoprune.api.resume import finetune, resume
     from autoprune.api.scaling import scaling
     from autoprune.api.search import search
@@ -75,8 +77,11 @@ _HOMES = {
     "load_bundle": "api.bundle",
     "load_exported": "api.export",
     "masks": "models.masks",
+    "monitor": "api.monitor",
     "profile": "api.profile",
     "prune": "api.prune",
+    "renew": "api.renew",
+    "renewal_due": "api.renew",
     "resume": "api.resume",
     "scaling": "api.scaling",
     "search": "api.search",
@@ -120,8 +125,11 @@ __all__ = [
     "load_bundle",
     "load_exported",
     "masks",
+    "monitor",
     "profile",
     "prune",
+    "renew",
+    "renewal_due",
     "resume",
     "scaling",
     "search",

@@ -90,6 +90,12 @@ class StoppedEarlyError(AutopruneError):
     exit_code = 7
 
 
+class RenewalDueError(AutopruneError):
+    """A finished model is not what it was on the task that it is held against."""
+
+    exit_code = 8
+
+
 class InterruptedSearchError(StoppedEarlyError):
     """The search was interrupted from the keyboard; what was found so far is kept as a partial front."""
 

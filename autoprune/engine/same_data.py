@@ -14,11 +14,11 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.reporter import Reporter
 from autoprune.engine.run_artifacts import kept_dense
 from autoprune.errors import StorageError, TaskError, describe
+from autoprune.store.reading import DATA
 from autoprune.store.run import RunDirectory
 from autoprune.tasks.identity import DataIdentity, undisturbed
 from autoprune.tasks.task import SPLITS, Task
 
-_DATA: Final = "data.json"
 #: On these models are judged; the others are only learned from.
 _JUDGED: Final = SPLITS[1:]
 #: How far two scores of one model may differ: as a share, and in samples.
@@ -44,19 +44,19 @@ def check_same_data(directory: RunDirectory, task: Task, reporter: Reporter, *, 
     with undisturbed():
         found = {name: DataIdentity.of(task.split(name)) for name in names}
         if not before:
-            directory.write(_DATA, json.dumps({name: asdict(each) for name, each in found.items()}).encode())
+            directory.write(DATA, json.dumps({name: asdict(each) for name, each in found.items()}).encode())
         for name in (name for name in names if name in before and found[name] != before[name]):
             _differs(name, before[name], found[name], DataIdentity.of(task.split(name)), reporter)
 
 
 def _kept(directory: RunDirectory) -> dict[str, DataIdentity]:
     """What the data was known by when the run began; nothing where that was not written down."""
-    stored = directory.read(_DATA)
+    stored = directory.read(DATA)
     try:
         return {} if stored is None else {name: DataIdentity(**each) for name, each in json.loads(stored).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise StorageError(
-            expected=f"what the data of the run is known by in {directory.path / _DATA}",
+            expected=f"what the data of the run is known by in {directory.path / DATA}",
             received=describe(error),
             cure="restore the file; or remove it, and nothing is compared",
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from autoprune.calibration.baseline import Baseline, keep
 from autoprune.core.trial import Trial
 from autoprune.deployment.measured_file import keep_measured
 from autoprune.exporters import Subject
@@ -26,6 +27,7 @@ def save(trial: Trial, cut: CutModel, task: Task, traced: Traced, folder: Path) 
         form=Form.of(task.model, cut, traced, task.example),
     )
     write(folder, record, to_bytes(cut.model), card(trial, task.name, folder, forms(cut.model)))
+    keep(Baseline.of(cut.model, task), folder)
 
 
 def save_file(trial: Trial, cut: CutModel, task: Task, device: AnyDevice, folder: Path) -> None:

@@ -43,6 +43,11 @@ def evaluable() -> tuple[str, ...]:
     return "space", "criterion", "repair", *measured, "seed"
 
 
+def renewable() -> tuple[str, ...]:
+    """Names of what may be another one where a run is made anew: all but what follows from the old one."""
+    return tuple(name for name in every() if name not in ("run", "plans", "guarantee"))
+
+
 def recorded() -> tuple[str, ...]:
     """Names of what `run.yaml` has among the settings."""
     return tuple(item.name for item, each in described() if each.recorded)

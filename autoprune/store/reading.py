@@ -22,6 +22,8 @@ LOG: Final = "log.jsonl"
 SUBJECT: Final = "subject.json"
 FORECAST: Final = "forecast.json"
 DENSE: Final = "dense.json"
+DATA: Final = "data.json"
+RENEWAL: Final = "renewal.json"
 DECISIONS: Final = "decisions.md"
 CHECKPOINTS: Final = "checkpoints"
 #: What trackers of the run write, a folder each, and by what each knows the run again.

@@ -33,9 +33,9 @@ _PAGE: Final = "report.html"
 #: All files that a run writes, but for exports and bundles; a folder with anything else is not removed.
 _OWN: Final = re.compile(
     r"LOCK|run\.yaml|front\.json|measurements\.jsonl|log\.jsonl|study\.journal|report\.html|decisions\.md|front\.png"
-    r"|(subject|forecast|data|dense|tracking)\.json|tracking/.+|ranking\.safetensors"
+    r"|(subject|forecast|data|dense|renewal|tracking)\.json|tracking/.+|ranking\.safetensors"
     r"|checkpoints/\d+(-[\w.-]+)?\.safetensors"
-    r"|models/\d+/(plan\.json|model\.safetensors|README\.md)"
+    r"|models/\d+/(plan\.json|baseline\.json|model\.safetensors|README\.md)"
 )
 #: Where exports and bundles lie, by the card that is in each.
 _CARDS: Final = ("models/*/*/export.json", f"models/*/{EXPORTED}/*/export.json", f"{BUNDLES}/*/{BUNDLE}")
