@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from autoprune.core.measurement import Measurement
+from autoprune.core.measurement import QUANTISED, Measurement
 from autoprune.errors import UsageError
 from autoprune.models.folder import PLAN, PrunedModel, read
 from autoprune.models.form import Form
@@ -61,7 +61,7 @@ def members_in(subjects: Sequence[Path], trials: Sequence[int]) -> Members:
         trials: Of a run, numbers of its models; none for those of its front up to the best.
 
     Raises:
-        UsageError: fewer than two, models of different tasks or dense models, or no such trial.
+        UsageError: fewer than two, models of different tasks or dense models, quantised ones, or no such trial.
         StorageError: a folder is damaged.
     """
     if len(subjects) == 1 and not (subjects[0] / PLAN).is_file():
@@ -100,6 +100,8 @@ def _of_run(run: Path, trials: Sequence[int]) -> Members:
         for trial in trials
     )
     recorded = front["profiler"]
+    if recorded.get("precision") == QUANTISED:
+        raise _quantised(f"a run of {QUANTISED}")
     usual = {key: recorded[key] for key in ("name", "device", "threads", "batch", "precision") if key in recorded}
     return Members(models=models, place=run / BUNDLES, usual=usual)
 
@@ -116,8 +118,19 @@ def _read(folder: Path, name: str, metrics: Mapping[str, Any] | None = None) -> 
     return Chosen(name=name, folder=folder, record=record, form=record.form, weights=weights, measured=measured)
 
 
+def _quantised(received: str) -> UsageError:
+    return UsageError(
+        expected="models that are not quantised, as a bundle runs modules of torch",
+        received=received,
+        cure="name others by --members, or search in float32",
+    )
+
+
 def _check_alike(models: Sequence[Chosen]) -> None:
     first = models[0]
+    for each in models:
+        if each.record.plan.precision == QUANTISED:
+            raise _quantised(each.name)
     for each in models[1:]:
         tasks = (first.record.task, each.record.task)
         if tasks[0] != tasks[1]:

@@ -188,6 +188,16 @@ def test_bad_input_is_one_line(run, task, told, arguments, code, words):
         assert word in line
 
 
+@pytest.mark.parametrize("place", ["front.json", "models/5/plan.json"])
+def test_quantised_models_are_refused(run, place):
+    path = run / place
+    data = json.loads(path.read_text())
+    (data["profiler"] if place == "front.json" else data)["precision"] = "int8"
+    path.write_text(json.dumps(data))
+    with pytest.raises(UsageError, match="not quantised"):
+        autoprune.bundle(run, "load")
+
+
 def test_models_of_two_dense_models_are_not_put_together(run, task):
     other = dataclasses.replace(task, model=torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Linear(8, 3)))
     kept(other, 3, Path("other"), 1)
