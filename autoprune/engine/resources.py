@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from autoprune import registry
 from autoprune.core.address import HERE
-from autoprune.core.measurement import FULL
 from autoprune.core.metric import COUNTED, Metric, Source
 from autoprune.core.preference import Preference
 from autoprune.cost_model.cost_forecast import costs
@@ -105,7 +104,7 @@ def open_resources(job: SearchJob) -> Iterator[Resources]:
         if note := check_zeros(job.prepared.space, wanted, device.capabilities, names):
             reporter.warn(note)
         # What is scored is what runs, so where that is no float32 it must be known how it runs.
-        runs = timed(wanted) or any(setup.spec.precision != FULL or setup.quantises for setup in setups.values())
+        runs = timed(wanted) or not all(setup.in_float32 for setup in setups.values())
         check_enough(settings.enough, (*COUNTED, *(device.capabilities.metrics if runs else ())), task)
         for each in job.directory.notes:
             reporter.warn(each)

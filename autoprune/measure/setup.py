@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from autoprune import registry
 from autoprune.core.address import DeviceAddress
 from autoprune.core.clock import Clock
-from autoprune.core.measurement import FORWARD, QUANTISED, Capabilities, RunSpec
+from autoprune.core.measurement import FORWARD, FULL, QUANTISED, Capabilities, RunSpec
 from autoprune.core.rate import Rate
 from autoprune.errors import UsageError
 from autoprune.measure import limits
@@ -43,6 +43,11 @@ class Setup:
     def at(self, work: str) -> Setup:
         """The same for some work of a model; its peak memory is that of whole passes."""
         return replace(self, spec=replace(self.spec, work=work), memory=self.memory and work == FORWARD)
+
+    @property
+    def in_float32(self) -> bool:
+        """Whether all models run in float32."""
+        return {self.spec.precision, *self.precisions} == {FULL}
 
     @property
     def quantises(self) -> bool:

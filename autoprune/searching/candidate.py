@@ -108,6 +108,8 @@ class Evaluator:
             plan: Whose model is measured with and without such work.
             reporter: Told that it is so.
         """
+        if not self.device.setup.in_float32:  # scoring packs models, too, and tools that write files take turns
+            return self
         try:
             cut = self.bare(plan)
             overlaps = self.device.undisturbed(cut, lambda: self.scores(cut, "search"))
