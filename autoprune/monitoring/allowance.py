@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
-#: Times the usual that are charged at most, and by which share of the last one the usual follows.
+#: Of the last so many, the least is the usual; so many times that are charged at most.
+_REMEMBERED: Final = 9
 _MOST: Final = 8.0
-_NEWEST: Final = 0.1
 
 
 class Allowance:
-    """Grows with the time that the model takes; who spends more than is there waits until it is made up for. Of many
-    times the usual, as where the processor was taken away meanwhile, most is let off.
+    """Grows with the time that the model takes; who spends more than is there waits until it is made up for.
+
+    Of many times the usual, as where the processor was taken away meanwhile, most is let off. The first time is free.
 
     spent: seconds so far, all of them.
     """
 
     def __init__(self, share: float) -> None:
         """share: of the model's time."""
-        self._share, self._left, self.spent, self._usual = share, 0.0, 0.0, 0.0
+        self._share, self._left, self.spent = share, 0.0, 0.0
+        self._last: deque[float] = deque(maxlen=_REMEMBERED)
 
     def earn(self, seconds: float) -> None:
         """The model took so long."""
@@ -26,9 +29,8 @@ class Allowance:
 
     def spend(self, seconds: float) -> None:
         """So long was taken."""
-        charged = min(seconds, _MOST * self._usual) if self._usual else seconds
-        self._usual += _NEWEST * (charged - self._usual) if self._usual else charged
-        self._left -= charged
+        self._left -= min(seconds, _MOST * min(self._last, default=0.0))
+        self._last.append(seconds)
         self.spent += seconds
 
     @property
