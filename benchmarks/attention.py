@@ -63,7 +63,7 @@ def ordered(traced: Traced) -> dict[str, Any]:
 
 def row(task: Task, traced: Traced, repair: str, dense: float) -> list[str]:
     groups = [group for group in traced.open if group.kind == "head_dim"]
-    calibrated = calibrate(task.model, traced, CRITERION, repair, SystemClock(), task)
+    calibrated = calibrate(task.model, traced, criterion=CRITERION, repair=repair, clock=SystemClock(), task=task)
     cells = []
     for share in SHARES:
         plan = Plan.of({each.name: max(round(share * each.steps) * each.step, each.floor) for each in groups})

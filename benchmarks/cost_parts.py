@@ -44,7 +44,14 @@ def wide(size: int, results: int) -> None:
     covariance = (mixed @ mixed.T + 0.05 * torch.eye(size)).double()
     moments = Moments(Contraction("w", 1, "b"), torch.zeros(size).double(), covariance, 1, 10_000)
     weight = torch.randn(size, results).double()
-    view = View("w", weight, torch.arange(size), size, "in", InputStats(moments, torch.arange(size)[:, None]))
+    view = View(
+        "w",
+        weight,
+        slices=torch.arange(size),
+        size=size,
+        role="in",
+        reads=InputStats(moments, torch.arange(size)[:, None]),
+    )
     start = time.perf_counter()
     hessian.score(GroupView("g", size, (view,)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -99,7 +106,10 @@ def again(run: str) -> None:
     found = trace(made.model, made.example_inputs)
     spec = RunSpec(recipe["threads"], recipe["batch"], recipe["precision"])
     setup = Setup(recipe["profiler"], spec, recipe["task"])
-    device = Device(DeviceSpec(setup, made.model, made.example_inputs, found, 1, SystemClock()), Silent())
+    device = Device(
+        DeviceSpec(setup, made.model, example_inputs=made.example_inputs, traced=found, seed=1, clock=SystemClock()),
+        Silent(),
+    )
     limits = Budget.parse(*front["budget"]).limits
     try:
         device.open()

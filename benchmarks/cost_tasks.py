@@ -57,9 +57,9 @@ def _task(name, model, example, splits, read) -> autoprune.Task:  # type: ignore
     return autoprune.Task(
         name,
         model,
-        example,
-        splits,
-        evaluate,
-        (autoprune.Metric("similarity", "1", lower_is_better=False, high=1.0),),
+        example_inputs=example,
+        splits=splits,
+        evaluate=evaluate,
+        metrics=(autoprune.Metric("similarity", "1", lower_is_better=False, high=1.0),),
         distance=lambda out, taught: functional.mse_loss(read(out), read(taught)),
     )

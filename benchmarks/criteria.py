@@ -95,7 +95,7 @@ def table(prepared: Prepared) -> None:
     for name in (*criteria(), "torch-pruning taylor"):
         for repair in registry.names("repairs"):
             known = "l2" if name.startswith("torch") else name
-            calibrated = calibrate(task.model, traced, known, repair, SystemClock(), task)
+            calibrated = calibrate(task.model, traced, criterion=known, repair=repair, clock=SystemClock(), task=task)
             ranking = torch_pruning(prepared) if name.startswith("torch") else calibrated.ranking
             cells = []
             for plan in plans.values():
@@ -117,7 +117,9 @@ def weights(prepared: Prepared) -> None:
         })  # fmt: skip
         for name in ("l1", "wanda", "hessian", "taylor"):
             for repair in ("batchnorm", "reconstruct", "sequential"):
-                calibrated = calibrate(task.model, traced, name, repair, SystemClock(), task)
+                calibrated = calibrate(
+                    task.model, traced, criterion=name, repair=repair, clock=SystemClock(), task=task
+                )
                 model = apply(task.model, traced, {})
                 calibrated.repair(CutModel(model, masks=masks(traced, calibrated.ranking, plan, {})))
                 found = f"{divergence(task, model):.4f} | {score(task, model)[0]:.4f}"
@@ -134,7 +136,7 @@ def passes(prepared: Prepared) -> None:
         start = time.perf_counter()
         rank(registry.load("criteria", name), task.model, traced, task, entering)
         print(f"| ranking by {name} | {time.perf_counter() - start:.2f} s |")
-    calibrated = calibrate(task.model, traced, CRITERION, REPAIR, SystemClock(), task)
+    calibrated = calibrate(task.model, traced, criterion=CRITERION, repair=REPAIR, clock=SystemClock(), task=task)
     for ratio in (0.75, 0.5):
         slices = kept_slices(traced, calibrated.ranking, prepared.space.uniform(ratio))
         for word in ("first", "again"):
@@ -191,7 +193,10 @@ def plan_at(prepared: Prepared, share: float) -> Plan:
     task, traced = prepared.task, prepared.traced
     ranking = rank(registry.load("criteria", "l2"), task.model, traced).scores
     setup = Setup("torch", RunSpec(1, 0), task.spec)
-    device = Device(DeviceSpec(setup, task.model, task.example_inputs, traced, 0, SystemClock()), Silent())
+    device = Device(
+        DeviceSpec(setup, task.model, example_inputs=task.example_inputs, traced=traced, seed=0, clock=SystemClock()),
+        Silent(),
+    )
     found: dict[Plan, float] = {}
     try:
         device.open()

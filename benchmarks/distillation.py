@@ -47,7 +47,9 @@ def cut_to(task: Task, traced: Traced, keep: float, repair: str) -> CutModel:
     ranking = rank(registry.load("criteria", "l1"), task.model, traced=traced).scores
     slices = kept_slices(traced, ranking, plan)
     cut = CutModel(apply(task.model, traced, slices).eval(), plan, slices)
-    calibrate(task.model, traced, "l1", repair, SystemClock(), task, ranking).repair(cut)
+    calibrate(task.model, traced, criterion="l1", repair=repair, clock=SystemClock(), task=task, ranked=ranking).repair(
+        cut
+    )
     cut.model.eval()
     return cut
 
@@ -80,7 +82,7 @@ def main() -> None:
     print("| taught | mean | spread | loss | rate |\n|---|---|---|---|---|", flush=True)
     for distill in given.distill or DISTILLERS:
         options = replace(plain, distill=distill)
-        rate = given.rate or find_rate(cut, task, options, 0, SILENT, traced).rate
+        rate = given.rate or find_rate(cut, task, options=options, seed=0, reporter=SILENT, traced=traced).rate
         options = replace(options, rate=rate)
         scores, losses = [], []
         for seed in range(given.seeds):

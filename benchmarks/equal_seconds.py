@@ -63,7 +63,7 @@ def compare(task: Task, traced: Traced, share: int, given: argparse.Namespace) -
         searched.append(found_by_search(task, share, seed, given))
         spent.append(time.process_time() - start)
     cut, asked = uniform(task, traced, share), TrainingOptions(epochs=given.epochs)
-    options = replace(asked, rate=find_rate(cut, task, asked, 0, SILENT, traced).rate)
+    options = replace(asked, rate=find_rate(cut, task, options=asked, seed=0, reporter=SILENT, traced=traced).rate)
     for seed, seconds in enumerate(spent):
         _, took = after(task, traced, cut, replace(options, epochs=1), seed)
         lengths.append(max(round(seconds / took), 1))

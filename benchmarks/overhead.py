@@ -62,7 +62,9 @@ class Pretender:
         quality = 1 - 0.3 * (1 - share) ** 2 - 1e-3 * (hash(proposal.plan) % 100) / 100
 
         def made(key: str, value: float, unit: str) -> Measurement:
-            return Measurement(key, value, unit, 0.9 * value, 1.1 * value, 120, device="a device", profiler="torch")
+            return Measurement(
+                key, value, unit=unit, low=0.9 * value, high=1.1 * value, n=120, device="a device", profiler="torch"
+            )
 
         found = {"accuracy": made("accuracy", quality, "1")}
         for key in ("latency", "latency.relative", "latency.mean", "latency.p50", "latency.p90", "latency.p99"):

@@ -80,7 +80,12 @@ class Cut:
     @contextmanager
     def device(self, profiler: str, seed: int = 0) -> Iterator[Device]:
         setup = Setup(profiler, RunSpec(), self.task)
-        device = Device(DeviceSpec(setup, self.model, self.inputs, self.traced, seed, SystemClock()), Silent())
+        device = Device(
+            DeviceSpec(
+                setup, self.model, example_inputs=self.inputs, traced=self.traced, seed=seed, clock=SystemClock()
+            ),
+            Silent(),
+        )
         try:
             device.open()
             yield device

@@ -134,7 +134,7 @@ def main() -> None:
 def compare(task: Task, traced: Traced, keep: float, epochs: int, seeds: int, variants: Mapping[str, Variant]) -> None:
     """One plan of one task: a row a variant."""
     cut, asked = cut_to(task, traced, keep), TrainingOptions(epochs=epochs)
-    quality, found = task.quality, find_rate(cut, task, asked, 0, SILENT, traced).rate
+    quality, found = task.quality, find_rate(cut, task, options=asked, seed=0, reporter=SILENT, traced=traced).rate
     before = [scored(task, model)[quality.name] for model in (task.model, cut.model)]
     print(f"\n{task.name}, {keep:g} kept: {quality.name} {before[0]:.4f}, healed {before[1]:.4f}; rate {found:g}\n")
     print(f"| variant | {quality.name} | difference | loss | difference | seconds |\n|---|---|---|---|---|---|")
@@ -194,7 +194,7 @@ def cut_to(task: Task, traced: Traced, keep: float, *, healed: bool = True) -> C
     if not healed:
         any_slices = {name: torch.arange(count) for name, count in plan.keep}
         return CutModel(apply(task.model, traced, any_slices).eval(), plan, any_slices)
-    calibrated = calibrate(task.model, traced, CRITERION, REPAIR, SystemClock(), task)
+    calibrated = calibrate(task.model, traced, criterion=CRITERION, repair=REPAIR, clock=SystemClock(), task=task)
     slices = kept_slices(traced, calibrated.ranking, plan)
     cut = CutModel(apply(task.model, traced, slices).eval(), plan, slices)
     calibrated.repair(cut)

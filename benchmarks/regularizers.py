@@ -100,7 +100,9 @@ class Bench:
         self.traced = trace(self.task.model, self.task.example_inputs)
         groups = [group for group in self.traced.open if group.kind != "layer"]
         self.plan = Plan.of({group.name: max(round(keep * group.steps), 1) * group.step for group in groups})
-        self._calibrated = calibrate(self.task.model, self.traced, CRITERION, REPAIR, SystemClock(), self.task)
+        self._calibrated = calibrate(
+            self.task.model, self.traced, criterion=CRITERION, repair=REPAIR, clock=SystemClock(), task=self.task
+        )
         self.healed = self.cut(self.plan)
         self._rate = find_rate(self.healed, self.task, TrainingOptions(epochs=epochs), seed, Silent()).rate
 
@@ -122,7 +124,14 @@ class Bench:
         asked = TrainingOptions(epochs=self.epochs, rate=self._rate, schedule=schedule)
         asked = replace(asked, regularizer=regularizer, regularizer_options=options)
         phases = phases_of(asked, self.plan, self.traced.groups)
-        run = PhaseTraining(self.cut(phases[0].plan), phases, surgeon, Teacher.of(self.task), asked, self.seed)
+        run = PhaseTraining(
+            self.cut(phases[0].plan),
+            phases,
+            surgeon=surgeon,
+            teacher=Teacher.of(self.task),
+            options=asked,
+            seed=self.seed,
+        )
         for _ in range(self.epochs):
             run.epoch()
         return self.scored(run.model)

@@ -117,14 +117,22 @@ class Game:
         setup = Setup("torch", RunSpec(), "")
         traced = self.prepared.traced
         device = executor.open_device(
-            DeviceSpec(setup, task.model, task.example_inputs, traced, 0, self.clock, cost_forecast.costs)
+            DeviceSpec(
+                setup,
+                task.model,
+                example_inputs=task.example_inputs,
+                traced=traced,
+                seed=0,
+                clock=self.clock,
+                forecast=cost_forecast.costs,
+            )
         )
         opened = device.open()
         self.quick = Quick(device, task.model)
         self.dense = {
             **task.score(task.model, "search"), "latency": opened["latency"], **counts(task.model, device.example)
         }  # fmt: skip
-        made = calibrate(task.model, traced, CRITERION, REPAIR, self.clock, task)
+        made = calibrate(task.model, traced, criterion=CRITERION, repair=REPAIR, clock=self.clock, task=task)
         self.evaluator = Evaluator(
             task=task,
             traced=traced,
@@ -170,7 +178,9 @@ class Game:
             "latency": Measurement.exact("latency", row["share"] * self.dense["latency"].value, "s"),
         }
         timing = Timing(0.0, row["seconds"], 0.0)
-        return Trial(proposal.number, proposal.plan, TrialState.COMPLETE, found, {}, timing), row["seconds"]
+        return Trial(
+            proposal.number, proposal.plan, state=TrialState.COMPLETE, measurements=found, excesses={}, timing=timing
+        ), row["seconds"]
 
     @property
     def access(self) -> ModelAccess:
@@ -215,7 +225,7 @@ class Game:
 
     def trained(self, model: nn.Module, seed: int) -> dict[str, float]:
         """The score of a model after two epochs with the dense one as its teacher."""
-        finetune(CutModel(model), self.task, self.teacher, EPOCHS, seed, lambda _: None)
+        finetune(CutModel(model), self.task, teacher=self.teacher, options=EPOCHS, seed=seed, advance=lambda _: None)
         return self.scored(model)
 
     def scored(self, model: nn.Module) -> dict[str, float]:
@@ -242,7 +252,15 @@ class Game:
     def _foreseen(self, executor) -> tuple[Forecast, int]:
         path = self.folder / "forecast.json"
         if not path.exists():
-            made = foresee(self.space, self.goal, self.evaluator, ["latency"], executor, 0, Silent())
+            made = foresee(
+                self.space,
+                self.goal,
+                evaluator=self.evaluator,
+                limited=["latency"],
+                executor=executor,
+                seed=0,
+                reporter=Silent(),
+            )
             path.write_bytes(made.encoded())
         return Forecast.decoded(path.read_bytes()), len(self.space.variables)
 

@@ -86,7 +86,7 @@ def compare(
 ) -> None:
     """One plan of one task, trained in these ways."""
     plan = Plan.of({g.name: max(round(share * g.steps), 1) * g.step for g in traced.open if g.kind != "layer"})
-    calibrated = calibrate(task.model, traced, CRITERION, REPAIR, SystemClock(), task)
+    calibrated = calibrate(task.model, traced, criterion=CRITERION, repair=REPAIR, clock=SystemClock(), task=task)
     cut = _cut(task, traced, calibrated, plan)
     quality = task.quality.name
     healed = task.score(cut.model, "test")[quality].value
@@ -111,7 +111,7 @@ def compare(
         for seed in range(seeds):
             first = _cut(task, traced, calibrated, phases[0].plan)
             start = time.process_time()
-            run = PhaseTraining(first, phases, surgeon, Teacher.of(task), options, seed)
+            run = PhaseTraining(first, phases, surgeon=surgeon, teacher=Teacher.of(task), options=options, seed=seed)
             for _ in range(options.epochs):
                 run.epoch()
             seconds += (time.process_time() - start) / seeds

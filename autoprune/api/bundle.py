@@ -12,9 +12,9 @@ from autoprune.core.clock import SystemClock
 from autoprune.core.reporter import Logged, Reporter
 from autoprune.deployment.bundle import Bundle, Confidence
 from autoprune.deployment.bundle_folder import Bundled, read
+from autoprune.deployment.bundle_members import members_in
 from autoprune.deployment.bundle_opening import open_bundle
-from autoprune.engine.bundle_members import members_in
-from autoprune.engine.bundling import bundle as made_of
+from autoprune.deployment.bundling import bundle as made_of
 from autoprune.engine.prepare import make_task
 from autoprune.errors import UsageError
 from autoprune.models.rebuild import task_named

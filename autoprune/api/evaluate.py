@@ -143,7 +143,9 @@ def _evaluator(
     prepared: Prepared, settings: Settings, device: Device, dense: Mapping[str, Measurement], clock: Clock
 ) -> Evaluator:
     task, traced = prepared.task, prepared.traced
-    calibrated = calibrate(task.model, traced, settings.criterion, settings.repair, clock, task)
+    calibrated = calibrate(
+        task.model, traced, criterion=settings.criterion, repair=settings.repair, clock=clock, task=task
+    )
     return Evaluator(
         task=task,
         traced=traced,

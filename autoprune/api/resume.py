@@ -83,7 +83,15 @@ def resume(
     """
     changes = checked(options, resumable(), "what may change in a run that was begun")
     said = reporter or usual_reporter()
-    return _go_on(Path(run), task, sampler, changes, Callbacks(on_trial, on_epoch, on_front, said), said, propose=True)
+    return _go_on(
+        Path(run),
+        task,
+        sampler=sampler,
+        options=changes,
+        callbacks=Callbacks(on_trial, on_epoch, on_front, said),
+        reporter=said,
+        propose=True,
+    )
 
 
 @documented(*finetunable(), optional=True)
@@ -115,7 +123,15 @@ def finetune(
         cure = "say how many epochs, or how long it may take"
         raise UsageError(expected="finetune_epochs or finetune_time", received="neither", cure=cure)
     said = reporter or usual_reporter()
-    return _go_on(Path(run), task, None, changes, Callbacks(None, on_epoch, None, said), said, propose=False)
+    return _go_on(
+        Path(run),
+        task,
+        sampler=None,
+        options=changes,
+        callbacks=Callbacks(None, on_epoch, None, said),
+        reporter=said,
+        propose=False,
+    )
 
 
 def _go_on(

@@ -24,7 +24,7 @@ def _resume(run: Run, as_json: Json = False, quiet: Quiet = False, live: Live = 
     """Go on with a search where it was when it ended, however it ended; what is not given is as it was begun."""
     from autoprune.api.resume import resume as go_on
 
-    return _done(go_on, run, as_json, quiet, live, options)
+    return _done(go_on, run, as_json=as_json, quiet=quiet, live=live, asked=options)
 
 
 def _finetune(run: Run, as_json: Json = False, quiet: Quiet = False, **options: Any) -> int:
@@ -33,7 +33,7 @@ def _finetune(run: Run, as_json: Json = False, quiet: Quiet = False, **options: 
     it was begun."""
     from autoprune.api.resume import finetune as train
 
-    return _done(train, run, as_json, quiet, False, options)
+    return _done(train, run, as_json=as_json, quiet=quiet, live=False, asked=options)
 
 
 resume = with_options(_resume, names=resumable(), as_begun=True)

@@ -119,7 +119,11 @@ def export(subject: Subject, name: str, folder: Path, check: Acceptance) -> Expo
                 received=f"{apart:.2g}, on {compared}",
                 cure="check that the model gives the same outputs twice, or choose another --format",
             )
-        timed = _timed(profiler, artifact, subject, written, name, spec, check.clock) if check.timed else {}
+        timed = (
+            _timed(profiler, artifact, subject=subject, written=written, name=name, spec=spec, clock=check.clock)
+            if check.timed
+            else {}
+        )
         found = Exported.of(
             subject,
             written,

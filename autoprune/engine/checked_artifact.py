@@ -101,7 +101,7 @@ def _finished(path: Path, task: Task | str | None, where: Where) -> CheckedArtif
     for beside in sorted(folder.glob(f"*/{cards.CARD}")):
         if cards.read(beside.parent).precision == QUANTISED:  # the weights are in float32; what was found is that file
             return _exported(beside.parent, made, where)
-    model = assemble(record, weights, made.model, made.example, folder, where.reporter)
+    model = assemble(record, weights, dense=made.model, example=made.example, folder=folder, reporter=where.reporter)
     setup = where.setup(run.get("profiler", _PROFILER), run)
 
     def costs() -> dict[str, Measurement]:

@@ -55,7 +55,7 @@ def export_folder(
     record, weights = read(folder)
     task = task if task is not None else task_of(record, folder, reporter)
     subject = Subject(
-        model=assemble(record, weights, task.model, task.example, folder, reporter),
+        model=assemble(record, weights, dense=task.model, example=task.example, folder=folder, reporter=reporter),
         example=rebatch(task.example, batch),
         name=f"Trial {record.trial} of a search on '{task.name}'",
         dense=task.model,

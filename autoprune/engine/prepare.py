@@ -88,7 +88,7 @@ def prepare(
         SurgeryError: it does not run, or nothing in it may be cut.
         UsageError: no such search space, or a pattern that matches nothing.
     """
-    config, traced = _traced(task.model, task.example, space, freeze, only, reporter)
+    config, traced = _traced(task.model, task.example, space=space, freeze=freeze, only=only, reporter=reporter)
     groups = offered(task.model, task.example, traced, config)
     return Prepared(task, traced, config, SearchSpace.build(groups, config), opened(groups, config))
 

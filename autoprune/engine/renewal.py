@@ -109,7 +109,9 @@ class OldModel:
         Raises:
             StorageError: it was cut from another architecture.
         """
-        return assemble(self.record, self.weights, task.model, task.example, self.folder, SILENT)
+        return assemble(
+            self.record, self.weights, dense=task.model, example=task.example, folder=self.folder, reporter=SILENT
+        )
 
 
 def judged_due(old: OldModel, task: Task) -> Due:

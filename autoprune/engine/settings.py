@@ -95,7 +95,7 @@ class Settings(SearchOptions):
         wait, name, spec = self.on_device_loss == "wait", source.device, replace(self.run_spec, work=source.work)
         if not name:
             address = None if self.known_device is None else self.known_device.address
-            return Setup(self.profiler, spec, task, address, wait, self.precisions)
+            return Setup(self.profiler, spec, task=task, address=address, wait=wait, precisions=self.precisions)
         own = self.known_device
         profiler = PROFILER if own is not None and own.profiler else self.profiler
         spec = replace(spec, threads=1) if own is not None and own.threads else spec
@@ -109,7 +109,9 @@ class Settings(SearchOptions):
             return Setup(profiler, spec, task, wait=wait, precisions=self.precisions)
         known = found(name)
         spec = replace(spec, threads=known.threads or spec.threads)
-        return Setup(known.profiler or profiler, spec, task, known.address, wait, self.precisions)
+        return Setup(
+            known.profiler or profiler, spec, task=task, address=known.address, wait=wait, precisions=self.precisions
+        )
 
     def __post_init__(self) -> None:
         super().__post_init__()

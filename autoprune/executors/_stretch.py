@@ -34,7 +34,14 @@ class Stretch(tune.Trainable):
         state = Path(new_config["state"]).read_bytes() if new_config["state"] else b""
         scores = {name: Measurement.from_json(name, raw) for name, raw in new_config["scores"].items()}
         compared = tuple(new_config["compared"])
-        self._job = EpochJob(Lane.from_json(new_config["lane"]), plan, new_config["done"], state, compared, scores)
+        self._job = EpochJob(
+            Lane.from_json(new_config["lane"]),
+            plan,
+            done=new_config["done"],
+            state=state,
+            compared=compared,
+            scores=scores,
+        )
         return True
 
     def step(self) -> dict[str, Any]:

@@ -113,7 +113,9 @@ class RoundChoice:
         def tried() -> float:
             with self.directory.stage("training"):
                 cut, traced = self.choice.evaluator.cut(middle.plan), self.choice.evaluator.traced
-                found = find_rate(cut, task, self.training, self.seed, self.choice.reporter, traced)
+                found = find_rate(
+                    cut, task, options=self.training, seed=self.seed, reporter=self.choice.reporter, traced=traced
+                )
             losses = {f"{rate:g}": round(loss, 6) for rate, loss in found.losses.items() if math.isfinite(loss)}
             self.directory.log("learning rate", rate=found.rate, losses=losses)
             best = "which does best in a few steps" if losses else "as training came to no number at any rate"

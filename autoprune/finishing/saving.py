@@ -39,7 +39,14 @@ def save_file(trial: Trial, cut: CutModel, task: Task, device: AnyDevice, folder
     name = f"Trial {trial.number} of a search on '{task.name}'"
     precision = cut.plan.precision or device.setup.spec.precision
     subject = Subject(model=cut.model, example=device.example, name=name, precision=precision)
-    keep_measured(device.packed(cut), subject, folder, task.spec, trial.measurements, device.setup.profiler)
+    keep_measured(
+        device.packed(cut),
+        subject,
+        folder=folder,
+        task=task.spec,
+        measured=trial.measurements,
+        profiler=device.setup.profiler,
+    )
 
 
 def card(trial: Trial, task: str, folder: Path, packed: Mapping[str, int]) -> str:

@@ -81,7 +81,7 @@ class SuccessiveHalving:
                 continue
             state = self.state(run) if run.done else b""
             compared = self.rule.compared(run.lane)
-            yield EpochJob(run.lane, run.trial.plan, run.done, state, compared, run.scores)
+            yield EpochJob(run.lane, run.trial.plan, done=run.done, state=state, compared=compared, scores=run.scores)
 
     def next(self) -> FinetuneRun | None:
         """A run that is to go on and that nobody trains, from here on busy; None: none until the next is reported."""

@@ -149,7 +149,9 @@ class Tuner:
         teacher = self._teachers[options.distill]
         phases = phases_of(options, job.plan, self.evaluator.traced.groups)
         first = self.evaluator.bare(phases[0].plan) if job.state else self.evaluator.cut(phases[0].plan)
-        training = PhaseTraining(first, phases, self._surgeon, teacher, options, self._seed)
+        training = PhaseTraining(
+            first, phases, surgeon=self._surgeon, teacher=teacher, options=options, seed=self._seed
+        )
         self._best = None
         if job.state:
             state, self._best = taken(safetensors.torch.load(job.state), job.scores)

@@ -157,7 +157,14 @@ class Tuning:
     def _worth(self, trial: Trial, value: float) -> tuple[float, ...]:
         """By what candidates are compared, given their quality by now."""
         quality, evaluator = self._evaluator.task.quality, self._evaluator
-        return standing(trial, value, quality, self.rounds.choice.objectives[0], evaluator.budget, evaluator.dense)
+        return standing(
+            trial,
+            value,
+            quality=quality,
+            first=self.rounds.choice.objectives[0],
+            budget=evaluator.budget,
+            dense=evaluator.dense,
+        )
 
     def _reached(self, run: FinetuneRun) -> float:
         """The quality of a candidate as it was scored last."""

@@ -97,7 +97,16 @@ class DeviceSpec:
                 samples=self.samples,
             )
         spec = self.setup.spec
-        return Packer(form, here, self.dense, self.example, self.traced, spec.work, spec.precision, quantiser)
+        return Packer(
+            form,
+            here,
+            dense=self.dense,
+            example=self.example,
+            traced=self.traced,
+            work=spec.work,
+            precision=spec.precision,
+            quantiser=quantiser,
+        )
 
 
 class Forecaster(Protocol):

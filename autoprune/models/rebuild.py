@@ -30,7 +30,7 @@ def rebuild(folder: Path, task: Task | None, reporter: Reporter) -> nn.Module:
     """
     record, weights = read(folder)
     task = task if task is not None else task_of(record, folder, reporter)
-    return assemble(record, weights, task.model, task.example, folder, reporter)
+    return assemble(record, weights, dense=task.model, example=task.example, folder=folder, reporter=reporter)
 
 
 def task_of(record: PrunedModel, folder: Path, reporter: Reporter) -> Task:

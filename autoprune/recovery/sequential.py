@@ -98,7 +98,7 @@ class Sequential:
         def fit(contraction: Contraction, inputs: Tensor) -> None:
             if contraction.weight in self._targets:
                 reading = replace(self._reading[contraction.weight], groups=contraction.groups)
-                self._fit(own, reading, inputs, slices, masks, scales)
+                self._fit(own, reading, inputs=inputs, slices=slices, masks=masks, scales=scales)
 
         run = partial(self._task.forward, model, self._batch)
         if lone(self._batch):

@@ -49,7 +49,7 @@ def front_figure(
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(against), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, against, strict=True):
-        _panel(axes, quality, metric, trials, dense, front, budget)
+        _panel(axes, quality, against=metric, trials=trials, dense=dense, front=front, budget=budget)
     panels[0].set_ylabel(quality.name, parse_math=False)
     figure.suptitle(title, parse_math=False)  # a name is no formula
     figure.tight_layout()

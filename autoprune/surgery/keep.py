@@ -90,7 +90,7 @@ def planned(
         scores = {name: each.tolist() for name, each in ranking.items()}
         tensors = dict(named_tensors(model))
         shapes = {group.name: tensors[group.members[0].tensor].shape for group in groups if group.kind == "weight"}
-        return scoped(groups, scores, scope, keep, instead, shapes)
+        return scoped(groups, scores, scope=scope, keep=keep, apart=instead, shapes=shapes)
     return kept_of(keep, traced.groups)
 
 

@@ -243,12 +243,16 @@ class LayerWatcher:
             if len(calls) != 1 or call is None or call.end < 0 or call.end == call.start:
                 continue
             if flow.reaches(call.start, call.end):
-                self.found.append(Drop(name, call.argument, False, call.length, call.spent, call.alone))
+                self.found.append(
+                    Drop(name, call.argument, zeros=False, length=call.length, flops=call.spent, alone=call.alone)
+                )
                 continue
             joined = flow.joins(call.start, call.end)
             if joined is not None and self._weights(name) > 1 and not branches[joined]:
                 branches[joined] += 1
-                self.found.append(Drop(name, call.argument, True, call.length, call.spent, call.alone))
+                self.found.append(
+                    Drop(name, call.argument, zeros=True, length=call.length, flops=call.spent, alone=call.alone)
+                )
         parents = Counter(drop.module.rpartition(".")[0] for drop in self.found if not drop.zeros)
         self.found = [
             drop

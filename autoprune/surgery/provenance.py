@@ -101,7 +101,7 @@ class ProvenanceWatch(ContractionWatch):
         known = [self._origins[leaf] for leaf in leaves if leaf in self._origins]
         if leaves and leaves[0] in self._scores:
             self._score(name, args, leaves, out)
-        if known and not self._follow(func, name, args, kwargs, leaves, out):
+        if known and not self._follow(func, name, args=args, kwargs=kwargs, leaves=leaves, out=out):
             for origin in known:
                 if origin.plain:  # those of others are exposed already
                     self._expose(origin)

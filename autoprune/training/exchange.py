@@ -38,7 +38,9 @@ def exchanged(
         name = group.members[0].tensor if group.kind == "weight" else ""
         if name in masks and name in gradients:
             dim, pattern = traced.reading[name].dim, Pattern.parse(group.pattern)
-            found[name] = _exchanged(weights[name].detach(), gradients[name], masks[name], dim, pattern, share)
+            found[name] = _exchanged(
+                weights[name].detach(), gradients[name], here=masks[name], dim=dim, pattern=pattern, share=share
+            )
     return found
 
 

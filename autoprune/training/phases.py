@@ -107,7 +107,7 @@ class PhaseTraining:
         if teacher is not None and self._last is not None:
             teacher = teacher.after(self._last.model)
         if now.thinned_to is None and now.exchange is None:
-            training = Training(cut, self._surgeon.task, teacher, options, seed, penalty)
+            training = Training(cut, self._surgeon.task, teacher=teacher, options=options, seed=seed, penalty=penalty)
         else:
             kind = GatedTraining if now.gate else ExchangingTraining if now.exchange else ThinningTraining
             training = kind(cut, self._surgeon, teacher, options, seed, now, penalty)

@@ -242,7 +242,7 @@ class Pruner:
         cut = CutModel(apply(thin, self._traced, slices), self.plan, slices)
         if told := differing(thin, cut.model, self._traced, slices, self._example):
             notes.append(told)
-        return Pruned.of(cut, thin, self._traced, self._example, notes, self._before)
+        return Pruned.of(cut, thin, traced=self._traced, example=self._example, notes=notes, before=self._before)
 
     def check(self, trained: nn.Module, steps: int | None = None) -> None:
         """Whether a trainer trains what is pruned here, for as long.

@@ -69,7 +69,7 @@ class Surgeon:
             self._heal(again, self.task, self.traced)
             return again
         task = replace(self.task, model=cut.model)
-        healed = calibrate(cut.model, own, self.criterion, self.repair, self.clock, task)
+        healed = calibrate(cut.model, own, criterion=self.criterion, repair=self.repair, clock=self.clock, task=task)
         local = _local(plan, own, self.traced)
         here = {name: each[cut.slices[name]] if name in cut.slices else each for name, each in learned.items()}
         ranking = {**healed.ranking, **here}
@@ -84,7 +84,15 @@ class Surgeon:
         return CutModel(apply(self.task.model, self.traced, slices).eval(), plan, slices, zeros)
 
     def _heal(self, cut: CutModel, task: Task, traced: Traced) -> None:
-        calibrate(task.model, traced, self.criterion, self.repair, self.clock, task, self.ranking).repair(cut)
+        calibrate(
+            task.model,
+            traced,
+            criterion=self.criterion,
+            repair=self.repair,
+            clock=self.clock,
+            task=task,
+            ranked=self.ranking,
+        ).repair(cut)
         cut.model.eval()
 
     def _traced(self, cut: CutModel) -> Traced | None:
@@ -109,7 +117,9 @@ class Surgeon:
         ranking = dict(self.ranking)
         if own is not None:
             task = replace(self.task, model=cut.model)
-            found = calibrate(cut.model, own, self.criterion, self.repair, self.clock, task).ranking
+            found = calibrate(
+                cut.model, own, criterion=self.criterion, repair=self.repair, clock=self.clock, task=task
+            ).ranking
             layouts = {
                 group.name: self.traced.layouts[group.members[0].tensor]
                 for group in self.traced.open

@@ -18,12 +18,12 @@ from autoprune.core.metric import LATENCY, Metric
 from autoprune.core.reporter import Reporter
 from autoprune.deployment.bundle import Bundle, Replayed, Served
 from autoprune.deployment.bundle_folder import WORST_CASE, Bundled, BundledModel, write
+from autoprune.deployment.bundle_members import Chosen, Members
 from autoprune.deployment.bundle_opening import open_bundle
 from autoprune.deployment.bundle_times import RequestTimer, share, statistics
 from autoprune.deployment.export import check_new
 from autoprune.deployment.requests import requests_of
 from autoprune.deployment.timing import bench_here
-from autoprune.engine.bundle_members import Chosen, Members
 from autoprune.measure.estimator import Interval, chained
 from autoprune.models.nested import Nested, Weights, nested
 from autoprune.models.rebuild import assemble
@@ -86,7 +86,7 @@ def bundle(
     example = rebatch(task.example, spec.batch)
     try:
         rebuilt = _rebuilt(members.models, task, example, timer, reporter)
-        settled = _settled(policy, given, rebuilt, task, batch_size(example), clock)
+        settled = _settled(policy, given, rebuilt=rebuilt, task=task, size=batch_size(example), clock=clock)
         used = [rebuilt[place] for place in settled.places]
         weights = _nested(used, task)
         whole = Bundled(
@@ -108,7 +108,16 @@ def bundle(
         with partial_folder(folder) as partial:
             write(whole, weights.content, weights.to_json(), partial)
             opened = open_bundle(partial, task.model, task.confidence, clock)
-            whole = _measured(whole, opened, used, task, batch_size(example), timer, clock, reporter)
+            whole = _measured(
+                whole,
+                opened,
+                used=used,
+                task=task,
+                size=batch_size(example),
+                timer=timer,
+                clock=clock,
+                reporter=reporter,
+            )
             write(whole, weights.content, weights.to_json(), partial)
     finally:
         timer.bench.close()
@@ -131,7 +140,9 @@ def _rebuilt(
 ) -> list[_Rebuilt]:
     """Models, the fastest first."""
     made = {
-        each.name: assemble(each.record, each.weights, task.model, task.example, each.folder, reporter)
+        each.name: assemble(
+            each.record, each.weights, dense=task.model, example=task.example, folder=each.folder, reporter=reporter
+        )
         for each in models
     }
     known = {each.name: each for each in models}
