@@ -58,8 +58,8 @@ class Agent:
 
     def workers(self):
         """Processes that measure for it."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children]
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()  # any of which may have started one
+        return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
 
     def resident(self):
         """Bytes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -46,7 +47,7 @@ _NOTHING: Final = {
 #: Samples that a baseline is made of, at most.
 _SAMPLES: Final = 512
 #: That are run at a time.
-_ROWS: Final = 16
+_ROWS: Final = 64
 
 Found = TypeVar("Found")
 
@@ -198,6 +199,10 @@ def _tried(look: Callable[[], Found | None], otherwise: str) -> tuple[Found | No
     return found, "" if found else f"{otherwise}: {_NOTHING[otherwise]}"
 
 
+class _Looked(Exception):  # noqa: N818 - no error: inputs are all that is asked, and what follows is left out
+    pass
+
+
 def _inputs(model: nn.Module, task: Task) -> dict[str, InputBaseline]:
     """Of values, what is told of each batch is kept; of tokens, the samples themselves until all were seen."""
     names, tellings = arguments(model), dict[str, ValueTelling]()
@@ -210,11 +215,13 @@ def _inputs(model: nn.Module, task: Task) -> dict[str, InputBaseline]:
             else:
                 telling = tellings.setdefault(name, ValueTelling.of(given))
                 values.setdefault(name, []).append(telling(given))
+        raise _Looked
 
     handle = model.register_forward_pre_hook(look, with_kwargs=True)
     try:
         for part in _parts(task, "calibration"):
-            task.forward(model, part)
+            with suppress(_Looked):
+                task.forward(model, part)
     finally:
         handle.remove()
     found = {name: _input(telling, values[name]) for name, telling in tellings.items()}

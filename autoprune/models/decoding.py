@@ -25,6 +25,8 @@ _BY_TOKEN: Final = {"input_ids": 1, "inputs_embeds": 1, "token_type_ids": 1, "po
 #: The one with a place for each token of the cache as well.
 _MASK: Final = "attention_mask"
 _CACHE, _KEEP, _LAST = "past_key_values", "use_cache", "logits_to_keep"
+#: What one takes that decodes beside an encoder, whose cache is another one.
+_ENCODED: Final = "decoder_input_ids"
 #: How far a step may be from the same token in a whole pass; relative L2 distance.
 _TOLERANCE: Final = 1e-3
 
@@ -74,7 +76,8 @@ def at_work(model: nn.Module, example: Example, work: str) -> tuple[nn.Module, E
 
 def _takes_cache(model: nn.Module) -> bool:
     """Whether a model takes a cache of keys and values, as far as its arguments tell."""
-    return {_CACHE, _KEEP} <= set(inspect.signature(model.forward).parameters)
+    names = set(inspect.signature(model.forward).parameters)
+    return {_CACHE, _KEEP} <= names and _ENCODED not in names
 
 
 def decodes(model: nn.Module, example: Example) -> bool:

@@ -324,6 +324,7 @@ def test_without_a_token_only_this_machine_by_its_own_name_is_served(tmp_path):
 def test_a_lease_whose_process_died_between_two_jobs_is_over(agent, http, lease):
     assert put(http, lease, "first", {"call": "speed"}).status_code == 200
     workers = agent.workers()
+    assert workers
     for pid in workers:
         os.kill(pid, 9)
     until(lambda: not alive(workers))
