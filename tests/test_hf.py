@@ -130,6 +130,7 @@ def test_what_is_missing_is_said(tmp_path):
         hf.load(tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_a_process_that_imports_it_opens_the_folder(tmp_path):
     hf.save(uneven("gpt2"), tmp_path, dense=dense("gpt2")[0])
     code = (

@@ -33,9 +33,9 @@ from autoprune.errors import (
     describe,
     stopped,
 )
+from autoprune.finishing.bracket_choice import BracketChoice
 from autoprune.finishing.choice import Choice
 from autoprune.finishing.finisher import FinishedSearch, Finisher
-from autoprune.finishing.round_choice import RoundChoice
 from autoprune.finishing.saving import save
 from autoprune.finishing.tuning import Tuning
 from autoprune.finishing.tuning_study import TuningStudy
@@ -206,14 +206,14 @@ def _finisher(job: SearchJob, resources: Resources, evaluator: Evaluator, tuning
     """Who takes the trials to the end. evaluator: with the whole budget."""
     settings, directory, time = job.settings, job.directory, stages.finishing_time(job, resources)
     choice = Choice(evaluator=evaluator, objectives=resources.objectives, effort=settings.effort, reporter=job.reporter)
-    rounds = RoundChoice(
+    brackets = BracketChoice(
         choice=choice, training=settings.training, seed=settings.seed, study=tuning, directory=directory, time=time
     )
     return Finisher(
         evaluator=evaluator,
         objectives=resources.objectives,
         preference=Preference(settings.prefer),
-        tuning=Tuning(rounds=rounds, finetune=resources.executor.finetune, callbacks=job.callbacks),
+        tuning=Tuning(brackets=brackets, finetune=resources.executor.finetune, callbacks=job.callbacks),
         directory=directory,
         reporter=job.reporter,
         time=time,

@@ -1,4 +1,4 @@
-"""Training the few: rounds of successive halving over what a search found. Knows what becomes of each candidate; not
+"""Training the few: brackets of successive halving over what a search found. Knows what becomes of each candidate; not
 what is measured or saved of it."""
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
 from autoprune.finetuning.teacher import trained, without_labels
+from autoprune.finishing.bracket_choice import BracketChoice
 from autoprune.finishing.failures import Failures
 from autoprune.finishing.halving import rungs, spearman, stretches
 from autoprune.finishing.lane import Lane
 from autoprune.finishing.pacing import TrainingPace
-from autoprune.finishing.round_choice import RoundChoice
 from autoprune.finishing.selection import standing
 from autoprune.finishing.successive_halving import FinetuneRun, SuccessiveHalving
 from autoprune.finishing.tuner import EpochResult, Tuner
-from autoprune.finishing.tuning_study import Round
+from autoprune.finishing.tuning_study import Bracket
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery.cut_model import CutModel
 
@@ -32,13 +32,13 @@ class Tuning:
     """Trains the finalists of a search.
 
     Attributes:
-        rounds: Who is trained, for how long, and at which rate.
+        brackets: Who is trained, for how long, and at which rate.
         finetune: Trains runs, wherever.
         callbacks: Told of each epoch.
         failures: Of candidates that were trained.
     """
 
-    rounds: RoundChoice
+    brackets: BracketChoice
     finetune: Callable[[SuccessiveHalving, Tuner], None]
     callbacks: Callbacks
     failures: Failures = field(default_factory=Failures, init=False)
@@ -46,31 +46,31 @@ class Tuning:
     def trained(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, CutModel | None]]:
         """The finalists and their models; None for one that stays as it was repaired, as training leaves less than that
         or there is none."""
-        rounds, task, effort = self.rounds, self._evaluator.task, self.rounds.choice.effort
-        if effort.epochs and (note := without_labels(task, rounds.training)):
+        brackets, task, effort = self.brackets, self._evaluator.task, self.brackets.choice.effort
+        if effort.epochs and (note := without_labels(task, brackets.training)):
             self._reporter.note(note)
-        if not trained(task, rounds.training) or effort.epochs == 0:
-            yield from ((trial, None) for trial in rounds.choice.finalists(trials))
+        if not trained(task, brackets.training) or effort.epochs == 0:
+            yield from ((trial, None) for trial in brackets.choice.finalists(trials))
             return
-        asked = f"{len(trials)} trials, {effort.epochs} epochs, {effort.finalists} finalists" + rounds.training.told
-        pace = rounds.pace(trials) if rounds.time.training.limited else None
-        chosen = rounds.study.chosen(asked, lambda: rounds.round(trials, pace))
+        asked = f"{len(trials)} trials, {effort.epochs} epochs, {effort.finalists} finalists" + brackets.training.told
+        pace = brackets.pace(trials) if brackets.time.training.limited else None
+        chosen = brackets.study.chosen(asked, lambda: brackets.round(trials, pace))
         if not chosen.epochs:
             self._reporter.note("no time to fine-tune: models stay as repaired")
-            yield from ((trial, None) for trial in rounds.choice.finalists(trials))
+            yield from ((trial, None) for trial in brackets.choice.finalists(trials))
             return
         by_number = {trial.number: trial for trial in trials}
-        rated = rounds.rated(
+        rated = brackets.rated(
             [by_number[number] for number in dict.fromkeys(lane.candidate for lane in chosen.bins)], pace
         )
-        tuner = Tuner(self._evaluator, rounds.fitting(replace(rated, epochs=chosen.epochs)), rounds.seed)
+        tuner = Tuner(self._evaluator, brackets.fitting(replace(rated, epochs=chosen.epochs)), brackets.seed)
         halving = self._halved(by_number, chosen, tuner, pace)
         self._correlations(halving)
         self._harm(halving, tuner.rate_told)
         yield from self._ended(halving, chosen.bins, tuner)
 
     def _halved(
-        self, by_number: Mapping[int, Trial], chosen: Round, tuner: Tuner, pace: TrainingPace | None
+        self, by_number: Mapping[int, Trial], chosen: Bracket, tuner: Tuner, pace: TrainingPace | None
     ) -> SuccessiveHalving:
         """Train the chosen candidates until each has its outcome."""
         bins, epochs, quality = chosen.bins, chosen.epochs, self._evaluator.task.quality
@@ -85,7 +85,7 @@ class Tuning:
                 values = {name: round(score.value, 6) for name, score in result.scores.items()}
                 named = {"recipe": result.lane.variant.name} if result.lane.variant.name else {}
                 own = {"trial": result.lane.candidate, **named, "epoch": result.done, **known}
-                self.rounds.directory.log("epoch", **own | values | own)  # metrics may have any name
+                self.brackets.directory.log("epoch", **own | values | own)  # metrics may have any name
                 text = f"loss {loss:.3f}"
                 if scored is not None:
                     text = f"{quality.name} {quantity.show(scored.value, quality.unit)}"
@@ -108,13 +108,13 @@ class Tuning:
                 bins,
                 epochs,
                 quality=quality,
-                study=self.rounds.study,
-                file_of=lambda lane: self.rounds.directory.checkpoint(lane.name),
+                study=self.brackets.study,
+                file_of=lambda lane: self.brackets.directory.checkpoint(lane.name),
                 told=told,
                 worth=self._worth,
-                late=lambda: pace is not None and self.rounds.time.training.left <= pace.epoch,
+                late=lambda: pace is not None and self.brackets.time.training.left <= pace.epoch,
             )
-            with self.rounds.directory.stage("training"):
+            with self.brackets.directory.stage("training"):
                 self.finetune(halving, tuner)
         if halving.open:
             raise RuntimeError(f"{len(halving.open)} candidates were left untrained")
@@ -143,7 +143,7 @@ class Tuning:
             if candidate not in {run.lane.candidate for run in trained.values()}:
                 best = self._best(runs)
                 measured = {**best.trial.measurements, **best.scores}
-                self.rounds.directory.record(replace(best.trial, measurements=measured), "contender")
+                self.brackets.directory.record(replace(best.trial, measurements=measured), "contender")
         if stopped := {lane.candidate for lane, run in halving.runs.items() if run.outcome == "stopped"}:
             self._reporter.note(f"the time for fine-tuning was up: {len(stopped)} candidates are taken as they are")
         for place, alike in left.items():
@@ -161,7 +161,7 @@ class Tuning:
             trial,
             value,
             quality=quality,
-            first=self.rounds.choice.objectives[0],
+            first=self.brackets.choice.objectives[0],
             budget=evaluator.budget,
             dense=evaluator.dense,
         )
@@ -175,7 +175,7 @@ class Tuning:
         if self._worse(run.scores, run.trial.measurements):
             return run.trial, None
         if recipe := run.lane.variant.name:
-            self.rounds.directory.log("recipe", trial=run.trial.number, recipe=recipe)
+            self.brackets.directory.log("recipe", trial=run.trial.number, recipe=recipe)
         model = tuner.model(run.trial.plan, halving.state(run))
         return replace(run.trial, measurements={**run.trial.measurements, **run.scores}), model
 
@@ -205,13 +205,13 @@ class Tuning:
             found = spearman([earlier[each] for each in both], [now[each] for each in both])
             if len(both) > 2 and math.isfinite(found):
                 told = {"first": name, "then": f"epoch {rung}", "spearman": round(found, 3), "candidates": len(both)}
-                self.rounds.directory.log("rank correlation", **told)
+                self.brackets.directory.log("rank correlation", **told)
             earlier, name = now, f"epoch {rung}"
 
     @property
     def _evaluator(self) -> Evaluator:
-        return self.rounds.choice.evaluator
+        return self.brackets.choice.evaluator
 
     @property
     def _reporter(self) -> Reporter:
-        return self.rounds.choice.reporter
+        return self.brackets.choice.reporter

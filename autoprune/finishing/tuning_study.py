@@ -19,7 +19,7 @@ from autoprune.searching.study import quiet
 from autoprune.store.ledger import Ledger
 
 _SUFFIX: Final = "-finetune"
-_LANE, _ROUND, _CHOSEN, _ENDED, _RATE, _STOPPED, _ERROR = (
+_LANE, _BRACKET, _CHOSEN, _ENDED, _RATE, _STOPPED, _ERROR = (
     "lane",
     "round",
     "chosen",
@@ -41,7 +41,7 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Round:
+class Bracket:
     """One choice of lanes to fine-tune: lane -> its bin, and for how many epochs."""
 
     bins: Mapping[Lane, int]
@@ -51,13 +51,13 @@ class Round:
 class TuningStudy:
     """Begins, reports and ends the fine-tuning of candidates; goes on where another process was.
 
-    A round is one choice of candidates, trained for so many epochs: what one says of a lane is none of the next
-    one's business. told: by lane, what is known of the current round.
+    A bracket is one choice of candidates, trained for so many epochs: what one says of a lane is none of the next
+    one's business. told: by lane, what is known of the current bracket.
     """
 
     def __init__(self, ledger: Ledger, name: str, quality: Metric) -> None:
         self._ledger = ledger
-        self._round = ""
+        self._bracket = ""
         with quiet(), ledger.commit():
             self._study = optuna.create_study(
                 study_name=f"{name}{_SUFFIX}",
@@ -69,8 +69,8 @@ class TuningStudy:
         self._open: dict[Lane, optuna.Trial] = {}
         self.told: dict[Lane, Told] = {}
 
-    def chosen(self, asked: str, choose: Callable[[], Round]) -> Round:
-        """The round as it was chosen when the same was asked last; otherwise chosen now, and kept.
+    def chosen(self, asked: str, choose: Callable[[], Bracket]) -> Bracket:
+        """The bracket as it was chosen when the same was asked last; otherwise chosen now, and kept.
 
         asked: what the choice depends on. A choice that is kept cannot become another one by what is measured later.
         """
@@ -78,23 +78,23 @@ class TuningStudy:
         if not kept or "lanes" not in kept or kept["asked"] != asked or kept.get(_ENDED):
             made = choose()
             lanes = [[lane.to_json(), place] for lane, place in made.bins.items()]
-            count = 0 if not kept else int(kept[_ROUND].partition(" ")[0])
-            kept = {"asked": asked, "lanes": lanes, "epochs": made.epochs, _ROUND: f"{count + 1} ({asked})"}
+            count = 0 if not kept else int(kept[_BRACKET].partition(" ")[0])
+            kept = {"asked": asked, "lanes": lanes, "epochs": made.epochs, _BRACKET: f"{count + 1} ({asked})"}
             with self._ledger.commit():
                 self._study.set_user_attr(_CHOSEN, kept)
-        self._round = kept[_ROUND]
+        self._bracket = kept[_BRACKET]
         for frozen in self._study.get_trials(deepcopy=False):
-            if frozen.user_attrs.get(_ROUND) == self._round:
+            if frozen.user_attrs.get(_BRACKET) == self._bracket:
                 lane = Lane.from_json(frozen.user_attrs[_LANE])
                 own = frozen.user_attrs
                 state = _STOPPED if own.get(_STOPPED) else frozen.state.name.lower()
                 self.told[lane] = Told(state, dict(frozen.intermediate_values), str(own.get(_ERROR, "")))
                 if not frozen.state.is_finished():
                     self._open[lane] = optuna.Trial(self._study, frozen._trial_id)
-        return Round(bins={Lane.from_json(raw): place for raw, place in kept["lanes"]}, epochs=kept["epochs"])
+        return Bracket(bins={Lane.from_json(raw): place for raw, place in kept["lanes"]}, epochs=kept["epochs"])
 
     def rate(self, find: Callable[[], float]) -> float:
-        """The learning rate of the round, as it was found first."""
+        """The learning rate of the bracket, as it was found first."""
         kept: Any = self._study.user_attrs[_CHOSEN]
         if _RATE not in kept:
             kept = {**kept, _RATE: find()}
@@ -103,7 +103,7 @@ class TuningStudy:
         return float(kept[_RATE])
 
     def close(self) -> None:
-        """The round has come to its end: who asks for the same again wants another one."""
+        """The bracket has come to its end: who asks for the same again wants another one."""
         if kept := self._study.user_attrs.get(_CHOSEN):
             with self._ledger.commit():
                 self._study.set_user_attr(_CHOSEN, {**kept, _ENDED: True})
@@ -112,7 +112,7 @@ class TuningStudy:
         """Fine-tuning of a lane begins, from its first epoch."""
         with quiet(), self._ledger.commit():
             asked = self._open[lane] = self._study.ask()
-            for key, value in ((_LANE, lane.to_json()), ("bin", place), (_ROUND, self._round)):
+            for key, value in ((_LANE, lane.to_json()), ("bin", place), (_BRACKET, self._bracket)):
                 asked.set_user_attr(key, value)
 
     def report(self, lane: Lane, epoch: int, value: float) -> None:

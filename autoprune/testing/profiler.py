@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,23 @@ from autoprune.measure import estimator
 from autoprune.profilers import Profiler
 from autoprune.surgery.example import Example, arrays
 from autoprune.testing.fakes import TickingClock
+
+
+@cache
+def _small() -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 8)).eval(), torch.randn(4, 16)
+
+
+@cache
+def _small_file(form: str) -> tuple[Any, Any]:
+    model, inputs = _small()
+    return _exported(form, model, Example.of(inputs))
+
+
+def _exported(form: str, model: nn.Module, example: Example) -> tuple[Any, Any]:
+    exporter = registry.load("exporters", form).create(model, example, {})
+    return exporter.anew(model, {}), dict(exporter.inputs())
 
 
 class ProfilerConformance:
@@ -41,10 +59,13 @@ class ProfilerConformance:
     def packed(self, profiler: Profiler, model: nn.Module, inputs: torch.Tensor) -> tuple[Any, Any]:
         """The model and its inputs in the profiler's format."""
         form, example = profiler.capabilities().format, Example.of(inputs)
-        if form == "module":
-            return model.eval(), example
-        exporter = registry.load("exporters", form).create(model.eval(), example, {})
-        return exporter.anew(model, {}), dict(exporter.inputs())
+        return (model.eval(), example) if form == "module" else _exported(form, model.eval(), example)
+
+    def small(self, profiler: Profiler) -> tuple[nn.Module, torch.Tensor, tuple[Any, Any]]:
+        """A model with inputs, and both in the profiler's format, which is made once for all tests."""
+        model, inputs = _small()
+        form = profiler.capabilities().format
+        return model, inputs, (model, Example.of(inputs)) if form == "module" else _small_file(form)
 
     def test_says_what_it_is(self) -> None:
         profiler = self.made()
@@ -59,7 +80,8 @@ class ProfilerConformance:
 
     def test_runs_as_long_and_as_often_as_asked(self) -> None:
         profiler = self.made()
-        handle = self.prepared(profiler, nn.Linear(64, 64), torch.zeros(8, 64))
+        _, _, packed = self.small(profiler)
+        handle = profiler.prepare(*packed)
         block = profiler.run_block(handle, 0.02, 7)
         assert len(block.wall_s) >= 7
         assert 0.01 <= sum(block.wall_s) <= 2.0
@@ -71,17 +93,17 @@ class ProfilerConformance:
 
     def test_durations_are_those_of_the_clock_that_it_was_given(self) -> None:
         profiler = self.made(TickingClock(0.25))
-        handle = self.prepared(profiler, nn.Linear(4, 4), torch.zeros(2, 4))
+        _, _, packed = self.small(profiler)
+        handle = profiler.prepare(*packed)
         block = profiler.run_block(handle, 0.0, 4)
         if block.wall_s[0] < 0.25:
             pytest.skip("its device keeps its own time")
         assert block.wall_s == (0.25,) * 4
 
     def test_computes_what_the_model_computes(self) -> None:
-        torch.manual_seed(0)
-        model, inputs = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 8)).eval(), torch.randn(4, 16)
         profiler = self.made()
-        found = profiler.outputs(self.prepared(profiler, model, inputs))
+        model, inputs, packed = self.small(profiler)
+        found = profiler.outputs(profiler.prepare(*packed))
         with torch.no_grad():
             expected = arrays(model(inputs))
         assert all(isinstance(each, np.ndarray) for each in found)
@@ -92,24 +114,23 @@ class ProfilerConformance:
         found = profiler.capabilities()
         if "int8" not in found.precisions or found.format == "module":
             pytest.skip("it makes no int8 of files")
-        torch.manual_seed(0)
-        model, inputs = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 8)).eval(), torch.randn(4, 16)
-        content, named = self.packed(profiler, model, inputs)
+        model, inputs, (content, named) = self.small(profiler)
         made = registry.load("profilers", self.name).quantised(content, [named])
         with torch.no_grad():
             apart = deviation(profiler.outputs(profiler.prepare(made, named)), arrays(model(inputs)))
         assert 0 < apart < 0.05
 
     def test_computes_on_other_inputs_than_it_was_prepared_with(self) -> None:
-        model, profiler = nn.Linear(16, 8).eval(), self.made()
-        artifact, inputs = self.packed(profiler, model, torch.zeros(4, 16))
+        profiler = self.made()
+        model, first, (artifact, inputs) = self.small(profiler)
         handle = profiler.prepare(artifact, inputs)
         others = torch.randn(4, 16)
         given = Example.of(others) if isinstance(inputs, Example) else dict.fromkeys(inputs, others.numpy())
         with torch.no_grad():
             assert deviation(profiler.outputs(handle, given), arrays(model(others))) < 1e-4
-        assert deviation(profiler.outputs(handle, inputs), [model.bias.detach().expand(4, 8).numpy()]) < 1e-4
+            assert deviation(profiler.outputs(handle, inputs), arrays(model(first))) < 1e-4
 
+    @pytest.mark.slow
     def test_tells_a_small_from_a_four_times_larger_model_and_itself_from_nothing(self) -> None:
         profiler = self.made()
         inputs = torch.zeros(64, 512)
@@ -130,10 +151,9 @@ class ProfilerConformance:
             with pytest.raises(DeviceError, match="expected"):
                 profiler.prepare(nn.Linear(4, 4), Example.of(torch.zeros(2, 5)))
         else:
-            exporter = registry.load("exporters", form).create(nn.Linear(4, 4), Example.of(torch.zeros(2, 4)), {})
-            name = next(iter(exporter.inputs()))
+            content, inputs = _small_file(form)
             with pytest.raises(DeviceError, match="expected"):
-                profiler.prepare(exporter.anew(nn.Linear(4, 4), {}), {name: np.zeros((2, 5), np.float32)})
+                profiler.prepare(content, {name: np.zeros((2, 5), np.float32) for name in inputs})
 
     def test_refuses_an_artifact_that_is_none(self) -> None:
         profiler = self.made()

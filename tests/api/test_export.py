@@ -253,6 +253,7 @@ def test_a_missing_library_says_what_to_install(monkeypatch, tmp_path):
         autoprune.export(nn.Linear(2, 2), "openvino", tmp_path / "out", example_inputs=torch.ones(2, 2))
 
 
+@pytest.mark.slow
 def test_the_commands_of_a_models_card_do_what_they_say(result, told, tmp_path, monkeypatch):
     card = (result.best.folder / "README.md").read_text().partition("## Export and check")[2]
     written, held = (shlex.split(line)[1:] for line in card.split("```")[1].strip().splitlines())
@@ -304,6 +305,7 @@ def test_code_is_not_opened_to_be_checked(result, told, tmp_path):
     assert told("check", card.path, "--budget", "latency=1s", "--trust")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "limit"), [("onnx", "accuracy>=0.01"), ("safetensors", "latency<=1s")])
 def test_code_that_an_export_names_is_not_run_to_score_it(result, told, tmp_path, name, limit):
     (card,) = result.best.export(name, output=tmp_path)

@@ -77,6 +77,7 @@ def test_a_run_that_has_ended_is_given_back_and_trained_longer_on_request(small_
     assert yaml.safe_load(Path("r/run.yaml").read_text())["sampler"] == "auto"
 
 
+@pytest.mark.slow
 def test_a_finished_front_stands_where_going_on_is_stopped(small_task):
     autoprune.search(small_task, sampler="random", **{**QUICK, "trials": 4, "finetune_epochs": 1})
     kept = {path: path.read_bytes() for path in [Path("r/front.json"), *Path("r/models").rglob("*.safetensors")]}
@@ -88,6 +89,7 @@ def test_a_finished_front_stands_where_going_on_is_stopped(small_task):
     assert len(plans()) == 7
 
 
+@pytest.mark.slow
 def test_a_device_that_is_lost_at_the_end_costs_nothing_but_time(small_task, monkeypatch):
     def lost(self, models, advance):
         raise DeviceLostError(expected="the board", received="silence", cure="plug it in")
@@ -160,6 +162,7 @@ def test_a_search_that_was_cut_short_goes_on_after_fine_tuning(small_task):
     assert len(plans()) == QUICK["trials"]
 
 
+@pytest.mark.slow
 def test_stop_while_screening_leads_to_the_same_plans(small_task, monkeypatch):
     hopeless, stopping_at = [], []
 
@@ -198,6 +201,7 @@ def test_resume_keeps_the_goal_that_the_run_began_with(tmp_path):
     directory.close()
 
 
+@pytest.mark.slow
 def test_training_longer_proposes_nothing_in_place_of_what_was_dismissed(small_task, monkeypatch):
     monkeypatch.setattr(Screen, "reason", lambda self, plan, trials: "hopeless" if len(trials) > 4 else "")
     autoprune.search(small_task, **QUICK)

@@ -102,6 +102,7 @@ def test_a_sampler_that_cannot_propose_is_named_with_what_it_says(small_task):
             autoprune.search(small_task, budget="params=70%", sampler=sampler, run=f"r{number}", **QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["", "sqlite:///studies.db"])
 def test_mistake_seen_on_the_dense_model_leaves_no_directory(small_task, storage):
     def mistaken(model, split):

@@ -59,6 +59,7 @@ def test_a_lease_of_a_dead_process_is_free_at_once(tmp_path):
         assert time.monotonic() - start < 2.0
 
 
+@pytest.mark.slow
 def test_a_stopped_holder_loses_the_device_and_its_late_result(tmp_path):
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom autoprune.core.clock import SystemClock\n"

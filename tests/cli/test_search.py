@@ -246,6 +246,7 @@ def test_the_best_is_chosen_again_without_a_search(searched):
     assert "best possible latency" in none.stderr
 
 
+@pytest.mark.slow
 def test_weights_of_something_else_than_the_objectives_are_refused_before_a_search(searched):
     folder, _ = searched
     done = autoprune("search", "my_task.py:task", "--prefer", "params:2", "--run", "runs/none", cwd=folder)

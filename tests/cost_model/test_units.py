@@ -52,6 +52,7 @@ def test_only_torchs_own_operators_are_replayed():
         Replay(b'{"op": "os.system", "args": ["true"], "kwargs": {}}')
 
 
+@pytest.mark.slow
 def test_kernels_of_a_graph_are_fused_and_run_alone():
     import onnxruntime
 

@@ -136,6 +136,7 @@ def test_nothing_is_left_behind_when_the_driver_is_killed(tmp_path):
     assert gone(worker)
 
 
+@pytest.mark.slow
 def test_eight_processes_never_measure_at_once(tmp_path):
     script = (
         "import json, sys\nfrom dataclasses import asdict\nfrom autoprune.core.measurement import RunSpec\n"

@@ -130,6 +130,7 @@ def test_processes_that_measure_load_no_data(command, tmp_path):
     assert calls["task"] <= 1 + 4
 
 
+@pytest.mark.slow
 def test_a_search_that_times_nothing_makes_the_task_once(command, tmp_path):
     calls, loading = searched(command, tmp_path, "params=60%")
     assert calls == {"task": 1, "data": 1}

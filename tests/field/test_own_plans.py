@@ -92,6 +92,7 @@ def test_one_plan_is_scored_and_timed_as_in_a_search(small_task):
     assert result.best is not None
 
 
+@pytest.mark.slow
 def test_a_file_is_evaluated_on_the_command_line(told):
     Path("t.py").write_text("from tests.faults.tasks import good\n")
     Path("p.json").write_text('{"0": 0.5}')

@@ -8,7 +8,7 @@ from autoprune.finetuning import checkpoint
 from autoprune.finishing.lane import Lane, Variant
 from autoprune.finishing.successive_halving import SuccessiveHalving
 from autoprune.finishing.tuner import EpochResult
-from autoprune.finishing.tuning_study import Round, TuningStudy
+from autoprune.finishing.tuning_study import Bracket, TuningStudy
 from autoprune.store.ledger import Ledger
 from tests.searching.trials import QUALITY, trial
 
@@ -25,7 +25,7 @@ class Run:
 
     def open(self):
         study = TuningStudy(self.ledger, "s", QUALITY)
-        study.chosen(f"{self.choice}, {self.epochs} epochs", lambda: Round(bins=self.bins, epochs=self.epochs))
+        study.chosen(f"{self.choice}, {self.epochs} epochs", lambda: Bracket(bins=self.bins, epochs=self.epochs))
         file_of = lambda lane: self.folder / f"{lane.name}.safetensors"  # noqa: E731
         return SuccessiveHalving(
             CANDIDATES, self.bins, self.epochs, quality=QUALITY, study=study, file_of=file_of,
@@ -64,7 +64,7 @@ def test_halving_with_one_rung_still_leaves_one_of_each_bin(tmp_path):
 def test_only_epochs_that_decide_something_are_scored(tmp_path):
     bins = {Lane(0): 0, Lane(1): 0, Lane(2): 1}
     study = TuningStudy(Ledger(InMemoryStorage()), "s", QUALITY)
-    study.chosen("once", lambda: Round(bins=bins, epochs=6))
+    study.chosen("once", lambda: Bracket(bins=bins, epochs=6))
     told = []
     halving = SuccessiveHalving(
         CANDIDATES[:3], bins, 6, quality=QUALITY, study=study, file_of=lambda lane: tmp_path / f"{lane.name}.safetensors",

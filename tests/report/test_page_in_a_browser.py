@@ -170,6 +170,7 @@ def test_what_a_user_wrote_runs_nowhere(opened, tmp_path):
     assert "%{x} <b>bold</b>" in at(driver, "#network").text
 
 
+@pytest.mark.slow
 def test_several_runs_are_on_the_same_axes(opened, tmp_path):
     driver = opened(*(make_run(tmp_path / name, seed=seed, trials=40) for seed, name in enumerate(("one", "two"))))
     named = driver.execute_script("return document.getElementById('front').data.map((each) => each.name)")
@@ -198,6 +199,7 @@ def test_arrows_pass_models_that_are_not_drawn(opened, tmp_path):
     assert passed == {f"Trial {point['trial']}" for point in front["front"][:2]}
 
 
+@pytest.mark.slow
 def test_runs_without_a_common_quality_open_on_two_metrics(opened, tmp_path):
     runs = [make_run(tmp_path / name, trials=20, groups=4) for name in ("one", "two")]
     rename(runs[1], "accuracy", "iou")

@@ -37,6 +37,7 @@ def test_the_best_is_not_forgotten_where_one_beyond_the_budget_beats_it():
     assert progress.volume() == pytest.approx(0.6)
 
 
+@pytest.mark.slow
 def test_volume_of_many_objectives_is_nearly_exact_and_quick():
     names = ("params", "flops", "size", "latency")
     goal = SearchGoal((QUALITY, *(COSTS[name] for name in names)), (0.9, 1.0, 1.0, 1.0, 1.0), (None,) * 5)

@@ -19,6 +19,7 @@ for count in range(200):
 """
 
 
+@pytest.mark.slow
 def test_searches_that_share_a_device_keep_both_tables(tmp_path):
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), name], stderr=subprocess.PIPE, text=True)

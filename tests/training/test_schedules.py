@@ -230,6 +230,7 @@ def test_a_search_by_each_schedule_ends_with_models_of_its_plans(small_task):
         assert not [text for text in reporter.warnings if "fine-tuning failed" in text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["gradual", "sparse"])
 def test_a_search_over_single_weights_ends_with_as_many_zeros_as_its_plan_says(small_task, schedule):
     found = autoprune.search(
@@ -299,6 +300,7 @@ def test_layers_are_dropped_last():
     assert [phase.plan.kept["block"] for phase in phases_of(asked, PLAN, GROUPS)] == [1, 1, 0]
 
 
+@pytest.mark.slow
 def test_another_schedule_does_not_take_the_options_of_the_one_before(small_task, told):
     quick = {"budget": "params=50%", "trials": 3, "finalists": 1, "finetune_lr": 1e-2, "run": "r"}
     options = {"schedule": "iterative", "schedule_options": {"rounds": 2}}

@@ -82,6 +82,7 @@ def test_accumulated_gradients_are_one_step(tmp_path):
     assert torch.allclose(outputs(model.net), outputs(plain), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_trainer_goes_on_from_its_checkpoint(tmp_path):
     whole = Wrapped()
     first = trainer(whole, pruner_of(whole, "soft"), tmp_path, save_strategy="steps", save_steps=8)

@@ -18,7 +18,7 @@ from autoprune.finishing.choice import Choice
 from autoprune.finishing.lane import Lane, variants
 from autoprune.finishing.pacing import TELLING, FinishingTime, TrainingPace
 from autoprune.finishing.tuner import EpochJob, Tuner
-from autoprune.finishing.tuning_study import Round, TuningStudy
+from autoprune.finishing.tuning_study import Bracket, TuningStudy
 from autoprune.options.defaults import REGULARIZER, SCHEDULE
 from autoprune.options.training_options import TrainingOptions
 from autoprune.store.run import RunDirectory
@@ -29,8 +29,8 @@ _RATE_OF_TIME: Final = 1 / 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoundChoice:
-    """Chooses rounds of fine-tuning.
+class BracketChoice:
+    """Chooses brackets of fine-tuning.
 
     Attributes:
         choice: Who is finished, and how many.
@@ -66,7 +66,7 @@ class RoundChoice:
         pace = TrainingPace.of(tuner, EpochJob(Lane(largest.number), first, 0), batches, self.time, part.clock)
         return replace(pace, epoch=pace.epoch + pace.score) if self.training.patience else pace
 
-    def round(self, trials: Sequence[Trial], pace: TrainingPace | None) -> Round:
+    def round(self, trials: Sequence[Trial], pace: TrainingPace | None) -> Bracket:
         """Candidates for fine-tuning and its length, as far as there is time; where a time was said for it, what would
         be left of that goes into other recipes."""
         epochs, finalists = self.choice.effort.epochs, self.choice.effort.finalists
@@ -84,7 +84,7 @@ class RoundChoice:
             self.choice.reporter.note(f"there is time to train candidates by other recipes, too: {others}")
         bins = fitting.bins(trials) if epochs else {}
         lanes = {Lane(number, recipe): place for number, place in bins.items() for recipe in recipes}
-        return Round(bins=lanes, epochs=epochs)
+        return Bracket(bins=lanes, epochs=epochs)
 
     def _finds_rate(self, pace: TrainingPace | None) -> bool:
         """Whether nobody has said a learning rate, and there is time to try some."""
