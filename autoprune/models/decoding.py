@@ -114,7 +114,7 @@ def cache_sizes(model: nn.Module, example: Example) -> dict[str, int]:
         inputs = _by_name(model, example)
         with torch.no_grad(), evaluating(model):
             cache = _kept(model(**inputs, **{_KEEP: True}))
-    except UsageError:  # it could, but does not: an encoder, or one that was built without a cache
+    except Exception:  # it may need more than text, or keep nothing; who limits the cache was told by `check_decoder`
         return {}
     layers = cache if isinstance(cache, tuple) else getattr(cache, "layers", [cache])
     numbered = {vars(module).get("layer_idx"): name for name, module in model.named_modules()}

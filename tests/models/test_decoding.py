@@ -71,3 +71,13 @@ def test_what_does_not_decode_is_refused():
     ]:
         with pytest.raises(UsageError, match=reason):
             check_decoder(model, example, "decode")
+
+
+def test_a_model_that_needs_more_than_text_is_counted_without_a_cache():
+    class Seeing(nn.Module):
+        """As models for pictures and text are called."""
+
+        def forward(self, input_ids, pictures, past_key_values=None, use_cache=False):
+            return pictures.sum() + input_ids.float()
+
+    assert cache_sizes(Seeing(), text(pictures=torch.ones(2, 3))) == {}
