@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from autoprune.core.forecast import CostForecast, Forecast
 from autoprune.core.goal import CostLimit
@@ -262,6 +261,8 @@ def _summed(loss_increases: list[Floats], plans: Ints) -> Floats:
 def _linked(loss_increase: Floats, quality_drop: Floats) -> tuple[Floats, Floats, float]:
     """Loss increases in order, the quality drop that goes with each, and how far the better half of what was seen
     scatters around that: the monotone step function nearest to what was seen (Barlow et al. 1972)."""
+    from scipy.optimize import isotonic_regression  # half a second for every process, few of which come here
+
     loss_increase, quality_drop = np.append(0.0, loss_increase), np.append(0.0, quality_drop)  # the dense model
     order = np.argsort(loss_increase, kind="stable")
     fitted = np.maximum.accumulate(isotonic_regression(quality_drop[order]).x)
