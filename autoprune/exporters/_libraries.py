@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from importlib import metadata
 from types import ModuleType
 from typing import Final
 
 from autoprune.errors import DeviceError, describe
+from autoprune.optional_library import import_library
 
 #: How torch's exporters and the runtimes name an operator that they do not have.
 _OPERATORS: Final = (
@@ -21,19 +21,8 @@ _OPERATORS: Final = (
 
 
 def needed(library: str, extra: str) -> ModuleType:
-    """A library that an exporter needs.
-
-    Raises:
-        DeviceError: it is not installed, or does not import; the command that installs it is named.
-    """
-    try:
-        return importlib.import_module(library)
-    except ImportError as error:
-        raise DeviceError(
-            expected=f"the library '{library}' to export models",
-            received=describe(error),
-            cure=f"pip install 'autoprune[{extra}]'",
-        ) from error
+    """A library that an exporter needs; see `import_library`."""
+    return import_library(library, purpose="to export models", extra=extra)
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import platform
 import resource
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from types import ModuleType
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import Block
 from autoprune.errors import DeviceError, describe
+from autoprune.optional_library import import_library
 
 
 def processor() -> str:
@@ -44,19 +44,8 @@ def timed(call: Callable[[], object], clock: Clock, min_s: float, min_runs: int)
 
 
 def needed(library: str, profiler: str) -> ModuleType:
-    """The library of a profiler.
-
-    Raises:
-        DeviceError: it is not installed, or does not import; the command that installs it is named.
-    """
-    try:
-        return importlib.import_module(library)
-    except ImportError as error:
-        raise DeviceError(
-            expected=f"the library '{library}' for the profiler '{profiler}'",
-            received=describe(error),
-            cure=f"pip install 'autoprune[{profiler}]'",
-        ) from error
+    """The library of a profiler; see `import_library`."""
+    return import_library(library, purpose=f"for the profiler '{profiler}'", extra=profiler)
 
 
 def version(package: str) -> str:

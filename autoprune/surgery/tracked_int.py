@@ -75,6 +75,15 @@ def _plainly(operate: Callable[[Any, Any], Any], *, turned: bool = False) -> Any
     return method
 
 
+def _with_origin(sign: str, *, turned: bool = False) -> Any:
+    """A method for an operator of which the result remembers what it was made of."""
+
+    def method(self: Any, other: Any) -> Any:
+        return _combined(sign, other, self) if turned else _combined(sign, self, other)
+
+    return method
+
+
 class TrackedInt(int):
     """An int with its expression; `seen` is called with what a comparison found equal, and with remainders of 0."""
 
@@ -114,36 +123,11 @@ class TrackedInt(int):
     __rlshift__, __rrshift__ = _plainly(operator.lshift, turned=True), _plainly(operator.rshift, turned=True)
     __rmod__, __rpow__ = _plainly(operator.mod, turned=True), _plainly(operator.pow, turned=True)
     __rdivmod__ = _plainly(divmod, turned=True)
-
-    def __add__(self, other: Any) -> Any:
-        return _combined("+", self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return _combined("+", other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return _combined("-", self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return _combined("-", other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return _combined("*", self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return _combined("*", other, self)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return _combined("//", self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return _combined("//", other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return _combined("/", self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return _combined("/", other, self)
+    __add__, __radd__ = _with_origin("+"), _with_origin("+", turned=True)
+    __sub__, __rsub__ = _with_origin("-"), _with_origin("-", turned=True)
+    __mul__, __rmul__ = _with_origin("*"), _with_origin("*", turned=True)
+    __floordiv__, __rfloordiv__ = _with_origin("//"), _with_origin("//", turned=True)
+    __truediv__, __rtruediv__ = _with_origin("/"), _with_origin("/", turned=True)
 
     def __mod__(self, other: Any) -> Any:
         if not isinstance(other, Integral):
@@ -190,6 +174,10 @@ class TrackedFloat(float):
     __eq__, __ne__ = _plainly(operator.eq), _plainly(operator.ne)
     __lt__, __le__ = _plainly(operator.lt), _plainly(operator.le)
     __gt__, __ge__ = _plainly(operator.gt), _plainly(operator.ge)
+    __add__, __radd__ = _with_origin("+"), _with_origin("+", turned=True)
+    __sub__, __rsub__ = _with_origin("-"), _with_origin("-", turned=True)
+    __mul__, __rmul__ = _with_origin("*"), _with_origin("*", turned=True)
+    __truediv__, __rtruediv__ = _with_origin("/"), _with_origin("/", turned=True)
     __floordiv__, __rfloordiv__ = _plainly(operator.floordiv), _plainly(operator.floordiv, turned=True)
     __mod__, __rmod__ = _plainly(operator.mod), _plainly(operator.mod, turned=True)
     __pow__, __rpow__ = _plainly(operator.pow), _plainly(operator.pow, turned=True)
@@ -204,30 +192,6 @@ class TrackedFloat(float):
 
     def __reduce__(self) -> tuple[type[float], tuple[float]]:
         return float, (float(self),)
-
-    def __add__(self, other: Any) -> Any:
-        return _combined("+", self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return _combined("+", other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return _combined("-", self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return _combined("-", other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return _combined("*", self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return _combined("*", other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return _combined("/", self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return _combined("/", other, self)
 
     def __floor__(self) -> int:
         return self._whole(math.floor(float(self))) if self.exact else math.floor(float(self))
