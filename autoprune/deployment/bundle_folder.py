@@ -145,7 +145,9 @@ def read(folder: Path) -> tuple[Bundled, bytes, Mapping[str, Any]]:
 
 def _member(data: Mapping[str, Any]) -> BundledModel:
     return BundledModel(
-        member=Member(**{name: data[name] for name in ("name", "seconds", "late", "one", "batch")}),
+        member=Member(
+            **{name: data[name] for name in ("name", "seconds", "late", "batch")}, parts=tuple(data["parts"])
+        ),
         plan=Plan.from_json(data["plan"]),
         form=Form.from_json(data["form"]),
         share=float(data["share"]),

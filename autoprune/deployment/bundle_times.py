@@ -24,7 +24,7 @@ from autoprune.core.reporter import Advance
 from autoprune.deployment.bundle import Bundle
 from autoprune.measure import limits
 from autoprune.measure.estimator import RESAMPLES, Interval, quantiles
-from autoprune.policies import Member
+from autoprune.policies import Member, parts_of
 from autoprune.surgery.example import Example
 from autoprune.tasks.task import batch_size, rebatch
 
@@ -50,11 +50,13 @@ class RequestTimer:
 
     def members(self, models: Mapping[str, nn.Module], example: Example) -> list[Member]:
         """What policies know of models. models: by their name; example: one request."""
-        one, batch = rebatch(example, 1), batch_size(example)
-        names = [f"{name}{alone}" for name in models for alone in ("", "/one")]
+        batch = batch_size(example)
+        parts = parts_of(batch)
+        requests = {"": example, **{f"/{count}": rebatch(example, count) for count in parts}}
+        names = [f"{name}{part}" for name in models for part in requests]
         for name, model in models.items():
-            for key, inputs in ((name, example), (f"{name}/one", one)):
-                self.bench.prepare(key, Artifact("module", module=(model, inputs)), limits.USUAL.warm_s)
+            for part, inputs in requests.items():
+                self.bench.prepare(f"{name}{part}", Artifact("module", module=(model, inputs)), limits.USUAL.warm_s)
         rounds = self.bench.alone(lambda: self.bench.rounds(names, _ROUNDS, 0.0, _COLD, 0))
         seconds = {name: [run for each in rounds for run in self._runs(each[k])] for k, name in enumerate(names)}
         for name in names:
@@ -62,13 +64,19 @@ class RequestTimer:
         found = []
         for name in models:
             whole = float(np.median(seconds[name]))
-            alone = min(float(np.median(seconds[f"{name}/one"])), whole)
             late = float(np.quantile(seconds[name], 0.99))
-            found.append(Member(name=name, seconds=whole, late=late, one=alone, batch=batch))
+            fewer = tuple(min(float(np.median(seconds[f"{name}/{count}"])), whole) for count in parts)
+            found.append(Member(name=name, seconds=whole, late=late, parts=fewer, batch=batch))
         return found
 
     def served(
-        self, bundle: Bundle, models: Mapping[str, nn.Module], calls: Sequence[Example], clock: Clock, advance: Advance
+        self,
+        bundle: Bundle,
+        models: Mapping[str, nn.Module],
+        calls: Sequence[Example],
+        clock: Clock,
+        advance: Advance,
+        limit_s: float,
     ) -> tuple[Seconds, dict[str, Seconds]]:
         """Seconds of requests, answered by the bundle and by each model alone.
 
@@ -78,13 +86,14 @@ class RequestTimer:
             calls: Requests.
             clock: Tells seconds.
             advance: Told of each request.
+            limit_s: Seconds after which no further request is begun, once a few were.
         """
         chances = np.random.default_rng(0).random(len(calls))
         names = [_BUNDLE, *models]
         found: dict[str, Seconds] = {name: [] for name in names}
         start = clock.wall()
         for count, (call, chance) in enumerate(zip(calls, chances.tolist(), strict=True)):
-            if count >= _LEAST and clock.wall() - start > limits.USUAL.certify_s:
+            if count >= _LEAST and clock.wall() - start > limit_s:
                 break
             together = {_BUNDLE: _Asked(bundle, bundle.drawn(chance)), **models}
             blocks = self.bench.alone(partial(self._round, together, call, count))

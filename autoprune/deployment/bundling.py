@@ -1,5 +1,5 @@
 """Several finished models as one that adapts: settled by a policy, written, opened again, measured as one model. Knows
-the order; `deployment` has what a bundle is, `policies` how it decides."""
+the order, and when a bundle is not worth having; `deployment` has what a bundle is, `policies` how it decides."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune import registry
 from autoprune.core.clock import Clock
 from autoprune.core.measurement import Measurement, RunSpec
 from autoprune.core.metric import LATENCY, Metric
 from autoprune.core.reporter import Reporter
-from autoprune.deployment.bundle import Bundle, Replayed, Served
+from autoprune.deployment.bundle import Bundle, Served
 from autoprune.deployment.bundle_folder import WORST_CASE, Bundled, BundledModel, write
 from autoprune.deployment.bundle_members import Chosen, Members
 from autoprune.deployment.bundle_opening import open_bundle
+from autoprune.deployment.bundle_settling import Settling
 from autoprune.deployment.bundle_times import RequestTimer, share, statistics
 from autoprune.deployment.export import check_new
 from autoprune.deployment.requests import requests_of
 from autoprune.deployment.timing import bench_here
+from autoprune.errors import BudgetInfeasibleError
+from autoprune.measure import limits
 from autoprune.measure.estimator import Interval, chained
 from autoprune.models.nested import Nested, Weights, nested
 from autoprune.models.rebuild import assemble
 from autoprune.models.weights import loaded, shapes_of
-from autoprune.policies import Fitting, Member, Policy, Scored, Settled, options_of, policy_of
+from autoprune.policies import Member, options_of
 from autoprune.store.files import partial_folder
 from autoprune.surgery.example import Example
 from autoprune.surgery.find import find
 from autoprune.tasks.task import Task, batch_size, rebatch
 
-#: On which a policy is settled, and on which the bundle is measured.
-_FITTED, _MEASURED = "calibration", "validation"
+_MEASURED: Final = "validation"
 _PROFILER: Final = "torch"
 _MEAN: Final = f"{LATENCY}.mean"
 
@@ -86,7 +88,17 @@ def bundle(
     example = rebatch(task.example, spec.batch)
     try:
         rebuilt = _rebuilt(members.models, task, example, timer, reporter)
-        settled = _settled(policy, given, rebuilt=rebuilt, task=task, size=batch_size(example), clock=clock)
+        settling = Settling(
+            policy=policy,
+            models=[each.model for each in rebuilt],
+            members=[each.member for each in rebuilt],
+            task=task,
+            size=batch_size(example),
+            timer=timer,
+            clock=clock,
+            reporter=reporter,
+        )
+        settled = settling.settled(given)
         used = [rebuilt[place] for place in settled.places]
         weights = _nested(used, task)
         whole = Bundled(
@@ -112,6 +124,7 @@ def bundle(
                 whole,
                 opened,
                 used=used,
+                rival=None if settled.rival is None else rebuilt[settled.rival],
                 task=task,
                 size=batch_size(example),
                 timer=timer,
@@ -156,45 +169,9 @@ def _certified(rebuilt: _Rebuilt) -> Member:
     """The member as its run measured it, in fresh processes; shorter requests and late ones in proportion."""
     member, seconds = rebuilt.member, rebuilt.chosen.measured[str(LATENCY)].value
     times = seconds / member.seconds
-    return replace(member, seconds=seconds, late=times * member.late, one=times * member.one)
-
-
-def _settled(
-    policy: str, options: Mapping[str, str], rebuilt: Sequence[_Rebuilt], task: Task, size: int, clock: Clock
-) -> Settled:
-    known: list[dict[bytes | None, object]] = [{} for _ in rebuilt]
-
-    def made(places: Sequence[int], decides: Policy) -> Replayed:
-        models = [rebuilt[place].model for place in places]
-        answers = [known[place] for place in places]
-        return Replayed(models, policy, decides, confidence=task.confidence, clock=clock, known=answers)
-
-    def scored(places: tuple[int, ...], decides: Policy) -> Scored:
-        seconds: list[float] = []
-
-        def seen(answered: Sequence[int]) -> None:
-            each = zip(places, answered, strict=True)
-            seconds.append(sum(rebuilt[place].member.takes(count) for place, count in each if count))
-
-        value = task.score(Served(made(places, decides), size, seen), _FITTED)[task.quality.name].value
-        sign = -1 if task.quality.lower_is_better else 1
-        return Scored(quality=sign * value, seconds=sum(seconds) / max(len(seconds), 1))
-
-    def confidence(place: int) -> Tensor:
-        alone = Served(made([place], _First()), size)
-        return torch.cat([alone.bundle.sure(task.forward(alone, batch)) for batch in task.batches(_FITTED)])
-
-    members = tuple(each.member for each in rebuilt)
-    fitting = Fitting(members=members, options=options, confidence=confidence, scored=scored)
-    found: Settled = policy_of(policy).settled(fitting)
-    return found
-
-
-class _First(Policy):
-    """One member answers all."""
-
-    def first(self, facts: Mapping[str, object]) -> int:
-        return 0
+    return replace(
+        member, seconds=seconds, late=times * member.late, parts=tuple(times * part for part in member.parts)
+    )
 
 
 def _nested(used: Sequence[_Rebuilt], task: Task) -> Nested:
@@ -211,26 +188,31 @@ def _measured(
     whole: Bundled,
     opened: Bundle,
     used: Sequence[_Rebuilt],
+    rival: _Rebuilt | None,
     task: Task,
     size: int,
     timer: RequestTimer,
     clock: Clock,
     reporter: Reporter,
 ) -> Bundled:
-    """With qualities and times of the validation split, of the bundle and of each member."""
+    """With qualities and times of the validation split, of the bundle and of each member.
+
+    Raises:
+        BudgetInfeasibleError: it is to be faster than a rival, and that or a member of its own is as good and as fast.
+    """
     scores = task.score(Served(opened, size), _MEASURED)
     shares = [count / opened.samples for count in opened.answered]
-    alone = {each.chosen.name: task.score(each.model, _MEASURED) for each in used}
-    models = {each.chosen.name: each.model for each in used}
+    models = {each.chosen.name: each.model for each in (*used, *([] if rival is None else [rival]))}
+    alone = {name: task.score(model, _MEASURED) for name, model in models.items()}
     calls = requests_of(task, used[-1].model, _MEASURED, size)
     with reporter.track("measuring requests", len(calls)) as advance:
-        own, others = timer.served(opened, models, calls, clock, advance)
+        own, others = timer.served(opened, models, calls, clock, advance, limits.USUAL.certify_s)
     told = {"device": timer.bench.fingerprint(), "profiler": whole.profiler}
     measured = {**scores, **statistics(own, **told)}
-    members = tuple(
-        _bundled(each, part, {**alone[each.chosen.name], **statistics(others[each.chosen.name], **told)})
-        for each, part in zip(used, shares, strict=True)
-    )
+    each_alone = {name: {**alone[name], **statistics(seconds, **told)} for name, seconds in others.items()}
+    if rival is not None:
+        _check_faster(measured, each_alone, task.quality, rival.chosen.name)
+    members = tuple(_bundled(each, part, each_alone[each.chosen.name]) for each, part in zip(used, shares, strict=True))
     largest = used[-1].chosen
     if (certified := largest.measured.get(str(LATENCY))) is not None:
         ratio = chained(share(own, others[largest.name]), Interval(certified.value, certified.low, certified.high))
@@ -255,16 +237,29 @@ def _elsewhere(run: str, here: str) -> tuple[str, ...]:
 
 def _doubts(found: Bundled, quality: Metric) -> list[str]:
     """What was seen on the validation split that speaks against the bundle."""
-    own, largest, said = found.measurements, found.members[-1], []
-    sign = -1 if quality.lower_is_better else 1
-    score = sign * own[quality.name].value
-    if score < sign * largest.measurements[quality.name].value:
-        said.append(
-            f"{quality.name} is {own[quality.name].value:.4f} on the validation split, that of {largest.member.name} "
-            f"alone {largest.measurements[quality.name].value:.4f}"
-        )
-    for each in found.members:
-        alone = each.measurements
-        if sign * alone[quality.name].value >= score and alone[_MEAN].value <= own[_MEAN].value:
-            said.append(f"{each.member.name} alone is no worse on the validation split, and no slower in the mean")
-    return said
+    largest = found.members[-1]
+    own, other = (measured[quality.name].value for measured in (found.measurements, largest.measurements))
+    if _sign(quality) * own >= _sign(quality) * other:
+        return []
+    return [f"{quality.name} is {own:.4f} on the validation split, that of {largest.member.name} alone {other:.4f}"]
+
+
+def _check_faster(
+    own: Mapping[str, Measurement], alone: Mapping[str, Mapping[str, Measurement]], quality: Metric, rival: str
+) -> None:
+    """Raise BudgetInfeasibleError where the rival, or a model that is no worse on the validation split, takes no
+    longer in the mean. alone: of each model."""
+    sign, score, mean = _sign(quality), own[quality.name].value, own[_MEAN].value
+    for name, measured in alone.items():
+        beside, seconds = measured[quality.name].value, measured[_MEAN].value
+        if seconds <= mean and (name == rival or sign * beside >= sign * score):
+            raise BudgetInfeasibleError(
+                expected=f"a bundle that is faster in the mean than {name} alone",
+                received=f"{1e3 * mean:.3g} ms a request on the validation split, {quality.name} {score:.4f}, and "
+                f"{1e3 * seconds:.3g} ms, {quality.name} {beside:.4f}",
+                cure=f"deploy {name}, allow some loss, such as --policy-option drop=0.01, or choose other --members",
+            )
+
+
+def _sign(quality: Metric) -> int:
+    return -1 if quality.lower_is_better else 1

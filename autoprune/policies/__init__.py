@@ -30,21 +30,30 @@ class Member:
         name: The number of its trial, as text.
         seconds: The median that a request takes.
         late: Seconds that 99 of 100 requests take at most.
-        one: The median for one sample alone.
+        parts: Medians for 1, 2, 4 ... samples, as long as these are fewer than a request's.
         batch: Samples of a request.
     """
 
     name: str
     seconds: float
     late: float
-    one: float
+    parts: tuple[float, ...] = ()
     batch: int = 1
 
     def takes(self, samples: int) -> float:
-        """Seconds for so many samples, on a line through one and a whole request."""
-        if self.batch == 1:
-            return self.seconds * samples
-        return self.one + (self.seconds - self.one) * (samples - 1) / (self.batch - 1)
+        """Seconds for so many samples: on lines between the numbers that were timed, in proportion beyond a request."""
+        if samples >= self.batch:
+            return self.seconds * samples / self.batch
+        known = [*zip(parts_of(self.batch), self.parts, strict=True), (self.batch, self.seconds)]
+        place = next(k for k, (count, _) in enumerate(known) if count > samples)
+        (low, least), (high, most) = known[place - 1], known[place]
+        return least + (most - least) * (samples - low) / (high - low)
+
+
+def parts_of(batch: int) -> tuple[int, ...]:
+    """The numbers of samples, fewer than a request's, for which a member is timed: what runs two samples often takes
+    as long for four, so that no one line tells."""
+    return tuple(2**power for power in range((batch - 1).bit_length()))
 
 
 class Policy(ABC):
@@ -87,13 +96,16 @@ class Fitting:
         members: All of those given.
         options: Every one of its module's OPTIONS.
         confidence: How sure a member is of the calibration split, by its place: (samples,).
-        scored: (places, policy of these) -> what that comes to on the calibration split.
+        scored: (places, policy of these) -> what that is expected to come to on the calibration split.
+        timed: (places, policy of these, another place) -> the mean seconds that requests of the calibration split were
+            measured to take, of these together and of that one alone, one after the other.
     """
 
     members: tuple[Member, ...]
     options: Mapping[str, str] = field(default_factory=dict)
     confidence: Callable[[int], Tensor] = field(repr=False)
     scored: Callable[[tuple[int, ...], Policy], Scored] = field(repr=False)
+    timed: Callable[[tuple[int, ...], Policy, int], tuple[float, float]] = field(repr=False)
 
     def number(self, name: str, least: float = 0.0) -> float:
         """An option as a number of at least so much.
@@ -122,11 +134,14 @@ class Settled:
         places: Members that it uses, ascending; others are left out of the bundle.
         settings: All that `create` needs besides, as JSON.
         told: In words, for people.
+        rival: The place of a member that is as good alone. A bundle that is not faster than it in the mean, nor than
+            any of its own members that is as good, is refused; None where it is not made to be fast in the mean.
     """
 
     places: tuple[int, ...]
     settings: Mapping[str, Any]
     told: str
+    rival: int | None = None
 
 
 def policy_of(name: str) -> ModuleType:

@@ -17,7 +17,7 @@ from autoprune.policies import Fitting, Member, Policy, Scored, Settled, facts_o
 
 #: Three members, each twice as slow as the one before it.
 MEMBERS = tuple(
-    Member(name=name, seconds=seconds, late=1.2 * seconds, one=0.4 * seconds, batch=4)
+    Member(name=name, seconds=seconds, late=1.2 * seconds, parts=(0.4 * seconds, 0.6 * seconds), batch=4)
     for name, seconds in (("small", 0.001), ("middle", 0.002), ("large", 0.004))
 )
 _CHANCES = (0.0, 0.3, 0.6, 0.999)
@@ -50,6 +50,7 @@ class PolicyConformance:
             options=options_of(self.name, self.options),
             confidence=lambda place: torch.linspace(0, 1, 100),
             scored=scored,
+            timed=lambda places, policy, beside: (scored(places, policy).seconds, MEMBERS[beside].seconds),
         )
         found: Settled = self.module().settled(fitting)
         return found
@@ -65,6 +66,7 @@ class PolicyConformance:
         settled = self.settled()
         assert len(settled.places) >= 2
         assert list(settled.places) == sorted({*settled.places} & {*range(len(MEMBERS))})
+        assert settled.rival is None or settled.rival in range(len(MEMBERS))
         assert settled.told
 
     def test_facts_that_it_draws_are_those_that_it_asks_for_and_none_need_be_told(self) -> None:

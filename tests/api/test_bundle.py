@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import safetensors.torch
 import torch
 
 import autoprune
-from autoprune.deployment import bundle_times, requests
-from autoprune.errors import StorageError, UsageError
+from autoprune.core.measurement import Block
+from autoprune.deployment import bundle_times, bundling, requests
+from autoprune.deployment.requests import requests_of
+from autoprune.errors import BudgetInfeasibleError, StorageError, UsageError
 from autoprune.models import folder as folders
 from autoprune.models.weights import to_bytes
+from autoprune.profilers.torch import TorchProfiler
 from autoprune.report.page_data import page_data
 from autoprune.store.reading import read_run
 from autoprune.tasks.locate import locate
@@ -84,7 +88,51 @@ def task(made):
     return made[1]
 
 
-def test_a_cascade_is_as_good_as_the_large_model_and_hands_over_what_is_unsure(run, task, hurried):
+@pytest.fixture
+def paced(monkeypatch):
+    """A microsecond an operation; that a bundle decides takes nothing, or the seconds that are written here."""
+    price, done = {"decides": 0.0}, []
+
+    def run_block(profiler, handle, min_s, min_runs):
+        done.clear()
+        handle.example.call(handle.model)
+        seconds = 1e-6 * sum(done) + price["decides"] * isinstance(handle.model, bundle_times._Asked)
+        return Block((seconds,) * min_runs, (seconds,) * min_runs)
+
+    linear = torch.nn.Linear.forward
+    count = lambda layer, given: done.append(2 * given.shape[0] * layer.weight.numel()) or linear(layer, given)  # noqa: E731
+    monkeypatch.setattr(torch.nn.Linear, "forward", count)
+
+    monkeypatch.setattr(TorchProfiler, "run_block", run_block)
+    return price
+
+
+def test_of_all_pairs_the_cascade_that_takes_least_is_made(run, paced, hurried):
+    found = autoprune.bundle(run, "cascade")
+    assert [each.member.name for each in found.members] == ["2", "5"]  # the largest of the three is no better
+    own, alone = found.measurements, found.members[1].measurements
+    assert own["latency.mean"].value < 0.8 * alone["latency.mean"].value
+    assert own["accuracy"].value == alone["accuracy"].value == 1.0
+
+
+def test_a_cascade_that_is_no_faster_than_one_model_that_is_as_good_is_refused_with_the_numbers(run, paced, told):
+    paced["decides"] = 0.001
+    code, out, err = told("bundle", run, "--members", "2,5", "--quiet")
+    assert (code, out) == (3, "")
+    (line,) = err.strip().splitlines()
+    assert re.search(r"1\.\d+ ms for 2 and 5, 0\.288 ms for 5 alone", line)
+    assert "--policy-option drop=0.01" in line
+    assert not (run / "bundles" / "cascade").exists()
+
+
+def test_a_cascade_that_loses_its_gain_on_the_validation_split_is_refused(run, paced, hurried, monkeypatch):
+    monkeypatch.setattr(bundling, "requests_of", lambda *given: paced.update(decides=0.001) or requests_of(*given))
+    with pytest.raises(BudgetInfeasibleError, match=r"faster in the mean than 5 alone; .*1\.0000, and 0\.288 ms"):
+        autoprune.bundle(run, "cascade", members=[2, 5])
+    assert not (run / "bundles" / "cascade").exists()
+
+
+def test_a_cascade_is_as_good_as_the_large_model_and_hands_over_what_is_unsure(run, task, paced, hurried):
     found = autoprune.bundle(run, "cascade", members=[2, 5])
     small, large = found.members
     assert found.folder == run / "bundles" / "cascade"

@@ -20,9 +20,9 @@ class TestEveryPolicy(PolicyConformance):
 
 
 def test_a_member_takes_less_for_fewer_samples():
-    member = Member(name="a", seconds=0.010, late=0.012, one=0.004, batch=4)
-    assert [member.takes(count) for count in (1, 2, 4)] == pytest.approx([0.004, 0.006, 0.010])
-    assert Member(name="a", seconds=0.01, late=0.01, one=0.01).takes(1) == 0.01
+    member = Member(name="a", seconds=0.010, late=0.012, parts=(0.004, 0.008), batch=4)
+    assert [member.takes(count) for count in (1, 2, 3, 4, 8)] == pytest.approx([0.004, 0.008, 0.009, 0.010, 0.020])
+    assert Member(name="a", seconds=0.01, late=0.01).takes(1) == 0.01
 
 
 def test_a_threshold_that_follows_hands_over_the_same_share_of_harder_samples():
@@ -79,7 +79,7 @@ def test_a_cascade_that_loses_quality_or_gains_no_time_is_refused(monkeypatch):
     suite = PolicyConformance()
     suite.name = "cascade"
     monkeypatch.setattr(cascade, "_SHARES", (0.1,))
-    with pytest.raises(BudgetInfeasibleError, match="faster together than one .*--policy-option drop"):
+    with pytest.raises(BudgetInfeasibleError, match="longer there than large alone; .*--policy-option drop"):
         suite.settled()
 
 
