@@ -42,6 +42,8 @@ _QUIET: Final = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
+    # By default workers give way to all else on the machine, and the device would be timed while it waits.
+    "RAY_worker_niceness": "0",
 }
 
 

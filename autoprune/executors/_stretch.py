@@ -50,16 +50,18 @@ class Stretch(tune.Trainable):
         path = self._folder / f"{found.lane.name}-{found.done}.sent"
         if found.state:
             write_atomic(path, found.state)
+        # As text: Tune makes one level of what has several.
+        lane = json.dumps(found.lane.to_json())
         scores = json.dumps({name: score.to_json() for name, score in found.scores.items()})
         told = {"scores": scores, "file": str(path), "loss": found.loss, "error": found.error}
-        return {"lane": found.lane.to_json(), "epochs": found.done, **told}
+        return {"lane": lane, "epochs": found.done, **told}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune may ask when it stops an actor; the halving has the state already."""
 
 
 def _epoch_result(result: dict[str, Any]) -> EpochResult:
-    lane, done = Lane.from_json(result["lane"]), result["epochs"]
+    lane, done = Lane.from_json(json.loads(result["lane"])), result["epochs"]
     if result["error"]:
         return EpochResult(lane, done, error=result["error"])
     scores = {name: Measurement.from_json(name, raw) for name, raw in json.loads(result["scores"]).items()}

@@ -20,6 +20,8 @@ def test_killed_ray_processes_lose_no_trial(tmp_path):
     driver = start(tmp_path, "--objective", "accuracy", "--objective", "latency")
     try:
         until(lambda: len(records(tmp_path)) >= 1, 120)
+        device = until(lambda: called(driver.pid, "ray::DeviceActor"))[0]
+        assert os.getpriority(os.PRIO_PROCESS, device) == os.getpriority(os.PRIO_PROCESS, driver.pid)
         os.kill(until(lambda: called(driver.pid, "ray::EvaluatorActor.run"))[0], signal.SIGKILL)
         seen = len(records(tmp_path))
         until(lambda: len(records(tmp_path)) > seen, 120)
