@@ -60,7 +60,7 @@ class BracketChoice:
         # The first phase has the largest model; that it is cut again later is no part of an epoch.
         fitting = self.fitting(replace(self.training, epochs=epochs, patience=0))  # scores are timed already
         first = phases_of(fitting, largest.plan, part.traced.groups)[0].plan
-        tuner = Tuner(part, replace(fitting, schedule=SCHEDULE, schedule_options={}), self.seed)
+        tuner = Tuner(part, _at_once(fitting), self.seed)
         batches = self.training.steps or max(length_hint(task.split("train")), 1)
         batches = batches if task.train is None else 1  # that trains on all that it has in any case
         pace = TrainingPace.of(tuner, EpochJob(Lane(largest.number), first, 0), batches, self.time, part.clock)
@@ -98,8 +98,7 @@ class BracketChoice:
             phases_of(training, Plan(()), self.choice.evaluator.traced.groups)
         except TooShortError as error:
             self.choice.reporter.note(f"all is cut at once: {error}")
-            plain = replace(training, schedule=SCHEDULE, schedule_options={})
-            return replace(plain, regularizer=REGULARIZER, regularizer_options={})
+            return _at_once(training)
         return training
 
     def rated(self, candidates: Sequence[Trial], pace: TrainingPace | None) -> TrainingOptions:
@@ -123,3 +122,9 @@ class BracketChoice:
             return found.rate
 
         return replace(self.training, rate=self.study.rate(tried))
+
+
+def _at_once(training: TrainingOptions) -> TrainingOptions:
+    """The training of a model that is cut no more, on which no regularizer acts."""
+    plain = replace(training, schedule=SCHEDULE, schedule_options={})
+    return replace(plain, regularizer=REGULARIZER, regularizer_options={})

@@ -72,5 +72,5 @@ def variants(task: Task, asked: TrainingOptions) -> tuple[Variant, ...]:
     if task.train is not None:
         return (Variant(),)
     rate = asked.rate is None and task.optimizer is None
-    taught = asked.distill == DISTILL and task.distance is not None
+    taught = asked.distill == DISTILL and task.distance is not None and task.loss is not None
     return (Variant(), *(each for each in _OTHERS if (taught if each.distill else rate)))

@@ -197,6 +197,6 @@ class SuccessiveHalving:
             return
         run.outcome, run.done, run.error = told.state, max(told.values, default=0), told.error
         if kept is not None:
-            run.scores = kept.scores
+            run.done, run.scores = max(run.done, kept.done), kept.scores  # epochs that decide nothing are not told
         if told.state == "fail":
             self.rule.drop(lane)

@@ -109,8 +109,13 @@ class Tuner:
         """What became of an epoch that never came back."""
         return EpochResult(job.lane, job.done, error=reason)
 
+    def reached(self, plan: Plan, done: int) -> bool:
+        """Whether a candidate is what its plan says after so many epochs: until its last phase it is a larger one."""
+        *before, _ = phases_of(self.options, plan, self.evaluator.traced.groups)
+        return done > sum(phase.epochs for phase in before)
+
     def model(self, plan: Plan, state: bytes) -> CutModel:
-        """A candidate as a state has it, in eval mode."""
+        """A candidate as a state of its last phase has it, in eval mode."""
         tensors = safetensors.torch.load(state)
         slices, zeros = shapes(tensors)
         cut = self._surgeon.rebuilt(plan, slices, zeros) if slices else self.evaluator.bare(plan)

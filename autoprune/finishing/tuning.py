@@ -13,6 +13,7 @@ from autoprune.core.callbacks import Callbacks, EpochReport
 from autoprune.core.measurement import Measurement
 from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
+from autoprune.errors import DeviceError, TaskError
 from autoprune.finetuning.teacher import trained, without_labels
 from autoprune.finishing.bracket_choice import BracketChoice
 from autoprune.finishing.failures import Failures
@@ -131,7 +132,8 @@ class Tuning:
             if run.outcome != "stopped":
                 self.failures.add(run.error if run.outcome == "fail" else "")
             if run.outcome == "fail":
-                self._reporter.warn(f"{lane.told} stays as repaired, as fine-tuning failed: {run.error}")
+                left_as = f"epoch {run.done} left it" if _trained(run, tuner) else "repaired"
+                self._reporter.warn(f"{lane.told} stays as {left_as}, as fine-tuning failed: {run.error}")
             if run.outcome in ("fail", "stopped"):
                 left.setdefault(bins[lane], []).append(run)
             elif run.outcome == "complete":
@@ -140,16 +142,31 @@ class Tuning:
             else:
                 beaten.setdefault(lane.candidate, []).append(run)
         for candidate, runs in beaten.items():
-            if candidate not in {run.lane.candidate for run in trained.values()}:
-                best = self._best(runs)
+            known = [run for run in runs if run.scores and _trained(run, tuner)]
+            if known and candidate not in {run.lane.candidate for run in trained.values()}:
+                best = self._best(known)
                 measured = {**best.trial.measurements, **best.scores}
                 self.brackets.directory.record(replace(best.trial, measurements=measured), "contender")
         if stopped := {lane.candidate for lane, run in halving.runs.items() if run.outcome == "stopped"}:
             self._reporter.note(f"the time for fine-tuning was up: {len(stopped)} candidates are taken as they are")
         for place, alike in left.items():
             if place not in trained:
-                best = self._best(alike)
+                best = self._best([self._scored(run, halving, tuner) for run in alike])
                 yield self._best_of(best, halving, tuner) if best.scores else (best.trial, None)
+
+    def _scored(self, run: FinetuneRun, halving: SuccessiveHalving, tuner: Tuner) -> FinetuneRun:
+        """A run that was left on its way, with scores of its last epoch; with none where it is still a larger model, or
+        nobody can tell them."""
+        if not _trained(run, tuner):
+            return replace(run, scores={})
+        if run.scores:
+            return run
+        try:
+            with self.brackets.directory.stage("training"):
+                model = tuner.model(run.trial.plan, halving.state(run))
+                return replace(run, scores=self._evaluator.scores(model, "search"))
+        except (TaskError, DeviceError):
+            return run
 
     def _best(self, runs: Sequence[FinetuneRun]) -> FinetuneRun:
         return max(runs, key=lambda run: self._worth(run.trial, self._reached(run)))
@@ -215,3 +232,8 @@ class Tuning:
     @property
     def _reporter(self) -> Reporter:
         return self.brackets.choice.reporter
+
+
+def _trained(run: FinetuneRun, tuner: Tuner) -> bool:
+    """Whether what its epochs left is a model of the candidate's plan."""
+    return run.done > 0 and tuner.reached(run.trial.plan, run.done)

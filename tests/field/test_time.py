@@ -78,6 +78,40 @@ def test_with_patience_an_epoch_takes_one_score_more_and_not_one_a_batch(small_t
     assert clock.wall() - start < 500
 
 
+@pytest.mark.slow
+def test_an_epoch_takes_as_long_where_a_regularizer_acts(small_task, clock):
+    reporter, own = RecordingReporter(), {"schedule": "regularized", "regularizer": "group-lasso"}
+    options = QUICK | own | {"finetune_epochs": 100, "finetune_time": 200, "finetune_steps": 2, "finetune_lr": 1e-3}
+    autoprune.search(slow(small_task, clock, batch=10), trials=2, repair="none", reporter=reporter, **options)
+    assert 3 <= max(entry["epoch"] for entry in log() if entry["event"] == "epoch") <= 10
+    assert not any("time for fine-tuning was up" in note for note in reporter.notes)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "own", "up"),
+    [
+        ("iterative", {"last": "0.4"}, 3),
+        pytest.param("gradual", {"ramp": "0.6"}, 3, marks=pytest.mark.slow),
+        pytest.param("one-shot", {}, 5, marks=pytest.mark.slow),
+    ],
+)
+def test_where_time_is_up_a_model_is_what_its_plan_says_and_as_good_as_it_got(small_task, clock, schedule, own, up):
+    def told(report):
+        clock.ahead += 10_000 * (report.epoch == up)
+
+    options = QUICK | {"finetune_epochs": 9, "finetune_time": 2000, "finetune_lr": 1e-2, "distill": "none"}
+    chosen = {"schedule": schedule, "schedule_options": own}
+    result = autoprune.search(
+        slow(small_task, clock, batch=0), trials=3, repair="none", on_epoch=told, **options, **chosen
+    )
+    model = autoprune.load(result.best.folder, task=small_task)
+    shown = json.loads(Path("r/front.json").read_text())["front"][0]["metrics"]
+    assert sum(each.numel() for each in model.parameters()) == shown["params"]["value"]
+    assert small_task.score(model, "validation")["accuracy"].value == shown["accuracy"]["value"]
+    repaired = searched()[result.best.trial]["metrics"]["loss"]["value"]
+    assert (small_task.score(model, "search")["loss"].value < repaired) == (schedule == "one-shot")
+
+
 def test_the_forecast_is_part_of_the_time_for_candidates(small_task, clock):
     autoprune.search(slow(small_task, clock, score=4.0), trials=10_000, timeout=40, **QUICK)
     assert json.loads(Path("r/front.json").read_text())["stages"]["forecast"] < 25

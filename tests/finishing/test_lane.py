@@ -26,6 +26,7 @@ def test_nothing_is_tried_in_place_of_what_was_said(small_task, said, tried):
 def test_nothing_is_tried_in_place_of_what_the_task_says(small_task):
     own = replace(small_task, optimizer=lambda model: torch.optim.SGD(model.parameters(), 0.1), distance=None)
     assert variants(own, ASKED) == (Variant(),)
+    assert variants(replace(small_task, loss=None), replace(ASKED, rate=1e-2)) == (Variant(),)
     assert variants(replace(small_task, train=lambda model, epoch, report: None), ASKED) == (Variant(),)
 
 
