@@ -46,8 +46,9 @@ class Agreement:
 
     def compare(self, call: tuple[Any, Any], out: Any) -> None:
         """Have the dense model answer the same call. What the last one raised is raised here."""
-        if self._running is not None:
-            self._running.result()
+        before, self._running = self._running, None
+        if before is not None:
+            before.result()
         self._running = self._beside.submit(self._compare, call, tree_leaves(out)[self._leaf].detach().clone())
 
     def _compare(self, call: tuple[Any, Any], answers: Tensor) -> None:

@@ -296,7 +296,9 @@ class Monitor:
             self._agreement.close()
         if self._lines is not None:
             self._write()
-            self._lines.close()
+            with self._looking:
+                self._lines.close()
+                self._lines, self._due = None, float("inf")
         if self._endpoint is not None:
             self._endpoint.close()
             self._endpoint = None

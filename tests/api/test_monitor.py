@@ -195,6 +195,39 @@ def test_what_it_cannot_look_at_is_told_once_and_answered_all_the_same(searched)
     assert monitor.state().failures == 1
 
 
+def test_a_dense_model_that_failed_once_is_asked_again(searched, watched):
+    task, _, _ = searched
+
+    class Flaky(nn.Module):
+        failed = threading.Event()
+
+        def forward(self, x):
+            if self.failed.is_set():
+                return task.model(x)
+            self.failed.set()
+            raise ZeroDivisionError
+
+    reporter, dense, calls = RecordingReporter(), Flaky().eval(), 0
+    images, _ = stripes(4, seed=5)
+    with watched(dense=dense, dense_share=1e6, reporter=reporter) as monitor, torch.no_grad():
+        while calls < 300 and not monitor.state().agreement.samples:
+            monitor(images)
+            calls += 1
+    assert monitor.state().agreement.samples
+    assert sum("ZeroDivisionError" in text for text in reporter.warnings) == 1
+
+
+def test_after_its_end_it_writes_no_more(watched):
+    images, _ = stripes(20, seed=3)
+    with watched(log="m.jsonl", every=0) as monitor, torch.no_grad():
+        monitor(images[:4])
+    before = Path("m.jsonl").read_text()
+    with torch.no_grad():
+        monitor(images[:4])
+    assert monitor.state().calls == 2
+    assert Path("m.jsonl").read_text() == before
+
+
 def test_without_a_share_it_is_only_timed(watched):
     images, _ = stripes(20, seed=3)
     with watched(share=0.0) as monitor:
