@@ -52,7 +52,7 @@ def front_figure(
         _panel(axes, quality, against=metric, trials=trials, dense=dense, front=front, budget=budget)
     panels[0].set_ylabel(quality.name, parse_math=False)
     figure.suptitle(title, parse_math=False)  # a name is no formula
-    figure.tight_layout()
+    figure.subplots_adjust(left=1 / figure.get_figwidth(), right=0.98, bottom=0.11, top=0.91, wspace=0.06)
     return figure
 
 
