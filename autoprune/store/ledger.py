@@ -1,16 +1,17 @@
-"""Where a run's study lives: its journal, or a database. Knows how these fail; not what is in them."""
+"""Where a run's study lives: its journal, or a database. Knows how these fail; not what is in them.
+
+The libraries of databases are slow to import, and few runs are in one: they are imported where there is a URL.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from optuna.storages import BaseStorage, JournalStorage
 
 from autoprune.errors import StorageError, describe
 from autoprune.store.journal import Journal
@@ -24,8 +25,12 @@ class Ledger:
     A database keeps each call by itself: what a kill leaves half-said there is put right when the run is resumed.
     """
 
-    def __init__(self, storage: BaseStorage, journal: Journal | None = None) -> None:
+    def __init__(
+        self, storage: BaseStorage, journal: Journal | None = None, close: Callable[[], None] = lambda: None
+    ) -> None:
+        """close: of a storage that is no journal."""
         self.storage, self._journal = storage, journal
+        self._close = close if journal is None else journal.close
 
     @property
     def torn(self) -> int:
@@ -41,10 +46,7 @@ class Ledger:
         return self._journal.commit() if self._journal else _reached()
 
     def close(self) -> None:
-        if self._journal is not None:
-            self._journal.close()
-        elif isinstance(self.storage, RDBStorage):
-            self.storage.engine.dispose()
+        self._close()
 
 
 def open_ledger(run: Path, url: str, *, new: bool) -> Ledger:
@@ -55,7 +57,7 @@ def open_ledger(run: Path, url: str, *, new: bool) -> Ledger:
     """
     if url:
         with _reached():
-            return Ledger(_database(url))
+            return _database(url)
     path = run / JOURNAL
     if not new and (not path.exists() or path.stat().st_size == 0):
         raise StorageError(
@@ -76,6 +78,11 @@ def open_ledger(run: Path, url: str, *, new: bool) -> Ledger:
 
 def masked(url: str) -> str:
     """A database's URL without its password and options, to be shown and kept; of what is no URL, its beginning."""
+    if not url:
+        return ""
+    from sqlalchemy import URL, make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         made = make_url(url)
     except (ArgumentError, ValueError):
@@ -85,7 +92,11 @@ def masked(url: str) -> str:
     )
 
 
-def _database(url: str) -> RDBStorage:
+def _database(url: str) -> Ledger:
+    from optuna.storages import RDBStorage
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         make_url(url)
     except (ArgumentError, ValueError) as error:  # whose message may have the password
@@ -93,9 +104,10 @@ def _database(url: str) -> RDBStorage:
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        return RDBStorage(url)
+        storage = RDBStorage(url)
     finally:
         optuna.logging.set_verbosity(before)
+    return Ledger(storage, close=storage.engine.dispose)
 
 
 @contextmanager
