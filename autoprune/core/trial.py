@@ -36,7 +36,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Trial:
-    """A finished candidate: its measurements by key, how far it breaks each limit (<= 0: met), or why it failed."""
+    """A finished candidate: its measurements by key, how far it breaks each limit (<= 0: met), or why it failed.
+
+    proposer: who asked for it; empty where nobody said.
+    """
 
     number: int
     plan: Plan
@@ -45,6 +48,7 @@ class Trial:
     excesses: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     timing: Timing = Timing()
     error: str = ""
+    proposer: str = ""
 
     @property
     def feasible(self) -> bool:
@@ -67,6 +71,7 @@ class Trial:
             "excesses": dict(self.excesses),
             "seconds": {"cut": self.timing.cut, "evaluate": self.timing.evaluate, "measure": self.timing.measure},
             "error": self.error or None,
+            **({"proposer": self.proposer} if self.proposer else {}),
         }
 
     @classmethod
@@ -85,6 +90,7 @@ class Trial:
                 {key: float(excess) for key, excess in data["excesses"].items()},
                 Timing(**data["seconds"]),
                 data["error"] or "",
+                str(data.get("proposer", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise StorageError(

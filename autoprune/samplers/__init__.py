@@ -6,7 +6,8 @@ directions. A module may also have FORECAST (True: the context has a forecast), 
 evaluated before its own), SCREEN (False: nothing that it proposes is dismissed) and OPTIONS (what `--sampler-option`
 takes, with defaults as text). Trials carry user attributes that samplers may learn from: PROXY_VALUE, the value of the
 goal's proxy metric, and SECONDS, what the trial took. Failed trials with SCREENED were dismissed on their forecast;
-those with REPEAT are known ones, told again."""
+those with REPEAT are known ones, told again. A sampler of several parts may leave the name of the one that proposed a
+trial in its system attribute PROPOSER; those that were not the sampler's have a user attribute of that name."""
 
 from __future__ import annotations
 
@@ -31,6 +32,7 @@ PROXY_VALUE: Final = "graded"
 SECONDS: Final = "seconds"
 SCREENED: Final = "screened"
 REPEAT: Final = "same as"
+PROPOSER: Final = "autoprune:arm"
 #: The option of samplers that may begin with plans of a forecast, and with how many they do: a population.
 WARM: Final = "warm"
 _WARM_SEEDS: Final = 16

@@ -9,12 +9,10 @@ import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.samplers import PROXY_VALUE, REPEAT, SECONDS, SamplerContext
+from autoprune.samplers import PROPOSER, PROXY_VALUE, REPEAT, SECONDS, SamplerContext
 from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.observations import Observation, Observations
 
-#: Attribute of a trial: who of several proposed it.
-ARM: Final = "autoprune:arm"
 #: Standard deviation of a level around its plan's scale, as a share of all levels.
 _SPREAD: Final = 0.25
 #: Scales reach so far beyond the largest feasible one, since groups differ in what they cost.
@@ -86,7 +84,7 @@ def _observed(trial: FrozenTrial, levels: Levels) -> Observation | None:
         return None
     attributes = trial.user_attrs
     told = attributes.get(PROXY_VALUE)
-    seconds, arm = float(attributes.get(SECONDS, 0.0)), str(trial.system_attrs.get(ARM, ""))
+    seconds, arm = float(attributes.get(SECONDS, 0.0)), str(trial.system_attrs.get(PROPOSER, ""))
     return Observation(
         number=trial.number,
         levels=levels,

@@ -17,12 +17,14 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from autoprune.samplers import SamplerContext
-from autoprune.samplers._observations import ARM, ObservationReader
+from autoprune.samplers import PROPOSER, SamplerContext
+from autoprune.samplers._observations import ObservationReader
 from autoprune.surrogate.knapsack import Levels
 from autoprune.surrogate.observations import Observations
 
 _TRIES: Final = 64
+#: Who proposes where all that is favoured is known.
+_SCATTERED: Final = "random"
 #: Optuna's attribute of a trial whose parameters were given when it was enqueued.
 _FIXED: Final = "fixed_params"
 
@@ -55,7 +57,7 @@ class PlannedSampler(BaseSampler):
             self._observations.look(study, trial.number)
             known, arm = self._chosen(trial.number)
             if arm:
-                study._storage.set_trial_system_attr(trial._trial_id, ARM, arm)
+                study._storage.set_trial_system_attr(trial._trial_id, PROPOSER, arm)
         self._proposed = dict(zip(names, known, strict=True))
 
     def _chosen(self, number: int) -> tuple[Levels, str]:
@@ -69,7 +71,7 @@ class PlannedSampler(BaseSampler):
             plan = settled(self._observations.scattered(rng))
             if plan not in observations.taken:
                 break
-        return plan, ""
+        return plan, _SCATTERED
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {}

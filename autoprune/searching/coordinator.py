@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from threadpoolctl import ThreadpoolController
@@ -75,7 +76,11 @@ class Coordinator:
         self._algebra = ThreadpoolController()
         self._dense, self._smallest = space.dense(), space.smallest()
         self._least = _LEAST + len(given)
-        first = (*given, self._dense, self._smallest, *(seeds or (space.uniform(ratio) for ratio in UNIFORM)))
+        others = ("forecast", seeds) if seeds else ("uniform", [space.uniform(ratio) for ratio in UNIFORM])
+        first: dict[Plan, str] = {}
+        for proposer, plans in (("given", given), ("ends of the space", (self._dense, self._smallest)), others):
+            for plan in plans:
+                first.setdefault(plan, proposer)
         # What was being evaluated had been let through.
         self._unscreened = {*first, *(proposal.plan for proposal in study.restored.running)}
         for proposal in study.restored.running:
@@ -85,7 +90,7 @@ class Coordinator:
         for plan in (*self._known, *self._open.values()):
             self._screened.pop(plan, None)
         if len(self._known) < effort.trials:
-            study.enqueue(tuple(dict.fromkeys(first)))
+            study.enqueue(first)
 
     @property
     def evaluated(self) -> tuple[Trial, ...]:
@@ -141,6 +146,7 @@ class Coordinator:
             BudgetInfeasibleError: one is the smallest plan, and already breaks the limit of a cost.
             TaskError: nothing but failures so far; the commonest cause is named.
         """
+        trial = self._signed(trial)
         if not self._window:
             self._take(trial)
             return (trial,)
@@ -202,7 +208,7 @@ class Coordinator:
             self._doubles.setdefault(proposal.plan, []).append(proposal)
         elif reason := self._reason(proposal.plan):
             self._in_a_row += 1
-            trial = Trial(proposal.number, proposal.plan, TrialState.SCREENED, error=reason)
+            trial = self._signed(Trial(proposal.number, proposal.plan, TrialState.SCREENED, error=reason))
             self._study.tell(trial)
             self._screened.setdefault(proposal.plan, trial)
         else:
@@ -219,6 +225,9 @@ class Coordinator:
             return ""
         before = self._screened.get(plan)
         return before.error if before is not None else self._screen(plan, self.trials)
+
+    def _signed(self, trial: Trial) -> Trial:
+        return replace(trial, proposer=self._study.proposer(trial.number))
 
     def _take(self, trial: Trial) -> None:
         self._study.tell(trial)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -23,7 +23,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.proposal import Proposal
 from autoprune.core.trial import Trial, TrialState
 from autoprune.errors import StorageError, UsageError, describe
-from autoprune.samplers import PROXY_VALUE, REPEAT, SCREENED, SECONDS, distributions
+from autoprune.samplers import PROPOSER, PROXY_VALUE, REPEAT, SCREENED, SECONDS, distributions
 from autoprune.search_spaces.space import SearchSpace
 from autoprune.store.ledger import Ledger
 
@@ -93,11 +93,14 @@ class Study:
         with quiet(), self._ledger.commit():
             optuna.delete_study(study_name=self._study.study_name, storage=self._ledger.storage)
 
-    def enqueue(self, plans: Sequence[Plan]) -> None:
-        """Ask for these before the sampler's own; those that were enqueued before are not again."""
+    def enqueue(self, plans: Mapping[Plan, str]) -> None:
+        """Ask for these before the sampler's own; those that were enqueued before are not again.
+
+        plans: each with who proposes it.
+        """
         with quiet(), self._ledger.commit():
-            for plan in plans:
-                self._study.enqueue_trial(self._space.indices(plan), skip_if_exists=True)
+            for plan, proposer in plans.items():
+                self._study.enqueue_trial(self._space.indices(plan), {PROPOSER: proposer}, skip_if_exists=True)
 
     def together(self) -> AbstractContextManager[None]:
         """What is asked and told inside is one commit, where the ledger is a journal."""
@@ -113,6 +116,12 @@ class Study:
             asked = self._study.ask(self._distributions)
         self._open[asked.number] = asked
         return Proposal(asked.number, self._space.plan(asked.params))
+
+    def proposer(self, number: int) -> str:
+        """Who asked for a trial that is open; empty where the sampler does not say."""
+        asked = self._open[number]
+        own = self._study._storage.get_trial_system_attrs(asked._trial_id)
+        return str(asked.user_attrs.get(PROPOSER) or own.get(PROPOSER, ""))
 
     def keep(self, trial: Trial) -> None:
         """Make the outcome of an evaluation durable before its turn to be told has come."""

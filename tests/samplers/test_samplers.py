@@ -14,8 +14,7 @@ from autoprune.core.forecast import CostForecast, Forecast, Term
 from autoprune.core.goal import CostLimit, SearchGoal
 from autoprune.core.metric import COSTS
 from autoprune.errors import UsageError
-from autoprune.samplers import ModelAccess, SamplerContext, checked
-from autoprune.samplers._observations import ARM
+from autoprune.samplers import PROPOSER, ModelAccess, SamplerContext, checked
 from autoprune.samplers.uniform import van_der_corput
 from autoprune.search_spaces import choose
 from autoprune.search_spaces.space import SearchSpace
@@ -75,7 +74,7 @@ def test_droppable_blocks_make_no_model_twice(name):
         tuple(kept for group, kept in p.keep if group.split(".")[0] not in g) for p, g in zip(plans, gone, strict=True)
     ]
     assert len(plans) == len(set(zip(map(frozenset, gone), seen, strict=True))) == 60
-    arms = [trial.system_attrs.get(ARM, "") for trial in ledger.storage.get_all_trials(0)]
+    arms = [trial.system_attrs.get(PROPOSER, "") for trial in ledger.storage.get_all_trials(0)]
     assert not any(arms[:6])  # dense, smallest and uniform plans are nobody's
     if name not in ("nsga2", "tpe"):
         assert sum(map(bool, arms[6:])) > 30, arms

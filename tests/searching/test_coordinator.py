@@ -50,6 +50,18 @@ def test_dense_smallest_and_uniform_plans_come_first():
     assert SPACE.uniform(0.5) in plans
 
 
+@pytest.mark.parametrize(("sampler", "others"), [("random", {"random"}), ("dp", {"dp", "thompson", "random"})])
+def test_each_trial_says_who_proposed_it(sampler, others):
+    made = coordinator(sampler=sampler, trials=10)
+    for proposal in made.proposals():
+        made.tell(answered(proposal))
+    said = [trial.proposer for trial in made.trials]
+    assert said[:3] == ["ends of the space", "ends of the space", "uniform"]
+    assert set(said[3:]) - {"uniform"} <= others
+    assert said[-1] in others
+    assert Trial.from_json(made.trials[0].to_json("search")).proposer == "ends of the space"
+
+
 def test_exhausted_space_ends_the_search_without_repeats():
     made = coordinator(trials=10_000)
     plans = []
