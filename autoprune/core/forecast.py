@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,13 +36,31 @@ class Term:
 
 
 @dataclass(frozen=True)
+class ModuleCost:
+    """What one module adds to a cost by its own work, without that of modules inside it: offset + sum of terms."""
+
+    name: str
+    offset: float
+    terms: tuple[Term, ...]
+
+    def at(self, levels: Sequence[int]) -> float:
+        """In SI units, under a plan given as the level of each variable."""
+        return self.offset + sum(term.at(levels) for term in self.terms)
+
+
+@dataclass(frozen=True)
 class CostForecast:
-    """cost = offset + sum of terms. error: relative standard deviation of a prediction, 0 where it is counted."""
+    """cost = offset + sum of terms.
+
+    error: relative standard deviation of a prediction, 0 where it is counted; modules: the same cost by module, in the
+    order in which they run, less what belongs to none; empty where nobody knows.
+    """
 
     metric: str
     offset: float
     terms: tuple[Term, ...]
     error: float = 0.0
+    modules: tuple[ModuleCost, ...] = ()
 
     def at(self, levels: Sequence[int]) -> float:
         """The predicted cost in SI units of a plan, given as the level of each variable."""
@@ -84,7 +102,8 @@ class Forecast:
                 float(data["seconds"]),
             )
             numbers = itertools.chain(
-                *found.loss_increases, *(term.values for each in found.costs for term in each.terms)
+                *found.loss_increases,
+                *(term.values for each in found.costs for part in (each, *each.modules) for term in part.terms),
             )
             good = all(map(math.isfinite, numbers))
         except (KeyError, TypeError, ValueError) as error:
@@ -95,13 +114,20 @@ class Forecast:
 
 
 def _cost(raw: Mapping[str, Any]) -> CostForecast:
+    modules = tuple(
+        ModuleCost(str(each["name"]), float(each["offset"]), _terms(each["terms"])) for each in raw.get("modules", ())
+    )
+    return CostForecast(str(raw["metric"]), float(raw["offset"]), _terms(raw["terms"]), float(raw["error"]), modules)
+
+
+def _terms(raw: Iterable[Mapping[str, Any]]) -> tuple[Term, ...]:
     terms = tuple(
         Term(tuple(map(int, each["variables"])), tuple(map(int, each["shape"])), tuple(map(float, each["values"])))
-        for each in raw["terms"]
+        for each in raw
     )
     if any(math.prod(term.shape) != len(term.values) for term in terms):
         raise ValueError("a table of another size than its levels")
-    return CostForecast(str(raw["metric"]), float(raw["offset"]), terms, float(raw["error"]))
+    return terms
 
 
 def _unreadable(received: str) -> StorageError:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.core.forecast import Term
+from autoprune.core.forecast import CostForecast, ModuleCost, Term
 from autoprune.search_spaces.space import SearchSpace, Variable
 
 Floats = NDArray[np.float64]
@@ -28,14 +28,17 @@ _COMBINATIONS: Final = 2048
 #: By how much a size may miss its sum of products: sizes are whole numbers.
 _MISS: Final = 0.25
 _RIDGE: Final = 1e-3
+#: Digits of what one module costs.
+_SHORT: Final = 4
 
 
 @dataclass(frozen=True)
 class Piece:
     """One piece of one model. name: the same in every model that has it (several of one name are told apart by their
-    order); sizes: its numbers; cost: what it would cost at others."""
+    order); module: to which it belongs; sizes: its numbers; cost: what it would cost at others."""
 
     name: Hashable
+    module: str
     sizes: tuple[int, ...]
     cost: Callable[[tuple[int, ...]], float]
 
@@ -44,6 +47,7 @@ class Piece:
 class _Part:
     """A piece under every plan: (plans, 1 + numbers) whether it is there, and its sizes; 0 where it is not."""
 
+    module: str
     sizes: Floats
     priced: Callable[[tuple[int, ...]], float]
 
@@ -51,21 +55,34 @@ class _Part:
         return self.priced(sizes[1:]) if sizes[0] else 0.0
 
 
-def terms_of(
-    space: SearchSpace, plans: Sequence[Levels], models: Sequence[Sequence[Piece]]
-) -> tuple[float, list[Term]]:
-    """(what does not depend on the plan, terms). models: the pieces of each plan, given as levels; the dense one is
-    among them, and for each variable one that cuts it alone.
+@dataclass(frozen=True)
+class _Table:
+    """What a part adds at every combination of levels of these variables; a plain number where there are none."""
 
-    Where pieces do not correspond, as in graphs that a runtime fuses differently, variables are taken to add up.
+    module: str
+    variables: tuple[int, ...]
+    values: Floats
+
+
+def forecast_of(
+    metric: str, space: SearchSpace, plans: Sequence[Levels], models: Sequence[Sequence[Piece]]
+) -> CostForecast:
+    """What every plan costs. models: the pieces of each plan, given as levels; the dense one is among them, and for
+    each variable one that cuts it alone.
+
+    Where pieces do not correspond, as in graphs that a runtime fuses differently, variables are taken to add up, and
+    nobody knows what is whose.
     """
     totals = [sum(piece.cost(piece.sizes) for piece in model) for model in models]
-    found, plain = _summed(space, plans, _parts(models)), additive(space, plans, totals)
-
+    tables = list(_tables(space, plans, _parts(models)))
+    offset, terms = _summed(tables)
+    found = CostForecast(metric, offset, tuple(terms), modules=_by_module(tables))
+    offset, terms = additive(space, plans, totals)
+    plain = CostForecast(metric, offset, tuple(terms))
     settled = [space.settled(plan) for plan in plans]
 
-    def miss(made: tuple[float, list[Term]]) -> float:
-        return sum(abs(made[0] + sum(t.at(plan) for t in made[1]) - c) for plan, c in zip(settled, totals, strict=True))
+    def miss(made: CostForecast) -> float:
+        return sum(abs(made.at(plan) - c) for plan, c in zip(settled, totals, strict=True))
 
     return min(found, plain, key=miss)
 
@@ -84,34 +101,57 @@ def _parts(models: Sequence[Sequence[Piece]]) -> list[_Part]:
         sizes = np.zeros((len(models), 1 + len(first.sizes)))
         for k, piece in places.items():
             sizes[k] = (1, *piece.sizes)
-        parts.append(_Part(sizes, first.cost))
+        parts.append(_Part(first.module, sizes, first.cost))
     return parts
 
 
-def _summed(space: SearchSpace, plans: Sequence[Levels], parts: Sequence[_Part]) -> tuple[float, list[Term]]:
+def _tables(space: SearchSpace, plans: Sequence[Levels], parts: Iterable[_Part]) -> Iterator[_Table]:
+    """What parts cost under every plan, in sums of tables."""
     features = [_counts(variable) for variable in space.variables]
     levels, settled = np.array(plans), np.array([space.settled(plan) for plan in plans])
     dense = np.array([len(variable.levels) - 1 for variable in space.variables])
     alone = {int(np.flatnonzero(row != dense)[0]): k for k, row in enumerate(levels) if (row != dense).sum() == 1}
     whole = int(np.flatnonzero((levels == dense).all(axis=1))[0])
-    constant, found = 0.0, dict[tuple[int, ...], Floats]()
     for part in parts:
         near = tuple(v for v, k in sorted(alone.items()) if (part.sizes[k] != part.sizes[whole]).any())
         if not near:
-            constant += part.cost(tuple(int(size) for size in part.sizes[whole]))
+            yield _Table(part.module, (), np.array(part.cost(tuple(int(size) for size in part.sizes[whole]))))
             continue
         shape = tuple(len(features[v][0]) for v in near)
         sums = _sums(part.sizes, levels[:, near], [features[v] for v in near])
         if sums is None or math.prod(shape) > _COMBINATIONS:
             for variable, values in _additive(part, settled, near, shape).items():
-                found[variable] = found.get(variable, np.zeros(values.shape)) + values
+                yield _Table(part.module, variable, values)
             continue
         chosen, weights = sums
         grid = np.array(list(itertools.product(*map(range, shape))))
         sizes = np.rint(_products([row[grid[:, k]] for k, row in enumerate(chosen)]) @ weights).astype(int)
         costs = np.array([part.cost(tuple(row)) for row in sizes.tolist()]).reshape(shape)
-        found[near] = found.get(near, np.zeros(shape)) + costs
+        yield _Table(part.module, near, costs)
+
+
+def _summed(tables: Iterable[_Table]) -> tuple[float, list[Term]]:
+    """(what does not depend on the plan, a term for all that depends on the same variables)."""
+    constant, found = 0.0, dict[tuple[int, ...], Floats]()
+    for each in tables:
+        if each.variables:
+            found[each.variables] = found.get(each.variables, np.zeros(each.values.shape)) + each.values
+        else:
+            constant += float(each.values)
     return constant, [Term(near, values.shape, tuple(values.ravel().tolist())) for near, values in found.items()]
+
+
+def _by_module(tables: Iterable[_Table]) -> tuple[ModuleCost, ...]:
+    """The same of each module, in numbers that are short: they are looked at, and nothing is solved by them."""
+    owned: dict[str, list[_Table]] = {}
+    for each in tables:
+        owned.setdefault(each.module, []).append(each)
+    found = []
+    for name, own in owned.items():
+        offset, terms = _summed(own)
+        short = (replace(term, values=tuple(float(f"{value:.{_SHORT}g}") for value in term.values)) for term in terms)
+        found.append(ModuleCost(name, offset, tuple(short)))
+    return tuple(found)
 
 
 def additive(space: SearchSpace, plans: Sequence[Levels], costs: Sequence[float]) -> tuple[float, list[Term]]:

@@ -6,7 +6,7 @@ is taken to follow the operations.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -15,7 +15,7 @@ import numpy as np
 
 from autoprune.core.forecast import CostForecast, Term
 from autoprune.core.metric import LATENCY
-from autoprune.cost_model.additive_cost import Piece, terms_of
+from autoprune.cost_model.additive_cost import Piece, forecast_of
 from autoprune.cost_model.calibration import Calibration, calibrated
 from autoprune.cost_model.models_apart import THOROUGH, ModelsApart
 from autoprune.cost_model.table import Table
@@ -97,10 +97,11 @@ def by_table(models: ModelsApart, timed: Mapping[int, float]) -> Tabulated:
         return fit.scales.get(unit.operator, fit.scale) * known.table.seconds(replace(unit, sizes=sizes))[0]
 
     pieces = [
-        [Piece((unit.layer, unit.family), unit.sizes, partial(priced, unit)) for unit in taken] for taken in units
+        [Piece((unit.layer, unit.family), unit.layer, unit.sizes, partial(priced, unit)) for unit in taken]
+        for taken in units
     ]
-    offset, terms = terms_of(models.space, models.plans, pieces)
-    made = CostForecast(LATENCY.metric, fit.offset + offset, tuple(terms))
+    made = forecast_of(LATENCY.metric, models.space, models.plans, pieces)
+    made = replace(made, offset=fit.offset + made.offset)
     made = replace(made, error=_error(models, made, timed))
     return Tabulated(forecast=made, table=known.table, calibration=fit, measured=done, known=before)
 
@@ -120,16 +121,23 @@ def by_operations(models: ModelsApart, timed: Mapping[int, float]) -> CostForeca
 def forecast_count(models: ModelsApart, cost: str) -> CostForecast:
     """One of `COUNTED`, of every plan."""
     pieces = [
-        [Piece(name, (size,), lambda sizes: float(sizes[0])) for name, size in sizes] for sizes in models.sizes(cost)
+        [Piece(name, module, (size,), lambda sizes: float(sizes[0])) for name, module, size in sizes]
+        for sizes in models.sizes(cost)
     ]
-    offset, terms = terms_of(models.space, models.plans, pieces)
-    return CostForecast(cost, offset, tuple(terms))
+    return forecast_of(cost, models.space, models.plans, pieces)
 
 
 def scaled(found: CostForecast, metric: str, factor: float) -> CostForecast:
     """A forecast of what is so many times as much."""
-    terms = tuple(Term(t.variables, t.shape, tuple(factor * value for value in t.values)) for t in found.terms)
-    return replace(found, metric=metric, offset=factor * found.offset, terms=terms)
+    modules = tuple(
+        replace(each, offset=factor * each.offset, terms=_times(each.terms, factor)) for each in found.modules
+    )
+    terms = _times(found.terms, factor)
+    return replace(found, metric=metric, offset=factor * found.offset, terms=terms, modules=modules)
+
+
+def _times(terms: Iterable[Term], factor: float) -> tuple[Term, ...]:
+    return tuple(replace(term, values=tuple(factor * value for value in term.values)) for term in terms)
 
 
 def _error(models: ModelsApart, made: CostForecast, timed: Mapping[int, float]) -> float:

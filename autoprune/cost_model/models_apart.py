@@ -28,8 +28,8 @@ from autoprune.surgery.cut_model import CutModel
 #: Counted costs whose parts have names, so that they are told apart in every model.
 COUNTED: Final = ("params", "flops", "size", KV_CACHE)
 
-#: What adds up to a cost, by name.
-Sizes = list[tuple[Hashable, int]]
+#: What adds up to a cost, by name and module.
+Sizes = list[tuple[Hashable, str, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +143,14 @@ class ModelsApart:
 
     def _sizes(self, model: nn.Module, cost: str) -> Sizes:
         if cost == "flops":
-            return [((u.layer, u.family), round(u.flops)) for u in aten.units(model, self.device.example)]
+            return [((u.layer, u.family), u.layer, round(u.flops)) for u in aten.units(model, self.device.example)]
         if cost == KV_CACHE:
-            return [*cache_sizes(model, self.device.example).items()]
+            return [(name, name, size) for name, size in cache_sizes(model, self.device.example).items()]
         if cost == "params":
-            return [(name, parameter.numel()) for name, parameter in model.named_parameters()]
-        return [(name, each.numel() * each.element_size()) for name, each in stored(model).items()]
+            return [(name, _owner(name), parameter.numel()) for name, parameter in model.named_parameters()]
+        return [(name, _owner(name), each.numel() * each.element_size()) for name, each in stored(model).items()]
+
+
+def _owner(tensor: str) -> str:
+    """The module that a tensor is called after."""
+    return tensor.rpartition(".")[0]

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from autoprune.core.forecast import CostForecast, Term
+from autoprune.core.forecast import CostForecast, ModuleCost, Term
 from autoprune.core.measurement import FULL, QUANTISED
 from autoprune.core.plan import Plan
 from autoprune.cost_model.sampled_models import cut
@@ -47,14 +47,17 @@ class Gain:
         return tuple(self._both(each, place) if each.metric in timed else each for each in forecasts)
 
     def _both(self, found: CostForecast, place: int) -> CostForecast:
+        error = float(np.hypot(found.error, self.error))
+        modules = tuple(replace(each, offset=0.0, terms=self._terms(each, place)) for each in found.modules)
+        return replace(found, offset=0.0, terms=self._terms(found, place), error=error, modules=modules)
+
+    def _terms(self, found: CostForecast | ModuleCost, place: int) -> tuple[Term, ...]:
         shares = np.array([self.share, 1.0])
         terms = [
             Term((*term.variables, place), (*term.shape, 2), tuple(np.outer(term.values, shares).ravel().tolist()))
             for term in found.terms
         ]
-        rest = Term((place,), (2,), tuple((found.offset * shares).tolist()))
-        error = float(np.hypot(found.error, self.error))
-        return replace(found, offset=0.0, terms=(*terms, rest), error=error)
+        return (*terms, Term((place,), (2,), tuple((found.offset * shares).tolist())))
 
 
 def _seconds(device: Device, plan: Plan, precision: str) -> float:

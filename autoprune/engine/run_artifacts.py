@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -17,9 +16,8 @@ from autoprune.engine.prepare import Prepared
 from autoprune.errors import StorageError, describe
 from autoprune.store.reading import DENSE, FORECAST, SUBJECT
 from autoprune.store.run import RunDirectory
+from autoprune.store.scores import RANKING
 from autoprune.surgery.coverage import coverage
-
-_RANKING: Final = "ranking.safetensors"
 
 
 def keep_subject(directory: RunDirectory, prepared: Prepared) -> None:
@@ -45,7 +43,7 @@ def keep_subject(directory: RunDirectory, prepared: Prepared) -> None:
 
 def keep_ranking(directory: RunDirectory, ranking: Mapping[str, Tensor]) -> None:
     """All plans of a run cut the same slices, whichever process cuts them."""
-    directory.write(_RANKING, safetensors.torch.save(dict(ranking)))
+    directory.write(RANKING, safetensors.torch.save(dict(ranking)))
 
 
 def kept_ranking(directory: RunDirectory) -> dict[str, Tensor] | None:
@@ -54,12 +52,12 @@ def kept_ranking(directory: RunDirectory) -> dict[str, Tensor] | None:
     Raises:
         StorageError: the file is damaged.
     """
-    stored = directory.read(_RANKING)
+    stored = directory.read(RANKING)
     try:
         return None if stored is None else safetensors.torch.load(stored)
     except SafetensorError as error:
         raise StorageError(
-            expected=f"the ranking of an earlier search in {directory.path / _RANKING}",
+            expected=f"the ranking of an earlier search in {directory.path / RANKING}",
             received="a file that is cut off or changed",
             cure="restore it, or search anew in another --run",
         ) from error

@@ -3,6 +3,7 @@ recipe; nothing is measured here."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from autoprune.store.reading import RunRecord
@@ -16,7 +17,7 @@ def effects(record: RunRecord) -> dict[str, Any]:
     levels: dict[str, list[int]] = space.get("levels", {})
     if forecast is None or not levels:
         return {}
-    bundles = _variables(levels, space.get("shared", {}))
+    bundles = variables(space)
     whole = [len(levels[names[0]]) - 1 for names in bundles]
     dense = {each.metric: each.at(whole) for each in forecast.costs}
     found: dict[str, Any] = {}
@@ -32,11 +33,11 @@ def effects(record: RunRecord) -> dict[str, Any]:
     return found
 
 
-def _variables(levels: dict[str, list[int]], shared: dict[str, list[str]]) -> list[list[str]]:
-    """Groups that are one variable, in the order of the space."""
-    bundle_of = {name: names for names in shared.values() for name in names}
+def variables(space: Mapping[str, Any]) -> list[list[str]]:
+    """Groups that are one variable, in the order of the space of a recipe."""
+    bundle_of = {name: names for names in space.get("shared", {}).values() for name in names}
     bundles: list[list[str]] = []
-    for name in levels:
+    for name in space["levels"]:
         bundle = bundle_of.get(name, [name])
         if bundle not in bundles:
             bundles.append(bundle)

@@ -16,7 +16,7 @@ from autoprune.store.reading import RunRecord, read_run
 
 #: What a run's own page is called.
 REPORT: Final = "report.html"
-_SCRIPTS: Final = ("text.js", "front.js", "model.js", "search.js", "main.js")
+_SCRIPTS: Final = ("text.js", "front.js", "model.js", "inside.js", "search.js", "main.js")
 #: What would end a script element, or begin a comment in it, inside of JSON.
 _UNSAFE: Final = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}

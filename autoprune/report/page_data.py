@@ -15,6 +15,9 @@ from autoprune.core.metric import RELATIVE, Metric, MetricKey, cost
 from autoprune.core.trial import Trial, TrialState
 from autoprune.report.effects import effects
 from autoprune.report.facts import commands, facts, stages
+from autoprune.report.importance import importance
+from autoprune.report.module_costs import module_costs
+from autoprune.report.proposers import proposer, proposers
 from autoprune.report.table import shown_keys
 from autoprune.report.verdict import verdict
 from autoprune.store.reading import RunRecord
@@ -30,6 +33,7 @@ def page_data(record: RunRecord) -> dict[str, Any]:
     budget, objectives = Budget.parse(*recipe["budget"]), list(recipe["objectives"])
     keys = shown_keys({**record.dense, **dense}, budget, objectives)
     points = list(front["front"]) if front else _front_so_far(record, objectives)
+    who = proposers(record)
     return {
         "name": record.path.resolve().name,
         "task": recipe["task"],
@@ -48,7 +52,10 @@ def page_data(record: RunRecord) -> dict[str, Any]:
         ],
         "dense": _numbers(dense, keys),
         "dense_searched": _numbers(record.dense, keys),
-        "trials": _columns(list(record.trials.values()), keys),
+        "trials": {
+            **_columns(list(record.trials.values()), keys),
+            "proposer": _places([proposer(record, each) for each in record.trials.values()], who),
+        },
         "front": [_point(record, point, keys, best=front["best"] if front else None) for point in points],
         "bundles": [
             {"name": each["name"], "told": each["told"], "metrics": _numbers(each["metrics"], keys)}
@@ -56,6 +63,9 @@ def page_data(record: RunRecord) -> dict[str, Any]:
         ],
         "groups": _groups(record),
         "effects": effects(record),
+        "module_costs": module_costs(record, points, dense),
+        "importance": importance(record),
+        "proposers": who,
         "training": _training(record, objectives),
         "progress": _progress(record),
         "stages": stages(record),
@@ -111,6 +121,12 @@ def _columns(trials: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[s
         "plan": {name: [each["plan"].get(name) for each in trials] for name in names},
         "errors": {each["trial"]: each["error"] for each in trials if each.get("error")},
     }
+
+
+def _places(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The row of each name."""
+    place = {row["name"]: number for number, row in enumerate(rows)}
+    return [place[name] for name in names]
 
 
 def _point(record: RunRecord, point: Mapping[str, Any], keys: Sequence[str], best: int | None) -> dict[str, Any]:
@@ -186,9 +202,9 @@ def _training(record: RunRecord, objectives: Sequence[str]) -> dict[str, Any]:
 
 
 def _progress(record: RunRecord) -> list[list[Any]]:
-    """Seconds, candidates and volume as they were told, thinned out where the volume stayed as it was."""
+    """Seconds, candidates, volume and trial as they were told; of very many, as many as are drawn."""
     told = [
-        [round(each["seconds"], 1), each["trials"], each["hypervolume"]]
+        [round(each["seconds"], 1), each["trials"], each["hypervolume"], each.get("trial")]
         for each in record.events
         if each["event"] == "trial" and "hypervolume" in each
     ]

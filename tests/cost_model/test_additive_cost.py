@@ -45,6 +45,12 @@ def test_counted_costs_are_known_for_plans_that_were_never_cut(prepared, metric)
             assert found.at(levels) == pytest.approx(
                 counts(cut, device.example)[metric].value, rel=0.1 if metric == "size" else 1e-6
             )
+            of = {name: each.numel() for name, each in cut.named_parameters()}
+            conv = next(each for each in found.modules if each.name == "stages.0.0.conv1")
+            if metric == "params":
+                assert conv.at(levels) == pytest.approx(of.get("stages.0.0.conv1.weight", 0), rel=1e-3)
+            elif metric == "flops":  # all of it is some module's
+                assert sum(each.at(levels) for each in found.modules) == pytest.approx(found.at(levels), rel=1e-3)
     finally:
         device.close()
 

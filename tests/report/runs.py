@@ -3,13 +3,15 @@
 import json
 import math
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import numpy as np
 import yaml
+from safetensors.numpy import save_file
 
 from autoprune.core.budget import Budget
 from autoprune.core.effort import Effort
-from autoprune.core.forecast import CostForecast, Forecast, Term
+from autoprune.core.forecast import CostForecast, Forecast, ModuleCost, Term
 from autoprune.core.front import Front
 from autoprune.core.measurement import Measurement
 from autoprune.core.metric import COSTS, Metric
@@ -59,7 +61,10 @@ def make_run(folder, *, trials=64, groups=12, names=None, task="a task", ended=T
     folder.mkdir(parents=True)
     layer = "body.1"
     names = names or ["stem", *(f"body.{number // 3}.conv{number % 3}" for number in range(groups - 1))]
-    found = list(trials_of(trials, names, layer, seed))
+    found = [
+        replace(trial, proposer=("ends of the space", "dp", "", "local")[min(trial.number, 1 + trial.number % 3)])
+        for trial in trials_of(trials, names, layer, seed)
+    ]
     budget = Budget.parse("latency=5ms")
     levels = {name: [16, 32, 48, SIZE] for name in names} | {layer: [0, 1]}
     recipe = {
@@ -80,9 +85,10 @@ def make_run(folder, *, trials=64, groups=12, names=None, task="a task", ended=T
     write(folder / "subject.json", subject)
     terms = tuple(Term((place,), (4,), (0.0, 2e-4, 5e-4, 8e-4)) for place in range(len(names)))
     increases = (*((0.3, 0.1, 0.02, 0.0),) * len(names), (0.05, 0.0))
-    (folder / "forecast.json").write_bytes(
-        Forecast((CostForecast("latency", 1e-3, terms, 0.01),), increases, 0.01, 3.0).encoded()
-    )
+    modules = tuple(ModuleCost(name, 2e-5, (term,)) for name, term in zip(names, terms, strict=True))
+    latency = CostForecast("latency", 1e-3, terms, 0.01, modules)
+    (folder / "forecast.json").write_bytes(Forecast((latency,), increases, 0.01, 3.0).encoded())
+    save_file({name: 1 / (1 + np.arange(SIZE)) for name in names}, folder / "ranking.safetensors")
     write(folder / "dense.json", {key: each.to_json() for key, each in DENSE.items()})
     log = [{"seconds": 0.0, "event": "began"}, {"seconds": 8.0, "event": "stage", "stage": "forecast", "took": 8.0}]
     log += [
@@ -133,7 +139,7 @@ def change(run, **fields):
 
 def rename(run, metric, name):
     """Another name of a metric in all records of a run."""
-    for path in run.iterdir():
+    for path in [run / "run.yaml", *run.glob("*.json*")]:
         path.write_text(path.read_text().replace(metric, name))
 
 

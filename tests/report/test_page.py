@@ -111,12 +111,51 @@ def test_what_a_group_costs_and_saves_is_what_the_forecast_says(tmp_path):
     assert {g["name"]: g["layer"] for g in shown["groups"]}["body.1.conv2"] == "body.1"
 
 
+def test_what_each_layer_takes_adds_up_to_what_was_measured(tmp_path):
+    shown = page_of(make_run(tmp_path / "demo"))
+    layers, point = shown["module_costs"]["latency"], shown["front"][0]
+    assert layers["names"][0] == "stem"
+    assert sum(layers["dense"]) == pytest.approx(0.012, rel=1e-3)
+    pruned = layers["models"][point["trial"]]
+    assert sum(pruned) == pytest.approx(point["metrics"]["latency"][0], rel=1e-3)
+    kept = point["plan"]["stem"]
+    unstretched = {16: 2e-5, 32: 2.2e-4, 48: 5.2e-4, 64: 8.2e-4}
+    assert pruned[0] / pruned[-1] == pytest.approx(unstretched[kept] / (1e-3 - 12 * 2e-5), rel=1e-2)
+
+
+def test_slices_are_told_from_the_most_important_to_the_least(tmp_path):
+    run = make_run(tmp_path / "demo")
+    stem = page_of(run)["importance"]["stem"]
+    harmonic = sum(1 / (1 + place) for place in range(64))
+    assert stem["step"] * len(stem["shares"]) == 64
+    assert stem["shares"][0] == pytest.approx((1 + 1 / 2) / harmonic, rel=1e-2)
+    assert sum(stem["shares"]) == pytest.approx(1, rel=1e-2)
+    assert "head" not in page_of(run)["importance"]
+    (run / "ranking.safetensors").write_bytes(b"cut off")
+    with pytest.raises(StorageError, match=r"ranking\.safetensors"):
+        page_of(run)
+
+
+def test_who_proposed_which_candidates_is_counted(tmp_path):
+    shown = page_of(make_run(tmp_path / "demo"))
+    rows = {row["name"]: row for row in shown["proposers"]}
+    assert list(rows) == ["ends of the space", "dp", "auto", "local"]  # auto: where nobody said more
+    assert sum(row["proposed"] for row in rows.values()) == 64
+    states = shown["trials"]["state"]
+    assert sum(row["screened"] for row in rows.values()) == states.count("s") > 0
+    assert sum(row["front"] for row in rows.values()) == len(shown["front"])
+    assert sum(row["gain"] for row in rows.values()) == pytest.approx(shown["progress"][-1][2], abs=1e-3)
+    first = shown["trials"]["proposer"][0]
+    assert shown["proposers"][first]["name"] == "ends of the space"
+
+
 def test_runs_without_a_subject_or_a_forecast_are_shown_all_the_same(tmp_path):
     run = make_run(tmp_path / "demo")
     (run / "subject.json").unlink()
     (run / "forecast.json").unlink()
+    (run / "ranking.safetensors").unlink()
     shown = page_of(run)
-    assert shown["effects"] == {}
+    assert shown["effects"] == shown["module_costs"] == shown["importance"] == {}
     assert {group["size"] for group in shown["groups"]} == {64, 1}
 
 

@@ -67,6 +67,7 @@ function drawAll(reset) {
   drawModels();
   drawModel(state);
   drawStages(state);
+  drawProposers(state);
   later("volume", () => drawVolume(state));
   later("levels", () => drawLevels(state));
 }
@@ -136,6 +137,8 @@ if (state.runs[linkedRun]?.trials.number.includes(linkedTrial)) Object.assign(st
 drawAll(true);
 chart.addEventListener("keydown", onKey);
 for (const id of ["x", "y"]) document.getElementById(id).addEventListener("change", (event) => { state[id] = event.target.value; drawFront(state, true); if (id === "y") later("levels", () => drawLevels(state)); });
+document.getElementById("cost").addEventListener("change", () => drawInside(state));
+document.getElementById("over").addEventListener("change", () => drawVolume(state));
 document.getElementById("closer").addEventListener("click", () => zoomTo(false));
 document.getElementById("whole").addEventListener("click", () => zoomTo(true));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll(false));

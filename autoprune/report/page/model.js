@@ -18,9 +18,11 @@ function drawModel(state) {
   const error = run.trials.errors[state.trial];
   const words = !before ? "" : run.trials.state[at] === "s" ? `dismissed unmeasured: ${error || ""}` : run.trials.state[at] === "f" ? `failed: ${error || ""}` : "";
   if (words) box.append(el("p", {}, words));
+  if (before) box.append(el("p", { class: "hint" }, `Proposed by: ${run.proposers[run.trials.proposer[at]].name}`));
   box.append(numbersTable(run, before, point));
   drawNetwork(run, plan);
   drawTraining(state, run);
+  drawInside(state);
 }
 
 function numbersTable(run, before, point) {
@@ -45,7 +47,7 @@ function drawNetwork(run, plan) {
   const costs = Object.values(run.effects)[0];
   const cost = costs ? Object.keys(Object.values(costs)[0].saved)[0] : null;
   const widest = Math.max(1, ...open.map((group) => group.size));
-  const gone = new Set(open.filter((group) => group.kind === "layer" && plan[group.name] === 0).map((group) => group.name));
+  const gone = droppedLayers(run, plan);
   document.getElementById("legend").textContent =
     "Each bar is as wide as the layer was, filled as far as it was kept; hatched: the block is dropped." +
     (cost ? ` What that level saves of ${cost} and adds to the loss is the forecast for cutting this group alone.` : "") +
@@ -53,6 +55,10 @@ function drawNetwork(run, plan) {
   const head = el("div", { class: "group head" }, el("span", { class: "name" }, "group"), el("span", {}), el("span", {}, "kept"),
     el("span", { class: "saved" }, cost ? "saves" : ""), el("span", { class: "loss" }, cost ? "loss" : ""));
   document.getElementById("network").replaceChildren(head, ...open.map((group) => drawGroup(run, plan, group, widest, gone, cost)));
+}
+
+function droppedLayers(run, plan) {
+  return new Set(run.groups.filter((group) => group.kind === "layer" && plan[group.name] === 0).map((group) => group.name));
 }
 
 function drawGroup(run, plan, group, widest, gone, cost) {

@@ -3,14 +3,53 @@
 const LINES = 1000; // of more, nobody tells one from another
 
 function drawVolume(state) {
-  const traces = state.runs.map((run, place) => ({
-    x: run.progress.map((row) => row[0]), y: run.progress.map((row) => row[2]), mode: "lines", name: escaped(run.name), hoverinfo: "text",
-    text: run.progress.map(([seconds, trials, volume]) => `${escaped(run.name)}<br>${trials} candidates after ${seconds} s<br>volume ${volume}`),
-    line: { shape: "hv", width: 2, color: runColour(place, state.runs), dash: DASHES[place % DASHES.length] },
-  }));
-  const figure = layout({ xaxis: { title: { text: "seconds" } }, yaxis: { title: { text: "volume" }, rangemode: "tozero" },
-    showlegend: state.runs.length > 1, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, margin: { l: 50, r: 15, t: 12, b: 40 } });
+  const seconds = document.getElementById("over").value === "seconds", alone = state.runs.length === 1;
+  const traces = state.runs.flatMap((run, place) => {
+    const x = (row) => row[seconds ? 0 : 1], said = ([after, trials, volume], who) => `${escaped(who)}<br>${trials} candidates after ${after} s<br>volume ${volume}`;
+    const line = {
+      x: run.progress.map(x), y: run.progress.map((row) => row[2]), mode: "lines", name: escaped(run.name), hoverinfo: alone ? "skip" : "text",
+      text: run.progress.map((row) => said(row, run.name)), line: { shape: "hv", width: 2, color: runColour(place, state.runs), dash: DASHES[place % DASHES.length] },
+    };
+    return alone ? [line, ...proposed(run, x, said), ...(seconds ? [] : [dismissed(run)])] : [line];
+  });
+  const figure = layout({ xaxis: { title: { text: seconds ? "seconds" : "candidates evaluated" } }, yaxis: { title: { text: "volume" }, rangemode: "tozero" },
+    showlegend: !alone, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, hovermode: "closest", margin: { l: 50, r: 15, t: 12, b: 40 } });
   return Plotly.react("volume", traces, figure, { ...CONFIG, displayModeBar: false });
+}
+
+// On the line of a run, who proposed the candidate that was told then.
+function proposed(run, x, said) {
+  const row = new Map(run.trials.number.map((number, at) => [number, run.trials.proposer[at]]));
+  return run.proposers.map(({ name }, place) => {
+    const own = run.progress.filter((each) => row.get(each[3]) === place);
+    return { x: own.map(x), y: own.map((each) => each[2]), mode: "markers", name: escaped(name), hoverinfo: "text", text: own.map((each) => said(each, `trial ${each[3]}, by ${name}`)),
+      marker: { symbol: SYMBOLS[place % SYMBOLS.length], size: run.progress.length > 200 ? 5 : 9, color: RUNS[place % RUNS.length], line: { width: 1, color: colour("ground") } } };
+  });
+}
+
+// Marks below the line: plans that were dismissed on their forecast, where they came.
+function dismissed(run) {
+  const { trials } = run, x = [], text = [];
+  let evaluated = 0;
+  trials.number.forEach((number, at) => {
+    if (trials.state[at] !== "s") return void (evaluated += 1);
+    x.push(evaluated);
+    text.push(`trial ${number}, by ${escaped(run.proposers[trials.proposer[at]].name)}:<br>dismissed unmeasured`);
+  });
+  return { x, y: x.map(() => 0), text, mode: "markers", hoverinfo: "text", marker: { symbol: "line-ns-open", size: 12, color: colour("soft"), line: { width: 1.5 } } };
+}
+
+const GLYPHS = ["●", "◆", "■", "▲", "▼", "⬟"]; // of SYMBOLS, as text
+
+function drawProposers(state) {
+  const heads = ["proposed", "dismissed", "failed", "evaluated", "within the budget", "on the front", "volume added", "seconds"], alone = state.runs.length === 1;
+  const symbol = (place) => (alone ? el("span", { style: { color: RUNS[place % RUNS.length] }, "aria-hidden": "true" }, `${GLYPHS[place % GLYPHS.length]} `) : null);
+  const rows = state.runs.flatMap((run) => run.proposers.map((row, place) => {
+    const numbers = [row.proposed, row.screened, row.failed, row.proposed - row.screened - row.failed, row.within, row.front, row.gain, row.seconds.toFixed(1)];
+    return el("tr", {}, el("td", {}, symbol(place), alone ? row.name : `${run.name}, ${row.name}`), numbers.map((each) => el("td", {}, each)));
+  }));
+  document.getElementById("proposers").replaceChildren(
+    el("table", {}, el("thead", {}, el("tr", {}, el("th", {}, "by"), heads.map((head) => el("th", {}, head)))), el("tbody", {}, rows)));
 }
 
 function drawStages(state) {
