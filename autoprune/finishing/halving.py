@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -57,9 +58,18 @@ class HalvingRule:
     _out: set[Lane] = field(default_factory=set, init=False)
     _given: dict[tuple[Lane, int], str] = field(default_factory=dict, init=False)
 
+    @property
+    def most(self) -> int:
+        """Epochs of all lanes together, where none fails."""
+        begun = Counter(self.members.values()).values()
+        return sum(lanes * each for count in begun for lanes, each in stretches(count, self.epochs))
+
     def report(self, lane: Lane, epoch: int, score: tuple[float, ...]) -> None:
         """A lane has been trained for so many epochs."""
         self._scores[lane, epoch] = score
+
+    def settle(self, lane: Lane, epoch: int, decision: str) -> None:
+        """What an earlier process decided: nothing to keep, as the same scores say it again, in whatever order."""
 
     def drop(self, lane: Lane) -> None:
         """A lane failed: nobody waits for it."""

@@ -36,18 +36,17 @@ class FinetuneRun:
 
 
 class SuccessiveHalving:
-    """The fine-tuning of a run's candidates for `epochs` each, as far as they get.
+    """The fine-tuning of a run's candidates, as far as they get.
 
-    values: quality as trained, by epoch and candidate; bins: candidate -> its bin; file_of: where the checkpoint of a
-    candidate is; told: called after each epoch; worth(candidate, quality): by what candidates are compared, the higher,
-    the better; late: whether there is no time for an epoch more.
+    rule: says who goes on, and for how many epochs; values: quality as trained, by epoch and candidate; file_of: where
+    the checkpoint of a candidate is; told: called after each epoch; worth(candidate, quality): by what candidates are
+    compared, the higher, the better; late: whether there is no time for an epoch more.
     """
 
     def __init__(
         self,
         candidates: Sequence[Trial],
-        bins: Mapping[Lane, int],
-        epochs: int,
+        rule: HalvingRule,
         *,
         quality: Metric,
         study: TuningStudy,
@@ -56,9 +55,9 @@ class SuccessiveHalving:
         worth: Callable[[Trial, float], tuple[float, ...]],
         late: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.epochs, self.rule = epochs, HalvingRule(epochs, bins)
+        self.epochs, self.rule = rule.epochs, rule
         trials = {trial.number: trial for trial in candidates}
-        self.runs = {lane: FinetuneRun(trials[lane.candidate], lane) for lane in bins}
+        self.runs = {lane: FinetuneRun(trials[lane.candidate], lane) for lane in rule.members}
         self.values: dict[int, dict[Lane, float]] = {}
         self._quality, self._study, self._file_of, self._told = quality, study, file_of, told
         self._worth, self._late = worth, late
@@ -143,11 +142,12 @@ class SuccessiveHalving:
                 self._rank(run, epoch, value)
 
     def _rank(self, run: FinetuneRun, epoch: int, value: float) -> None:
-        """A candidate counts as it would be finished: as trained, or as repaired where training did harm."""
+        """A candidate counts as it would be finished: as trained, or as repaired where training did harm so far; of
+        what counts the same, as recipes of a candidate do then, the better trained one is ahead."""
         self.values.setdefault(epoch, {})[run.lane] = value
-        better = min if self._quality.lower_is_better else max
-        reached = better(value, run.trial.value(self._quality.name))
-        self.rule.report(run.lane, epoch, self._worth(run.trial, reached))
+        lower = self._quality.lower_is_better
+        reached = (min if lower else max)(value, run.trial.value(self._quality.name))
+        self.rule.report(run.lane, epoch, (*self._worth(run.trial, reached), -value if lower else value))
 
     def _stop(self) -> None:
         """End the runs that nobody trains as they are."""
@@ -186,8 +186,11 @@ class SuccessiveHalving:
             self._file_of(lane).unlink(missing_ok=True)  # an earlier choice's would be taken for this one's
             self._study.begin(lane, self.rule.members[lane])
             return
+        reached = kept.done if told.state == "running" and kept is not None else max(told.values, default=0)
         for epoch, value in told.values.items():
             if kept is None or epoch <= kept.done:
+                if decided := "go" if epoch < reached else {"pruned": "stop", "complete": "end"}.get(told.state):
+                    self.rule.settle(lane, epoch, decided)
                 self._rank(run, epoch, value)
         if told.state == "running" and kept is not None:
             if kept.done in told.values:

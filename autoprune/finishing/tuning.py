@@ -4,9 +4,9 @@ what is measured or saved of it."""
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from autoprune.core import quantity
 from autoprune.core.callbacks import Callbacks, EpochReport
@@ -15,9 +15,10 @@ from autoprune.core.reporter import Reporter
 from autoprune.core.trial import Trial
 from autoprune.errors import DeviceError, TaskError
 from autoprune.finetuning.teacher import trained, without_labels
+from autoprune.finishing.asha import AshaRule
 from autoprune.finishing.bracket_choice import BracketChoice
 from autoprune.finishing.failures import Failures
-from autoprune.finishing.halving import rungs, spearman, stretches
+from autoprune.finishing.halving import HalvingRule, rungs, spearman
 from autoprune.finishing.lane import Lane
 from autoprune.finishing.pacing import TrainingPace
 from autoprune.finishing.selection import standing
@@ -26,6 +27,9 @@ from autoprune.finishing.tuner import EpochResult, Tuner
 from autoprune.finishing.tuning_study import Bracket
 from autoprune.searching.candidate import Evaluator
 from autoprune.surgery.cut_model import CutModel
+
+#: By what TrainingOptions call it.
+_RULES: Final = {"halving": HalvingRule, "asha": AshaRule}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +78,9 @@ class Tuning:
         self, by_number: Mapping[int, Trial], chosen: Bracket, tuner: Tuner, pace: TrainingPace | None
     ) -> SuccessiveHalving:
         """Train the chosen candidates until each has its outcome."""
-        bins, epochs, quality = chosen.bins, chosen.epochs, self._evaluator.task.quality
-        most = sum(
-            lanes * each for begun in Counter(bins.values()).values() for lanes, each in stretches(begun, epochs)
-        )
-        with self._reporter.track("fine-tuning", most) as advance:
+        quality = self._evaluator.task.quality
+        rule = _RULES[self.brackets.training.trial_scheduler](chosen.epochs, chosen.bins)
+        with self._reporter.track("fine-tuning", rule.most) as advance:
 
             def told(result: EpochResult) -> None:
                 loss, scored = result.loss, result.scores.get(quality.name)
@@ -97,17 +99,16 @@ class Tuning:
                         plan=by_number[result.lane.candidate].plan,
                         recipe=result.lane.variant.name,
                         epoch=result.done,
-                        epochs=epochs,
+                        epochs=rule.epochs,
                         loss=loss,
                         metrics=result.scores,
                     )
                 )
 
-            candidates = [by_number[lane.candidate] for lane in bins]
+            candidates = [by_number[lane.candidate] for lane in rule.members]
             halving = SuccessiveHalving(
                 candidates,
-                bins,
-                epochs,
+                rule,
                 quality=quality,
                 study=self.brackets.study,
                 file_of=lambda lane: self.brackets.directory.checkpoint(lane.name),

@@ -11,8 +11,8 @@ from autoprune.options.search_options import SearchOptions
 
 #: What decides how a run is fine-tuned, beside its effort.
 TRAINING: Final = (
-    "finetune_time", "finetune_lr", "finetune_steps", "finetune_patience", "finetune_precision", "schedule",
-    "schedule_options", "regularizer", "regularizer_options", "distill",
+    "finetune_time", "finetune_lr", "finetune_steps", "finetune_patience", "finetune_precision",
+    "trial_scheduler", "schedule", "schedule_options", "regularizer", "regularizer_options", "distill",
 )  # fmt: skip
 
 

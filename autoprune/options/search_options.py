@@ -24,7 +24,7 @@ from autoprune.core.quantity import seconds
 from autoprune.errors import UsageError
 from autoprune.options.defaults import CRITERION, DISTILL, EXECUTOR, REGULARIZER, REPAIR, SAMPLER, SCHEDULE
 from autoprune.options.option import HOW, HOW_LONG, WHAT, WHERE, option
-from autoprune.options.training_options import PRECISIONS, TrainingOptions
+from autoprune.options.training_options import PRECISIONS, TRIAL_SCHEDULERS, TrainingOptions
 from autoprune.search_spaces.locks import patterns
 from autoprune.search_spaces.space_config import Space
 
@@ -301,6 +301,13 @@ class SearchOptions:
         HOW_LONG,
         resumable=True,
     )
+    trial_scheduler: str = option(
+        TRIAL_SCHEDULERS[0],
+        "Which models are trained on: the best third of all that came to a rung (halving), or of those that came there "
+        "before, so that no worker waits (asha).",
+        HOW_LONG,
+        resumable=True,
+    )
     finalists: int = option(
         Effort.finalists,
         "How many models of the front are finished at most.",
@@ -358,6 +365,7 @@ class SearchOptions:
             patience=self.finetune_patience,
             rate=self.finetune_lr,
             precision=self.finetune_precision,
+            trial_scheduler=self.trial_scheduler,
             schedule=self.schedule,
             schedule_options=self.schedule_options or {},
             distill=self.distill,

@@ -14,6 +14,8 @@ from autoprune.options.defaults import CRITERION, DISTILL, REGULARIZER, REPAIR, 
 HALF: Final = "bfloat16"
 #: In what a training may compute.
 PRECISIONS: Final = ("float32", HALF)
+#: Who says which models are trained on.
+TRIAL_SCHEDULERS: Final = ("halving", "asha")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class TrainingOptions:
         patience: Epochs without a better score after which training ends, with the best epoch's weights; 0: it goes on.
         rate: The highest learning rate; None: what is found by trying, or what the task's own optimizer has.
         precision: Of what is computed, one of PRECISIONS; weights and the optimizer's state have that of the model.
+        trial_scheduler: Who says which models are trained on, one of TRIAL_SCHEDULERS.
         schedule: In how many phases the model is cut meanwhile.
         schedule_options: Of the schedule, by name.
         distill: What is learned from the dense model: names of distillers with commas between, each with a colon and a
@@ -46,6 +49,7 @@ class TrainingOptions:
     patience: int = 0
     rate: float | None = None
     precision: str = PRECISIONS[0]
+    trial_scheduler: str = TRIAL_SCHEDULERS[0]
     schedule: str = SCHEDULE
     schedule_options: Mapping[str, str] = field(default_factory=dict)
     distill: str = DISTILL
@@ -65,7 +69,8 @@ class TrainingOptions:
         patience = f", patience {self.patience}" if self.patience else ""
         rate = "" if self.rate is None else f", rate {self.rate:g}"
         precision = "" if self.precision == PRECISIONS[0] else f", {self.precision}"
-        return time + steps + patience + rate + precision + schedule + regularizer + distill
+        by = "" if self.trial_scheduler == TRIAL_SCHEDULERS[0] else f", {self.trial_scheduler}"
+        return time + steps + patience + rate + precision + by + schedule + regularizer + distill
 
     @property
     def distillers(self) -> Mapping[str, float]:
@@ -102,6 +107,12 @@ class TrainingOptions:
             raise UsageError(
                 expected=f"finetune_precision {' or '.join(PRECISIONS)}",
                 received=repr(self.precision),
+                cure="choose one of them",
+            )
+        if self.trial_scheduler not in TRIAL_SCHEDULERS:
+            raise UsageError(
+                expected=f"trial_scheduler {' or '.join(TRIAL_SCHEDULERS)}",
+                received=repr(self.trial_scheduler),
                 cure="choose one of them",
             )
         if self.regularizer_options and self.regularizer == REGULARIZER:

@@ -63,8 +63,10 @@ def test_ctrl_c_ends_a_cluster_with_a_partial_front_and_no_process_left(tmp_path
 
 
 @pytest.mark.slow
-def test_ray_tune_trains_the_runs_survives_a_kill_and_leaves_no_pickle(tmp_path):
-    driver = start(tmp_path, "--budget", "params=90%", "--executor", "ray-tune", "--finetune-epochs", "9", "--finetune-time", "1h", "--finalists", "1", task="tasks.py:trains_slowly", trials="6")  # fmt: skip
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("scheduler", ["halving", "asha"])
+def test_ray_tune_trains_the_runs_survives_a_kill_and_leaves_no_pickle(tmp_path, scheduler):
+    driver = start(tmp_path, "--trial-scheduler", scheduler, "--budget", "params=90%", "--executor", "ray-tune", "--finetune-epochs", "9", "--finetune-time", "1h", "--finalists", "1", task="tasks.py:trains_slowly", trials="6")  # fmt: skip
     log = tmp_path / "r" / "log.jsonl"
 
     def epochs():

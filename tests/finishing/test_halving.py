@@ -50,8 +50,9 @@ def test_nine_in_a_bin_are_halved_twice():
 
 @pytest.mark.parametrize(("lanes", "epochs"), [(1, 6), (3, 9), (9, 27), (12, 6), (4, 2)])
 def test_lanes_are_trained_for_as_many_epochs_as_is_foretold(lanes, epochs):
-    done = climbed(HalvingRule(epochs, dict.fromkeys(range(lanes), 0)), lambda c: c)
-    assert sum(done.values()) == sum(each * longer for each, longer in stretches(lanes, epochs))
+    rule = HalvingRule(epochs, dict.fromkeys(range(lanes), 0))
+    done = climbed(rule, lambda c: c)
+    assert sum(done.values()) == rule.most == sum(each * longer for each, longer in stretches(lanes, epochs))
 
 
 def test_nobody_waits_for_a_candidate_that_failed():

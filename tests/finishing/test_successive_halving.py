@@ -5,6 +5,7 @@ from optuna.storages import InMemoryStorage
 
 from autoprune.core.measurement import Measurement
 from autoprune.finetuning import checkpoint
+from autoprune.finishing.halving import HalvingRule
 from autoprune.finishing.lane import Lane, Variant
 from autoprune.finishing.successive_halving import SuccessiveHalving
 from autoprune.finishing.tuner import EpochResult
@@ -21,14 +22,14 @@ class Run:
 
     def __init__(self, folder, epochs=6):
         self.folder, self.epochs, self.ledger, self.trained = folder, epochs, Ledger(InMemoryStorage()), []
-        self.choice, self.most, self.bins = "the first", 1000, BINS
+        self.choice, self.most, self.bins, self.rule = "the first", 1000, BINS, HalvingRule
 
     def open(self):
         study = TuningStudy(self.ledger, "s", QUALITY)
         study.chosen(f"{self.choice}, {self.epochs} epochs", lambda: Bracket(bins=self.bins, epochs=self.epochs))
         file_of = lambda lane: self.folder / f"{lane.name}.safetensors"  # noqa: E731
         return SuccessiveHalving(
-            CANDIDATES, self.bins, self.epochs, quality=QUALITY, study=study, file_of=file_of,
+            CANDIDATES, self.rule(self.epochs, self.bins), quality=QUALITY, study=study, file_of=file_of,
             told=lambda told: self.trained.append((told.lane, told.done)), worth=lambda trial, quality: (quality,),
             late=lambda: len(self.trained) >= self.most,
         )  # fmt: skip
@@ -67,7 +68,7 @@ def test_only_epochs_that_decide_something_are_scored(tmp_path):
     study.chosen("once", lambda: Bracket(bins=bins, epochs=6))
     told = []
     halving = SuccessiveHalving(
-        CANDIDATES[:3], bins, 6, quality=QUALITY, study=study, file_of=lambda lane: tmp_path / f"{lane.name}.safetensors",
+        CANDIDATES[:3], HalvingRule(6, bins), quality=QUALITY, study=study, file_of=lambda lane: tmp_path / f"{lane.name}.safetensors",
         told=told.append, worth=lambda trial, quality: (quality,),
     )  # fmt: skip
     run = Run(tmp_path)
@@ -260,3 +261,16 @@ def test_recipes_of_a_candidate_are_rivals_and_go_on_after_a_death(tmp_path):
         Lane(3, twice),
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1-rate-x2.safetensors", "3-rate-x2.safetensors"]
+
+
+def test_where_no_recipe_has_made_good_yet_the_one_that_came_nearest_goes_on(tmp_path):
+    run = Run(tmp_path)
+    run.bins = {Lane(0, each): 0 for each in (Variant(), Variant(rate=2.0), Variant(rate=0.5))}
+    run.result = lambda job: replace(
+        Run.result(run, job),
+        scores={"accuracy": Measurement.exact("accuracy", 0.1 * job.lane.variant.rate, "1")},  # repaired: 0.5
+    )
+    halving = run.open()
+    for job in halving.jobs():
+        halving.report(run.result(job))
+    assert [each.variant.rate for each, run in halving.runs.items() if run.outcome == "complete"] == [2.0]
