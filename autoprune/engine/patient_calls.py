@@ -15,7 +15,7 @@ class PatientCalls:
     """Calls one after the other in a thread of their own, which keeps no process alive that has ended."""
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         threading.Thread(target=self._run, daemon=True).start()
 
     def __call__(self, work: Callable[[], T], limit_s: float) -> T:
@@ -28,9 +28,13 @@ class PatientCalls:
         self._calls.put((work, promised))
         return promised.result(limit_s)
 
+    def close(self) -> None:
+        """End the thread, once what was called before has ended."""
+        self._calls.put(None)
+
     def _run(self) -> None:
-        while True:
-            work, promised = self._calls.get()
+        while (call := self._calls.get()) is not None:
+            work, promised = call
             try:
                 promised.set_result(work())
             except BaseException as error:  # whoever waits for the result gets it

@@ -17,7 +17,7 @@ from autoprune.trackers import TrackedModel, Tracker
 #: Of the line of a trial, how the search is getting on by then, and what a tracker calls it.
 _SEARCH: Final = {"hypervolume": "volume", "front": "front", "per_minute": "per_minute"}
 #: Of the line of an epoch, what is no score.
-_NO_SCORES: Final = ("seconds", "event", "trial", "epoch")
+_NO_SCORES: Final = ("seconds", "event", "trial", "recipe", "epoch")
 #: Of a recipe, what is no parameter: every group with all its levels.
 _NO_PARAMETERS: Final = ("search_space",)
 
@@ -40,7 +40,8 @@ class TrackedEvents:
             spent = {f"stages/{event['stage']}": self._stages.get(event["stage"], event["took"])}
             return partial(_tell_scalars, spent, self._trials, None)
         if kind == "epoch":
-            scores = {f"training/{name}": value for name, value in event.items() if name not in _NO_SCORES}
+            series = f"training/{event['recipe']}" if event.get("recipe") else "training"
+            scores = {f"{series}/{name}": value for name, value in event.items() if name not in _NO_SCORES}
             return partial(_tell_scalars, _finite(scores), event["epoch"], event["trial"])
         return None
 

@@ -80,6 +80,8 @@ class Tracking:
         """The search has come to a state, one of `STATES`."""
         if any(each.tracker for each in self._followed):
             self._tell(partial(self._events.tell_end, self._directory.path, state), ENDS_S)
+        for each in self._followed:
+            each.calls.close()
 
     def _installed(self, name: str) -> bool:
         library = registry.load("trackers", name).LIBRARY
@@ -122,6 +124,7 @@ class Tracking:
             slow = isinstance(error, TimeoutError) and not str(error)
             self._off(followed.name, f"no answer within {limit_s:g} s" if slow else describe(error))
             self._followed.remove(followed)
+            followed.calls.close()
             return None
 
     def _off(self, name: str, why: str) -> None:

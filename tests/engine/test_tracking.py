@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from importlib import metadata
 from pathlib import Path
 
@@ -91,8 +92,8 @@ def test_a_run_that_goes_on_is_followed_in_the_same_place(small_task, installed)
         assert going == [Path("r")]
 
 
-def follow(names, events=2):
-    """What trackers of a small run are told, without a search; the warnings."""
+def follow(names, events=2, epochs=()):
+    """What trackers of a small run are told, without a search; the warnings. epochs: lines of the log."""
     reporter = RecordingReporter()
     directory = RunDirectory.create(Path("r"), SystemClock())
     try:
@@ -103,10 +104,31 @@ def follow(names, events=2):
         for number in range(events):
             about = {"feasible": True, "plan": {"conv": 3}, "metrics": {"params": 1.0, "loss": math.nan}}
             directory.log("trial", trial=number, trials=number + 1, hypervolume=0.5, **about)
+        for epoch in epochs:
+            directory.log("epoch", **epoch)
         following.end("finished")
     finally:
         directory.close()
     return reporter.warnings
+
+
+def test_each_recipe_of_a_candidate_is_a_series_of_its_own(installed):
+    tracker = FakeTracker()
+    installed(mine=tracker)
+    epochs = [{"trial": 1, "epoch": 2, "accuracy": 0.5}, {"trial": 1, "recipe": "rate-x2", "epoch": 2, "accuracy": 0.7}]
+    follow(["mine"], epochs=epochs)
+    told = [(values, step, trial) for values, step, trial in tracker.told("scalars") if trial is not None]
+    assert told == [({"training/accuracy": 0.5}, 2, 1), ({"training/rate-x2/accuracy": 0.7}, 2, 1)]
+
+
+def test_nothing_is_left_of_trackers_once_a_search_has_ended(installed):
+    before = threading.enumerate()
+    installed(mine=FakeTracker(), broken=FakeTracker(fails="trial"))
+    follow(["mine", "broken"])
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(timeout=5)
+    assert not any(thread.is_alive() for thread in left)
 
 
 @pytest.mark.parametrize("call", ["create", "trial", "artifact", "close"])
