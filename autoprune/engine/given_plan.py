@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autoprune.core import precision
 from autoprune.core.given_plan import given_plan
 from autoprune.core.plan import Plan
 from autoprune.core.reporter import Reporter
@@ -28,11 +29,11 @@ def prepare_for(task: Task, settings: Settings, reporter: Reporter | None = None
         return prepared, settings
     if not isinstance(settings.plans, list | tuple):
         raise UsageError(expected="plans as a list", received=type(settings.plans).__name__, cure="write plans=[...]")
-    sizes = {group.name: group.size for group in prepared.traced.groups}
-    cuts = [
-        {name: count for name, count in given_plan(each, prepared.traced.groups).keep if count != sizes[name]}
-        for each in settings.plans
-    ]
+    choosing = len(settings.precisions) > 1
+    groups = (*prepared.traced.groups, *([precision.GROUP] if choosing else []))
+    sizes = {group.name: group.size for group in groups}
+    given = [precision.counted(each) if choosing and isinstance(each, Plan) else each for each in settings.plans]
+    cuts = [{name: count for name, count in given_plan(each, groups).keep if count != sizes[name]} for each in given]
     space = prepared.space.including(map(Plan.of, cuts))
     counts = [{**space.dense().kept, **cut} for cut in cuts]
     return replace(prepared, space=space), replace(settings, plans=counts)

@@ -30,7 +30,7 @@ class Stretch(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._folder = Path(new_config["folder"])
-        plan = Plan.from_json(new_config["plan"])
+        plan = Plan.from_json(new_config["plan"], new_config.get("precision", ""))
         state = Path(new_config["state"]).read_bytes() if new_config["state"] else b""
         scores = {name: Measurement.from_json(name, raw) for name, raw in new_config["scores"].items()}
         compared = tuple(new_config["compared"])

@@ -96,7 +96,7 @@ class SearchSpace:
         """The same with levels for these plans too; groups that a plan leaves out stay whole.
 
         Raises:
-            UsageError: a plan cuts a group that is not open.
+            UsageError: a plan cuts a group that is not open, or has a precision that nothing runs in.
         """
         given = [plan.kept for plan in plans]
         open_ = {group.name for group in self.groups}
@@ -109,6 +109,12 @@ class SearchSpace:
 
         def widened(variable: Variable) -> Variable:
             own = {tuple(kept.get(group.name, group.size) for group in variable.groups) for kept in given}
+            if variable.groups == (precision.GROUP,) and not own <= {*variable.levels}:
+                raise UsageError(
+                    expected=f"a {precision.NAME} of {' or '.join(str(bits) for (bits,) in variable.levels)} bits",
+                    received=", ".join(str(bits) for (bits,) in sorted(own - {*variable.levels})),
+                    cure="leave it out for that of the dense model",
+                )
             return Variable(variable.groups, _ordered({*variable.levels, *own}))
 
         return _made([widened(variable) for variable in self.variables])

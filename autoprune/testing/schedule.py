@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autoprune.core.group import Group, Member, check_plan
@@ -51,6 +53,9 @@ class ScheduleConformance:
     def test_the_dense_plan_cuts_nothing_on_the_way(self) -> None:
         whole = Plan.of({group.name: group.size for group in GROUPS})
         assert all(phase.plan == whole for phase in self.phases(self.epochs[0], whole))
+
+    def test_a_model_has_its_precision_in_the_end(self) -> None:
+        assert self.phases(self.epochs[0], replace(PLAN, precision="int8"))[-1].plan.precision == "int8"
 
     def test_an_unknown_option_is_refused(self) -> None:
         with pytest.raises(UsageError, match="options of this schedule"):

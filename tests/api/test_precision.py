@@ -13,7 +13,10 @@ import autoprune
 from autoprune.core.group import Group
 from autoprune.core.plan import Plan
 from autoprune.core.trial import Trial, TrialState
+from autoprune.engine.given_plan import prepare_for
+from autoprune.engine.settings import Settings
 from autoprune.errors import UsageError
+from autoprune.options.search_options import SearchOptions
 from autoprune.search_spaces.space import SearchSpace
 from autoprune.search_spaces.space_config import SpaceConfig
 
@@ -145,6 +148,19 @@ def test_precision_is_a_variable_of_the_space_like_any_other():
     assert both.least == space.least
     with pytest.raises(UsageError, match="precision"):
         SearchSpace.build([Group("precision", "channel", 16, ())], config).with_precisions()
+
+
+def test_a_plan_that_is_given_keeps_its_precision_and_so_it_does_where_a_run_goes_on(small_task):
+    given = [Plan.of({"conv1": 8}, "int8"), Plan.of({"conv1": 8}), {"conv1": 8, "precision": 8}]
+    options = SearchOptions(precision="float32,int8", profiler="onnxruntime", plans=given)
+    begun = prepare_for(small_task, Settings.settled(options))
+    for prepared, settings in (begun, prepare_for(small_task, begun[1])):
+        space = prepared.space
+        plans = [space.at(space.places(Plan.of(kept))) for kept in settings.plans]
+        assert [each.precision for each in plans] == ["int8", "float32", "int8"]
+        assert {each.kept["conv1"] for each in plans} == {8}
+    with pytest.raises(UsageError, match="of 8 or 32 bits"):
+        prepare_for(small_task, replace(begun[1], plans=[{"precision": 16}]))
 
 
 def test_precisions_that_no_runtime_mixes_are_refused(small_task):

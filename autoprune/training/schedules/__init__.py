@@ -94,7 +94,7 @@ class ScheduleContext:
             Counts that the groups can obey, never below those of the end.
         """
         sizes = {group.name: group.size for group in self.groups}
-        whole = Plan.of({name: sizes[name] for name, _ in self.plan.keep})
+        whole = Plan.of({name: sizes[name] for name, _ in self.plan.keep}, self.plan.precision)
         return between(whole, self.plan, self.groups, share, geometric=geometric)
 
     @property
@@ -173,7 +173,7 @@ def between(start: Plan, end: Plan, groups: Iterable[Group], share: float, *, ge
         count, step = end.kept[name], steps[name]
         wanted = size * (count / size) ** share if geometric and count else size - share * (size - count)
         kept[name] = min(max(math.ceil(round(wanted / step, 6)) * step, count), size)
-    return Plan.of(kept)
+    return Plan.of(kept, end.precision)
 
 
 def phases_of(options: TrainingOptions, plan: Plan, groups: Sequence[Group]) -> tuple[Phase, ...]:
