@@ -28,6 +28,9 @@ from autoprune.tasks.task import Task
 RATES: Final = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 _FIRST: Final = 3
 _STEPS, _BATCHES = 24, 8
+#: Of a training that is hardly longer than that, the part that each rate is tried for, and the fewest steps that tell.
+_PART: Final = 1 / 3
+_FEWEST: Final = 8
 #: Batches that finding a rate takes as a rule.
 TRIED: Final = 4 * (_STEPS + _BATCHES)
 #: More steps bear a higher rate than few do: by the root of how many times as many they are, up to this.
@@ -66,12 +69,14 @@ def find_rate(
         The rate, and what was seen.
     """
     teacher, losses = Teacher.of(task, options, traced), dict[float, float]()
+    whole = options.epochs * (options.steps or task.split("train").count or _STEPS)
+    steps = max(min(_STEPS, math.ceil(_PART * whole)), _FEWEST)
     with reporter.track("trying learning rates", len(RATES)) as advance:
 
         def loss_at(place: int) -> float:
             rate = RATES[place]
             if rate not in losses:
-                losses[rate] = _tried(cut, task, teacher, replace(options, rate=rate), seed)
+                losses[rate] = _tried(cut, task, teacher, replace(options, rate=rate, epochs=1, steps=steps), seed)
                 advance(f"rate {rate:g}, loss {losses[rate]:.4g}")
             return losses[rate]
 
@@ -79,17 +84,16 @@ def find_rate(
         for step, worth in ((1, 1.0), (-1, _LOWER)):
             while 0 <= best + step < len(RATES) and loss_at(best + step) < worth * loss_at(best):
                 best += step
-    length = options.steps or task.split("train").count or _STEPS
-    more = min(max(math.sqrt(options.epochs * length / _STEPS), 1.0), _HIGHER)
+    more = min(max(math.sqrt(whole / steps), 1.0), _HIGHER)
     return FoundRate(rate=float(f"{min(RATES[best] * more, RATES[-1]):.2g}"), losses=losses)
 
 
 def _tried(cut: CutModel, task: Task, teacher: Teacher | None, options: TrainingOptions, seed: int) -> float:
     """The loss that a few steps leave; infinite where they come to no number."""
     tried = CutModel(twin(cut.model, meta=False)[0], cut.plan, cut.slices, cut.masks)
-    training = Training(tried, task, teacher, replace(options, epochs=1, steps=_STEPS), seed)
+    training = Training(tried, task, teacher, options, seed)
     try:
-        training.burst(endlessly(task), _STEPS)
+        training.burst(endlessly(task), options.steps)
     except Exception:  # what fails at every rate fails again in the training, which says why
         return math.inf
     with torch.no_grad(), learning(tried.model), torch.random.fork_rng(devices=[]):

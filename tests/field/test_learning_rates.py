@@ -54,6 +54,18 @@ def test_a_steep_model_gets_a_low_rate_and_a_flat_one_a_high_one():
     assert found[0] < found[1] / 5
 
 
+def test_a_short_training_tries_each_rate_for_a_part_of_it():
+    base, seen = classification(mlp()), []
+
+    def loss(outputs, batch):
+        seen.append(outputs.requires_grad)
+        return base.loss(outputs, batch)
+
+    task = dataclasses.replace(base, loss=loss)
+    found = find_rate(CutModel(task.model), task, TrainingOptions(epochs=2, steps=15), 0, RecordingReporter())
+    assert sum(seen) == 10 * len(found.losses)
+
+
 def test_the_rate_of_a_search_is_tried_once_and_told(tmp_path):
     reporter = RecordingReporter()
     autoprune.search(classification(mlp()), **QUICK, finetune_epochs=1, reporter=reporter)
