@@ -42,7 +42,7 @@ def test_a_device_is_named_tried_and_forgotten(configured, agent):
 def test_a_search_uses_a_device_by_its_name(configured, agent):
     assert configured("devices", "add", "board", agent.url, "--profiler", "onnxruntime")[0] == 0
     code, said, errors = configured(
-        "search", f"{TASKS}:good", "--device", "board", "--budget", "params=99%", "--trials", 4, "--sampler", "random",
+        "search", f"{TASKS}:good", "--device", "board", "--budget", "latency=1s", "--trials", 4, "--sampler", "random",
         "--finetune-epochs", 0, "--finalists", 1, "--run", "r", "--json",
     )  # fmt: skip
     assert code == 0, errors
