@@ -34,7 +34,7 @@ _PAGE: Final = "report.html"
 _OWN: Final = re.compile(
     r"LOCK|run\.yaml|front\.json|measurements\.jsonl|log\.jsonl|study\.journal|report\.html|decisions\.md|front\.png"
     r"|(subject|forecast|data|dense|renewal|tracking)\.json|tracking/.+|ranking\.safetensors"
-    r"|checkpoints/\d+(-[\w.-]+)?\.safetensors"
+    r"|checkpoints/\d+(-[\w.-]+)?\.(safetensors|sent)"
     r"|models/\d+/(plan\.json|baseline\.json|model\.safetensors|README\.md)"
 )
 #: Where exports and bundles lie, by the card that is in each.

@@ -111,6 +111,9 @@ def test_a_whole_run_goes_with_nothing_of_its_user(told, tmp_path):
         path.mkdir(parents=True)
         (path / "model.onnx").write_text("x")
         (path / "export.json").write_text("{}")
+    (run / "checkpoints").mkdir()
+    for name in ("3-rate-x2.safetensors", "3-rate-x2-2.sent"):  # of a fine-tuning that was killed
+        (run / "checkpoints" / name).write_bytes(b"x")
     code, _, said = told("runs", "clean", run, other, "--whole")
     assert code == 6
     assert "received models/3/thesis.txt;" in said
