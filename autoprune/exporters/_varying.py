@@ -34,6 +34,12 @@ def names_of(tensor: Tensor, batch: int) -> dict[int, str]:
     return {**found, 1: SEQUENCE} if found and whole and tensor.dim() == 2 else found
 
 
+def dimensions(example: Example) -> tuple[str, ...]:
+    """All that may vary of inputs like these, where code runs that takes any size."""
+    batch = batch_size(example)
+    return tuple(sorted({name for tensor in example.tensors for name in names_of(tensor, batch).values()}))
+
+
 def freely(
     model: nn.Module, example: Example, export: Callable[[Example, dict[str, Any] | None], T]
 ) -> tuple[T, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from torch import nn
 from autoprune.errors import UsageError
 from autoprune.exporters import Subject, Written
 from autoprune.exporters._libraries import versions
-from autoprune.exporters._varying import BATCH, SEQUENCE
+from autoprune.exporters._varying import dimensions
 from autoprune.models.form import Form
 from autoprune.models.weights import load_into, stored
 from autoprune.surgery.gaps import reopened
@@ -50,7 +50,7 @@ def write(subject: Subject, folder: Path) -> Written:
     return Written(
         file=_FILE,
         usage=_USAGE,
-        varies=(BATCH, SEQUENCE),
+        varies=dimensions(subject.example),
         versions=versions("safetensors", "torch"),
         facts={"recipe": _RECIPE},
     )

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from autoprune.exporters import Subject, Written
 from autoprune.exporters._libraries import needed, versions
-from autoprune.exporters._varying import BATCH, SEQUENCE
+from autoprune.exporters._varying import dimensions
 from autoprune.models.configuration import pretrained
 from autoprune.models.own_library import CONFIG, read
 from autoprune.models.own_library import write as written
@@ -38,7 +38,7 @@ def write(subject: Subject, folder: Path) -> Written:
         usage=(_USAGE if alone else _HELPED).format(kind=type(subject.model).__name__),
         versions=versions("transformers", "torch"),
         facts={"class": type(subject.model).__name__, "opened_by": "transformers" if alone else "autoprune.hf"},
-        varies=(BATCH, SEQUENCE),
+        varies=dimensions(subject.example),
         notes=() if alone else (_NEEDED,),
     )
 

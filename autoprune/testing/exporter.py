@@ -19,6 +19,7 @@ from autoprune.deployment.export import Acceptance, export, format_of
 from autoprune.deployment.opening import opened
 from autoprune.errors import DeviceError, UsageError
 from autoprune.exporters import Exporter, Subject
+from autoprune.exporters._varying import dimensions
 from autoprune.models.form import Form
 from autoprune.surgery import apply, trace
 from autoprune.surgery.cut_model import CutModel
@@ -56,6 +57,7 @@ class ExporterConformance:
         assert card.tolerance is not None  # an exporter writes what computes the same
         assert card.difference <= card.tolerance
         assert card.versions
+        assert set(card.varies) <= set(dimensions(subject.example))
         assert [each["shape"] for each in card.inputs] == [list(each.shape) for each in subject.example.tensors]
         assert read(tmp_path / "out") == card
         assert card.usage in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
