@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from autoprune.calibration.baseline import Baseline, keep
+from autoprune.core.plan import Plan
 from autoprune.core.trial import Trial
 from autoprune.deployment.measured_file import keep_measured
 from autoprune.exporters import Subject
@@ -26,7 +27,7 @@ def save(trial: Trial, cut: CutModel, task: Task, traced: Traced, folder: Path) 
         slices={name: tuple(kept.tolist()) for name, kept in cut.slices.items()},
         form=Form.of(task.model, cut, traced, task.example),
     )
-    write(folder, record, to_bytes(cut.model), card(trial, task.name, folder, forms(cut.model)))
+    write(folder, record, to_bytes(cut.model), card(trial, task.name, folder, traced=traced, packed=forms(cut.model)))
     keep(Baseline.of(cut.model, task), folder)
 
 
@@ -49,13 +50,26 @@ def save_file(trial: Trial, cut: CutModel, task: Task, device: AnyDevice, folder
     )
 
 
-def card(trial: Trial, task: str, folder: Path, packed: Mapping[str, int]) -> str:
+def card(trial: Trial, task: str, folder: Path, *, traced: Traced, packed: Mapping[str, int]) -> str:
     """What the folder's README says. packed: how many weights are stored in each form that is not dense."""
     zeros = "".join(f"\n- {count} weights with zeros are stored as {form}" for form, count in sorted(packed.items()))
-    rows = "\n".join(f"- `{group}`: {kept}" for group, kept in trial.plan.keep)
+    rows = "\n".join(f"- `{name}`: {told}" for name, told in _kept(trial.plan, traced))
     return (
         f"# Trial {trial.number} of a search on `{task}`\n\n"
         f'```python\nimport autoprune\n\nmodel = autoprune.load("{folder}")\n```\n\n'
         f"Slices kept of each group (`plan.json` has their indices, `model.safetensors` the weights):\n\n"
         f"{rows}{zeros}\n"
     )
+
+
+def _kept(plan: Plan, traced: Traced) -> Iterator[tuple[str, str]]:
+    """What is left of each group of a plan, in the order of the model; nothing is told of what went with its layer."""
+    kept = plan.kept
+    gone = [f"{group.name}." for group in traced.groups if group.kind == "layer" and kept.get(group.name) == 0]
+    for group in traced.groups:
+        if group.name not in kept or group.name.startswith(tuple(gone)):
+            continue
+        if group.kind == "layer":
+            yield group.name, "kept" if kept[group.name] else "dropped, with all inside it"
+        else:
+            yield group.name, f"{kept[group.name]} of {group.size}"

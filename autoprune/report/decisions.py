@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
+from autoprune.report.proposers import proposers
 from autoprune.report.verdict import verdict
 from autoprune.store.reading import RunRecord
+
+#: By which reasons of one kind differ; and kinds that are told at most.
+_NUMBER: Final = re.compile(r"[\d.]+")
+_REASONS: Final = 5
 
 
 def decisions(record: RunRecord) -> str:
@@ -49,18 +55,33 @@ def _candidates(record: RunRecord) -> Iterator[tuple[str, str]]:
         f"{states.count('complete')} were cut, repaired, scored and measured, {within} of them within the limits "
         f"on costs; {states.count('failed')} failed, {states.count('screened')} were dismissed unmeasured.",
     )
-    reasons = list(dict.fromkeys(each["error"] for each in record.trials.values() if each.get("error")))[:5]
-    if reasons:
-        yield "Why candidates failed or were dismissed", "\n".join(f"- {reason}" for reason in reasons)
+    reasons: dict[str, list[str]] = {}
+    for each in record.trials.values():
+        if each.get("error"):
+            reasons.setdefault(_NUMBER.sub("", each["error"]), []).append(each["error"])
+    commonest = sorted(reasons.values(), key=lambda alike: -len(alike))[:_REASONS]
+    if commonest:
+        told = (f"- {f'{len(alike)} times, such as: ' if len(alike) > 1 else ''}{alike[0]}" for alike in commonest)
+        yield "Why candidates failed or were dismissed", "\n".join(told)
+    rows = [
+        f"- {row['name']}: {row['proposed']} proposed, {row['screened']} of them dismissed and {row['failed']} failed; "
+        f"{row['within']} within the limits, {row['front']} on the front; volume added: {row['gain']:g}"
+        for row in proposers(record)
+    ]
+    if rows:
+        yield "What came of whose proposals", "\n".join(rows)
 
 
 def _trained(record: RunRecord) -> Iterator[tuple[str, str]]:
     for rate in _events(record, "learning rate")[-1:]:
         tried = ", ".join(f"{loss:.4g} at {name}" for name, loss in rate["losses"].items())
         yield "At which rate finished models were trained", f"{rate['rate']:g}; losses after a few steps: {tried}."
-    trained = {each["trial"] for each in _events(record, "epoch")}
-    if trained:
-        yield "What was fine-tuned", f"{len(trained)} candidates: trials {', '.join(map(str, sorted(trained)))}."
+    epochs: dict[int, int] = {}
+    for each in _events(record, "epoch"):
+        epochs[each["trial"]] = max(each["epoch"], epochs.get(each["trial"], 0))
+    if epochs:
+        told = ", ".join(f"{trial} ({count})" for trial, count in sorted(epochs.items()))
+        yield "What was fine-tuned", f"{len(epochs)} candidates: trials (epochs) {told}."
     others = {each["trial"]: each["recipe"] for each in _events(record, "recipe")}
     if others:
         told = ", ".join(f"trial {trial} by {recipe}" for trial, recipe in sorted(others.items()))

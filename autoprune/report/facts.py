@@ -22,7 +22,7 @@ def facts(record: RunRecord) -> list[tuple[str, str]]:
     devices = front.get("devices", {"": front["profiler"]}) if front else {}
     return [
         ("task", str(recipe["task"])),
-        *((f"device {name}".strip(), _listed(found)) for name, found in devices.items()),
+        *((f"device {name}".strip(), _device(found)) for name, found in devices.items()),
         ("search space", f"{space.get('family', '')}, {len(space.get('levels', {}))} groups"),
         ("effort", f"up to {effort.get('trials')} candidates, {effort.get('epochs')} epochs of fine-tuning"),
         ("how", _listed({name: recipe[name] for name in _HOW if name in recipe})),
@@ -45,6 +45,13 @@ def commands(record: RunRecord) -> list[tuple[str, str]]:
     if record.front is None or record.front["best"] is None:
         return said
     return [*said, ("load the best, in Python", loading(record.front, record.path))]
+
+
+def _device(used: Mapping[str, object]) -> str:
+    """How models were run: what was told of the device, in words."""
+    words = {"name": "profiler {}", "threads": "threads: {}", "batch": "batch: {}"}
+    ordered = sorted(used.items(), key=lambda each: each[0] != "device")
+    return ", ".join(words.get(name, "{}").format(each) for name, each in ordered if each)
 
 
 def _listed(named: Mapping[str, object]) -> str:

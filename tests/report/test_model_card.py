@@ -1,5 +1,7 @@
 """What a run tells of its models and of its decisions, for people and for hubs."""
 
+import re
+
 import yaml
 
 from autoprune.report.decisions import decisions
@@ -29,7 +31,12 @@ def test_a_card_has_what_hubs_read_and_what_people_ask(tmp_path):
         "Slices kept"
     )
     assert "| accuracy | test | 0.97 [0.96, 0.98] | 0.96 [0.95, 0.97] |" in card
-    assert "- 1 group: it is an output of the model" in card
+    candidate = record.trials[best]["metrics"]["accuracy"]["value"]
+    assert f"| accuracy | search, before fine-tuning | 0.97 [0.96, 0.98] | {candidate:.4g} [" in card
+    assert "Qualities are of 1000 samples of the validation split and 1000 samples of the test split." in card
+    assert "- `head`: it is an output of the model" in card
+    assert "- fine-tuned: 6 epochs" in card
+    assert "- cut from: a dense model whose weights have the fingerprint `a model`" in card
     assert "autoprune search 'a task'" in card
 
 
@@ -60,7 +67,8 @@ def test_decisions_are_told_with_their_evidence(tmp_path):
         "`auto`, on a forecast that took 3 s; one standard deviation of what it says of whole models: latency to 1.0%"
         in told
     )
-    assert "- the loss was <b>no number</b>" in told
-    assert "candidates: trials" in told
+    assert "- 4 times, such as: the loss was <b>no number</b>" in told
+    assert re.search(r"- dp: \d+ proposed, \d+ of them dismissed and \d failed; \d+ within the limits", told)
+    assert re.search(r"9 candidates: trials \(epochs\) \d+ \(6\)", told)
     begun = decisions(read_run(make_run(tmp_path / "begun", ended=False)))
     assert "no model is finished yet" in begun

@@ -1,6 +1,7 @@
 """The page of a report as people use it: in a real browser, with mouse and keys. Skipped where there is none."""
 
 import json
+import re
 import shutil
 from importlib.util import find_spec
 
@@ -115,6 +116,9 @@ def test_mouse_and_keys_choose_a_model(opened, tmp_path):
     assert driver.current_url.endswith(f"#0/{other}")
     assert "16 of 64" in at(driver, "#network").text or "32 of 64" in at(driver, "#network").text
     assert driver.execute_script("return document.getElementById('training').data.length") == 2
+    assert at(driver, "#inside-title").text == f"Inside trial {other}"
+    assert re.search(r"whole model\s+12 → \d+\.\d+", at(driver, "#modules").text)
+    assert at(driver, "#importance svg").get_attribute("aria-label").startswith("stem: ")
     at(driver, "#front").send_keys(Keys.ARROW_RIGHT)
     assert title(driver).startswith(f"Trial {trials[1]}")
     at(driver, "#front").send_keys(Keys.SHIFT, Keys.ARROW_RIGHT)
@@ -165,6 +169,7 @@ def test_a_narrow_window_in_the_dark(opened, browser, tmp_path):
 def test_what_a_user_wrote_runs_nowhere(opened, tmp_path):
     driver = opened(make_run(tmp_path / "demo", names=[EVIL, "%{x} <b>bold</b>"], task=EVIL))
     driver.execute_script("drawLate('levels'); drawLate('volume')")
+    assert driver.execute_script("return document.querySelectorAll('#proposers tbody tr').length") == 4
     assert driver.execute_script("return window.stolen") is None
     assert EVIL in at(driver, "#facts").text
     assert "%{x} <b>bold</b>" in at(driver, "#network").text

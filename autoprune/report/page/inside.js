@@ -33,10 +33,11 @@ function drawModules(state, run) {
   const sum = (numbers) => small.reduce((found, k) => found + numbers[k], 0);
   document.getElementById("modules").replaceChildren(
     el("div", { class: "module head" }, el("span", { class: "name" }, "module"), el("span", {}), el("span", {}, suffix)),
-    ...at.filter((k) => large.has(k)).map((k) => row(names[k] || "the model itself", dense[k], own ? own[k] : 0, most)),
-    ...(small.length ? [row(`${small.length} smaller ones`, sum(dense), own ? sum(own) : 0, most)] : []),
-    ...(Math.abs(dense[names.length]) >= LEAST * all ? [row("between modules", dense[names.length], own ? own[names.length] : 0, most)] : []),
-    row("whole model", all, left, Math.max(all, left || 0), " sum"));
+    ...at.filter((k) => large.has(k)).map((k) => row(names[k] || "model itself", dense[k], own ? own[k] : 0, most)),
+    ...[[small.length ? `${small.length} smaller ones` : "", sum(dense), own ? sum(own) : 0],
+      [Math.abs(dense[names.length]) >= LEAST * all ? "between modules" : "", dense[names.length], own ? own[names.length] : 0],
+      ["whole model", all, left],
+    ].filter(([name]) => name).map((numbers, place) => row(...numbers, Math.max(all, left || 0), place ? "" : " sum")));
 }
 
 function drawImportance(run, plan) {
@@ -53,7 +54,7 @@ function drawImportance(run, plan) {
     }));
 }
 
-const letters = () => (document.body.clientWidth < 520 ? 14 : 28); // of a name, as many as fit
+const letters = () => (document.body.clientWidth < 520 ? 15 : 28); // of a name, as many as fit
 
 // Bars from the most important slice to the least, those before the edge filled.
 function profile(shares, edge, end, title) {
