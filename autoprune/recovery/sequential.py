@@ -3,7 +3,8 @@
 Knows one batch of the calibration split, on which the dense model has run once. The cut model runs on it once, too:
 just before a weight is used, it is fitted by least squares to the dense results at the same places (He et al. 2017,
 sec. 3.2), with a ridge that pulls to the weight as it is; so what comes after sees what was repaired before. BatchNorm
-takes its statistics from this run, in sequence with the weights.
+takes its statistics from this run, in sequence with the weights. What dropped layers added to a residual stream is for
+the next weight that adds to it; what that one cannot add, for the one after it, and so on.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from autoprune.surgery.example import Example
 from autoprune.surgery.find import named_tensors
 from autoprune.surgery.layout import positions
 from autoprune.surgery.modes import evaluating
+from autoprune.surgery.streams import StreamWatch
 from autoprune.tasks.task import Task
 
 #: Samples that run at once, or fewer whose tokens or numbers are so many; a user's batches were chosen to fit.
@@ -55,10 +57,19 @@ class Sequential:
         self._reading = {**traced.reading, **traced.grouped}
         self._dense = {name: tensor.detach() for name, tensor in named_tensors(task.model)}
         whole, first = _choices(task)
+        self._streams = self._summed(first) if traced.layers else {}
         try:
             self._targets, self._batch = self._observed(whole), whole
         except Exception:  # batches that cannot be put together after all: one is enough
             self._targets, self._batch = self._observed(first), first
+
+    def _summed(self, batch: Any) -> dict[str, tuple[str, ...]]:
+        """By weight, those that write into the same stream of the dense model."""
+        model = self._task.model
+        watch = StreamWatch(dict(named_tensors(model)))
+        with evaluating(model), torch.no_grad(), unfused(), watch:
+            self._task.forward(model, batch)
+        return watch.streams
 
     def _observed(self, batch: Any) -> dict[str, Tensor]:
         """What each weight of the dense model puts out at the sampled places."""
@@ -94,11 +105,12 @@ class Sequential:
         """Replace weights, biases and BatchNorm statistics, in place. scales: by what the dense tensors are multiplied,
         by name."""
         own = dict(named_tensors(model))
+        lacking: dict[str, Tensor] = {}
 
         def fit(contraction: Contraction, inputs: Tensor) -> None:
             if contraction.weight in self._targets:
                 reading = replace(self._reading[contraction.weight], groups=contraction.groups)
-                self._fit(own, reading, inputs=inputs, slices=slices, masks=masks, scales=scales)
+                self._fit(own, reading, inputs=inputs, slices=slices, masks=masks, scales=scales, lacking=lacking)
 
         run = partial(self._task.forward, model, self._batch)
         if lone(self._batch):
@@ -119,7 +131,10 @@ class Sequential:
         slices: Mapping[str, Tensor],
         masks: Mapping[str, Tensor],
         scales: Mapping[str, Tensor],
+        lacking: dict[str, Tensor],
     ) -> None:
+        """lacking: by weight, what the stream that it writes into lacks after it, (rows, results); this one's is put
+        there."""
         name = contraction.weight
         weight, bias, target = own[name], own.get(contraction.bias), self._targets[name]
         target = target * scales[name].flatten() if name in scales else target
@@ -130,10 +145,12 @@ class Sequential:
         # Fewer rows than unknowns; or others than the dense model's, where inputs choose among experts.
         if count != len(target) or not entries <= min(count, _WIDEST):
             return
+        owed = self._owed(name, own, results, lacking)
+        target = target if owed is None else target + owed
         constant = bias is not None or contraction.absorbed
         target = target.unflatten(1, (len(matrix), -1)).movedim(1, 0)
         few = target[:, :_PROBE] - rows[:, :_PROBE] @ matrix.mT
-        if _negligible(few, target[:, :_PROBE], constant=constant):
+        if owed is None and _negligible(few, target[:, :_PROBE], constant=constant):
             if bias is not None:
                 bias.copy_(self._dense_bias(contraction, results, scales) + few.mean(1).flatten().to(bias.device))
             return
@@ -155,6 +172,25 @@ class Sequential:
         if bias is not None:
             dense = self._dense_bias(contraction, results, scales)
             bias.copy_(dense + (drift - middle @ change.float().mT).flatten().to(dense.device))
+        if owed is not None:
+            lacking[name] = (error - drift - centred @ change.float().mT).movedim(0, 1).flatten(1)
+
+    def _owed(
+        self, name: str, own: Mapping[str, Tensor], results: Tensor | None, lacking: Mapping[str, Tensor]
+    ) -> Tensor | None:
+        """What the stream that a weight writes into lacks before it since a layer was dropped; None for nothing."""
+        owed: Tensor | None = None
+        stream = self._streams.get(name, ())
+        for other in reversed(stream[: stream.index(name)] if stream else ()):
+            if other in lacking:
+                return lacking[other] if owed is None else owed + lacking[other]
+            written = None if other in own else self._targets.get(other)
+            if written is not None and written.shape == self._targets[name].shape:
+                bias = self._dense.get(self._reading[other].bias)
+                written = written if bias is None else written + bias.float().cpu()
+                written = written if results is None else written[:, results]
+                owed = written if owed is None else owed + written
+        return owed
 
     def _dense_bias(self, contraction: Contraction, results: Tensor | None, scales: Mapping[str, Tensor]) -> Tensor:
         """The dense bias of the results that are left."""
@@ -165,7 +201,10 @@ class Sequential:
     def _rows(self, contraction: Contraction, inputs: Tensor) -> Tensor:
         """(groups, rows, entries): the same places for the dense and for any cut model."""
         weight = self._dense[contraction.weight]
-        wanted = _ROWS_PER_ENTRY * weight.shape[contraction.dim] * self._taps(contraction) + _ROWS
+        entries = weight.shape[contraction.dim] * self._taps(contraction)
+        for name in self._streams.get(contraction.weight, ()):  # results at the same places can be added
+            entries = max(entries, self._dense[name].shape[self._reading[name].dim] if name in self._reading else 0)
+        wanted = _ROWS_PER_ENTRY * entries + _ROWS
         drawn = torch.Generator().manual_seed(0)
         rows = sampled(
             contraction, inputs, weight=weight, wanted=wanted, generator=drawn, unfolded=unfolds(contraction, weight)

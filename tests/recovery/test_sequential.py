@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import autoprune
 from autoprune.recovery.sequential import Sequential
 from autoprune.surgery import apply, trace
 from autoprune.testing.criterion import task_of
@@ -66,3 +67,31 @@ def test_a_kernel_whose_inputs_never_change_is_left_as_it_is():
     Sequential(task, traced).repair(cut, {"0": torch.arange(4)}, {})
     assert torch.equal(cut[4].weight[3], task.model[4].weight[3])
     assert not torch.equal(cut[4].weight[2], task.model[4].weight[2])
+
+
+class Branch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(5, 9), nn.Linear(9, 5)
+
+    def forward(self, x):
+        return x + self.down(self.hidden(x))
+
+    def hidden(self, x):
+        return self.up(x).tanh()
+
+
+def test_what_a_dropped_layer_added_is_for_those_after_it_to_add_by_least_squares():
+    torch.manual_seed(0)
+    task = task_of(nn.Sequential(nn.Linear(5, 5), Branch(), Branch(), Branch()), 5)
+    model = autoprune.prune(task.model, task.example_inputs, {"1": 0}, task=task, repair="sequential").model
+    x = torch.cat([batch[0] for batch in task.split("calibration")])
+    with torch.no_grad():
+        for last in (2, 3):
+            dense, gets = task.model[: last + 1](x), model[:last](x)
+            given, enters = task.model[last].down, model[last].hidden(gets)
+            error = (dense - gets - given(enters)).double().numpy()
+            for result in range(5):
+                change = fitted(enters.double().numpy(), error[:, result])
+                np.testing.assert_allclose((model[last].down.weight - given.weight)[result], change, atol=1e-5)
+            torch.testing.assert_close(model[: last + 1](x).mean(0), dense.mean(0), atol=1e-5, rtol=0)
