@@ -49,6 +49,8 @@ GATES = ("hard-concrete", "straight-through", "attention")
 #: Schedules with their options.
 WAYS: tuple[tuple[str, dict[str, str]], ...] = (
     *((schedule, {}) for schedule in ("one-shot", "iterative", "gradual", "soft", "lottery-ticket", "regularized")),
+    ("iterative", {"steps": "cubic", "rounds": "3"}),
+    ("iterative", {"steps": "cubic", "last": "0.7"}),
     *(("learned", {"gate": gate}) for gate in GATES),
 )
 

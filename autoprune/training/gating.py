@@ -19,8 +19,7 @@ from autoprune.surgery import CutModel, Traced, twin
 from autoprune.tasks.task import Task
 from autoprune.training.gated_runs import GatedRuns
 from autoprune.training.gates import INPUTS, Gate, GateContext, kind_of
-from autoprune.training.schedules import Phase, between, phases_of
-from autoprune.training.timeline import cubic
+from autoprune.training.schedules import Phase, between, cubic, phases_of
 
 _GATE, _OPTIMIZER = "gate.", "gates_optimizer."
 

@@ -10,7 +10,7 @@ from typing import Final
 from autoprune.core.group import Group
 from autoprune.core.plan import Plan
 from autoprune.errors import UsageError
-from autoprune.training.schedules import Phase, between
+from autoprune.training.schedules import Phase, between, cubic
 
 #: How often slices are chosen anew in a phase that thins out.
 CHOICES: Final = 12
@@ -33,15 +33,6 @@ class Choice:
     soft: bool
     rewound: bool
     exchanged: float = 0.0
-
-
-def cubic(done: float) -> float:
-    """How far a phase that thins out has come: fast at first, where much is superfluous (Zhu, Gupta 2017, equation 1).
-
-    Args:
-        done: The share of the phase that is over.
-    """
-    return 1 - (1 - done) ** 3
 
 
 def share_of_cubic(choice: int) -> float:

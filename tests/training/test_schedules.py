@@ -270,7 +270,7 @@ def test_schedules_that_do_not_fit_are_refused_before_the_search(small_task, opt
         autoprune.search(small_task, budget="params=50%", trials=4, run="r", **options)
 
 
-def test_geometric_steps_keep_the_same_share_each():
+def test_rounds_are_as_far_as_their_steps_say():
     asked = TrainingOptions(epochs=6, schedule="iterative", schedule_options={"rounds": "3"})
     counts = [phase.plan.kept["wide"] for phase in phases_of(asked, PLAN, GROUPS)]
     shares = [after / before for before, after in zip([96, *counts], counts, strict=False)]
@@ -278,6 +278,9 @@ def test_geometric_steps_keep_the_same_share_each():
     linear = dataclasses.replace(asked, schedule_options={"rounds": "3", "steps": "linear"})
     counts = [phase.plan.kept["wide"] for phase in phases_of(linear, PLAN, GROUPS)]
     assert 96 - counts[0] == pytest.approx(counts[0] - counts[1], abs=1)
+    cubic = dataclasses.replace(asked, schedule_options={"rounds": "2", "steps": "cubic"})
+    first, last = (phase.plan.kept["wide"] for phase in phases_of(cubic, PLAN, GROUPS))
+    assert 96 - first == pytest.approx(7 * (first - last), abs=7)
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,15 @@ class ScheduleContext:
         return found
 
 
+def cubic(done: float) -> float:
+    """How far along cutting is: fast at first, where much is superfluous (Zhu, Gupta 2017, equation 1).
+
+    Args:
+        done: The share of the steps that are over.
+    """
+    return 1 - (1 - done) ** 3
+
+
 def between(start: Plan, end: Plan, groups: Iterable[Group], share: float, *, geometric: bool = False) -> Plan:
     """A plan on the way from one to a smaller one.
 
