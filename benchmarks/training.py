@@ -50,7 +50,7 @@ GATES = ("hard-concrete", "straight-through", "attention")
 WAYS: tuple[tuple[str, dict[str, str]], ...] = (
     *((schedule, {}) for schedule in ("one-shot", "iterative", "gradual", "soft", "lottery-ticket", "regularized")),
     ("iterative", {"steps": "cubic", "rounds": "3"}),
-    ("iterative", {"steps": "cubic", "last": "0.7"}),
+    ("iterative", {"steps": "cubic", "last": "0.5"}),
     *(("learned", {"gate": gate}) for gate in GATES),
 )
 
