@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from typing import Any, Final, get_args
 
+from autoprune.core import precision
 from autoprune.core.group import Group, Kind
 from autoprune.errors import UsageError
 from autoprune.search_spaces.locks import check_matches
 from autoprune.search_spaces.pattern import Pattern
 
-_KINDS: Final = get_args(Kind)
+#: A precision is no part of a model that could be opened.
+_KINDS: Final = tuple(kind for kind in get_args(Kind) if kind != precision.NAME)
 _USUAL_PATTERN: Final = "unstructured"
 
 

@@ -104,7 +104,7 @@ def summarised(run: Path) -> RunSummary:
         state = "stopped" if front["partial"] else "finished"
         trials, best = front["trials"]["complete"] + front["trials"]["failed"], front["best"]
     point = next((each for each in front["front"] if each["trial"] == best), None) if front else None
-    wanted = dict.fromkeys([*recipe.get("objectives", ()), *(text.partition("<")[0] for text in recipe["budget"])])
+    wanted = dict.fromkeys([*recipe.get("objectives", ()), *(re.split("[<>]", text)[0] for text in recipe["budget"])])
     return RunSummary(
         **known,
         state="running" if holder(run) else state,

@@ -41,6 +41,15 @@ def test_runs_are_listed_side_by_side(told, tmp_path):
     assert told("runs", "list", tmp_path / "nothing")[0] == 6
 
 
+def test_what_is_limited_from_below_is_shown_too(told, tmp_path):
+    run = make_run(tmp_path / "runs" / "a", trials=20)
+    for name, old, new in (("run.yaml", "- latency<=5ms", "- accuracy>=0.5"), ("run.yaml", "- accuracy\n", "")):
+        text = (run / name).read_text()
+        assert old in text
+        (run / name).write_text(text.replace(old, new))
+    assert told("runs", "list")[1].splitlines()[0].split()[-5:-1] == ["best", "latency", "best", "accuracy"]
+
+
 def test_a_run_that_somebody_works_on_is_running_and_stays(told, tmp_path):
     run = make_run(tmp_path / "runs" / "a", trials=20, ended=False)
     lock = RunLock(run)

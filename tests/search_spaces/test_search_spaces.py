@@ -27,7 +27,7 @@ def test_an_unknown_name_suggests_the_nearest():
     [
         "!!python/object/apply:os.system ['touch ran']", "a: &x [1]\nb: *x", "- 1", GOOD + "more: 1", GOOD.replace("keep_ratios: [1.0, 0.5]\n", ""),
         GOOD.replace("step: 8", "step: 0"), GOOD.replace("step: 8", "step: true"), GOOD.replace("[1.0, 0.5]", "[1.5]"),
-        GOOD.replace("[1.0, 0.5]", "[]"), GOOD.replace("step: 8", "step: {chanel: 8}"), GOOD.replace("tied: []", "tied: ['(']"), GOOD.replace("[channel]", "[chanel]"), GOOD.replace("frozen: []", "frozen: ['(']"),
+        GOOD.replace("[1.0, 0.5]", "[]"), GOOD.replace("step: 8", "step: {chanel: 8}"), GOOD.replace("tied: []", "tied: ['(']"), GOOD.replace("[channel]", "[chanel]"), GOOD.replace("[channel]", "[channel, precision]"), GOOD.replace("frozen: []", "frozen: ['(']"),
         GOOD + "step: 4", GOOD + "note: !!int foo", GOOD + "note: !!timestamp foo", "{", "x" * (1 << 21), "[" * 5000,
     ],
 )  # fmt: skip
