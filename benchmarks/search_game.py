@@ -43,7 +43,7 @@ from autoprune.samplers import ModelAccess
 from autoprune.searching.candidate import Evaluator
 from autoprune.searching.forecasting import foresee, goal_of
 from autoprune.surgery import CutModel, twin
-from autoprune.tasks.classification import Batches
+from autoprune.tasks.arrays import Batches
 from autoprune.tasks.task import Task
 
 #: Runs of a model, each next to one of the dense model. Fewer are less exact than the product is: then the fronts are

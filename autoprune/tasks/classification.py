@@ -1,12 +1,10 @@
-"""Classifiers: a score and cross-entropy, on arrays or loaders. Knows splits and batches; not how scores are made."""
+"""Classifiers: a score and cross-entropy, on arrays or loaders. Knows neither how arrays are split nor scores made."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +14,7 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
 from autoprune.errors import TaskError
 from autoprune.registry import unknown
+from autoprune.tasks.arrays import divide, source, tensors
 from autoprune.tasks.batch import classify, device_of, inputs_of, labels_of, moved
 from autoprune.tasks.scores import SCORES, cross_entropy
 from autoprune.tasks.split import Source, Split
@@ -23,38 +22,7 @@ from autoprune.tasks.task import SPLITS, Scores, Task
 
 _SCORE: Final = "score"
 LOSS: Final = Metric("loss", "1", lower_is_better=True)
-#: Shares of one data set that is given whole.
-SHARES: Final = {"train": 0.4, "calibration": 0.1, "search": 0.2, "validation": 0.15, "test": 0.15}
 _TEMPERATURE: Final = 2.0
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Two tensors of equal length, `size` at a time; with `shuffle` in a new order on each pass.
-
-    The order is drawn from torch's global state, which training seeds for each epoch: one of its own would go on from
-    whatever was trained before. A last batch of one sample joins the one before it: batch statistics of one sample do
-    not exist.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    size: int
-    shuffle: bool = False
-
-    def __len__(self) -> int:
-        return len(self._sizes())
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        count = len(self.inputs)
-        order = torch.randperm(count) if self.shuffle else torch.arange(count)
-        for chosen in order.split(self._sizes()):
-            yield self.inputs[chosen], self.targets[chosen]
-
-    def _sizes(self) -> list[int]:
-        full, rest = divmod(len(self.inputs), self.size)
-        sizes = [self.size] * full + [rest] * bool(rest)
-        return [*sizes[:-2], sizes[-2] + 1] if rest == 1 and full else sizes
 
 
 def Classification(  # noqa: N802 - read as the kind of task it makes
@@ -73,8 +41,9 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
 
     Args:
         model: Trained.
-        data: Arrays (inputs, labels) that are shuffled by `seed` and split in the proportions of `SHARES`; or a
-            function without arguments that loads them when they are first needed.
+        data: Arrays (inputs, labels) that are shuffled by `seed` and split in the proportions of `SHARES`; of a model
+            with several inputs, a tuple of arrays or a mapping of them by name in place of inputs. Or a function
+            without arguments that loads them when they are first needed.
         splits: Instead, by name, arrays (inputs, labels) or iterables of batches (see `classify` for their forms); or
             functions that load them.
         example_inputs: The batch whose latency counts; default: the first calibration sample alone, for which the data
@@ -111,10 +80,10 @@ def Classification(  # noqa: N802 - read as the kind of task it makes
 
     def divided() -> Mapping[str, Any]:
         """The splits of the data, loaded by now."""
-        return divide(*arrays("data", data() if callable(data) else data, dtype), seed, stratify=stratify)
+        return divide(*tensors("data", data() if callable(data) else data, dtype), seed, stratify=stratify)
 
     def batched(given: Mapping[str, Any]) -> dict[str, Source]:
-        return {key: _batches(key, part, batch_size, dtype) for key, part in given.items()}
+        return {key: source(key, part, batch_size, dtype) for key, part in given.items()}
 
     def load() -> Mapping[str, Source]:
         return batched(divided() if splits is None else splits() if callable(splits) else splits)
@@ -204,82 +173,3 @@ def distance(outputs: Any, taught: Any) -> Tensor:
     soft = functional.log_softmax(logits_of(taught) / _TEMPERATURE, -1)
     own = functional.log_softmax(logits_of(outputs) / _TEMPERATURE, -1)
     return functional.kl_div(own, soft, reduction="batchmean", log_target=True) * _TEMPERATURE**2
-
-
-def divide(
-    inputs: Tensor, targets: Tensor, seed: int, shares: Mapping[str, float] = SHARES, *, stratify: bool = False
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Disjoint random parts in the given shares.
-
-    Args:
-        inputs: (N, ...).
-        targets: (N,).
-        seed: Of the shuffle.
-        shares: By name; they sum to one.
-        stratify: Whether each part gets its share of each class, as nearly as whole samples allow.
-
-    Raises:
-        TaskError: a part would be empty.
-    """
-    count = len(inputs)
-    sizes = [math.floor(share * count) for share in shares.values()]
-    sizes[-1] = count - sum(sizes[:-1])
-    if min(sizes) < 1:
-        raise TaskError(
-            expected=f"at least {math.ceil(1 / min(shares.values()))} samples to split",
-            received=f"{count}",
-            cure="pass more data, or your own splits",
-        )
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    if not stratify:
-        parts = list(order.split(sizes))
-    else:
-        # Samples of one class lie side by side; each is dealt to the part that lacks most by then.
-        dealt = torch.empty(count, dtype=torch.int64)
-        dealt[targets[order].argsort(stable=True)] = torch.tensor(_deal(count, tuple(shares.values())))
-        parts = [order[dealt == part] for part in range(len(sizes))]
-    return {name: (inputs[part], targets[part]) for name, part in zip(shares, parts, strict=True)}
-
-
-def _deal(count: int, shares: tuple[float, ...]) -> list[int]:
-    """The part of each of so many samples in a row, so that any stretch of them has its share of each part."""
-    lacking, dealt = [0.0] * len(shares), []
-    for _ in range(count):
-        lacking = [lack + share for lack, share in zip(lacking, shares, strict=True)]
-        part = max(range(len(shares)), key=lacking.__getitem__)
-        lacking[part] -= 1
-        dealt.append(part)
-    return dealt
-
-
-def arrays(name: str, data: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """A pair of arrays of equal, positive length as tensors: floating-point inputs as `dtype`, labels (N,) as int64."""
-    try:
-        inputs, targets = (torch.as_tensor(part) for part in data)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TaskError(
-            expected=f"{name} as (inputs, labels)", received=type(data).__name__, cure="pass two arrays of equal length"
-        ) from error
-    if inputs.dim() < 1 or len(inputs) != len(targets) or len(inputs) == 0:
-        raise TaskError(
-            expected=f"inputs and labels of equal, positive length in {name}",
-            received=f"shapes {list(inputs.shape)} and {list(targets.shape)}",
-            cure="pass at least one sample with its label",
-        )
-    if targets.dim() != 1 or not torch.equal(targets.long().to(targets.dtype), targets):
-        raise TaskError(
-            expected=f"the class of each sample of {name} as a whole number",
-            received=f"labels of shape {list(targets.shape)} and {str(targets.dtype).removeprefix('torch.')}",
-            cure="pass labels.argmax(-1) where they are one-hot; for other targets write a Task with a loss of its own",
-        )
-    return inputs.to(dtype) if inputs.is_floating_point() else inputs, targets.long()
-
-
-def _batches(name: str, part: Any, size: int, dtype: torch.dtype) -> Source:
-    if callable(part) and not isinstance(part, Iterable):
-        return lambda: cast(Iterable[Any], _batches(name, part(), size, dtype))
-    pair = isinstance(part, Sequence) and len(part) == 2 and all(hasattr(array, "shape") for array in part)
-    if not pair:
-        return cast(Source, part)
-    inputs, targets = arrays(f"splits['{name}']", part, dtype)
-    return Batches(inputs, targets, size, shuffle=name == "train")

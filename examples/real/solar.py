@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 import autoprune
-from autoprune.tasks.classification import divide
+from autoprune.tasks.arrays import divide
 
 SIDE, EPOCHS, RATE = 128, 6, 1e-3
 NEEDS = {

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import autoprune
 from autoprune.errors import TaskError, UsageError
-from autoprune.tasks.classification import divide
+from autoprune.tasks.arrays import divide
 from autoprune.tasks.scores import SCORES
 from autoprune.tasks.task import SPLITS
 from tests.field.models import mlp, points
@@ -64,6 +64,42 @@ def test_every_usual_form_of_a_batch_is_searched_and_trained(form):
     result = autoprune.search(task, budget="params=60%", trials=3, finetune_epochs=1, finalists=1, run="r")
     assert result.best is not None
     assert result.best.measurements["accuracy"].n == 64
+
+
+ARRAYS = {
+    "tuple": lambda ids, mask: (ids, mask),
+    "mapping": lambda ids, mask: {"input_ids": ids.numpy(), "attention_mask": mask.numpy()},
+}
+
+
+@pytest.mark.parametrize("form", ARRAYS)
+def test_data_may_be_arrays_of_several_inputs(form):
+    ids, mask = Samples("flat").ids, torch.ones(64, 6, dtype=torch.float64)
+    mask[:, 0] = torch.arange(64)
+    data = ARRAYS[form](ids, mask), torch.arange(64) % 3
+    task = autoprune.Classification(Texts(), data=data, batch_size=8)
+    assert len(task.example_inputs) == 2
+    inputs, labels = next(iter(task.split("train")))
+    ids_seen, mask_seen = inputs.values() if form == "mapping" else inputs
+    assert torch.equal(mask_seen[:, 0].long() % 3, labels)
+    assert torch.equal(ids_seen, ids[mask_seen[:, 0].long()])
+    assert mask_seen.dtype == torch.float32
+    whole = autoprune.Classification(Texts(), splits=dict.fromkeys(SPLITS, data))
+    assert whole.score(whole.model, "test")["accuracy"].n == 64
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ((torch.zeros(64, 6), torch.zeros(63, 6)), r"shapes \[64, 6\] and \[63, 6\] and \[64\]"),
+        ((), "equal, positive length"),
+        ({"input_ids": ["a", "b"]}, "several inputs as a tuple or a mapping of arrays"),
+        ([torch.zeros(64, 6), torch.zeros(64, 6)], "several inputs as a tuple or a mapping of arrays"),
+    ],
+)
+def test_arrays_of_several_inputs_that_are_none_are_refused(inputs, message):
+    with pytest.raises(TaskError, match=message):
+        autoprune.Classification(Texts(), data=(inputs, torch.zeros(64)))
 
 
 def test_encodings_of_a_tokenizer_are_mappings():

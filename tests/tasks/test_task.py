@@ -12,7 +12,7 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.metric import Metric
 from autoprune.errors import TaskError
 from autoprune.finetuning.check import check_training
-from autoprune.tasks.classification import Batches, divide
+from autoprune.tasks.arrays import Batches, divide
 from autoprune.tasks.scores import wilson
 from autoprune.tasks.task import SPLITS, rebatch
 

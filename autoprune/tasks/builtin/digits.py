@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autoprune.core.reporter import Reporter
-from autoprune.tasks.classification import Batches, Classification, divide
+from autoprune.tasks.arrays import Batches, divide
+from autoprune.tasks.classification import Classification
 from autoprune.tasks.task import Task
 
 #: How many of the 1797 digits each split gets; a digit is in one split only.
