@@ -11,6 +11,7 @@ import ast
 import difflib
 import importlib
 import re
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -89,11 +90,28 @@ def first_sentence(text: str) -> str:
 
 def unknown(noun: str, name: str, known: tuple[str, ...]) -> UsageError:
     """The error for a name nobody registered, with the nearest known one."""
-    close = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
     return UsageError(
-        expected=f"a known {noun}", received=f"'{name}'", cure=f"{hint}known: {', '.join(known) or 'none'}"
+        expected=f"a known {noun}",
+        received=f"'{name}'",
+        cure=f"{suggestion(str(name), known)}known: {', '.join(known) or 'none'}",
     )
+
+
+def suggestion(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The question whether a known name was meant: one that is spelled alike, or the only one that begins so.
+
+    Args:
+        name: As it was written.
+        known: The names that there are.
+        cutoff: How much alike spellings must be, from 0 to 1.
+
+    Returns:
+        "did you mean 'NAME'? ", or nothing where no name is near.
+    """
+    known = tuple(known)
+    longer = [each for each in known if len(name) > 1 and each.startswith(name)]
+    close = longer if len(longer) == 1 else difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"did you mean '{close[0]}'? " if close else ""
 
 
 def built_in(kind: str, name: str) -> bool:

@@ -33,6 +33,19 @@ def test_a_typo_is_answered_with_the_nearest_name_and_all_known_ones():
         registry.load("samplers", "nsga")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("acc", "did you mean 'accuracy'? "),  # the only one that begins so
+        ("accuracies", "did you mean 'accuracy'? "),
+        ("l", ""),
+        ("loss", ""),
+    ],
+)
+def test_the_name_that_was_meant_is_suggested(name, hint):
+    assert registry.suggestion(name, ("accuracy", "latency", "flops"), cutoff=0.7) == hint
+
+
 def test_third_parties_register_by_entry_point(monkeypatch):
     entry = metadata.EntryPoint("mine", "autoprune.samplers.random", "autoprune.samplers")
     broken = metadata.EntryPoint("broken", "no_such_package.sampler", "autoprune.samplers")

@@ -34,7 +34,7 @@ from autoprune.cli import (
     watch,
 )
 from autoprune.cli.console import hush, say
-from autoprune.cli.options import GroupedCommand
+from autoprune.cli.options import GroupedCommand, ListingGroup
 from autoprune.errors import (
     AutopruneError,
     InterruptedSearchError,
@@ -53,6 +53,7 @@ def make_app() -> typer.Typer:
     app = typer.Typer(
         name="autoprune",
         help="Automated pruning of PyTorch models under budgets that are measured on the device.",
+        cls=ListingGroup,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )

@@ -54,9 +54,13 @@ def check(
     typer.echo(json.dumps(_document(found), indent=1) if as_json else _table(found))
     broken = [each for each in found.limits if not each.kept]
     if broken:
+        from autoprune.core import quantity
+
         raise BudgetInfeasibleError(
             expected=", ".join(str(each.limit) for each in broken),
-            received=", ".join(f"{each.measured.metric} {each.measured.value:.6g}" for each in broken),
+            received=", ".join(
+                f"{each.measured.metric} {quantity.show(each.measured.value, each.measured.unit)}" for each in broken
+            ),
             cure="choose a smaller model of the front, or prune anew with this budget",
         )
 

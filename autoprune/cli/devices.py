@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from autoprune.cli.options import group_of_commands
+
 _WIDTH = 14
 Name = Annotated[str, typer.Argument(help="What the device is called.")]
 
@@ -69,7 +71,7 @@ def remove(name: Name) -> int:
 
 
 def devices_app() -> typer.Typer:
-    app = typer.Typer(help="The machines on which models are measured, by name.", no_args_is_help=True)
+    app = group_of_commands("The machines on which models are measured, by name.")
     for name, command in (("add", add), ("list", listed), ("test", try_out), ("remove", remove)):
         app.command(name)(command)
     return app

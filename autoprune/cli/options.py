@@ -8,13 +8,14 @@ from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from autoprune.cli.completion import plugins, spaces
 from autoprune.errors import UsageError
 from autoprune.options.described import described
 from autoprune.options.option import Option
 from autoprune.options.search_options import SearchOptions
+from autoprune.registry import first_sentence
 
 #: The last sections of a command's help: what it prints, and what is left over.
 OUTPUT, _OTHERS = "Output", "Options"
@@ -43,6 +44,28 @@ class GroupedCommand(TyperCommand):
         for name, rows in (sections | ends).items():
             with formatter.section(name):
                 formatter.write_dl(rows)
+
+
+class ListingGroup(TyperGroup):
+    """A command of commands, whose help says of each in a whole sentence what it does."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a row a command; what is longer than a line goes on below."""
+        rows = [(name, f"{first_sentence(command.help or '')}.") for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def group_of_commands(about: str) -> typer.Typer:
+    """A command that only has commands below it; alone, it shows its help, as `autoprune` does."""
+    app = typer.Typer(help=about, cls=ListingGroup, rich_markup_mode=None)
+
+    @app.callback(invoke_without_command=True)
+    def alone(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            typer.echo(context.get_help())
+
+    return app
 
 
 def with_options(

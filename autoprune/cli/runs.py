@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autoprune.cli.completion import runs as runs_here
+from autoprune.cli.options import group_of_commands
 
 if TYPE_CHECKING:
     from autoprune.store.runs import RunSummary
@@ -35,7 +36,8 @@ def listed(
 
     if wrong := sorted(set(state or ()) - set(STATES)):
         raise UsageError(expected=f"a state: {', '.join(STATES)}", received=wrong[0], cure="take one of them")
-    found = [run for run in runs_in(places or [_HERE]) if run.state in (state or STATES) and task in run.task]
+    searched = places or ([_HERE] if _HERE.is_dir() else [])
+    found = [run for run in runs_in(searched) if run.state in (state or STATES) and task in run.task]
     if as_json:
         typer.echo(json.dumps([run.to_json() for run in found], indent=1))
         return 0
@@ -86,7 +88,7 @@ def clean(
 
 
 def runs_app() -> typer.Typer:
-    app = typer.Typer(help="What was searched so far, and what of it can go.", no_args_is_help=True)
+    app = group_of_commands("What was searched so far, and what of it can go.")
     app.command("list")(listed)
     app.command("clean")(clean)
     return app

@@ -50,7 +50,7 @@ def check_quality(limit: Limit, quality: Metric) -> None:
         part = _part(abs(limit.value), spread)
         near = f"{side}{quality.low + part * spread:g}" if spread <= 1 else _relative(side, quality, 0.01)
         raise UsageError(
-            expected=f"a {quality.name} between {quality.low:g} and {quality.high:g}",
+            expected=f"{quality.name} between {quality.low:g} and {quality.high:g}",
             received=text,
             cure=f"write for example {near}",
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from autoprune.core.plan import Plan
 from autoprune.errors import UsageError
+from autoprune.registry import suggestion
 
 Kind = Literal[
     "channel", "neuron", "head", "head_dim", "embedding", "hidden", "expert", "row", "layer", "weight", "precision"
@@ -73,9 +73,7 @@ def check_plan(plan: Plan, groups: Iterable[Group]) -> None:
     for name, count in plan.kept.items():
         group = known.get(name)
         if group is None:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            cure = f"{hint}`autoprune inspect` lists every group"
+            cure = f"{suggestion(name, known)}`autoprune inspect` lists every group"
             raise UsageError(expected="groups of this model", received=f"'{name}'", cure=cure)
         if group.frozen_reason and count != group.size:
             raise UsageError(

@@ -9,7 +9,6 @@ unit (`bleu>=-0.5`, `loss<=+0.1`; always `bleu>=dense-0.5`), or, where it ends a
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Final, Literal
 from autoprune.core import quantity
 from autoprune.core.metric import COSTS, LATENCY, STATISTICS, WORST, MetricKey, cost
 from autoprune.errors import UsageError
+from autoprune.registry import suggestion
 
 Relation = Literal["<=", ">="]
 #: How a limit's value is meant: in SI units, as a share of the dense value, or as a distance from it, in the metric's
@@ -155,7 +155,17 @@ def parse_limit(text: str) -> Limit:
     """
     match = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
-        raise UsageError(expected="METRIC=VALUE", received=repr(text), cure=_EXAMPLES)
+        raise UsageError(
+            expected="METRIC=VALUE, METRIC<=VALUE or METRIC>=VALUE",
+            received=repr(text),
+            cure=f"{_EXAMPLES}; in a shell, in quotes where there is a < or >",
+        )
+    if "," in text:
+        raise UsageError(
+            expected="one limit, with a point for decimals",
+            received=repr(text),
+            cure="give each limit by itself: --budget latency=5ms --budget 'accuracy>=-1%'",
+        )
     name, device, sign, amount = (found or "" for found in match.groups())
     base, _, statistic = name.partition(".") if name.partition(".")[0] in COSTS else (name, "", "")
     metric = str(MetricKey(base, device=device))
@@ -201,6 +211,12 @@ def _check(limit: Limit) -> None:
         )
     if limit.value <= 0:
         raise UsageError(expected=f"a positive {limit.metric}", received=text, cure=_EXAMPLES)
+    if limit.basis == "absolute" and limit.value < 1 and key.counted:
+        raise UsageError(
+            expected=f"{limit.metric} of at least 1",
+            received=text,
+            cure=f"write {limit.metric}={limit.value * 100:g}% for that share of the dense model's",
+        )
     if limit.basis == "share" and limit.value > 1:
         raise UsageError(
             expected="at most 100% of the dense model's value", received=text, cure="give a share between 0% and 100%"
@@ -243,8 +259,7 @@ def check_place(metric: str, text: str) -> None:
 
 
 def _unknown_metric(metric: str, text: str, number: str) -> UsageError:
-    close = difflib.get_close_matches(MetricKey.parse(metric).metric, COSTS, n=1, cutoff=0.7)
-    hint = f"did you mean '{close[0]}'? " if close else ""
+    hint = suggestion(MetricKey.parse(metric).metric, COSTS, cutoff=0.7)  # `loss` is not meant as `flops`
     return UsageError(
         expected="a known cost, or a quality of the task with <= or >= and a plain number",
         received=repr(text),

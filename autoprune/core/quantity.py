@@ -5,12 +5,12 @@ General unit libraries read `5m` as metres and `300M` as molar, so the few forms
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from typing import Final
 
 from autoprune.errors import UsageError
+from autoprune.registry import suggestion
 
 _COUNTS: Final = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -61,8 +61,7 @@ def scale(suffix: str, unit: str, text: str) -> float:
     """The factor that turns a number written with `suffix` into SI `unit`; `text` is quoted in the error."""
     known = UNITS[unit]
     if suffix not in known:
-        close = difflib.get_close_matches(suffix, known, n=1, cutoff=0.5)
-        hint = f"did you mean '{close[0]}'? " if close else ""
+        hint = suggestion(suffix, known, cutoff=0.5)
         listed = ", ".join(name for name in known if name)
         raise UsageError(
             expected=f"one of the units {listed}", received=repr(text), cure=f"{hint}give the number one of these units"

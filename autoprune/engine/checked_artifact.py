@@ -23,7 +23,7 @@ from autoprune.deployment.timing import bench_here, measured
 from autoprune.engine.known_device import found
 from autoprune.engine.prepare import make_task
 from autoprune.engine.result import model_folder
-from autoprune.errors import UsageError
+from autoprune.errors import StorageError, UsageError
 from autoprune.measure.costs import costs_of
 from autoprune.measure.setup import Setup
 from autoprune.models.folder import PLAN, read
@@ -90,6 +90,12 @@ def artifact_of(path: Path, task: Task | str | None, where: Where) -> CheckedArt
     Raises:
         StorageError: it is none of these, or damaged. UsageError: a runtime that does not run the export's format.
     """
+    if not path.exists():
+        raise StorageError(
+            expected="a finished model, a run, or what `autoprune export` wrote",
+            received=f"{path}, which is not there",
+            cure="check the path; `autoprune runs list` shows the runs below runs/",
+        )
     whole = path.is_dir() and ((path / PLAN).is_file() or not (path / cards.CARD).is_file())
     return _finished(path, task, where) if whole else _exported(path, task, where)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature, signature
@@ -11,6 +10,7 @@ from typing import Any, Final, TypeVar, get_type_hints
 from autoprune.errors import UsageError
 from autoprune.options.described import described
 from autoprune.options.search_options import SearchOptions
+from autoprune.registry import suggestion
 
 #: Options by the names that they had before, which are taken for one release more.
 _FORMERLY: Final = {"epochs": "finetune_epochs"}
@@ -43,9 +43,8 @@ def checked(given: Mapping[str, Any], legal: tuple[str, ...], meaning: str) -> d
     found = renamed(given)
     wrong = [name for name in found if name not in legal]
     if wrong:
-        close = difflib.get_close_matches(wrong[0], legal, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise UsageError(expected=meaning, received=", ".join(wrong), cure=f"{hint}known: {', '.join(legal)}")
+        cure = f"{suggestion(wrong[0], legal)}known: {', '.join(legal)}"
+        raise UsageError(expected=meaning, received=", ".join(wrong), cure=cure)
     return found
 
 

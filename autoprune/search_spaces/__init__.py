@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from autoprune.errors import UsageError
-from autoprune.registry import first_sentence, unknown
+from autoprune.registry import first_sentence, suggestion, unknown
 from autoprune.search_spaces.document import read
 from autoprune.search_spaces.space_config import Space, SpaceConfig, known
 
@@ -91,10 +91,12 @@ def _made(text: Any, where: str, **more: Any) -> SpaceConfig:
     """The configuration that a mapping describes."""
     legal = (*known(), *({"name"} - more.keys()))
     if not isinstance(text, Mapping) or not set(text) <= set(legal) or not set(text) >= _NEEDED:
-        received = ", ".join(map(str, text)) if isinstance(text, Mapping) else type(text).__name__
+        given = tuple(map(str, text)) if isinstance(text, Mapping) else ()
+        strange = next((key for key in given if key not in legal), "")
+        hint = suggestion(strange, [key for key in legal if key not in given])
         raise UsageError(
             expected=f"kinds, keep_ratios, and at most the keys {', '.join(known())} in {where}",
-            received=received,
-            cure="start from a file of search_spaces/",
+            received=", ".join(given) or type(text).__name__,
+            cure=f"{hint}write for example kinds: [channel] and keep_ratios: [1.0, 0.75, 0.5]",
         )
     return SpaceConfig(**text, **more)

@@ -59,7 +59,7 @@ def locks(groups: Sequence[Group], *, freeze: Sequence[str] = (), only: Sequence
     named = {group.name: group.name for group in groups}
     for what, given in (("freeze", freeze), ("only", only)):
         for pattern in given:
-            check_matches(pattern, named, groups, what)
+            check_matches(pattern, named, groups, f"{what}=")
     wanted = [group for group in groups if _hit(only, group.name) is not None]
     ties = {group.tie for group in wanted if group.tie}
     reasons = {}
@@ -99,7 +99,7 @@ def check_matches(pattern: str, subjects: Mapping[str, str], groups: Sequence[Gr
         pattern: A regular expression that is searched for.
         subjects: By name of a group, in what it is searched.
         groups: Whose members are looked at for a cure.
-        what: Where it stands, such as "freeze".
+        what: Where it stands, such as "freeze=".
 
     Raises:
         UsageError: it is in none; near names, or groups with such a tensor, are suggested.

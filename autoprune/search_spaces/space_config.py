@@ -60,13 +60,13 @@ class SpaceConfig:
     priority: int = 0
 
     def __post_init__(self) -> None:
-        for key, (legal, form) in _FORMS.items():
+        for key, (legal, form, example) in _FORMS.items():
             value = getattr(self, key)
             if not legal(value):
                 raise UsageError(
                     expected=f"{key} of the search space '{self.name}' as {form}",
                     received=repr(value),
-                    cure=f"correct {key}",
+                    cure=f"write for example {key}: {example}",
                 )
             if isinstance(value, list):
                 object.__setattr__(self, key, tuple(value))
@@ -190,17 +190,17 @@ def _counts(value: Any) -> bool:
     return by_kind or _count(value)
 
 
-#: What each of its values must be.
-_FORMS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "match": (_patterns, "a list of regular expressions on class names"),
-    "priority": (_number, "a whole number"),
-    "kinds": (_kinds, f"a list out of {', '.join(_KINDS)}"),
-    "frozen": (_patterns, "a list of regular expressions"),
-    "step": (_counts, "a whole number of at least 1, or one a kind"),
-    "floor": (_counts, "a whole number of at least 1, or one a kind"),
-    "keep_ratios": (_ratios, "a list of keep ratios above 0 and at most 1"),
-    "tied": (_patterns, "a list of regular expressions"),
-    "pattern": (_zeros, "unstructured, N:M such as 2:4, or a block such as 4x4"),
-    "savable": (lambda value: isinstance(value, bool), "true or false"),
-    "name": (lambda value: isinstance(value, str), "text"),
+#: What each of its values must be, and an example.
+_FORMS: Final[dict[str, tuple[Callable[[Any], bool], str, str]]] = {
+    "match": (_patterns, "a list of regular expressions on class names", '["ResNet"]'),
+    "priority": (_number, "a whole number", "10"),
+    "kinds": (_kinds, f"a list out of {', '.join(_KINDS)}", "[channel, neuron]"),
+    "frozen": (_patterns, "a list of regular expressions", '["^stem"]'),
+    "step": (_counts, "a whole number of at least 1, or one a kind", "8"),
+    "floor": (_counts, "a whole number of at least 1, or one a kind", "{channel: 8, neuron: 16}"),
+    "keep_ratios": (_ratios, "a list of keep ratios above 0 and at most 1", "[1.0, 0.75, 0.5]"),
+    "tied": (_patterns, "a list of regular expressions", '["^head (.*)"]'),
+    "pattern": (_zeros, "unstructured, N:M such as 2:4, or a block such as 4x4", '"2:4"'),
+    "savable": (lambda value: isinstance(value, bool), "true or false", "true"),
+    "name": (lambda value: isinstance(value, str), "text", "mine"),
 }

@@ -53,6 +53,7 @@ _EVENTS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 _CARD: Final = {"policy": str, "told": str, "metrics": dict, "members": list}
 _LARGEST_RECIPE: Final = 64 << 20
+_WHICH: Final = "give the directory of a run; `autoprune runs list` shows those below runs/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,9 +191,7 @@ def read_recipe(run: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             recipe = yaml.safe_load(file.read(_LARGEST_RECIPE))
     except Exception as error:  # of the file, or of what a tag makes of its text
-        raise StorageError(
-            expected=f"{RECIPE} in {run}", received=describe(error), cure="give the directory of a run"
-        ) from error
+        raise StorageError(expected=f"{RECIPE} in {run}", received=describe(error), cure=_WHICH) from error
     schema = recipe.get("schema", 1) if isinstance(recipe, dict) else None
     if schema == SCHEMA:
         return dict(recipe)
@@ -219,7 +218,7 @@ def read_front(run: Path) -> dict[str, Any]:
         raise StorageError(
             expected=f"{FRONT} in {run}",
             received=describe(error),
-            cure=f"end it with `autoprune resume {run}`" if begun else "give the directory of a finished run",
+            cure=f"end it with `autoprune resume {run}`" if begun else _WHICH,
         ) from error
     if isinstance(front, dict) and front.get("schema") == 1 and (missing := _FIELDS - front.keys()):
         raise StorageError(

@@ -77,10 +77,16 @@ def runs_in(places: Iterable[Path]) -> list[RunSummary]:
     """Each place where it is a run, else the runs right below it; the latest last.
 
     Raises:
-        StorageError: a place that cannot be read.
+        StorageError: a place that is no folder, or cannot be read.
     """
     found: dict[Path, RunSummary] = {}
     for place in places:
+        if not place.is_dir():
+            raise StorageError(
+                expected="a run, or a folder of runs",
+                received=f"{place}, which is {'a file' if place.exists() else 'not there'}",
+                cure="check the path",
+            )
         with storing(place):
             inside = [place] if (place / RECIPE).exists() else [each for each in place.iterdir() if each.is_dir()]
         for path in inside:

@@ -221,7 +221,7 @@ class Task:
         ends = [float(score.low), float(score.high)] if isinstance(score, Measurement) else []
         if not all(map(math.isfinite, (value, *ends))) or not metric.low <= value <= metric.high:
             raise TaskError(
-                expected=f"a {metric.name} between {metric.low:g} and {metric.high:g} from {self._evaluator}",
+                expected=f"{metric.name} between {metric.low:g} and {metric.high:g} from {self._evaluator}",
                 received=" ".join(map(repr, (value, *ends))),
                 cure=_range_for(metric, value)
                 if all(map(math.isfinite, (value, *ends)))

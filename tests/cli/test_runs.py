@@ -3,6 +3,8 @@
 import json
 import os
 
+import pytest
+
 from autoprune.store.files import partial_folder
 from autoprune.store.lock import RunLock
 from tests.report.runs import make_run
@@ -38,7 +40,34 @@ def test_runs_are_listed_side_by_side(told, tmp_path):
     assert [each["path"] for each in found] == ["runs/b"]
     assert found[0]["size"] > 1000
     assert told("runs", "list", "--state", "done")[0] == 2
-    assert told("runs", "list", tmp_path / "nothing")[0] == 6
+
+
+def test_places_without_runs_are_named(told, tmp_path):
+    assert told("runs", "list") == (0, "", "no such runs\n")  # nothing was searched here so far
+    (tmp_path / "notes.txt").write_text("")
+    for place, what in (("nothing", "not there"), ("notes.txt", "a file")):
+        code, _, said = told("runs", "list", tmp_path / place)
+        assert code == 6
+        assert f"expected a run, or a folder of runs; received {tmp_path / place}, which is {what};" in said
+    for command in (("front",), ("resume",), ("check", "--budget", "params=1M")):
+        code, _, said = told(*command, "runs/nothing")
+        assert code == 6
+        assert "runs/nothing" in said
+        assert "`autoprune runs list`" in said
+
+
+@pytest.mark.parametrize("command", ["runs", "devices"])
+def test_a_command_of_commands_alone_shows_its_help(told, command):
+    code, out, said = told(command)
+    assert (code, said) == (0, "")
+    assert f"Usage: autoprune {command}" in out
+    assert out.count("\n") > 5
+
+
+@pytest.mark.parametrize("command", [(), ("runs",)])
+def test_help_says_in_a_whole_sentence_what_each_command_does(told, command):
+    _, out, _ = told(*command, "--help")
+    assert "..." not in out.partition("Commands:")[2]
 
 
 def test_what_is_limited_from_below_is_shown_too(told, tmp_path):

@@ -65,7 +65,26 @@ def test_malformed_limits_are_refused_in_one_line(text):
     assert refused.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("accuracy", "in quotes where there is a < or >"),  # what a shell leaves of accuracy>=-1%
+        ("latency<5ms", "METRIC<=VALUE"),
+        ("params=50%,flops=50%", "each limit by itself: --budget"),
+        ("accuracy>=0,97", "a point for decimals"),
+        ("params=0.5", "params=50% for that share"),
+        ("flops=0.25", "flops=25% for that share"),
+        ("size=0.5B", "size of at least 1"),
+    ],
+)
+def test_what_a_newcomer_writes_is_refused_with_what_he_means(text, cure):
+    with pytest.raises(UsageError, match=cure):
+        Budget.parse(text)
+
+
 def test_a_near_unit_or_metric_is_suggested():
+    with pytest.raises(UsageError, match="did you mean 'latency'"):
+        parse_limit("lat=5ms")
     with pytest.raises(UsageError, match="did you mean 'ms'"):
         parse_limit("latency=5mss")
     with pytest.raises(UsageError, match="did you mean 'latency'"):

@@ -136,6 +136,7 @@ def test_a_search_space_is_an_object_that_a_run_remembers(small_task, tmp_path):
     [
         ({"kinds": ["channel"]}, "kinds, keep_ratios"),
         ({"kinds": ["channel"], "keep_ratios": [1.0, 0.5], "freeze": []}, "at most the keys"),
+        ({"kinds": ["channel"], "keep_ratio": [1.0]}, "did you mean 'keep_ratios'. write for example kinds: "),
         (3, "a search space by name, a YAML file, or an autoprune.SpaceConfig"),
         ("cnnn", "did you mean 'cnn'"),
     ],
@@ -145,10 +146,15 @@ def test_other_search_spaces_are_refused(small_task, given, message):
         autoprune.search(small_task, "params=60%", space=given, run="r", **QUICK)
 
 
-def test_values_of_a_search_space_are_checked_when_it_is_made():
-    for wrong in ({"kinds": ["chanel"]}, {"keep_ratios": []}, {"frozen": ["("]}, {"step": 0}, {"frozen": "stem"}):
-        with pytest.raises(UsageError, match=next(iter(wrong))):
-            autoprune.SpaceConfig(**{"kinds": ["channel"], "keep_ratios": [1.0], **wrong})
+@pytest.mark.parametrize(
+    ("key", "value"), [("kinds", ["chanel"]), ("kinds", "channel"), ("keep_ratios", []), ("keep_ratios", [100, 50]), ("frozen", ["("]), ("frozen", "stem"), ("step", 0)]
+)  # fmt: skip
+def test_values_of_a_search_space_are_checked_when_it_is_made(key, value):
+    usual = {"kinds": ["channel"], "keep_ratios": [1.0]}
+    with pytest.raises(UsageError, match=f"write for example {key}: ") as refused:
+        autoprune.SpaceConfig(**{**usual, key: value})
+    example = yaml.safe_load(str(refused.value).rpartition("write for example ")[2])
+    assert getattr(autoprune.SpaceConfig(**usual | {"kinds": ["channel", "neuron"]} | example), key)
 
 
 TASK = """
