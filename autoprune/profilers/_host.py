@@ -43,9 +43,9 @@ def timed(call: Callable[[], object], clock: Clock, min_s: float, min_runs: int)
     return Block(tuple(wall), tuple(cpu), resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches)
 
 
-def needed(library: str, profiler: str) -> ModuleType:
-    """The library of a profiler; see `import_library`."""
-    return import_library(library, purpose=f"for the profiler '{profiler}'", extra=profiler)
+def needed(library: str, profiler: str, extra: str = "") -> ModuleType:
+    """The library of a profiler; see `import_library`. extra: that has it, where not the profiler's own."""
+    return import_library(library, purpose=f"for the profiler '{profiler}'", extra=extra or profiler)
 
 
 def version(package: str) -> str:

@@ -1,8 +1,12 @@
-"""OpenVINO on this machine's processor. Knows compiled models; neither torch nor where the graph came from."""
+"""OpenVINO on this machine's processor. Knows compiled models, and NNCF for int8; neither torch nor where graphs are
+from."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any, Final
 
 from autoprune.core.clock import Clock
@@ -13,7 +17,8 @@ openvino = needed("openvino", "openvino")
 
 #: What the text of OpenVINO's own files ends with.
 _TEXT_ENDS: Final = b"</net>\n"
-_PRECISIONS: Final = {"float32": "f32", "bfloat16": "bf16"}
+#: What is left of a graph in int8 computes in float32.
+_PRECISIONS: Final = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,7 @@ class OpenVinoProfiler:
 
     def capabilities(self) -> Capabilities:
         # Its threads are its own: they work while the caller's waits, and processor time counts them all.
-        return Capabilities(
-            metrics=("latency", "throughput", "memory"), format="onnx", precisions=("float32", "bfloat16")
-        )
+        return Capabilities(metrics=("latency", "throughput", "memory"), format="onnx", precisions=tuple(_PRECISIONS))
 
     def fingerprint(self) -> str:
         return f"{processor()} / openvino {version('openvino')}"
@@ -72,6 +75,37 @@ class OpenVinoProfiler:
 
     def close(self) -> None:
         pass
+
+
+def quantised(content: bytes, samples: Sequence[Mapping[str, Any]]) -> bytes:
+    """The graph in int8, by NNCF's quantisation after training with its own settings; it stays an ONNX graph.
+
+    Args:
+        content: A graph in float32.
+        samples: Inputs by name.
+
+    Raises:
+        DeviceError: NNCF is missing, or refuses the graph.
+    """
+    nncf, onnx = needed("nncf", "openvino", extra="nncf"), needed("onnx", "openvino")
+    try:
+        with _silent(nncf):
+            made = nncf.quantize(onnx.load_from_string(content), nncf.Dataset(samples), subset_size=len(samples))
+    except Exception as error:
+        raise refused("OpenVINO, in int8 by NNCF", error) from error
+    return bytes(made.SerializeToString())
+
+
+@contextmanager
+def _silent(nncf: Any) -> Iterator[None]:
+    """Without the tool's bars and advice, which go to the standard output."""
+    logger, before = nncf.nncf_logger, nncf.nncf_logger.disabled
+    logger.disabled = True
+    try:
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        logger.disabled = before
 
 
 def _give(handle: _Handle, inputs: dict[str, Any]) -> None:

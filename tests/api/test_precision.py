@@ -1,6 +1,7 @@
 """Precisions as a part of a search: what is scored is what is timed, whatever it computes in."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from autoprune.core.plan import Plan
 from autoprune.core.trial import Trial, TrialState
 from autoprune.engine.given_plan import prepare_for
 from autoprune.engine.settings import Settings
-from autoprune.errors import UsageError
+from autoprune.errors import DeviceError, UsageError
 from autoprune.options.search_options import SearchOptions
 from autoprune.search_spaces.space import SearchSpace
 from autoprune.search_spaces.space_config import SpaceConfig
@@ -94,6 +95,23 @@ def test_scores_in_bfloat16_are_those_of_bfloat16(hurried):
     assert not torch.equal(scored, exact)
     assert torch.equal(scored, scored.bfloat16().float())
     assert torch.allclose(scored, exact, atol=0.05)
+
+
+def test_openvino_in_int8_without_its_tool_says_what_to_install(hurried, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(DeviceError, match=r"'nncf' for the profiler 'openvino'.*pip install 'autoprune\[nncf\]'"):
+        autoprune.evaluate(wide_task(), {"first": 16}, profiler="openvino", precision="int8")
+
+
+@pytest.mark.slow
+def test_openvino_scores_what_it_times_in_int8(hurried, capfd):
+    pytest.importorskip("nncf")
+    found = autoprune.evaluate(
+        wide_task(), {"first": 16}, profiler="openvino", precision="int8", repair="none", criterion="l1"
+    )
+    assert found.dense["accuracy"].value < 0.8  # ranges of activations leave the small channels nothing
+    assert found.measurements["latency"].profiler == "openvino"
+    assert "Statistics collection" not in capfd.readouterr().out
 
 
 @pytest.mark.slow
