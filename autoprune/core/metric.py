@@ -66,6 +66,7 @@ class Metric:
 
 
 KV_CACHE: Final = "kv_cache"
+NONZEROS: Final = "nonzeros"
 
 #: Costs that every task shares; qualities are declared by the task.
 COSTS: Final[dict[str, Metric]] = {
@@ -77,6 +78,7 @@ COSTS: Final[dict[str, Metric]] = {
         Metric("decode", "s", lower_is_better=True, kind="timed", work="decode", measured_as="latency"),
         Metric("tokens", "1/s", lower_is_better=False, kind="timed", work="decode", measured_as="throughput"),
         Metric("params", "1", lower_is_better=True, kind="counted"),
+        Metric(NONZEROS, "1", lower_is_better=True, kind="counted"),
         Metric("flops", "1", lower_is_better=True, kind="counted"),
         Metric("size", "B", lower_is_better=True, kind="counted"),
         Metric(KV_CACHE, "B", lower_is_better=True, kind="counted"),

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from autoprune.core.forecast import CostForecast
-from autoprune.core.metric import COSTS, LATENCY
+from autoprune.core.metric import COSTS, COUNTED, LATENCY
 from autoprune.cost_model.latency_forecast import ROUGH, forecast_count, forecast_latency, scaled
-from autoprune.cost_model.models_apart import COUNTED, QUICK, ModelsApart
+from autoprune.cost_model.models_apart import QUICK, ModelsApart
 from autoprune.cost_model.precision_cost import Gain
 from autoprune.measure.device import Device
 from autoprune.search_spaces.space import SearchSpace

@@ -1,23 +1,23 @@
 """What every plan of a space will take on a device. Knows models taken apart, and a few whole ones that were measured.
 
-Latency is the sum of a model's units by the device's table, scaled by the whole models; where a format has no units, it
-is taken to follow the operations.
+Latency is the sum of a model's units by the device's table, scaled by the whole models. Where a format has no units, it
+is taken to follow what each model has to do: operations, bytes that move, operators that are called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 import numpy as np
 
-from autoprune.core.forecast import CostForecast, Term
+from autoprune.core.forecast import CostForecast, ModuleCost, Term
 from autoprune.core.metric import LATENCY
-from autoprune.cost_model.additive_cost import Piece, forecast_of
+from autoprune.cost_model.additive_cost import Floats, Piece, forecast_of
 from autoprune.cost_model.calibration import Calibration, calibrated
-from autoprune.cost_model.models_apart import THOROUGH, ModelsApart
+from autoprune.cost_model.models_apart import THOROUGH, WORK, ModelsApart
 from autoprune.cost_model.table import Table
 from autoprune.cost_model.units import Unit
 from autoprune.errors import DeviceError
@@ -65,13 +65,13 @@ def tabulate(device: Device, space: SearchSpace, seed: int) -> Tabulated:
 
 
 def forecast_latency(models: ModelsApart) -> CostForecast:
-    """By the device's table of units; by operations, where this format has none."""
+    """By the device's table of units; by all work, where this format has none."""
     reporter, timed = models.device.reporter, models.timed()
     try:
         made = by_table(models, timed)
     except DeviceError as error:
-        reporter.note(f"latency is forecast from operations: {error}")
-        return by_operations(models, timed)
+        reporter.note(f"latency is forecast from operations, bytes moved and calls: {error}")
+        return by_work(models, timed)
     reporter.note(f"latency table: {made.measured} units measured, {made.known} known before")
     return made.forecast
 
@@ -106,20 +106,54 @@ def by_table(models: ModelsApart, timed: Mapping[int, float]) -> Tabulated:
     return Tabulated(forecast=made, table=known.table, calibration=fit, measured=done, known=before)
 
 
-def by_operations(models: ModelsApart, timed: Mapping[int, float]) -> CostForecast:
-    """The line through whole models that were measured. Args as of `by_table`."""
-    counted, seconds = forecast_count(models, "flops"), np.array([*timed.values()])
-    predicted = np.array([counted.at(models.settled(place)) for place in timed])
-    columns = np.column_stack([np.ones(len(seconds)), predicted]) / seconds[:, None]
-    (offset, factor), *_ = np.linalg.lstsq(columns, np.ones(len(seconds)), rcond=None)
-    factor = max(float(factor), 1e-15)
-    made = scaled(counted, LATENCY.metric, factor)
-    made = replace(made, offset=max(float(offset), 0.0) + made.offset)
+def by_work(models: ModelsApart, timed: Mapping[int, float]) -> CostForecast:
+    """The sum of a constant and of all `WORK`, each with a factor of at least 0, that is nearest to whole models which
+    were measured, by relative squares. Operations alone say too little of small models: there layers that only move
+    numbers, and calls, take most of the time. Args as of `by_table`.
+    """
+    from scipy.optimize import nnls  # half a second, where hardly any search comes
+
+    seconds = np.array([*timed.values()])
+    work = [forecast_count(models, name) for name in WORK]
+    dense = [max(each.at(models.dense), 1e-12) for each in work]
+    shares = [
+        [each.at(models.settled(place)) / whole for each, whole in zip(work, dense, strict=True)] for place in timed
+    ]
+    columns = np.column_stack([np.ones(len(seconds)), np.array(shares)]) / seconds[:, None]
+    (offset, *factors), _ = nnls(columns, np.ones(len(seconds)))
+    scales = np.array(factors) / dense
+    made = _together([scaled(each, LATENCY.metric, float(scale)) for each, scale in zip(work, scales, strict=True)])
+    made = replace(made, offset=made.offset + float(offset))
     return replace(made, error=max(_error(models, made, timed), ROUGH))
 
 
+def _together(found: Sequence[CostForecast]) -> CostForecast:
+    """The sum of forecasts of one metric, with a term for each set of variables; by module where all of them know."""
+    modules = dict[str, ModuleCost]()
+    for each in (module for forecast in found if all(other.modules for other in found) for module in forecast.modules):
+        before = modules.get(each.name)
+        offset = each.offset + (before.offset if before else 0.0)
+        terms = _summed((*(before.terms if before else ()), *each.terms))
+        modules[each.name] = replace(each, offset=offset, terms=terms)
+    return CostForecast(
+        found[0].metric,
+        sum(each.offset for each in found),
+        _summed(term for each in found for term in each.terms),
+        modules=tuple(modules.values()),
+    )
+
+
+def _summed(terms: Iterable[Term]) -> tuple[Term, ...]:
+    """The same with one term for each set of variables."""
+    found = dict[tuple[tuple[int, ...], tuple[int, ...]], Floats]()
+    for term in terms:
+        key = term.variables, term.shape
+        found[key] = found.get(key, 0.0) + np.array(term.values)
+    return tuple(Term(*key, tuple(values.tolist())) for key, values in found.items())
+
+
 def forecast_count(models: ModelsApart, cost: str) -> CostForecast:
-    """One of `COUNTED`, of every plan."""
+    """One of `COUNTED`, or of `WORK`, of every plan."""
     pieces = [
         [Piece(name, module, (size,), lambda sizes: float(sizes[0])) for name, module, size in sizes]
         for sizes in models.sizes(cost)

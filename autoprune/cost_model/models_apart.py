@@ -5,28 +5,31 @@ Each is cut, taken apart for all that is asked, and let go, as all of them toget
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from torch import nn
 
-from autoprune.core.metric import KV_CACHE, LATENCY
+from autoprune.core.metric import COUNTED, KV_CACHE, LATENCY
 from autoprune.core.reporter import Advance
 from autoprune.cost_model.additive_cost import Levels
 from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.sampled_models import cut, evenly, parameters, scattered
 from autoprune.cost_model.units import Unit, aten
 from autoprune.errors import DeviceError, DeviceLostError, UnreachableError
+from autoprune.measure.counts import parts
 from autoprune.measure.device import Device
-from autoprune.models.decoding import cache_sizes
-from autoprune.models.weights import stored
 from autoprune.search_spaces.space import SearchSpace
 from autoprune.surgery import Traced
 from autoprune.surgery.cut_model import CutModel
 
-#: Counted costs whose parts have names, so that they are told apart in every model.
-COUNTED: Final = ("params", "flops", "size", KV_CACHE)
+#: What a model makes a device do, of each operator of torch: whatever runs it in the end, its time follows these.
+WORK: Final[Mapping[str, Callable[[Unit], int]]] = {
+    "flops": lambda unit: round(unit.flops),
+    "moved": lambda unit: round(unit.moved),
+    "operators": lambda unit: 1,
+}
 
 #: What adds up to a cost, by name and module.
 Sizes = list[tuple[Hashable, str, int]]
@@ -121,12 +124,13 @@ class ModelsApart:
         return [each.units for each in self._apart]
 
     def sizes(self, cost: str) -> list[Sizes]:
-        """Of each model what adds up to one of `COUNTED`."""
-        kept = [each.sizes.get(cost) for each in self._apart]
-        return [
-            self._sizes(self._cut(plan).model, cost) if sizes is None else sizes
-            for sizes, plan in zip(kept, self.plans, strict=True)
-        ]
+        """Of each model what adds up to one of `COUNTED`, or of `WORK`."""
+        if any(cost not in each.sizes for each in self._apart):
+            self._apart = [
+                replace(each, sizes={**each.sizes, **self._sizes(self._cut(plan).model, [cost])})
+                for each, plan in zip(self._apart, self.plans, strict=True)
+            ]
+        return [each.sizes[cost] for each in self._apart]
 
     def _cut(self, plan: Levels) -> CutModel:
         return cut(self.device, self._traced, self.space.at(plan))
@@ -138,17 +142,22 @@ class ModelsApart:
                 units = self.table.units(made)
             except DeviceError as error:
                 self._refused = error
-        sizes = {cost: self._sizes(made.model, cost) for cost in costs if cost in COUNTED}
+        sizes = self._sizes(made.model, [cost for cost in costs if cost in COUNTED])
         return _Apart(parameters=parameters(made.model), units=units, sizes=sizes)
 
-    def _sizes(self, model: nn.Module, cost: str) -> Sizes:
-        if cost == "flops":
-            return [((u.layer, u.family), u.layer, round(u.flops)) for u in aten.units(model, self.device.example)]
-        if cost == KV_CACHE:
-            return [(name, name, size) for name, size in cache_sizes(model, self.device.example).items()]
-        if cost == "params":
-            return [(name, _owner(name), parameter.numel()) for name, parameter in model.named_parameters()]
-        return [(name, _owner(name), each.numel() * each.element_size()) for name, each in stored(model).items()]
+    def _sizes(self, model: nn.Module, costs: Iterable[str]) -> dict[str, Sizes]:
+        """Of these costs; of all work where one of them is a part of it, as it is found together."""
+        found: dict[str, Sizes] = {}
+        for cost in costs:
+            if cost in WORK and cost not in found:
+                done = aten.units(model, self.device.example)
+                found |= {name: [((u.layer, u.family), u.layer, of(u)) for u in done] for name, of in WORK.items()}
+            elif cost == KV_CACHE:
+                found[cost] = [(name, name, size) for name, size in parts(cost, model, self.device.example).items()]
+            elif cost not in WORK:
+                sizes = parts(cost, model, self.device.example)
+                found[cost] = [(name, _owner(name), size) for name, size in sizes.items()]
+        return found
 
 
 def _owner(tensor: str) -> str:

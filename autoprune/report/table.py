@@ -10,9 +10,10 @@ from typing import Any, Final
 from autoprune.core import quantity
 from autoprune.core.budget import Budget
 from autoprune.core.markup import table_html
-from autoprune.core.metric import COUNTED, LATENCY, RELATIVE, SLOW_HOURS, MetricKey
+from autoprune.core.metric import COUNTED, LATENCY, NONZEROS, RELATIVE, SLOW_HOURS, MetricKey
 
-_COLUMNS: Final = (LATENCY, SLOW_HOURS, RELATIVE, *map(MetricKey, COUNTED))
+#: Numbers that are not zero are told where they were asked for: else they are nearly those of all.
+_COLUMNS: Final = (LATENCY, SLOW_HOURS, RELATIVE, *(MetricKey(name) for name in COUNTED if name != NONZEROS))
 #: Stages that took less are not told.
 _TOLD_S: Final = 0.5
 #: How columns are headed, where not as their metric is called.

@@ -8,8 +8,10 @@ from autoprune.core.measurement import RunSpec
 from autoprune.core.reporter import Silent
 from autoprune.cost_model import cost_forecast
 from autoprune.cost_model.additive_cost import additive
+from autoprune.cost_model.device_table import DeviceTable
 from autoprune.cost_model.sampled_models import first_slices
 from autoprune.engine.prepare import prepare
+from autoprune.errors import DeviceError
 from autoprune.measure.counts import counts
 from autoprune.measure.device import Device, DeviceSpec
 from autoprune.measure.setup import Setup
@@ -31,7 +33,7 @@ def plans(prepared, count, seed):
     return [prepared.space.settled(levels) for levels in drawn]
 
 
-@pytest.mark.parametrize("metric", ["params", "flops", "size"])
+@pytest.mark.parametrize("metric", ["params", "nonzeros", "flops", "size"])
 def test_counted_costs_are_known_for_plans_that_were_never_cut(prepared, metric):
     task, space, traced = prepared.task, prepared.space, prepared.traced
     spec = DeviceSpec(Setup("torch", RunSpec(), ""), task.model, task.example_inputs, traced, 0, SystemClock())
@@ -53,6 +55,41 @@ def test_counted_costs_are_known_for_plans_that_were_never_cut(prepared, metric)
                 assert sum(each.at(levels) for each in found.modules) == pytest.approx(found.at(levels), rel=1e-3)
     finally:
         device.close()
+
+
+@pytest.mark.parametrize("prepared", ["cnn"], indirect=True)
+def test_a_format_without_units_is_forecast_by_calls_and_bytes_as_well_as_operations(prepared, monkeypatch):
+    task, space, traced = prepared.task, prepared.space, prepared.traced
+
+    def seconds(model):
+        """Small convolutions take what calling them and moving their outputs does."""
+        each: list[float] = []
+        hooks = [
+            module.register_forward_hook(lambda _module, _args, out: each.append(1e-4 + 2e-9 * out.numel()))
+            for module in model.modules()
+            if isinstance(module, torch.nn.Conv2d)
+        ]
+        found = 1e-12 * counts(model, task.example_inputs)["flops"].value
+        for hook in hooks:
+            hook.remove()
+        return found + sum(each)
+
+    def refused(table, cut):
+        raise DeviceError(expected="a graph in float32", received="one in int8", cure="time whole models")
+
+    monkeypatch.setattr(Device, "rough", lambda device, cut: seconds(cut.model))
+    monkeypatch.setattr(DeviceTable, "units", refused)
+    spec = DeviceSpec(Setup("torch", RunSpec(), ""), task.model, task.example_inputs, traced, 0, SystemClock())
+    device = Device(spec, Silent())
+    try:
+        (found,) = cost_forecast.costs(device, space, ["latency"], {"latency": seconds(task.model)}, 0)
+    finally:
+        device.close()
+    misses = [
+        np.log(found.at(levels) / seconds(apply(task.model, traced, first_slices(traced, space.at(levels)))))
+        for levels in plans(prepared, 12, seed=5)
+    ]
+    assert np.sqrt(np.mean(np.square(misses))) < 0.1
 
 
 def test_costs_without_pieces_are_taken_to_add_up(prepared):

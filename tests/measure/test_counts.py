@@ -31,6 +31,18 @@ def encoder():
     return nn.TransformerEncoder(nn.TransformerEncoderLayer(WIDTH, HEADS, 256, batch_first=True), 2)
 
 
+def test_nonzeros_are_the_weights_that_are_not_zero_and_all_biases_tied_ones_once():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).eval()
+    model[1].weight = model[0].weight
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1.0)
+        model[0].weight[:2, :2] = 0
+        model[1].bias[0] = 0
+    found = counts(model, torch.zeros(1, 4))
+    assert (found["params"].value, found["nonzeros"].value) == (24, 20)
+
+
 @pytest.mark.parametrize(
     ("make", "operations"),
     [

@@ -231,11 +231,11 @@ def test_a_search_by_each_schedule_ends_with_models_of_its_plans(small_task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", ["gradual", "sparse"])
-def test_a_search_over_single_weights_ends_with_as_many_zeros_as_its_plan_says(small_task, schedule):
+@pytest.mark.parametrize(("schedule", "budget"), [("gradual", "size=60%"), ("sparse", "nonzeros=50%")])
+def test_a_search_over_single_weights_ends_with_as_many_zeros_as_its_plan_says(small_task, schedule, budget):
     found = autoprune.search(
         small_task,
-        budget="size=60%",
+        budget=budget,
         space="unstructured",
         trials=2,
         finetune_epochs=3,
@@ -245,6 +245,10 @@ def test_a_search_over_single_weights_ends_with_as_many_zeros_as_its_plan_says(s
         run=schedule,
     ).best
     weights = dict(found.load().named_parameters())
+    nonzeros = sum(weight.numel() if weight.ndim == 1 else int((weight != 0).sum()) for weight in weights.values())
+    assert found.measurements["nonzeros"].value == nonzeros
+    if budget == "nonzeros=50%":
+        assert nonzeros <= 0.5 * sum(weight.numel() for weight in weights.values())
     assert any(count < weights[name].numel() for name, count in found.plan.keep)
     for name, count in found.plan.keep:
         assert int((weights[name] != 0).sum()) <= count
