@@ -101,10 +101,9 @@ class Forecast:
                 float(data["noise"]),
                 float(data["seconds"]),
             )
-            numbers = itertools.chain(
-                *found.loss_increases,
-                *(term.values for each in found.costs for part in (each, *each.modules) for term in part.terms),
-            )
+            terms = (term for each in found.costs for term in each.terms)
+            shares = (term for each in found.costs for module in each.modules for term in module.terms)
+            numbers = itertools.chain(*found.loss_increases, *(term.values for term in (*terms, *shares)))
             good = all(map(math.isfinite, numbers))
         except (KeyError, TypeError, ValueError) as error:
             raise _unreadable(describe(error)) from error

@@ -23,7 +23,7 @@ def read_scores(run: Path, names: Container[str]) -> dict[str, array[float]]:
     """
     path = run / RANKING
     try:
-        stored = deserialize(path.read_bytes())
+        stored = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except FileNotFoundError:
         return {}
     except (OSError, SafetensorError) as error:
