@@ -85,7 +85,7 @@ def monitor(
             received="none, as an earlier version made it",
             cure="pass task=, whose calibration split is looked at now",
         )
-    limits, batch = _limits([budget] if isinstance(budget, str) else budget, folder.resolve().parents[1])
+    limits, batch = _limits([budget] if isinstance(budget, str) else budget, folder.resolve().parent.parent)
     for note in baseline.notes:
         told.note(note)
     watch = Watch(limits=limits, batch=batch, share=share, rate=false_alarms, window=window, every=every)

@@ -217,6 +217,14 @@ def test_a_dense_model_that_failed_once_is_asked_again(searched, watched):
     assert sum("ZeroDivisionError" in text for text in reporter.warnings) == 1
 
 
+def test_a_model_may_lie_right_below_the_root_as_containers_have_it(searched, monkeypatch):
+    _, run, model = searched
+    folder = next((run / "models").iterdir())
+    monkeypatch.setattr(Path, "resolve", lambda path, strict=False: Path("/model"))
+    with autoprune.monitor(model, folder) as monitor:
+        assert monitor.state().latency.limits == ()
+
+
 def test_after_its_end_it_writes_no_more(watched):
     images, _ = stripes(20, seed=3)
     with watched(log="m.jsonl", every=0) as monitor, torch.no_grad():
