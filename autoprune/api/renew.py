@@ -103,7 +103,7 @@ def renew(
     known = checked(options, renewable(), "options of a renewal")
     given = {name: value for name, value in known.items() if value is not None}
     made, path = make_task(task, said), Path(run)
-    old = OldModel.of(path, made.quality.name)
+    old, version = OldModel.of(path, made.quality.name), version_of(path) + 1
     due = judged_due(old, made)
     said.note(f"a renewal is {'' if due.due else 'not '}due: {due.said}")
     asked = {**_as_before(path, given.get("trials")), **given}
@@ -119,7 +119,7 @@ def renew(
     )
     compared = None if result.best is None else paired(made, SPLIT, old.on(made), result.best.load())
     better, why = judged_better(compared)
-    renewed = Renewed(result=result, version=version_of(path) + 1, due=due, compared=compared, better=better, said=why)
+    renewed = Renewed(result=result, version=version, due=due, compared=compared, better=better, said=why)
     keep_renewal(renewed, old)
     return renewed
 

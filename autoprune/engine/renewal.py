@@ -19,6 +19,7 @@ from autoprune.core.measurement import Measurement
 from autoprune.core.reporter import SILENT
 from autoprune.engine.paired import Paired, paired
 from autoprune.engine.result import Result, model_folder
+from autoprune.errors import StorageError, describe
 from autoprune.models.folder import PrunedModel, read
 from autoprune.models.rebuild import assemble
 from autoprune.store.files import write_atomic
@@ -151,9 +152,20 @@ def next_version(run: Path) -> Path:
 
 
 def version_of(run: Path) -> int:
-    """The number of a run: 1 where it renewed none."""
+    """The number of a run: 1 where it renewed none.
+
+    Raises:
+        StorageError: what it says of itself is damaged.
+    """
     path = run / RENEWAL
-    return int(json.loads(path.read_bytes())["version"]) if path.is_file() else 1
+    try:
+        return int(json.loads(path.read_bytes())["version"]) if path.is_file() else 1
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StorageError(
+            expected=f"the version of a renewed run in {path}",
+            received=describe(error),
+            cure="restore the file, or remove it, and the run counts as the first one",
+        ) from error
 
 
 def keep_renewal(renewed: Renewed, old: OldModel) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -93,6 +94,14 @@ def test_a_search_begins_with_the_plans_of_the_old_front(run):
     assert len(plans) == 3
     assert {name: plans[0][name] for name in old} == old
     assert renewed.version == 2
+
+
+def test_a_run_whose_version_is_damaged_is_refused_before_any_work(run, tmp_path):
+    old = shutil.copytree(run, tmp_path / "stripes-2")
+    (old / "renewal.json").write_text("{}")
+    with pytest.raises(StorageError, match=r"renewal\.json"):
+        autoprune.renew(old, straight())
+    assert [path.name for path in tmp_path.iterdir()] == ["stripes-2"]
 
 
 def test_another_architecture_and_options_of_no_renewal_are_refused(run):
