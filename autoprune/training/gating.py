@@ -61,7 +61,7 @@ class Gating:
                 cure="choose another --schedule, or gates that ask for less, such as hard-concrete",
             )
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # the one that draws here: those of accelerators stay the loop's
             self.gates: dict[str, Gate] = {name: kind.create(size) for name, size in self._runs.sizes.items()}
         for gate in self.gates.values():
             gate.to(self._runs.device)
