@@ -1,6 +1,7 @@
 """Precisions as a part of a search: what is scored is what is timed, whatever it computes in."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 
@@ -95,6 +96,19 @@ def test_scores_in_bfloat16_are_those_of_bfloat16(hurried):
     assert not torch.equal(scored, exact)
     assert torch.equal(scored, scored.bfloat16().float())
     assert torch.allclose(scored, exact, atol=0.05)
+
+
+def test_what_quantises_tells_its_makers_nothing(tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    from autoprune.profilers import openvino
+
+    (tmp_path / "nncf.py").write_text("import os\nraise ImportError('told ' + os.environ.get('NNCF_CI', 'all'))\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "nncf", raising=False)
+    before = dict(os.environ)
+    with pytest.raises(DeviceError, match="told 1"):
+        openvino.quantised(b"", [])
+    assert dict(os.environ) == before
 
 
 def test_openvino_in_int8_without_its_tool_says_what_to_install(hurried, monkeypatch):
