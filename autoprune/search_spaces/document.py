@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +18,15 @@ LARGEST: Final = 1 << 20
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+#: Of YAML 1.1, 2:4 is a number to the base 60: two minutes and four seconds.
+_BASE_60: Final = ("tag:yaml.org,2002:str", re.compile(r"[-+]?[0-9_]+(?::[0-5]?[0-9])+(?:\.[0-9_]*)?$"))
+
+
 class _Plain(_Safe):  # type: ignore[misc]
-    """The safe loader, without repeated keys; dates are text."""
+    """The safe loader, without repeated keys; dates, and numbers to the base 60, are text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
-        first: [(tag, pattern) for tag, pattern in kinds if tag != "tag:yaml.org,2002:timestamp"]
+        first: [_BASE_60] + [(tag, pattern) for tag, pattern in kinds if tag != "tag:yaml.org,2002:timestamp"]
         for first, kinds in _Safe.yaml_implicit_resolvers.items()
     }
 

@@ -200,7 +200,7 @@ _FORMS: Final[dict[str, tuple[Callable[[Any], bool], str, str]]] = {
     "floor": (_counts, "a whole number of at least 1, or one a kind", "{channel: 8, neuron: 16}"),
     "keep_ratios": (_ratios, "a list of keep ratios above 0 and at most 1", "[1.0, 0.75, 0.5]"),
     "tied": (_patterns, "a list of regular expressions", '["^head (.*)"]'),
-    "pattern": (_zeros, "unstructured, N:M such as 2:4, or a block such as 4x4", '"2:4"'),
+    "pattern": (_zeros, "unstructured, N:M such as 2:4, or a block such as 4x4", "2:4"),
     "savable": (lambda value: isinstance(value, bool), "true or false", "true"),
     "name": (lambda value: isinstance(value, str), "text", "mine"),
 }

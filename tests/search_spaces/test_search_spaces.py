@@ -17,6 +17,12 @@ def test_search_space_is_chosen_by_the_models_modules():
     assert search_spaces.choose(None, ["Linear"]).name == "default"
 
 
+def test_a_pattern_needs_no_quotes(tmp_path):
+    (tmp_path / "f.yaml").write_text("kinds: [weight]\nkeep_ratios: [1.0, 0.5]\npattern: 2:4\nstep: 8\n")
+    found = search_spaces.choose(str(tmp_path / "f.yaml"), [])
+    assert (found.pattern, found.step) == ("2:4", 8)
+
+
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'encoder'"):
         search_spaces.choose("encodr", [])
