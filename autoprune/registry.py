@@ -11,7 +11,7 @@ import ast
 import difflib
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -95,6 +95,31 @@ def unknown(noun: str, name: str, known: tuple[str, ...]) -> UsageError:
         received=f"'{name}'",
         cure=f"{suggestion(str(name), known)}known: {', '.join(known) or 'none'}",
     )
+
+
+def with_defaults(noun: str, known: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Every option of a plug-in, as given or as it is by default.
+
+    Args:
+        noun: What the plug-in is.
+        known: Its options, with defaults as text.
+        given: Some of them, by name.
+
+    Raises:
+        UsageError: no mapping, or an option that it does not have.
+    """
+    if not isinstance(given, Mapping):
+        raise UsageError(
+            expected=f"options of a {noun} by name", received=repr(given), cure='pass for example {"NAME": "0.5"}'
+        )
+    wrong = sorted(given.keys() - known.keys())
+    if wrong:
+        raise UsageError(
+            expected=f"options of this {noun}",
+            received=", ".join(wrong),
+            cure=f"{suggestion(wrong[0], known)}known: {', '.join(known) or 'none'}",
+        )
+    return {**known, **{name: str(value) for name, value in given.items()}}
 
 
 def suggestion(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:

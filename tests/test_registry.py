@@ -46,6 +46,17 @@ def test_the_name_that_was_meant_is_suggested(name, hint):
     assert registry.suggestion(name, ("accuracy", "latency", "flops"), cutoff=0.7) == hint
 
 
+def test_options_of_a_plug_in_are_found_by_name():
+    known = {"population": "48", "tournament": "8"}
+    assert registry.with_defaults("sampler", known, {"tournament": 4}) == {"population": "48", "tournament": "4"}
+    for given, message in (
+        ({"populaton": "9"}, "of this sampler; received populaton; did you mean 'population'. known: "),
+        (3, "options of a sampler by name; received 3"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            registry.with_defaults("sampler", known, given)
+
+
 def test_third_parties_register_by_entry_point(monkeypatch):
     entry = metadata.EntryPoint("mine", "autoprune.samplers.random", "autoprune.samplers")
     broken = metadata.EntryPoint("broken", "no_such_package.sampler", "autoprune.samplers")

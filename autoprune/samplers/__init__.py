@@ -25,6 +25,7 @@ from autoprune.core.deprecation import renamed_attribute
 from autoprune.core.forecast import Forecast
 from autoprune.core.goal import SearchGoal
 from autoprune.errors import UsageError
+from autoprune.registry import with_defaults
 from autoprune.search_spaces.space import SearchSpace
 from autoprune.surgery import Traced
 
@@ -134,13 +135,7 @@ def checked(module: ModuleType, given: Mapping[str, str]) -> dict[str, str]:
     Raises:
         UsageError: one that it does not have, or a `warm` that is neither true nor false.
     """
-    known: Mapping[str, str] = getattr(module, "OPTIONS", {})
-    wrong = sorted(given.keys() - known.keys())
-    if wrong:
-        raise UsageError(
-            expected="options of this sampler", received=", ".join(wrong), cure=f"known: {', '.join(known) or 'none'}"
-        )
-    found = {**known, **given}
+    found = with_defaults("sampler", getattr(module, "OPTIONS", {}), given)
     if WARM in found and found[WARM].lower() not in (*_YES, *_NO):
         raise UsageError(expected=f"{WARM}=true or {WARM}=false", received=found[WARM], cure="choose one of them")
     return found

@@ -240,17 +240,7 @@ def checked(module: ModuleType, given: Mapping[str, str]) -> dict[str, str]:
     Raises:
         UsageError: one that it does not have.
     """
-    if not isinstance(given, Mapping):
-        raise UsageError(
-            expected="options of a schedule by name", received=repr(given), cure='pass for example {"rounds": "3"}'
-        )
-    known: Mapping[str, str] = getattr(module, "OPTIONS", {})
-    wrong = sorted(given.keys() - known.keys())
-    if wrong:
-        raise UsageError(
-            expected="options of this schedule", received=", ".join(wrong), cure=f"known: {', '.join(known) or 'none'}"
-        )
-    return {**known, **{name: str(value) for name, value in given.items()}}
+    return registry.with_defaults("schedule", getattr(module, "OPTIONS", {}), given)
 
 
 class TooShortError(UsageError):
