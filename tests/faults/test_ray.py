@@ -12,14 +12,14 @@ from optuna.storages import JournalStorage
 
 from autoprune.store.journal import Journal
 from autoprune.testing.processes import alive, called, descendants, until
-from tests.faults.runs import records, start
+from tests.faults.runs import reached, records, start
 
 
 @pytest.mark.slow
 def test_killed_ray_processes_lose_no_trial(tmp_path):
     driver = start(tmp_path, "--objective", "accuracy", "--objective", "latency")
     try:
-        until(lambda: len(records(tmp_path)) >= 1, 120)
+        reached(driver, lambda: len(records(tmp_path)) >= 1, 120)
         device = until(lambda: called(driver.pid, "ray::DeviceActor"))[0]
         assert os.getpriority(os.PRIO_PROCESS, device) == os.getpriority(os.PRIO_PROCESS, driver.pid)
         os.kill(until(lambda: called(driver.pid, "ray::EvaluatorActor.run"))[0], signal.SIGKILL)
@@ -52,7 +52,7 @@ def test_killed_ray_processes_lose_no_trial(tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_ends_a_cluster_with_a_partial_front_and_no_process_left(tmp_path):
     driver = start(tmp_path, "--budget", "params=90%", "--sampler", "random", trials="500")
-    until(lambda: len(records(tmp_path)) >= 2, 200)
+    reached(driver, lambda: len(records(tmp_path)) >= 2, 200)
     children = list(descendants(driver.pid))
     driver.send_signal(signal.SIGINT)
     _, stderr = driver.communicate(timeout=60)
@@ -76,10 +76,10 @@ def test_ray_tune_trains_the_runs_survives_a_kill_and_leaves_no_pickle(tmp_path,
         ]
 
     try:
-        until(lambda: len(epochs()) >= 3, 900)
+        reached(driver, lambda: len(epochs()) >= 3, 900)
         os.kill(until(lambda: called(driver.pid, "ray::Stretch"))[0], signal.SIGKILL)
         seen = len(epochs())
-        until(lambda: len(epochs()) > seen + 1, 300)
+        reached(driver, lambda: len(epochs()) > seen + 1, 300)
     finally:
         driver.kill()
         driver.communicate()
