@@ -97,7 +97,7 @@ def unknown(noun: str, name: str, known: tuple[str, ...]) -> UsageError:
     )
 
 
-def with_defaults(noun: str, known: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+def with_defaults(noun: str, known: Mapping[str, str], given: Mapping[str, object]) -> dict[str, str]:
     """Every option of a plug-in, as given or as it is by default.
 
     Args:

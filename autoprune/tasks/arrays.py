@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,10 +19,11 @@ SHARES: Final = {"train": 0.4, "calibration": 0.1, "search": 0.2, "validation": 
 
 #: What a model takes of all samples: one tensor, a tuple of arguments, or keywords; samples first in each.
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+Given = TypeVar("Given", bound=Inputs)
 
 
 @dataclass(frozen=True)
-class Batches:
+class Batches(Generic[Given]):
     """Inputs and targets of equal length, `size` at a time; with `shuffle` in a new order on each pass.
 
     The order is drawn from torch's global state, which training seeds for each epoch: one of its own would go on from
@@ -30,7 +31,7 @@ class Batches:
     not exist.
     """
 
-    inputs: Inputs
+    inputs: Given
     targets: Tensor
     size: int
     shuffle: bool = False
@@ -38,7 +39,7 @@ class Batches:
     def __len__(self) -> int:
         return len(self._sizes())
 
-    def __iter__(self) -> Iterator[tuple[Inputs, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Given, Tensor]]:
         count = len(self.targets)
         order = torch.randperm(count) if self.shuffle else torch.arange(count)
         for chosen in order.split(self._sizes()):
@@ -103,8 +104,8 @@ def tensors(name: str, data: Any, dtype: torch.dtype) -> tuple[Inputs, Tensor]:
 
 
 def divide(
-    inputs: Inputs, targets: Tensor, seed: int, shares: Mapping[str, float] = SHARES, *, stratify: bool = False
-) -> dict[str, tuple[Inputs, Tensor]]:
+    inputs: Given, targets: Tensor, seed: int, shares: Mapping[str, float] = SHARES, *, stratify: bool = False
+) -> dict[str, tuple[Given, Tensor]]:
     """Disjoint random parts in the given shares.
 
     Args:
@@ -161,9 +162,9 @@ def _cast(array: Tensor, dtype: torch.dtype) -> Tensor:
     return array.to(dtype) if array.is_floating_point() else array
 
 
-def _rows(inputs: Inputs, chosen: Tensor) -> Inputs:
+def _rows(inputs: Given, chosen: Tensor) -> Given:
     """Those samples of each input."""
-    return _mapped(inputs, lambda array: array[chosen])
+    return cast(Given, _mapped(inputs, lambda array: array[chosen]))
 
 
 def _mapped(inputs: Any, change: Callable[[Any], Tensor]) -> Inputs:
