@@ -88,7 +88,8 @@ def main() -> None:
                     command = [sys.executable, __file__, "--rival", rival, "--tasks", name, "--seeds", str(seed + 1)]
                     if code := subprocess.run([*command, *["--quick"] * chosen.quick], check=False).returncode:
                         contest.keep(rival, seed, [], f"its process ended with {code}")
-    report(folder, tasks)
+    if not chosen.rival:
+        report(folder, tasks)
 
 
 class Contest:
@@ -240,7 +241,7 @@ def report(folder: Path, tasks: Sequence[str]) -> None:
         last = found[-1]
         print(f"\n### {name} (dense {last['dense']:.4f}; {last['seconds']:.0f} s for each model)\n")
         print(f"| method | seeds | {' | '.join(f'{share:.0%}' for share in SHARES)} |\n|---|---|{'---|' * len(SHARES)}")
-        order = (*METHODS, *RIVALS)
+        order = dict.fromkeys((*METHODS, *RIVALS))
         means = {}
         for method in order:
             rows = [row for run in found if run["method"] == method for row in run["rows"]]
