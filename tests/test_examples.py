@@ -78,6 +78,7 @@ def test_a_lottery_ticket_and_its_rival_have_the_same_places(example, monkeypatc
     assert script.accuracy(ticket, *script.data()[1]) > 0.5
 
 
+@pytest.mark.slow
 def test_the_trainer_of_transformers_ends_with_a_smaller_model(example, monkeypatch, tmp_path):
     pytest.importorskip("transformers")
     pytest.importorskip("accelerate")

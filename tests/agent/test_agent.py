@@ -215,6 +215,7 @@ def test_many_slow_connections_end_and_nobody_else_waits(agent, http):
     assert time.monotonic() - begin < 30
 
 
+@pytest.mark.slow
 def test_there_are_only_so_many_leases(http):
     made = []
     while (answer := http.post("/leases", json=OPENING)).status_code == 201:
@@ -249,6 +250,7 @@ def test_beyond_loopback_a_token_is_needed(command):
     assert "expected a token" in errors
 
 
+@pytest.mark.slow
 def test_two_agents_do_not_share_a_folder(agent):
     done = subprocess.run(
         [sys.executable, "-m", "autoprune", "agent", "--bind", "127.0.0.1:0", "--folder", str(agent.folder)],

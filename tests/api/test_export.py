@@ -89,6 +89,7 @@ def test_the_best_model_is_exported_and_computes_what_it_did(result, tmp_path):
         result.best.export("torch-export", output=tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_script_without_autoprune_runs_the_graph_at_any_batch(result, told, tmp_path):
     code, out, _ = told("export", "r", "--format", "onnx", "--output", tmp_path / "out", "--json", "--quiet")
     (card,) = json.loads(out)
@@ -135,6 +136,7 @@ def test_a_file_that_may_be_code_is_not_opened_without_trust(result, tmp_path):
         autoprune.load_exported(card.folder)
 
 
+@pytest.mark.slow
 def test_a_damaged_card_is_told(result, tmp_path):
     (card,) = result.best.export("onnx", output=tmp_path / "out")
     for wrong in ({"dtype": "compile"}, {"dtype": "float33"}, {"shape": "wide"}, {"shape": [-1]}):

@@ -111,6 +111,7 @@ def test_what_quantises_tells_its_makers_nothing(tmp_path, monkeypatch):
     assert dict(os.environ) == before
 
 
+@pytest.mark.slow
 def test_openvino_in_int8_without_its_tool_says_what_to_install(hurried, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(DeviceError, match=r"'nncf' for the profiler 'openvino'.*pip install 'autoprune\[nncf\]'"):

@@ -25,6 +25,7 @@ def configured(told, tmp_path, monkeypatch):
     return told
 
 
+@pytest.mark.slow
 def test_a_device_is_named_tried_and_forgotten(configured, agent):
     assert configured("devices", "add", "board", agent.url, "--profiler", "onnxruntime")[0] == 0
     listed = json.loads(configured("devices", "list", "--json")[1])

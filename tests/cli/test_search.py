@@ -135,6 +135,7 @@ def test_profile_measures_the_best_model_of_a_run(searched, told, monkeypatch):
     assert found["params"]["value"] > 0
 
 
+@pytest.mark.slow
 def test_profile_shows_where_the_time_of_a_task_goes(searched, told, monkeypatch):
     folder, _ = searched
     monkeypatch.chdir(folder)

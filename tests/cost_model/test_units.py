@@ -68,6 +68,7 @@ def test_kernels_of_a_graph_are_fused_and_run_alone():
         assert np.isfinite(out).all()
 
 
+@pytest.mark.slow
 def test_the_roof_is_a_product_and_a_sum():
     for form in ("module", "onnx"):
         product, total = taken_apart(form).peak_units()

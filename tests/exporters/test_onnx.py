@@ -50,7 +50,9 @@ def run(content, inputs):
     return session.run(None, dict(inputs))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "attention" else ()) for name in CASES]
+)
 def test_derived_graphs_compute_what_the_cut_model_does(name):
     torch.manual_seed(0)
     made, shape = CASES[name]
@@ -89,6 +91,7 @@ def test_what_torch_cannot_express_is_refused():
         create(Odd(), Example.of(torch.ones(2)), {})
 
 
+@pytest.mark.slow
 def test_a_model_without_one_of_its_layers_is_exported_anew_once():
     class Residual(nn.Module):
         def __init__(self):

@@ -85,6 +85,7 @@ def test_killed_agent_leaves_no_process_and_no_measurement(agent):
     bench.close()
 
 
+@pytest.mark.slow
 def test_an_agent_that_stays_away_is_given_up_after_a_while(agent):
     bench = bench_on(agent, grace_s=1.0)
     bench.prepare("one", PRODUCT)
@@ -96,6 +97,7 @@ def test_an_agent_that_stays_away_is_given_up_after_a_while(agent):
     assert bench.generation() == 0
 
 
+@pytest.mark.slow
 def test_a_broken_connection_finds_its_job_again_which_ran_once(agent):
     bench = bench_on(agent)
     bench.prepare("one", PRODUCT)

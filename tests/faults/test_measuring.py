@@ -83,6 +83,7 @@ def test_hang_is_ended_with_all_its_processes(trapped):
     assert len(bench.rounds(["dense"], 2, 0.001, 2, 0)) == 2
 
 
+@pytest.mark.slow
 def test_killed_worker_is_a_named_error_and_replaced(trapped):
     bench = trapped("good")
     os.kill(bench.link.process.pid, signal.SIGKILL)

@@ -174,6 +174,7 @@ def read_only(tmp_path):
     subprocess.run(["umount", closed], check=True)
 
 
+@pytest.mark.slow
 def test_a_run_directory_that_cannot_be_written_fails_before_any_work(read_only, tmp_path):
     driver = start(tmp_path, "good", "--budget", "params=90%", run="closed/r")
     _, stderr = driver.communicate(timeout=60)

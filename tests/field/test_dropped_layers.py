@@ -42,6 +42,7 @@ assert torch.equal(torch.jit.script(model)(inputs), expected)
 """
 
 
+@pytest.mark.slow
 def test_it_needs_no_autoprune_to_be_loaded_and_scripted(tmp_path, monkeypatch):
     (tmp_path / "residual_net.py").write_text(NET)
     monkeypatch.syspath_prepend(tmp_path)

@@ -48,7 +48,7 @@ def test_a_lock_keeps_a_group_whole_and_only_opens_what_it_names(net):
 
 @pytest.mark.parametrize("what", ["freeze", "only"])
 def test_a_lock_that_matches_nothing_names_what_is_near(net, what):
-    with pytest.raises(UsageError, match=f"{what} matches.*did you mean 'body.conv1'"):
+    with pytest.raises(UsageError, match=f"{what}= matches.*did you mean 'body.conv1'"):
         autoprune.prune(*net, 0.5, **{what: "body.convl"})
     with pytest.raises(UsageError, match=r"there are 'stem'.*inspect"):
         autoprune.prune(*net, 0.5, **{what: ["last", "zzz"]})

@@ -12,8 +12,8 @@ from autoprune.surgery.example import Example
 from autoprune.testing.fakes import FakeClock
 from autoprune.testing.profiler import ProfilerConformance
 
-#: Compiling and lowering take seconds a model.
-SLOW = {"torch-compile", "executorch"}
+#: Compiling and lowering take seconds a model; OpenVINO takes the graphs that ONNX Runtime does.
+SLOW = {"torch-compile", "executorch", "openvino"}
 
 
 @pytest.mark.parametrize(

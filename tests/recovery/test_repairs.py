@@ -12,7 +12,12 @@ from autoprune.testing.criterion import attention_task, residual_task
 from autoprune.testing.repair import RepairConformance, difference, repaired
 
 
-@pytest.mark.parametrize("name", registry.names("repairs"), scope="class")
+@pytest.mark.parametrize(
+    "name",
+    # A model is trained for a moment each time.
+    [pytest.param(name, marks=pytest.mark.slow if name == "distill" else ()) for name in registry.names("repairs")],
+    scope="class",
+)
 class TestEveryRepair(RepairConformance):
     @pytest.fixture(autouse=True)
     def _named(self, name):

@@ -229,6 +229,7 @@ def test_a_unit_is_text(opened, tmp_path):
     assert driver.execute_script("return document.querySelectorAll('svg a').length") == 0
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_shows_no_finished_model(opened, tmp_path):
     driver = opened(change(make_run(tmp_path / "demo", trials=40, groups=4), partial=True, test={}))
     named = driver.execute_script("return document.getElementById('front').data.map((each) => each.name)")
