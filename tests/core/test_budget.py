@@ -216,7 +216,7 @@ def test_meanings_are_words_with_units():
     st.sampled_from(["latency", "params", "size", "throughput", "energy", "perplexity", "latency@pi", "recall@5"]),
 )
 def test_every_limit_is_read_back_as_it_was_from_its_text(value, metric):
-    value = max(value, 1.0) if metric == "params" else value  # there is no half of a parameter
+    value = max(value, 1.0) if metric in ("params", "size") else value  # there is no half of a parameter
     relation = ">=" if metric == "throughput" else "<="
     limit = Limit(metric, relation, value, "absolute", "")
     assert parse_limit(str(limit)) == limit
