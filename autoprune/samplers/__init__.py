@@ -133,12 +133,27 @@ def checked(module: ModuleType, given: Mapping[str, str]) -> dict[str, str]:
     """Every option of a sampler's module, as given or as it is by default.
 
     Raises:
-        UsageError: one that it does not have, or a `warm` that is neither true nor false.
+        UsageError: one that it does not have, a `warm` that is neither true nor false, or a word where the default is a
+            number: what range it may have, the sampler says when it is made.
     """
-    found = with_defaults("sampler", getattr(module, "OPTIONS", {}), given)
+    known: Mapping[str, str] = getattr(module, "OPTIONS", {})
+    found = with_defaults("sampler", known, given)
+    for name, default in known.items():
+        if _is_number(default) and not _is_number(found[name]):
+            raise UsageError(
+                expected=f"a number as {name}", received=repr(found[name]), cure=f"write for example {name}={default}"
+            )
     if WARM in found and found[WARM].lower() not in (*_YES, *_NO):
         raise UsageError(expected=f"{WARM}=true or {WARM}=false", received=found[WARM], cure="choose one of them")
     return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def warm(options: Mapping[str, str]) -> bool:

@@ -275,6 +275,7 @@ def test_an_interrupt_leaves_a_partial_front_with_models(small_task, tmp_path):
         ({"budget": "loss>=0.1"}, UsageError), ({"sampler": "nsga"}, UsageError), ({"criterion": "l3"}, UsageError),
         ({"profiler": "onxrt"}, UsageError), ({"space": "nothing"}, UsageError), ({"trials": 0}, UsageError), ({"trials": 2.5}, UsageError),
         ({"timeout": -1}, UsageError), ({"threads": 0}, UsageError), ({"seed": -1}, UsageError), ({"executor": "slurm"}, UsageError),
+        ({"sampler": "evolution", "sampler_options": {"population": "many"}}, UsageError),
     ],
 )  # fmt: skip
 def test_bad_options_are_refused_before_any_work_and_leave_no_directory(small_task, tmp_path, options, error):
