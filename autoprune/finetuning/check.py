@@ -20,6 +20,7 @@ from autoprune.finetuning.teacher import Teacher
 from autoprune.options.defaults import DISTILL
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, twin
+from autoprune.surgery.random_state import forked_random
 from autoprune.tasks.task import Task
 
 _WITHOUT: Final = "do not fine-tune (--finetune-epochs 0, finetune_epochs=0)"
@@ -61,8 +62,7 @@ def check_training(task: Task, asked: TrainingOptions | None = None, traced: Tra
         return
     batch = next(iter(task.batches("train")))
     model = twin(task.model, meta=False)[0].train()
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with torch.enable_grad(), forked_random(0):
         outputs = _run(
             lambda: task.forward(model, batch),
             "Task.forward to run the model in train mode on a batch of splits['train']",

@@ -26,6 +26,7 @@ from autoprune.finetuning.watching import Place
 from autoprune.options.training_options import HALF, TrainingOptions
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import evaluating
+from autoprune.surgery.random_state import forked_random
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
 
@@ -98,8 +99,8 @@ class Training:
         if self._rates is None:
             return math.nan
         loss = math.nan
-        with self._arranged(), evaluating(self.model), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed * 1_000_003 + self.done)
+        seed = self._seed * 1_000_003 + self.done
+        with self._arranged(), evaluating(self.model), forked_random(seed):
             self.model.train()
             for place, batch in enumerate(islice(batches, max(steps - begun, 1)), begun):
                 self._rates.set(place, steps, self._length or steps)

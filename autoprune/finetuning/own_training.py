@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from autoprune.errors import AutopruneError, TaskError, describe
 from autoprune.finetuning.stepping import after_steps
+from autoprune.surgery.random_state import forked_random
 
 #: Takes a loss, as a number or a tensor of one.
 Report = Callable[[float | Tensor], None]
@@ -71,8 +72,7 @@ def own_epoch(
     model.train()
     hook = after_steps(model.parameters(), after_step)
     try:
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with torch.enable_grad(), forked_random(seed):
             train(model, epoch, report)
     except AutopruneError:
         raise

@@ -22,6 +22,7 @@ from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import Traced, twin
 from autoprune.surgery.cut_model import CutModel
 from autoprune.surgery.modes import learning
+from autoprune.surgery.random_state import forked_random
 from autoprune.tasks.task import Task
 
 #: Rates for AdamW, and the first of them to try; steps of each, and batches that its loss is told from.
@@ -96,8 +97,7 @@ def _tried(cut: CutModel, task: Task, teacher: Teacher | None, options: Training
         training.burst(endlessly(task), options.steps)
     except Exception:  # what fails at every rate fails again in the training, which says why
         return math.inf
-    with torch.no_grad(), learning(tried.model), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch.no_grad(), learning(tried.model), forked_random(seed):
         seen = [float(loss_of(task, teacher, tried, batch)) for batch in islice(task.batches("train"), _BATCHES)]
     loss = sum(seen) / len(seen)
     return loss if math.isfinite(loss) else math.inf

@@ -19,6 +19,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from autoprune.surgery.layout import Layout, Part, Product, size
+from autoprune.surgery.random_state import forked_random
 from autoprune.surgery.traced import Traced
 
 #: Where a value stands: keys of dicts and places in lists.
@@ -57,7 +58,7 @@ def made_of(module: Any, content: Mapping[str, Any]) -> nn.Module:
 
 def made_empty(kind: Any, config: Any) -> nn.Module:
     """A model of a class, made of a configuration, on empty parameters."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), _Empty():
+    with forked_random(), torch.no_grad(), _Empty():
         built: nn.Module = kind(config)
     return built.eval()
 

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from autoprune.calibration.batches import divided
 from autoprune.errors import AutopruneError, TaskError, UsageError, describe
 from autoprune.surgery.modes import evaluating
+from autoprune.surgery.random_state import forked_random
 from autoprune.surgery.sparsity import thin
 from autoprune.tasks.task import Task
 
@@ -62,7 +63,7 @@ class Distillation:
         """Batches with what the dense model answers: to descend on, and held out."""
         task, size = self._task, 0
         kept: tuple[list[Any], list[Any]] = ([], [])
-        with evaluating(task.model), torch.no_grad(), _seeded():
+        with evaluating(task.model), torch.no_grad(), forked_random(0):
             for place, batch in enumerate(islice(task.batches("train"), _STEPS)):
                 apart, rest = divided(batch, _HELD)
                 if apart is None and place % round(1 / _HELD) == 1:
@@ -78,7 +79,7 @@ class Distillation:
     def _check(self) -> None:
         """Take one gradient, of the dense model."""
         try:
-            with _learning(self._task.model) as weights, _seeded():
+            with _learning(self._task.model) as weights, forked_random(0):
                 torch.autograd.grad(self._apart(self._task.model, self._shown[0]), weights, allow_unused=True)
         except AutopruneError:
             raise
@@ -91,7 +92,7 @@ class Distillation:
 
     def repair(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         """Descend in place, in eval mode; what was thinned out stays zero."""
-        with _learning(model) as weights, _seeded():
+        with _learning(model) as weights, forked_random(0):
             rates = [_RATE * max(float(weight.detach().square().mean().sqrt()), _LEAST) for weight in weights]
             best, reached, optimizer = _copied(weights), self._left(model), _adam(weights)
             for begun in range(0, _STEPS, _STRETCH):
@@ -134,14 +135,6 @@ def _learning(model: nn.Module) -> Iterator[list[nn.Parameter]]:
         finally:
             for weight in fixed:
                 weight.requires_grad_(False)
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """What is drawn inside is the same each time; the order of batches is."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
 
 
 def _adam(weights: Sequence[nn.Parameter]) -> torch.optim.Adam:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from autoprune.surgery.random_state import forked_random
 from autoprune.surrogate.observations import Floats
 
 _HIDDEN: Final = 300
@@ -29,8 +30,7 @@ class ActorCritic:
     """
 
     def __init__(self, features: int, seed: int) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with forked_random(seed):
             self._actor = nn.Sequential(*_layers(features), nn.Sigmoid())
             self._critic = nn.Sequential(*_layers(features + 1))
         self._actor_step = torch.optim.Adam(self._actor.parameters(), _ACTOR_RATE, fused=True)

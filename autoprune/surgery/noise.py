@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from autoprune.surgery.operator_watch import OperatorWatch
+from autoprune.surgery.random_state import forked_random
 
 _aten = torch.ops.aten
 #: Drawn in an order of positions, which stay where they are.
@@ -31,8 +32,7 @@ Drawn = tuple[tuple[int, bool], ...]
 def seeded() -> Iterator[None]:
     """The same random numbers each time, of torch, numpy and Python; the caller's are given back."""
     plain, arrays = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(0)
+    with forked_random(0):
         random.seed(0)
         np.random.seed(0)
         try:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from autoprune.errors import TaskError, describe
+from autoprune.surgery.random_state import forked_random
 from autoprune.tasks.split import Split
 
 #: Samples that are looked up by their number, all over a data set.
@@ -83,7 +84,7 @@ def undisturbed() -> Iterator[None]:
     """Looking at data draws no random number that anything else would have drawn."""
     states = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with forked_random():
             yield
     finally:
         random.setstate(states[0])

@@ -18,6 +18,7 @@ from autoprune.errors import SurgeryError
 from autoprune.surgery import Traced, apply, twin
 from autoprune.surgery.example import Example, arrays
 from autoprune.surgery.layout import positions
+from autoprune.surgery.random_state import forked_random
 from autoprune.training.thinning import thinned, zero
 
 #: Outputs that differ by no more than this share of the largest are the same.
@@ -91,7 +92,6 @@ def _numbers(model: nn.Module, example: Example) -> bool:
 
 def _outputs(model: nn.Module, example: Example) -> list[Any]:
     """Floating-point results of a copy in eval mode, drawing the same random numbers each time."""
-    with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(0)
+    with torch.no_grad(), forked_random(0):
         found = arrays(example.fresh().call(twin(model, meta=False)[0].eval()))
     return [each.astype(np.float64) for each in found if np.issubdtype(each.dtype, np.floating)]

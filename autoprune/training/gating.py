@@ -16,6 +16,7 @@ from autoprune.finetuning.optimizer_state import load_optimizer, optimizer_state
 from autoprune.finetuning.teacher import Teacher, trained
 from autoprune.options.training_options import TrainingOptions
 from autoprune.surgery import CutModel, Traced, twin
+from autoprune.surgery.random_state import forked_random
 from autoprune.tasks.task import Task
 from autoprune.training.gated_runs import GatedRuns
 from autoprune.training.gates import INPUTS, Gate, GateContext, kind_of
@@ -60,8 +61,7 @@ class Gating:
                 received=f"none among the {len(traced.open)} groups that may be cut",
                 cure="choose another --schedule, or gates that ask for less, such as hard-concrete",
             )
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # the one that draws here: those of accelerators stay the loop's
+        with forked_random(seed):
             self.gates: dict[str, Gate] = {name: kind.create(size) for name, size in self._runs.sizes.items()}
         for gate in self.gates.values():
             gate.to(self._runs.device)
@@ -216,6 +216,6 @@ def check_gates(options: TrainingOptions, task: Task, traced: Traced) -> None:
     if trained(task, options):
         batch = next(iter(task.batches("train")))
         gating.at(0, 1)
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        with torch.enable_grad(), forked_random():
             loss_of(task, Teacher.of(task, options, traced), cut, batch).backward()
         gating.step()

@@ -29,6 +29,7 @@ from autoprune.registry import load
 from autoprune.surgery import CutModel, Traced, apply
 from autoprune.surgery.example import Example, Outputs
 from autoprune.surgery.keep import opened, planned
+from autoprune.surgery.random_state import forked_random
 from autoprune.tasks.locate import locate
 from autoprune.tasks.task import Task
 from autoprune.training.acting import Acting
@@ -282,7 +283,7 @@ class Pruner:
             StorageError: it has other gates.
         """
         plan = {name: int(count) for name, count in _named(state, _PLAN).items()}
-        done, steps = (int(state[name]) if name in state else -1 for name in (_DONE, _STEPS))
+        done, steps = (int(state.get(name, -1)) for name in (_DONE, _STEPS))
         decided = self._threshold is not None and plan.keys() == self.plan.kept.keys()
         own = {name: each.shape for name, each in self._live.parameters.items()}
         elements = {name: each.shape for name, each in _named(state, _ELEMENTS).items()}
@@ -376,16 +377,15 @@ class Pruner:
     def _watch(self) -> None:
         """Where weights are exchanged after the next step, look at its gradients, which the loop may drop at once."""
         choice = self._choice(self.done + 1)
-        wanted = self._kept.keys() if choice is not None and choice.exchanged else ()
-        own = self._live.parameters if wanted else {}
-        self._gradients.watch({name: each for name, each in own.items() if name in wanted})
+        own = self._live.parameters if choice is not None and choice.exchanged else {}
+        self._gradients.watch({name: own[name] for name in own.keys() & self._kept.keys()})
 
     def _note(self, *notes: str) -> None:
         self._notes = list(dict.fromkeys([*self._notes, *notes]))
 
     def _ranking(self, plain: nn.Module) -> Mapping[str, Tensor]:
         task = None if self._task is None else replace(self._task, model=plain)
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # those of the user's loop stay
+        with forked_random():  # those of the user's loop stay
             found = rank(self._criterion, plain, traced=self._traced, task=task)
         self._note(*found.notes)
         return found.scores

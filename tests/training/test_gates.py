@@ -181,14 +181,12 @@ def test_weights_are_themselves_again_when_a_run_fails():
     assert model(torch.randn(2, 3, 8, 8)).shape == (2, 5)
 
 
-def test_making_gates_leaves_the_random_numbers_of_accelerators_alone(monkeypatch):
+def test_making_gates_leaves_the_loops_random_numbers_alone():
     torch.manual_seed(0)
-    model, seeds = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)), []
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
     traced = trace(model, torch.randn(4, 8))
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
     before = torch.get_rng_state()
     Gating(phase("attention", traced), CutModel(model), traced, 3)
-    assert not seeds
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autoprune.core.reporter import Reporter
+from autoprune.surgery.random_state import forked_random
 from autoprune.tasks.arrays import Batches, divide
 from autoprune.tasks.classification import Classification
 from autoprune.tasks.task import Task
@@ -200,16 +201,14 @@ def train(model: nn.Module, samples: tuple[Tensor, Tensor], recipe: Recipe, repo
 
     Channels-last memory makes an epoch a third faster; the weights come back in the usual format.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+    with forked_random(recipe.seed):
         model.apply(lambda module: module.reset_parameters() if isinstance(module, nn.Conv2d | nn.Linear) else None)
     batches = Distorted(samples, recipe.batch)
     _arrange(model.train(), torch.channels_last)
     steps = recipe.epochs * len(batches)
     optimizer = torch.optim.SGD(model.parameters(), recipe.rate, momentum=0.9, weight_decay=recipe.decay, nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=steps)
-    with reporter.track("training digits", steps) as advance, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+    with reporter.track("training digits", steps) as advance, forked_random(recipe.seed):
         for _ in range(recipe.epochs):
             for images, labels in batches:
                 optimizer.zero_grad()
