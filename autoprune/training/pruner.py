@@ -378,7 +378,7 @@ class Pruner:
         """Where weights are exchanged after the next step, look at its gradients, which the loop may drop at once."""
         choice = self._choice(self.done + 1)
         own = self._live.parameters if choice is not None and choice.exchanged else {}
-        self._gradients.watch({name: own[name] for name in own.keys() & self._kept.keys()})
+        self._gradients.watch({name: each for name, each in own.items() if name in self._kept})
 
     def _note(self, *notes: str) -> None:
         self._notes = list(dict.fromkeys([*self._notes, *notes]))
