@@ -16,7 +16,7 @@ from autoprune.core.metric import LATENCY
 from autoprune.core.plan import Plan
 from autoprune.errors import AutopruneError, StorageError, describe
 from autoprune.models.form import Form
-from autoprune.policies import Member
+from autoprune.policies import Member, parts_of
 from autoprune.store.files import storing
 from autoprune.store.reading import BUNDLE
 
@@ -143,11 +143,17 @@ def read(folder: Path) -> tuple[Bundled, bytes, Mapping[str, Any]]:
     return found, weights, nesting
 
 
+def _parts(data: Mapping[str, Any]) -> tuple[float, ...]:
+    """Seconds of fewer samples; older files have those of one, and a line leads from there to all."""
+    if "one" not in data:
+        return tuple(data["parts"])
+    one, seconds, batch = data["one"], data["seconds"], data["batch"]
+    return tuple(one + (seconds - one) * (count - 1) / (batch - 1) for count in parts_of(batch))
+
+
 def _member(data: Mapping[str, Any]) -> BundledModel:
     return BundledModel(
-        member=Member(
-            **{name: data[name] for name in ("name", "seconds", "late", "batch")}, parts=tuple(data["parts"])
-        ),
+        member=Member(**{name: data[name] for name in ("name", "seconds", "late", "batch")}, parts=_parts(data)),
         plan=Plan.from_json(data["plan"]),
         form=Form.from_json(data["form"]),
         share=float(data["share"]),

@@ -191,6 +191,17 @@ def test_slices_that_are_equal_are_stored_once_others_apart_and_damage_is_told(r
             autoprune.load_bundle("apart", model=task.model)
 
 
+def test_a_bundle_whose_members_were_timed_for_one_sample_and_all_opens(run, task, hurried):
+    autoprune.bundle(run, "load", members=[2, 5], output="old")
+    path = Path("old/bundle.json")
+    record = json.loads(path.read_text())
+    for member in record["members"]:
+        del member["parts"]
+        member["one"] = 0.5 * member["seconds"]
+    path.write_text(json.dumps(record))
+    assert autoprune.load_bundle("old", model=task.model)(torch.randn(9, 3)).shape == (9, 3)
+
+
 def test_what_is_said_of_a_request_chooses_who_answers(run, task, hurried):
     autoprune.bundle(run, "context", members=[2, 5], options={"night-shift": "2"})
     bundle = autoprune.load_bundle(run / "bundles" / "context")
